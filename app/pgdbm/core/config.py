@@ -1,0 +1,228 @@
+"""How to reach a database, and how the connections to it behave."""
+
+from __future__ import annotations
+
+import copy
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote as url_quote
+
+from ..errors import ConfigurationError
+from . import dsn
+from .identifiers import check_identifier, quote
+
+_SSL_MODES = ("require", "verify-ca", "verify-full")
+
+
+@dataclass(kw_only=True, slots=True)
+class DatabaseConfig:
+    """Settings of one database. Checked when made: a bad value raises and names its field.
+
+    Times are seconds unless the name ends in ``_ms``. ``connection_string`` wins over host, port, database, user and
+    password. ``statement_cache_size=0`` suits a transaction pooler. ``init_commands`` run on each new connection.
+    A timeout of None leaves the server's own setting alone.
+
+    Raises:
+        ConfigurationError: a value is out of range or contradicts another; ``config_field`` names it.
+        SchemaError: ``schema`` is not a plain identifier.
+    """
+
+    connection_string: str | None = None
+    host: str = "localhost"
+    port: int = 5432
+    database: str = "postgres"
+    user: str = "postgres"
+    password: str | None = None
+    schema: str | None = None
+
+    min_connections: int = 10
+    max_connections: int = 20
+    max_queries: int = 50_000
+    max_inactive_connection_lifetime: float = 300.0
+    command_timeout: float | None = 60.0
+    statement_cache_size: int = 1000
+    server_settings: dict[str, str] | None = None
+    init_commands: list[str] | None = None
+    shared_pool_search_path: str | None = "pg_catalog"
+
+    ssl_enabled: bool = False
+    ssl_mode: str | None = None
+    ssl_ca_file: str | None = None
+    ssl_cert_file: str | None = None
+    ssl_key_file: str | None = None
+    ssl_key_password: str | None = None
+
+    statement_timeout_ms: int | None = 60_000
+    idle_in_transaction_session_timeout_ms: int | None = 60_000
+    lock_timeout_ms: int | None = 5_000
+
+    retry_attempts: int = 3
+    retry_delay: float = 1.0
+    retry_backoff: float = 2.0
+    retry_max_delay: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.schema is not None:
+            check_identifier(self.schema)
+        self._check_ranges()
+        self._check_search_path()
+        if self.ssl_mode is not None and self.ssl_mode not in _SSL_MODES:
+            raise ConfigurationError(
+                f"ssl_mode is {self.ssl_mode!r}; choose one of {', '.join(_SSL_MODES)}.", "ssl_mode"
+            )
+
+    @property
+    def schema_name(self) -> str | None:
+        """The manager's schema; None means unqualified names."""
+        return self.schema
+
+    def get_schema(self) -> str | None:
+        """The manager's schema; None means unqualified names."""
+        return self.schema
+
+    def get_dsn(self) -> str:
+        """The connection string, password included: never log it.
+
+        The password falls back to the environment variable DB_PASSWORD.
+
+        Raises:
+            ConfigurationError: there is neither a connection string nor a password.
+        """
+        if self.connection_string:
+            return self.connection_string
+        password = self.password if self.password is not None else os.environ.get("DB_PASSWORD")
+        if password is None:
+            raise ConfigurationError(
+                "No password for the database: set password=, the environment variable DB_PASSWORD, "
+                "or a whole connection_string=.",
+                "password",
+            )
+        user, secret, name = (url_quote(part, safe="") for part in (self.user, password, self.database))
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"postgresql://{user}:{secret}@{host}:{self.port}/{name}"
+
+    def get_dsn_masked(self) -> str:
+        """The connection string with its passwords as ``****``, for logs and messages."""
+        if self.connection_string:
+            return dsn.mask(self.connection_string)
+        user, name = url_quote(self.user, safe=""), url_quote(self.database, safe="")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"postgresql://{user}:{dsn.MASK}@{host}:{self.port}/{name}"
+
+    def get_server_settings(self) -> dict[str, str]:
+        """What is sent at connection start: our defaults, the timeouts, the schema's search_path, then yours."""
+        settings = {"jit": "off", "application_name": "pgdbm"}
+        for name in ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"):
+            milliseconds: int | None = getattr(self, f"{name}_ms")
+            if milliseconds is not None:
+                settings[name] = str(milliseconds)
+        if self.schema is not None:
+            settings["search_path"] = f"{quote(self.schema)}, public"
+        return settings | (self.server_settings or {})
+
+    def build_ssl_context(self) -> ssl.SSLContext | None:
+        """The TLS context, or None when TLS is not enabled.
+
+        ``require`` encrypts and checks nothing; ``verify-ca`` checks the certificate; ``verify-full`` (the default
+        once enabled) checks the host name too.
+
+        Raises:
+            ConfigurationError: a file is missing or cannot be read as what it should be; names the field.
+        """
+        if not self.ssl_enabled:
+            return None
+        for field in ("ssl_ca_file", "ssl_cert_file", "ssl_key_file"):
+            path: str | None = getattr(self, field)
+            if path is not None and not Path(path).is_file():
+                raise ConfigurationError(f"{field}: there is no file {path!r}.", field)
+        if self.ssl_key_file is not None and self.ssl_cert_file is None:
+            raise ConfigurationError(
+                "ssl_key_file needs the certificate it belongs to: ssl_cert_file.", "ssl_cert_file"
+            )
+        try:
+            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.ssl_ca_file)
+        except ssl.SSLError as error:
+            raise ConfigurationError(
+                f"ssl_ca_file: {self.ssl_ca_file!r} holds no certificate: {error.reason or error}.",
+                "ssl_ca_file",
+            ) from error
+        mode = self.ssl_mode or "verify-full"
+        context.check_hostname = mode == "verify-full"
+        context.verify_mode = ssl.CERT_NONE if mode == "require" else ssl.CERT_REQUIRED
+        if self.ssl_cert_file is not None:
+            try:
+                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file, self.ssl_key_password or "")
+            except ssl.SSLError as error:
+                raise ConfigurationError(
+                    f"ssl_cert_file and ssl_key_file do not load as a certificate and its key "
+                    f"(is ssl_key_password right?): {error.reason or error}.",
+                    "ssl_cert_file",
+                ) from error
+        return context
+
+    def model_copy(self, *, update: dict[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, with the values of ``update`` (checked anew); ``deep`` copies dicts and lists too."""
+        made = copy.deepcopy(self) if deep else copy.copy(self)
+        for name, value in (update or {}).items():
+            if name not in type(self).__dataclass_fields__:
+                raise ConfigurationError(f"DatabaseConfig has no field {name!r}.", name)
+            setattr(made, name, value)
+        made.__post_init__()
+        return made
+
+    def __repr__(self) -> str:
+        """Without any password, since configs end up in logs."""
+        schema = f", schema={self.schema!r}" if self.schema else ""
+        return f"DatabaseConfig({self.get_dsn_masked()!r}{schema})"
+
+    def _check_ranges(self) -> None:
+        if not 1 <= self.port <= 65535:
+            raise ConfigurationError(f"port is {self.port}; it must be 1 to 65535.", "port")
+        for field, least in (
+            ("min_connections", 0),
+            ("max_connections", 1),
+            ("max_queries", 1),
+            ("max_inactive_connection_lifetime", 0),
+            ("statement_cache_size", 0),
+            ("retry_attempts", 1),
+            ("retry_delay", 0),
+            ("retry_backoff", 1),
+            ("retry_max_delay", 0),
+            ("statement_timeout_ms", 0),
+            ("idle_in_transaction_session_timeout_ms", 0),
+            ("lock_timeout_ms", 0),
+        ):
+            value = getattr(self, field)
+            if value is not None and value < least:
+                raise ConfigurationError(f"{field} is {value}; it must be at least {least}.", field)
+        if self.command_timeout is not None and self.command_timeout <= 0:
+            raise ConfigurationError(
+                f"command_timeout is {self.command_timeout}; it must be over 0, or None for no limit.",
+                "command_timeout",
+            )
+        if self.min_connections > self.max_connections:
+            raise ConfigurationError(
+                f"min_connections ({self.min_connections}) is over max_connections ({self.max_connections}).",
+                "min_connections",
+            )
+
+    def _check_search_path(self) -> None:
+        if self.shared_pool_search_path is None:
+            return
+        for entry in search_path_entries(self.shared_pool_search_path):
+            try:
+                check_identifier(entry)
+            except Exception as error:
+                raise ConfigurationError(
+                    f"shared_pool_search_path is {self.shared_pool_search_path!r}; it must be plain identifiers "
+                    f"separated by commas, or None to leave the server's alone.",
+                    "shared_pool_search_path",
+                ) from error
+
+
+def search_path_entries(search_path: str) -> list[str]:
+    """The schemas of a search_path setting, without quotes and white space."""
+    return [entry.strip().strip('"') for entry in search_path.split(",")]

@@ -1,0 +1,233 @@
+"""AsyncDatabaseManager: one schema of one database, over an own or a shared pool."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import asyncpg
+
+from ..errors import ConfigurationError, PoolError
+from .identifiers import check_identifier, quote
+from .pool import UNREACHABLE, ConfiguredPool, connection_error, open_own_pool, open_shared_pool, own_pools
+from .queries import FAILURES, Queries
+from .transaction import TransactionManager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from .config import DatabaseConfig
+
+logger = logging.getLogger("pgdbm")
+
+
+class AsyncDatabaseManager(Queries):
+    """Queries against one schema.
+
+    With ``config`` it opens a pool of its own at :meth:`connect`. With ``pool`` (see :meth:`create_shared_pool`) it
+    uses that one, costs no connection, and is ready at once; ``schema`` (default ``public``) then says which schema
+    ``{{tables.x}}`` means. A manager keeps its schema for life: make another manager for another schema.
+
+    Raises:
+        ConfigurationError: not exactly one of ``config`` and ``pool``, or ``schema`` without ``pool``.
+        SchemaError: ``schema`` is not a plain identifier.
+    """
+
+    def __init__(
+        self,
+        config: DatabaseConfig | None = None,
+        pool: asyncpg.Pool[Any] | None = None,
+        schema: str | None = None,
+    ) -> None:
+        if config is not None and pool is not None:
+            raise ConfigurationError(
+                "Cannot provide both config and pool: give config= for a pool of its own, "
+                "or pool= to use one that exists.",
+                "pool",
+            )
+        if config is None and pool is None:
+            raise ConfigurationError(
+                "Must provide either config or pool: config=DatabaseConfig(...) for a pool of its own, "
+                "or pool=await AsyncDatabaseManager.create_shared_pool(config).",
+                "config",
+            )
+        if schema is not None and pool is None:
+            raise ConfigurationError(
+                "Schema override only valid with external pool: put the schema into the config, "
+                "DatabaseConfig(schema=...).",
+                "schema",
+            )
+        self._pool = pool
+        self._owns_pool = pool is None
+        self._prepared: dict[str, str] | None = None
+        if config is not None:
+            self.config: DatabaseConfig | None = config
+            self._schema = config.schema_name
+        else:
+            self.config = pool.config if isinstance(pool, ConfiguredPool) else None
+            self._schema = "public" if schema is None else check_identifier(schema)
+
+    @classmethod
+    async def create_shared_pool(cls, config: DatabaseConfig) -> asyncpg.Pool[Any]:
+        """A pool for many managers: ``AsyncDatabaseManager(pool=pool, schema=...)``. Close it with ``pool.close()``.
+
+        Every connection has ``config.shared_pool_search_path`` pinned, so that an unqualified table name fails
+        instead of meaning another service's table.
+
+        Raises:
+            ConfigurationError: a proxy dropped the search_path.
+            ConnectionError: the server could not be reached.
+        """
+        return await open_shared_pool(config)
+
+    @property
+    def schema(self) -> str | None:
+        """The schema that ``{{tables.x}}`` means; None for unqualified names."""
+        return self._schema
+
+    @schema.setter
+    def schema(self, value: object) -> None:
+        raise ConfigurationError(
+            f"A manager keeps its schema ({self._schema!r}); it cannot be switched to {value!r}. "
+            f"Make another one: AsyncDatabaseManager(pool=pool, schema={value!r}).",
+            "schema",
+        )
+
+    @property
+    def pool(self) -> asyncpg.Pool[Any] | None:
+        """The asyncpg pool, or None while not connected."""
+        return self._pool
+
+    async def connect(self) -> None:
+        """Open the own pool, and create the schema where it is missing. Does nothing when already connected.
+
+        Raises:
+            PoolError: the pool is not ours to open.
+            ConnectionError: the server could not be reached after ``retry_attempts``.
+        """
+        if not self._owns_pool:
+            raise PoolError("Cannot call connect on an external pool: it is open, use the manager as it is.")
+        if self._pool is not None:
+            return
+        assert self.config is not None
+        self.config.get_dsn()
+        own_pools.opened(self.config)
+        try:
+            self._pool = await open_own_pool(self.config)
+        except BaseException:
+            own_pools.closed(self.config)
+            raise
+        if self._schema is not None:
+            try:
+                await create_schema(self, self._schema)
+            except BaseException:
+                await self.disconnect()
+                raise
+
+    async def disconnect(self) -> None:
+        """Close the own pool; leaves an external one alone. Safe to call twice."""
+        if not self._owns_pool or self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        assert self.config is not None
+        own_pools.closed(self.config)
+        await pool.close()
+
+    close = disconnect
+
+    async def __aenter__(self) -> Self:
+        if self._owns_pool:
+            await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        """An asyncpg connection of the pool, for the length of the block.
+
+        Raises:
+            PoolError: there is no pool, or it is closed.
+            ConnectionError: the server could not be reached.
+        """
+        pool = self._target()
+        try:
+            connection = await pool.acquire()
+        except UNREACHABLE as error:
+            raise connection_error(self.config, error) from error
+        except FAILURES as error:
+            raise self.failure(error, "(acquiring a connection)", ()) from error
+        try:
+            yield connection
+        finally:
+            await pool.release(connection)
+
+    def transaction(self) -> TransactionManager:
+        """``async with db.transaction() as tx``: a transaction with the same query methods."""
+        return TransactionManager(self._schema, self.acquire())
+
+    def add_prepared_statement(self, name: str, query: str) -> None:
+        """Remember ``query``, rendered, under ``name``. asyncpg prepares it on each connection at its first use."""
+        if self._prepared is None:
+            self._prepared = {}
+        self._prepared[name] = self.prepare_query(query)
+
+    async def get_pool_stats(self) -> dict[str, Any]:
+        """status, min_size, max_size, size, free_size, used_size, database, schema, pid and version."""
+        if self._pool is None:
+            return {"status": "not_connected"}
+        pool = self._pool
+        row = await self.fetch_one(
+            "SELECT pg_catalog.current_database() AS database, pg_catalog.pg_backend_pid() AS pid,"
+            " pg_catalog.version() AS version"
+        )
+        assert row is not None
+        size, free = pool.get_size(), pool.get_idle_size()
+        return {
+            "status": "connected",
+            "min_size": pool.get_min_size(),
+            "max_size": pool.get_max_size(),
+            "size": size,
+            "free_size": free,
+            "used_size": size - free,
+            "schema": self._schema,
+            **row,
+        }
+
+    def _target(self) -> Any:
+        if self._pool is None:
+            raise PoolError("Not connected: call `await db.connect()` first, or use `async with db:`.")
+        return self._pool
+
+    def _advice(self, error: Exception) -> str:
+        if isinstance(error, asyncpg.UndefinedTableError) and not self._owns_pool and "." not in str(error):
+            return (
+                "\nThe connections of a shared pool search pg_catalog only, so a table needs its schema: "
+                "write {{tables.name}} instead of name."
+            )
+        return ""
+
+    def __repr__(self) -> str:
+        kind = "own pool" if self._owns_pool else "shared pool"
+        return f"<AsyncDatabaseManager schema={self._schema!r} {kind}>"
+
+
+async def create_schema(db: AsyncDatabaseManager, schema: str) -> None:
+    """Create ``schema`` where it is missing; asks first, since CREATE needs a privilege that looking does not."""
+    check_identifier(schema)
+    exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)"
+    async with db.acquire() as connection:
+        try:
+            if await connection.fetchval(exists, schema):
+                return
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
+        except (asyncpg.UniqueViolationError, asyncpg.DuplicateSchemaError):
+            # IF NOT EXISTS looks before it writes: another session was between the two.
+            return
+        except FAILURES as error:
+            raise db.failure(error, f"CREATE SCHEMA {quote(schema)}", ()) from error

@@ -1,0 +1,183 @@
+"""The query methods that a manager and a transaction share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncpg
+
+from ..errors import AsyncDBError, ConnectionError, PoolError, QueryError
+from .identifiers import check_identifier, is_identifier
+from .masking import mask_parameters
+from .returning import with_returning_id
+from .templating import TemplateError, render_query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+Model = TypeVar("Model")
+
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+
+
+class Queries:
+    """SQL with ``{{tables.x}}`` templates, sent to a pool or to one connection.
+
+    Every method takes ``timeout`` in seconds; None means the pool's command_timeout, and TimeoutError is raised when
+    it is over. What the server or the encoding of a parameter refuses is a QueryError whose ``__cause__`` is asyncpg's.
+    """
+
+    _schema: str | None
+
+    def _target(self) -> Any:
+        """What runs the queries: an asyncpg pool or connection; their query methods are the same."""
+        raise NotImplementedError
+
+    def prepare_query(self, query: str) -> str:
+        """``query`` with its placeholders rendered for this manager's schema.
+
+        Raises:
+            QueryError: a placeholder does not exist; line and column are in ``details``.
+        """
+        try:
+            return render_query(query, self._schema)
+        except TemplateError as error:
+            raise QueryError(
+                f"Unknown placeholder {error}",
+                query=query,
+                original_error=error,
+                details={"line": error.line, "column": error.column, "placeholder": error.placeholder},
+            ) from error
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        """Run ``query``; returns the status, such as ``INSERT 0 1``."""
+        sql = self.prepare_query(query)
+        try:
+            status: str = await self._target().execute(sql, *args, timeout=timeout)
+        except FAILURES as error:
+            raise self.failure(error, sql, args) from error
+        return status
+
+    async def executemany(self, query: str, args_list: Iterable[Sequence[Any]], timeout: float | None = None) -> None:
+        """Run ``query`` once for each of ``args_list``, all or nothing."""
+        sql = self.prepare_query(query)
+        try:
+            await self._target().executemany(sql, args_list, timeout=timeout)
+        except FAILURES as error:
+            raise self.failure(error, sql, ()) from error
+
+    execute_many = executemany
+
+    async def fetch_one(self, query: str, *args: Any, timeout: float | None = None) -> dict[str, Any] | None:
+        """The first row, or None."""
+        sql = self.prepare_query(query)
+        try:
+            row = await self._target().fetchrow(sql, *args, timeout=timeout)
+        except FAILURES as error:
+            raise self.failure(error, sql, args) from error
+        return None if row is None else dict(row)
+
+    async def fetch_all(self, query: str, *args: Any, timeout: float | None = None) -> list[dict[str, Any]]:
+        """Every row."""
+        sql = self.prepare_query(query)
+        try:
+            rows = await self._target().fetch(sql, *args, timeout=timeout)
+        except FAILURES as error:
+            raise self.failure(error, sql, args) from error
+        return list(map(dict, rows))
+
+    async def fetch_value(self, query: str, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
+        """One column (from 0) of the first row, or None."""
+        sql = self.prepare_query(query)
+        try:
+            return await self._target().fetchval(sql, *args, column=column, timeout=timeout)
+        except FAILURES as error:
+            raise self.failure(error, sql, args) from error
+
+    fetch_val = fetch_value
+
+    async def execute_and_return_id(self, query: str, *args: Any, timeout: float | None = None) -> Any:
+        """Run an INSERT, UPDATE or DELETE and return the ``id`` of its first row; None where there was no row.
+
+        ``RETURNING id`` is added unless the statement has a RETURNING of its own.
+        """
+        return await self.fetch_value(with_returning_id(self.prepare_query(query)), *args, timeout=timeout)
+
+    async def fetch_as_model(
+        self, model: Callable[..., Model], query: str, *args: Any, timeout: float | None = None
+    ) -> Model | None:
+        """The first row as ``model(**columns)``, or None. A dataclass, a msgspec Struct, a pydantic model…"""
+        row = await self.fetch_one(query, *args, timeout=timeout)
+        return None if row is None else model(**row)
+
+    async def fetch_all_as_model(
+        self, model: Callable[..., Model], query: str, *args: Any, timeout: float | None = None
+    ) -> list[Model]:
+        """Every row as ``model(**columns)``."""
+        return [model(**row) for row in await self.fetch_all(query, *args, timeout=timeout)]
+
+    async def copy_records_to_table(
+        self,
+        table: str,
+        records: Iterable[Sequence[Any]],
+        columns: Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """COPY ``records`` into ``table`` of the manager's schema; returns how many rows went in.
+
+        Raises:
+            ValueError: ``table`` is not a plain, unqualified name.
+        """
+        if not is_identifier(table):
+            raise ValueError(
+                f"copy_records_to_table takes an unqualified table name, not {table!r}: the rows go to the manager's "
+                f"schema. For another schema use a manager that is bound to it."
+            )
+        try:
+            status: str = await self._target().copy_records_to_table(
+                table, records=records, columns=columns, schema_name=self._schema, timeout=timeout
+            )
+        except FAILURES as error:
+            raise self.failure(error, f"COPY {table}", ()) from error
+        return int(status.rpartition(" ")[2])
+
+    async def table_exists(self, table_name: str) -> bool:
+        """Whether there is a table (or partitioned table) of that name: ``name`` or ``schema.name``.
+
+        A bare name is looked up in the manager's schema, without one in ``public``.
+        """
+        schema, dot, name = table_name.rpartition(".")
+        if dot:
+            check_identifier(schema)
+        else:
+            schema = self._schema or "public"
+        found: bool = await self.fetch_value(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'f'))",
+            schema,
+            check_identifier(name, "table"),
+        )
+        return found
+
+    def failure(self, error: Exception, sql: str, args: Iterable[Any]) -> AsyncDBError:
+        """What ``error`` becomes for our callers."""
+        if isinstance(error, asyncpg.PostgresConnectionError | OSError):
+            return ConnectionError(
+                f"The connection to the server was lost or refused: {error}",
+                details={"error_type": type(error).__name__},
+            )
+        if isinstance(error, asyncpg.InterfaceError) and "closed" in str(error) and "pool" in str(error):
+            return PoolError(f"The pool is closed: {error}. Call connect() before queries and close() after them.")
+        masked = mask_parameters(args)
+        advice = self._advice(error)
+        return QueryError(
+            f"Query failed: {error}{advice}\nQuery: {sql}\nParameters: {masked!r}",
+            query=sql,
+            params=masked,
+            original_error=error,
+            details={"sqlstate": getattr(error, "sqlstate", None)},
+        )
+
+    def _advice(self, error: Exception) -> str:
+        return ""

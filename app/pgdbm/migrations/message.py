@@ -1,0 +1,136 @@
+"""One message to the server: the statements of whole transactions, and which file each part of it came from.
+
+A transactional migration travels as begin, settings, lock and look, the file, the history row, commit. Several cheap
+files travel in one message, each in its own transaction.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..sql import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .history import History
+    from .parser import ParsedMigration
+
+DONE = re.compile(r'"pgdbm:done:([0-9a-f]+):(\d+)"')
+LOCK_HELD = '"pgdbm:lock-held"'
+ALREADY_APPLIED = '"pgdbm:already-applied"'
+"""What the text of the server's error contains when our own look at lock or history stopped a transaction."""
+
+_FIRST_WITH_TRANSACTION_TIMEOUT = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Composer:
+    """Writes the parts of transactions that are not the author's. ``lock_timeout_ms`` None leaves the setting alone."""
+
+    history: History
+    lock_key: int
+    lock_timeout_ms: int | None
+    server_version: int
+
+    def preamble(self, migration: ParsedMigration, *, wait_for_disk: bool, done: str = "") -> str:
+        """BEGIN, the settings, the lock, and the look whether somebody else applied it meanwhile.
+
+        ``done`` is what the session keeps as ``pgdbm.done`` once the transaction is committed.
+        """
+        lock_timeout = (
+            "pg_catalog.current_setting('lock_timeout')"
+            if self.lock_timeout_ms is None
+            else literal(str(self.lock_timeout_ms))
+        )
+        parts = [statement("runner", "begin", lock_timeout=lock_timeout)]
+        if self.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT:
+            parts.append(statement("runner", "no_transaction_timeout"))
+        if not wait_for_disk:
+            parts.append(statement("runner", "asynchronous_commit"))
+        parts.append(statement("runner", "lock", key=str(self.lock_key), done=literal(done)))
+        parts.append(
+            fill(
+                statement("runner", "look", history=self.history.table, filename="$filename", module="$module"),
+                filename=migration.filename,
+                module=self.history.module,
+            )
+        )
+        return ";\n".join(parts)
+
+    def ending(self, migration: ParsedMigration) -> str:
+        """The history row and COMMIT."""
+        record = fill(
+            statement(
+                "runner",
+                "record",
+                history=self.history.table,
+                filename="$filename",
+                module="$module",
+                checksum="$checksum",
+            ),
+            filename=migration.filename,
+            module=self.history.module,
+            checksum=migration.migration.checksum,
+        )
+        return f"{record};\nCOMMIT"
+
+
+_VALUE = re.compile(r"\$(filename|module|checksum)\b")
+
+
+def fill(sql: str, **values: str) -> str:
+    """``sql`` with its values as literals: a message of several statements cannot have parameters."""
+    return _VALUE.sub(lambda slot: literal(values[slot[1]]), sql)
+
+
+def literal(value: str) -> str:
+    """``value`` as an SQL string, whatever standard_conforming_strings is."""
+    quoted = "'" + value.replace("'", "''").replace("\\", "\\\\") + "'"
+    return f" E{quoted}" if "\\" in value else quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Text for the simple query protocol, with where each file's text begins in it."""
+
+    text: str
+    token: str
+    migrations: tuple[ParsedMigration, ...]
+    starts: tuple[int, ...]
+
+    def committed(self, error_text: str) -> int:
+        """How many of the migrations were committed, from the text of the error that ``done`` in runner.sql ends in."""
+        match = DONE.search(error_text)
+        return int(match[2]) if match and match[1] == self.token else 0
+
+    def locate(self, offset: int) -> tuple[ParsedMigration, int] | None:
+        """The migration whose text holds ``offset`` of the message, and the offset in its rendered text."""
+        index = bisect_right(self.starts, offset) - 1
+        if index < 0:
+            return None
+        migration = self.migrations[index]
+        within = offset - self.starts[index]
+        return (migration, within) if within <= len(migration.rendered.text) else None
+
+
+def compose(composer: Composer, migrations: Sequence[ParsedMigration], last: ParsedMigration | None) -> Message:
+    """The message that applies ``migrations``; the commit of ``last`` waits for the disk."""
+    token = secrets.token_hex(8)
+    parts: list[str] = []
+    starts: list[int] = []
+    length = 0
+    for number, migration in enumerate(migrations, 1):
+        done = f"pgdbm:done:{token}:{number}"
+        head = composer.preamble(migration, wait_for_disk=migration is last, done=done) + ";\n"
+        # The newline ends a comment in the file's last line, the semicolon a last statement without one.
+        body = migration.rendered.text + "\n;\n"
+        tail = composer.ending(migration) + ";\n"
+        starts.append(length + len(head))
+        parts += (head, body, tail)
+        length += len(head) + len(body) + len(tail)
+    return Message("".join(parts), token, tuple(migrations), tuple(starts))

@@ -1,0 +1,161 @@
+"""A file becomes statements, with PostgreSQL's own parser.
+
+Pure: no database. Placeholders are rendered first; every position that is reported is one in the file as its author
+wrote it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NoReturn
+
+from ..core.templating import Rendered, TemplateError, render
+from ..errors import MigrationFileError
+from . import statements
+
+if TYPE_CHECKING:
+    from .files import Migration
+
+GRAMMAR_VERSION = 18
+"""The PostgreSQL version whose grammar the parser has."""
+
+_WORDS = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a file. ``start`` and ``end`` are offsets, in characters, in the rendered text."""
+
+    number: int
+    start: int
+    end: int
+    traits: statements.Traits
+
+
+@dataclass(frozen=True)
+class ParsedMigration:
+    """A file that may run: its text as it will be sent, and the statements in it."""
+
+    migration: Migration
+    rendered: Rendered
+    statements: tuple[Statement, ...]
+    transactional: bool
+
+    @property
+    def filename(self) -> str:
+        return self.migration.filename
+
+    @cached_property
+    def cheap(self) -> bool:
+        """Whether running it twice costs next to nothing, so that it may travel in one message with others.
+
+        A failure in such a message is located by running the file again, statement by statement.
+        """
+        made = {name for statement in self.statements for name in statement.traits.creates}
+        return self.transactional and all(
+            statement.traits.cheap or (statement.traits.cheap_on is not None and statement.traits.cheap_on in made)
+            for statement in self.statements
+        )
+
+    @property
+    def changes_session(self) -> bool:
+        """Whether settings of the session may outlive the file."""
+        return any(statement.traits.changes_session for statement in self.statements)
+
+    def text_of(self, statement: Statement) -> str:
+        return self.rendered.text[statement.start : statement.end]
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column, from 1, in the file for ``offset`` in the rendered text."""
+        return self.rendered.position(offset)
+
+
+def parse(migration: Migration, schema: str | None, server_version: int = GRAMMAR_VERSION) -> ParsedMigration:
+    """Render ``migration`` for ``schema``, split it into statements and check that it may run as it is.
+
+    ``server_version`` is PostgreSQL's major version: what the parser refuses is left to a server that is newer than
+    the grammar.
+
+    Raises:
+        MigrationFileError: with line and column, for an unknown placeholder, a syntax error, transaction control or a
+            statement that cannot run in a transaction in a transactional file, and COPY from or to the client.
+    """
+    try:
+        rendered = render(migration.content, schema)
+    except TemplateError as error:
+        raise MigrationFileError(
+            f"{migration.filename}:{error.line}:{error.column}: unknown placeholder {error.placeholder}: "
+            f"{error.reason}",
+            migration.filename,
+            line=error.line,
+            column=error.column,
+            hint=error.reason,
+        ) from error
+    transactional = not migration.wants_no_transaction
+    found = _split(migration, rendered, server_version)
+    parsed = ParsedMigration(migration, rendered, found, transactional)
+    for statement in found:
+        reason = statement.traits.refusal(transactional)
+        if reason is not None:
+            _refuse(parsed, statement, reason)
+    return parsed
+
+
+def _split(migration: Migration, rendered: Rendered, server_version: int) -> tuple[Statement, ...]:
+    import postgast  # here, since it takes a quarter of a second and most starts have nothing pending
+
+    text = rendered.text
+    encoded = text.encode()
+    try:
+        raw_statements = postgast.parse(text).stmts
+    except postgast.PgQueryError as error:
+        if server_version > GRAMMAR_VERSION:
+            # A newer server may know what our grammar does not: it gets the whole text, and decides.
+            return (Statement(1, 0, len(text), statements.UNKNOWN),)
+        offset = len(encoded[: max(error.cursorpos - 1, 0)].decode(errors="replace"))
+        _refuse_syntax(migration, rendered, offset, error.message)
+    ascii_only = len(encoded) == len(text)
+    found = []
+    for number, raw in enumerate(raw_statements, 1):
+        start = raw.stmt_location
+        end = start + raw.stmt_len if raw.stmt_len else len(encoded)
+        if not ascii_only:
+            start, end = len(encoded[:start].decode()), len(encoded[:end].decode())
+        kind: str = raw.stmt.WhichOneof("node")
+        found.append(Statement(number, start, end, statements.traits_of(kind, getattr(raw.stmt, kind))))
+    return tuple(found)
+
+
+def _refuse_syntax(migration: Migration, rendered: Rendered, offset: int, message: str) -> NoReturn:
+    line, column = rendered.position(offset)
+    hint: str | None = None
+    if rendered.text[offset : offset + 1] == "\\":
+        hint = "Commands of psql, such as \\set or \\i, are not SQL: take them out."
+    raise MigrationFileError(
+        f"{migration.filename}:{line}:{column}: {message}" + (f". {hint}" if hint else ""),
+        migration.filename,
+        line=line,
+        column=column,
+        hint=hint,
+    )
+
+
+def _refuse(parsed: ParsedMigration, statement: Statement, reason: str) -> NoReturn:
+    line, column = parsed.position(statement.start)
+    shown = _WORDS.sub(" ", parsed.text_of(statement))[:60]
+    raise MigrationFileError(
+        f"{parsed.filename}:{line}:{column}: statement {statement.number} ({shown}): {reason}",
+        parsed.filename,
+        line=line,
+        column=column,
+        hint=reason,
+    )
+
+
+def parse_all(
+    migrations: tuple[Migration, ...], schema: str | None, server_version: int = GRAMMAR_VERSION
+) -> list[ParsedMigration]:
+    """Every one of ``migrations``, parsed; raises at the first that may not run, before anything has run."""
+    return [parse(migration, schema, server_version) for migration in migrations]

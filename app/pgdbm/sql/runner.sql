@@ -1,0 +1,38 @@
+-- begin: the settings of a transaction that migrates
+BEGIN;
+SELECT pg_catalog.set_config('lock_timeout', {{lock_timeout}}, true),
+       pg_catalog.set_config('statement_timeout', '0', true),
+       pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true)
+
+-- no_transaction_timeout: from PostgreSQL 17 a transaction has a time limit of its own
+SELECT pg_catalog.set_config('transaction_timeout', '0', true)
+
+-- asynchronous_commit: this commit need not wait for the disk; the last one of the run does, and with it all before
+SELECT pg_catalog.set_config('synchronous_commit', 'off', true)
+
+-- lock: take the lock or fail with a value that we recognise, in any language, in the error
+SELECT CASE WHEN pg_catalog.pg_try_advisory_xact_lock({{key}})
+            THEN pg_catalog.set_config('pgdbm.began', EXTRACT(epoch FROM pg_catalog.clock_timestamp())::text, true)
+            ELSE pg_catalog.set_config('pgdbm.refused', 'pgdbm:lock-held', true)::integer::text END,
+       pg_catalog.set_config('pgdbm.done', {{done}}, false)
+
+-- done: after a failure, how far a message came: the session keeps what committed transactions set. In the same
+-- message as ROLLBACK, so that a transaction pooler cannot put another session between; the answer is in the error.
+ROLLBACK;
+SELECT pg_catalog.current_setting('pgdbm.done', true)::integer
+
+-- look: fail if the migration is applied by now; a statement of its own, since its snapshot must follow the lock
+SELECT pg_catalog.set_config('pgdbm.refused', 'pgdbm:already-applied', true)::integer
+FROM {{history}}
+WHERE filename = {{filename}} AND (module_name = {{module}} OR module_name IS NULL)
+
+-- record: the history row, in the same transaction as the migration
+INSERT INTO {{history}} (filename, checksum, module_name, applied_at, execution_time_ms)
+VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.clock_timestamp(),
+        1000 * (EXTRACT(epoch FROM pg_catalog.clock_timestamp())
+                - NULLIF(pg_catalog.current_setting('pgdbm.began', true), '')::numeric))
+
+-- session_settings: the settings of a session that migrates outside a transaction
+SELECT pg_catalog.set_config('lock_timeout', '0', false),
+       pg_catalog.set_config('statement_timeout', '0', false),
+       pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false)

@@ -1,0 +1,142 @@
+"""The one pool, which may be without a database for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from pgdbm.core.config import DatabaseConfig
+from pgdbm.core.manager import AsyncDatabaseManager
+from pgdbm.errors import AsyncDBError
+
+from .errors import Problem, database_unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    import asyncpg
+
+    from .settings import Settings
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+_CLOSE_S = 5.0
+_LOCK_TIMEOUT_MS = 2000
+
+logger = structlog.get_logger("pgdbm_service")
+
+
+class Database:
+    """Connects in the background and tries until it succeeds; asyncpg itself recovers what is lost later."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._abandoned: set[asyncio.Task[Any]] = set()
+        self._failure = "The service has not connected yet."
+        self.connected = asyncio.Event()
+
+    @property
+    def failure(self) -> str:
+        """Why there is no connection; holds no password."""
+        return self._failure
+
+    def begin(self, url: str) -> None:
+        """Start connecting to ``url``; returns at once."""
+        timeout_s = self._settings.database_timeout_s
+        config = DatabaseConfig(
+            connection_string=url,
+            min_connections=self._settings.min_connections,
+            max_connections=self._settings.max_connections,
+            server_settings={"application_name": "pgdbm_service"},
+            command_timeout=timeout_s,
+            statement_timeout_ms=max(1, int(timeout_s * 1000)),
+            lock_timeout_ms=min(_LOCK_TIMEOUT_MS, max(1, int(timeout_s * 1000))),
+            retry_attempts=1,
+        )
+        logger.info("connecting", database=config.get_dsn_masked())
+        self._connecting = asyncio.create_task(self._connect(config), name="connect to the database")
+
+    async def close(self) -> None:
+        """Give the connections back; those that are in use are cut off after a moment."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        for task in self._abandoned:
+            task.cancel()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+    def manager(self, schema: str = "public") -> AsyncDatabaseManager:
+        """A manager of ``schema`` on the pool; costs nothing.
+
+        Raises:
+            Problem: database_unavailable, while there has been no connection yet.
+        """
+        if self._pool is None:
+            raise database_unavailable()
+        return AsyncDatabaseManager(pool=self._pool, schema=schema)
+
+    async def within_limit(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``, or a Problem after ``database_timeout_s``.
+
+        Work that is late is cancelled but not waited for: on a dead network even its end can take long.
+        """
+        task = asyncio.create_task(work)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._settings.database_timeout_s)
+        except asyncio.CancelledError:
+            self._abandon(task)
+            raise
+        if not done:
+            self._abandon(task)
+            raise Problem(
+                "database_unavailable",
+                f"The database did not answer within {self._settings.database_timeout_s:g} s.",
+            )
+        return task.result()
+
+    async def check(self) -> None:
+        """Raise unless the database answers now."""
+        await self.within_limit(self.manager().fetch_value("SELECT 1"))
+
+    def _abandon(self, task: asyncio.Task[Any]) -> None:
+        self._abandoned.add(task)
+        task.add_done_callback(self._forget)
+        task.cancel()
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._abandoned.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    async def _connect(self, config: DatabaseConfig) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.database_timeout_s):
+                    self._pool = await AsyncDatabaseManager.create_shared_pool(config)
+            except TimeoutError:
+                self._failure = "The server did not answer in time."
+            except AsyncDBError as error:
+                self._failure = error.message.splitlines()[0]
+            except Exception as error:
+                self._failure = f"Connecting failed ({type(error).__name__}); the log has more."
+                logger.error("connecting failed", exc_info=error)
+            else:
+                logger.info("connected", database=config.get_dsn_masked())
+                self.connected.set()
+                return
+            logger.warning("no database yet", reason=self._failure, retry_in_s=round(pause, 2))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)

@@ -1,0 +1,257 @@
+"""Every error code of the service, with its page. ``docs/reference/errors`` holds the same pages:
+
+python -m pgdbm_service.error_codes docs/reference/errors
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """A code with what is the same each time it happens. ``retry_after_s`` is there where a retry may help."""
+
+    code: str
+    status: int
+    title: str
+    meaning: str
+    remedy: str
+    fields: tuple[str, ...] = ()
+    retry_after_s: int | None = None
+
+    @property
+    def type(self) -> str:
+        """The address of the page, served by the service itself."""
+        return f"/errors/{self.code}"
+
+    def page(self) -> str:
+        """The page, as Markdown."""
+        lines = [f"# {self.code}", "", f"{self.title}. HTTP status {self.status}."]
+        lines += ["", "## What happened", "", self.meaning, "", "## What to do", "", self.remedy]
+        if self.retry_after_s is not None:
+            lines += ["", "The answer has a `Retry-After` header: the same request may succeed later."]
+        if self.fields:
+            lines += ["", "## Fields", "", "Besides `type`, `title`, `status`, `detail`, `instance` and `code`:", ""]
+            lines += [f"- `{field}`" for field in self.fields]
+        return "\n".join(lines) + "\n"
+
+
+_KINDS = (
+    ErrorKind(
+        "invalid_request",
+        400,
+        "The request is not valid",
+        "The body is not JSON, has a field that the call does not know or a value of the wrong kind, or a query "
+        "parameter is unknown or out of range. Nothing was done.",
+        "`errors` names each field or parameter and says what is expected. `/docs` describes every call.",
+        ("errors",),
+    ),
+    ErrorKind(
+        "not_loopback",
+        403,
+        "Only this machine is served",
+        "No auth is configured, so the service answers only what comes over the loopback interface and is "
+        "addressed to `localhost`, `127.0.0.1` or `[::1]`. A browser page that pretends to be another host is "
+        "refused the same way.",
+        "Use `http://127.0.0.1:PORT`. To serve others nevertheless, start the service with "
+        "`PGDBM_ALLOW_UNAUTHENTICATED=true`; whoever reaches the port can then migrate the database.",
+    ),
+    ErrorKind(
+        "cross_origin",
+        403,
+        "Another site's page may not change anything",
+        "The request comes from a web page of another origin, and would have changed something.",
+        "Call the service from a program, or from a page that it serves itself.",
+    ),
+    ErrorKind(
+        "not_found",
+        404,
+        "There is nothing at this address",
+        "The path is not one of the service's.",
+        "`/docs` lists every path.",
+    ),
+    ErrorKind(
+        "module_unknown",
+        404,
+        "There is no such module",
+        "No folder of the migrations repository has this name. Where the name stands in a history table only, its "
+        "history can be read, but there are no files to apply.",
+        "`GET /modules` lists the modules; `hint` names the ones that are spelt alike.",
+        ("module", "hint"),
+    ),
+    ErrorKind(
+        "schema_unknown",
+        404,
+        "There is no such schema",
+        "The database has no schema of this name.",
+        "`GET /schemas` lists the schemas, with `?system=true` those of PostgreSQL itself too; `hint` names the "
+        "ones that are spelt alike. A module's schema is created when the module is first migrated.",
+        ("schema", "hint"),
+    ),
+    ErrorKind(
+        "migration_unknown",
+        404,
+        "There is no such migration",
+        "The module has no file of this name.",
+        "`GET /modules/{module}/migrations` lists the files; `hint` names the ones that are spelt alike.",
+        ("module", "filename", "hint"),
+    ),
+    ErrorKind(
+        "method_not_allowed",
+        405,
+        "This address does not take this method",
+        "The path exists, but not with this HTTP method.",
+        "The `Allow` header lists the methods that it takes.",
+    ),
+    ErrorKind(
+        "checksum_changed",
+        409,
+        "An applied migration has changed",
+        "A file that was applied has another content than it had then. Nothing was applied.",
+        "Put the file back as it was, and write the change as a new migration.",
+        ("module", "filename", "recorded_checksum", "current_checksum"),
+    ),
+    ErrorKind(
+        "out_of_order",
+        409,
+        "A migration comes too late",
+        "A pending file sorts before one that is applied, and the module's policy is `reject`. Nothing was applied.",
+        'Give the file a newer version, or set `out_of_order = "allow"` in the module\'s `module.toml`.',
+        ("module", "filename", "newest_applied"),
+    ),
+    ErrorKind(
+        "body_too_large",
+        413,
+        "The body is too large",
+        "The body has more bytes than `PGDBM_MAX_BODY_BYTES`.",
+        "Send less, or raise the limit.",
+    ),
+    ErrorKind(
+        "migration_failed",
+        422,
+        "The database refused a statement",
+        "PostgreSQL refused a statement of a migration. The file was rolled back, unless it runs without a "
+        "transaction; what was applied before it, listed in `applied`, stays applied.",
+        "Correct the file at `line` and `column` and migrate again: it goes on where it stopped.",
+        (
+            "module",
+            "filename",
+            "statement",
+            "line",
+            "column",
+            "sqlstate",
+            "database_message",
+            "database_detail",
+            "hint",
+            "applied",
+        ),
+    ),
+    ErrorKind(
+        "migration_file_invalid",
+        422,
+        "A migration file cannot be run",
+        "A file is empty, is not UTF-8, has the version of another file, holds a placeholder that does not exist, "
+        "or is not SQL. It was found before anything was run.",
+        "Correct the file at `line` and `column`.",
+        ("module", "filename", "line", "column", "hint"),
+    ),
+    ErrorKind(
+        "module_invalid",
+        422,
+        "The module cannot be used",
+        "The module's folder or its `module.toml` is not right: a key that does not exist, a value of the wrong "
+        "kind, a dependency that is unknown or leads in a circle.",
+        "Correct `filename` at `key`, and restart the service: the repository is read at its start.",
+        ("module", "filename", "key", "line", "column", "hint"),
+    ),
+    ErrorKind(
+        "migration_error",
+        422,
+        "The migrations cannot be applied",
+        "The state of the module does not allow what was asked; `detail` says why.",
+        "Follow `detail`.",
+        ("module", "filename"),
+    ),
+    ErrorKind(
+        "internal_error",
+        500,
+        "The service failed",
+        "A defect of the service. Its log has the cause, under the `request_id` of the answer.",
+        "Report it together with that part of the log.",
+        ("request_id",),
+    ),
+    ErrorKind(
+        "database_error",
+        500,
+        "The database refused what the service asked",
+        "PostgreSQL refused a statement of the service's own, most often because the database user lacks a "
+        "privilege.",
+        "`sqlstate` and `database_message` say what was missing.",
+        ("sqlstate", "database_message"),
+    ),
+    ErrorKind(
+        "database_unavailable",
+        503,
+        "The database cannot be reached",
+        "The database is away, does not accept connections, or did not answer within `PGDBM_DATABASE_TIMEOUT_S`. "
+        "The service keeps trying and needs no restart. A migration that was cut off was rolled back, unless it "
+        "runs without a transaction.",
+        "Try again. `GET /health/ready` says what fails.",
+        ("retry_after",),
+        retry_after_s=2,
+    ),
+    ErrorKind(
+        "lock_timeout",
+        503,
+        "Another runner holds the lock",
+        "Another runner of the same module did not finish within `PGDBM_LOCK_WAIT_S`, or a statement waited too "
+        "long for a table that somebody else uses.",
+        "Try again, or look at what `holder` is doing.",
+        ("module", "holder", "waited_s", "retry_after"),
+        retry_after_s=5,
+    ),
+    ErrorKind(
+        "busy",
+        503,
+        "Too many migrations are running",
+        "As many migrations are running as `PGDBM_MAX_CONNECTIONS` allows, and none finished in time.",
+        "Try again, or allow more connections.",
+        ("retry_after",),
+        retry_after_s=5,
+    ),
+    ErrorKind(
+        "shutting_down",
+        503,
+        "The service is stopping",
+        "The service was told to stop. It takes no new migrations, and one that did not finish within "
+        "`PGDBM_SHUTDOWN_GRACE_S` was cancelled and rolled back, unless it runs without a transaction.",
+        "Try again: another instance, or this one after its restart, goes on where it stopped.",
+        ("retry_after",),
+        retry_after_s=5,
+    ),
+    ErrorKind(
+        "not_ready",
+        503,
+        "The service is not ready",
+        "A check of readiness fails.",
+        "`checks` says which one, and why.",
+        ("checks", "retry_after"),
+        retry_after_s=2,
+    ),
+)
+
+ERROR_KINDS = {kind.code: kind for kind in _KINDS}
+
+
+def write_pages(folder: Path) -> None:
+    """Write every page to ``folder/<code>.md``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in _KINDS:
+        (folder / f"{kind.code}.md").write_text(kind.page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_pages(Path(sys.argv[1]))

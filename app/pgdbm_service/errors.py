@@ -1,0 +1,221 @@
+"""Every error as ``application/problem+json``: what is raised in the service, in the library and in Litestar."""
+
+from __future__ import annotations
+
+import difflib
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+import asyncpg
+import msgspec
+import structlog
+from litestar.exceptions import HTTPException
+from litestar.openapi import ResponseSpec
+from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsException, ProblemDetailsPlugin
+
+from pgdbm import errors as library
+
+from .error_codes import ERROR_KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from litestar import Request, Response
+
+MEDIA_TYPE = "application/problem+json"
+# PostgreSQL's states of a session that ended, or never began, for reasons of the server's or the network's.
+_AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
+_LOCK_NOT_AVAILABLE = "55P03"
+_QUERY_CANCELED = "57014"
+
+logger = structlog.get_logger("pgdbm_service")
+
+
+class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """RFC 9457. ``type`` is the address of a page about ``code``; further fields depend on the code."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    module: str | None = None
+    filename: str | None = None
+    statement: int | None = None
+    line: int | None = None
+    column: int | None = None
+    sqlstate: str | None = None
+    hint: str | None = None
+    retry_after: int | None = None
+
+
+class Problem(ProblemDetailsException):
+    """An error answer. ``code`` is one of ``ERROR_KINDS``; fields that are None are left out."""
+
+    def __init__(
+        self, code: str, detail: str, *, headers: dict[str, str] | None = None, **fields: Any
+    ) -> None:
+        kind = ERROR_KINDS[code]
+        headers = dict(headers or {})
+        if kind.retry_after_s is not None:
+            headers["Retry-After"] = str(kind.retry_after_s)
+            fields["retry_after"] = kind.retry_after_s
+        super().__init__(
+            detail=detail, status_code=kind.status, title=kind.title, type_=kind.type, headers=headers
+        )
+        self.code = code
+        self.fields = {"code": code} | {name: value for name, value in fields.items() if value is not None}
+
+    def with_fields(self, **fields: Any) -> Problem:
+        """This problem, with more fields."""
+        self.fields |= {name: value for name, value in fields.items() if value is not None}
+        return self
+
+    def to_response(self, request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+        self.instance = request.scope.get("raw_path", b"").decode("latin-1") or request.scope["path"]
+        request.scope["state"]["problem"] = self.code
+        if self.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.fields.setdefault("request_id", request.scope["state"].get("request_id"))
+        self.extra = self.fields
+        response = super().to_response(request)
+        # The document's own members come first, as people read them.
+        first = {name: response.content.pop(name) for name in ("type", "title", "status", "detail", "instance")}
+        response.content = first | response.content
+        return response
+
+
+def documented(*codes: str) -> dict[int, ResponseSpec]:
+    """The answers of ``codes`` for the OpenAPI description of a call; every call may answer the general ones."""
+    by_status: dict[int, list[str]] = {}
+    for code in (*codes, "internal_error"):
+        by_status.setdefault(ERROR_KINDS[code].status, []).append(code)
+    return {
+        status: ResponseSpec(
+            ProblemDocument,
+            generate_examples=False,
+            description=", ".join(f"`{code}`: {ERROR_KINDS[code].title}" for code in codes_of_status),
+            media_type=cast("Any", MEDIA_TYPE),
+        )
+        for status, codes_of_status in by_status.items()
+    }
+
+
+def spelt_alike(name: str, names: Iterable[str]) -> str | None:
+    """A hint that names up to three of ``names`` that look like ``name``; None where none does."""
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}?" if close else None
+
+
+def is_database_away(error: BaseException | None) -> bool:
+    """Whether ``error`` says that there is no working connection, as opposed to a refused statement."""
+    if isinstance(error, library.QueryError):
+        return is_database_away(error.original_error)
+    if isinstance(error, library.ConnectionError | library.PoolError | ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, asyncpg.InterfaceError):
+        return "closed" in str(error) or "terminated" in str(error) or "released" in str(error)
+    state = getattr(error, "sqlstate", None)
+    return isinstance(state, str) and (state in _AWAY_STATES or state.startswith("08"))
+
+
+def database_unavailable() -> Problem:
+    return Problem(
+        "database_unavailable", "The database cannot be reached right now. The service keeps trying to connect."
+    )
+
+
+def problem_of(error: Exception) -> Problem:
+    """The answer for any exception; logs what is a defect or a refusal that only the operator can cure."""
+    if isinstance(error, Problem):
+        return error
+    if is_database_away(error):
+        logger.warning("database unavailable", error_type=type(error).__name__)
+        return database_unavailable()
+    if isinstance(error, library.MigrationError):
+        return _of_migration(error)
+    if isinstance(error, library.QueryError):
+        return _of_query(error)
+    if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _of_http(error)
+    logger.error("internal error", exc_info=error)
+    return Problem("internal_error", "Something went wrong in the service. Its log has the cause.")
+
+
+def _of_migration(error: library.MigrationError) -> Problem:
+    fields: dict[str, Any] = {"filename": error.migration_file}
+    match error:
+        case library.ChecksumMismatchError():
+            fields |= {"recorded_checksum": error.recorded, "current_checksum": error.current}
+        case library.OutOfOrderError():
+            fields |= {"newest_applied": error.newest_applied}
+        case library.MigrationFileError():
+            fields |= {"line": error.line, "column": error.column, "hint": error.hint}
+        case library.MigrationLockTimeoutError():
+            fields |= {"holder": error.holder, "waited_s": error.waited_s}
+        case library.MigrationExecutionError():
+            fields |= {
+                "statement": error.statement,
+                "line": error.line,
+                "column": error.column,
+                "sqlstate": error.sqlstate,
+                "database_message": error.sql_error,
+                "database_detail": error.detail,
+                "hint": error.hint,
+                "applied": error.applied,
+            }
+    code = error.code if error.code in ERROR_KINDS else "migration_error"
+    return Problem(code, error.message, **fields)
+
+
+def _of_query(error: library.QueryError) -> Problem:
+    sqlstate = getattr(error.original_error, "sqlstate", None)
+    if sqlstate == _LOCK_NOT_AVAILABLE:
+        return Problem("lock_timeout", "Somebody else holds a lock on what had to be looked at.")
+    if sqlstate == _QUERY_CANCELED:
+        return Problem("database_unavailable", "The database did not answer in time.")
+    if not isinstance(error.original_error, asyncpg.PostgresError):
+        logger.error("internal error", exc_info=error)
+        return Problem("internal_error", "Something went wrong in the service. Its log has the cause.")
+    message = str(error.original_error)
+    logger.error("database error", sqlstate=sqlstate, error=message, query=error.query)
+    return Problem(
+        "database_error", f"The database refused: {message}.", sqlstate=sqlstate, database_message=message
+    )
+
+
+def _of_http(error: HTTPException) -> Problem:
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return Problem("not_found", "There is nothing at this address; /docs lists what there is.")
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("allow", "")
+            return Problem(
+                "method_not_allowed",
+                f"This address takes {allowed or 'other methods'}.",
+                headers={"Allow": allowed} if allowed else None,
+            )
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return Problem("body_too_large", "The body has more bytes than the service reads.")
+    errors = [
+        {"field": entry.get("key", "body"), "message": entry["message"].replace("`", "")}
+        for entry in error.extra or ()
+        if isinstance(entry, dict) and "message" in entry
+    ]
+    if not errors:
+        return Problem("invalid_request", error.detail)
+    return invalid_request(errors)
+
+
+def invalid_request(errors: list[dict[str, str]]) -> Problem:
+    """A 400 for ``errors``, each with ``field`` and ``message``."""
+    told = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors)
+    return Problem("invalid_request", f"{told}.", errors=errors)
+
+
+# Without a mapping of Exception itself, a 500 would be plain JSON.
+_MAPPED: dict[type[Exception], Callable[[Any], Problem]] = dict.fromkeys((HTTPException, Exception), problem_of)
+
+
+def problem_details_plugin() -> ProblemDetailsPlugin:
+    return ProblemDetailsPlugin(ProblemDetailsConfig(exception_to_problem_detail_map=cast("Any", _MAPPED)))

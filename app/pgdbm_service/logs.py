@@ -1,0 +1,141 @@
+"""Logging: structlog for us, the same format for everyone else's stdlib loggers, and a line per request.
+
+Litestar's StructlogPlugin is not used: it imports the whole command line interface (a third of the start), and it
+leaves with Litestar 3.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from litestar.types import Message, Receive, Scope, Send
+    from structlog.typing import EventDict, Processor
+
+    from .settings import Settings
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
+_CREDENTIALS = re.compile(r"(postgres(?:ql)?://[^\s:/@]*:)[^\s@]+@")
+
+logger = structlog.get_logger("pgdbm_service.request")
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Our handler, told from others' on the root logger by its type."""
+
+
+def configure_logs(settings: Settings) -> None:
+    """Send every logger of the process to stderr in one format. Safe to call again."""
+    on_terminal = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_color_message]
+    if on_terminal:
+        # The default would print local variables, and passwords with them.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        final += [_mask_credentials, renderer]
+    else:
+        final += [
+            structlog.processors.format_exc_info,
+            _mask_credentials,
+            structlog.processors.JSONRenderer(serializer=_as_json),
+        ]
+    handler = _Handler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final))
+    root = logging.getLogger()
+    for old in [one for one in root.handlers if isinstance(one, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(settings.log_level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        theirs = logging.getLogger(name)
+        theirs.handlers.clear()
+        # The line per request is ours; uvicorn looks for handlers to see whether it should write its own.
+        theirs.propagate = name != "uvicorn.access"
+        theirs.setLevel(logging.NOTSET)
+
+
+async def log_request(
+    app: Callable[[Scope, Receive, Send], Awaitable[None]], scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer one HTTP request with its id in ``X-Request-ID``, and log one line about it.
+
+    The client's own id is kept if it is a plain short word.
+    """
+    request_id = _request_id(scope)
+    scope.setdefault("state", {})["request_id"] = request_id
+    status = 0
+
+    async def send_with_id(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+        await send(message)
+
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    began = time.perf_counter()
+    try:
+        await app(scope, receive, send_with_id)
+    finally:
+        path = scope.get("path_template") or "(no route)"
+        quiet = path.startswith("/health") and status < 400
+        fields = {"problem": scope["state"]["problem"]} if "problem" in scope["state"] else {}
+        logger.log(
+            logging.DEBUG if quiet else logging.INFO,
+            "request",
+            method=scope["method"] if "method" in scope else "",
+            path=path,
+            status=status,
+            ms=round((time.perf_counter() - began) * 1000, 1),
+            **fields,
+        )
+        structlog.contextvars.unbind_contextvars("request_id")
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given: str = value.decode("latin-1")
+            return given if _SANE_ID.match(given) else uuid.uuid4().hex
+    return uuid.uuid4().hex
+
+
+def _mask_credentials(_: Any, __: str, event: EventDict) -> EventDict:
+    """Nothing of ours logs a DSN unmasked; somebody else's exception might."""
+    for key, value in event.items():
+        if isinstance(value, str) and "://" in value:
+            event[key] = _CREDENTIALS.sub(r"\1****@", value)
+    return event
+
+
+def _drop_color_message(_: Any, __: str, event: EventDict) -> EventDict:
+    event.pop("color_message", None)
+    return event
+
+
+def _as_json(event: EventDict, **_: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=repr).decode()

@@ -1,0 +1,1 @@
+"""Modules: sets of migrations, where they stand, and applying them."""

@@ -1,0 +1,80 @@
+"""What the service takes from Litestar's plugins: problem details and the OpenAPI pages."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+from litestar.static_files import create_static_files_router
+
+from .errors import problem_details_plugin
+
+if TYPE_CHECKING:
+    from litestar import Request, Router
+    from litestar.plugins import PluginProtocol
+
+_SWAGGER_UI = "/static/swagger-ui"
+_STATIC = Path(__file__).parent / "static"
+
+
+class SwaggerPage(OpenAPIRenderPlugin):
+    """Swagger UI from our own files: the page loads nothing from elsewhere, so it works without a network."""
+
+    def __init__(self) -> None:
+        super().__init__(path="/")
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        page = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{openapi_schema["info"]["title"]}</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="{_SWAGGER_UI}/swagger-ui.css">
+<style>body {{ margin: 0 }}</style>
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="{_SWAGGER_UI}/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({{
+  url: "/docs/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  validatorUrl: null,
+}});
+</script>
+</body>
+</html>
+"""
+        return page.encode()
+
+
+def plugins() -> list[PluginProtocol]:
+    return [problem_details_plugin()]
+
+
+def openapi() -> OpenAPIConfig:
+    try:
+        our_version = version("pgdbm")
+    except PackageNotFoundError:
+        our_version = "unknown"
+    return OpenAPIConfig(
+        title="pgdbm",
+        version=our_version,
+        description="PostgreSQL schema migrations as a service. Errors are `application/problem+json` with a "
+        "`code`; `/errors/{code}` explains each.",
+        path="/docs",
+        render_plugins=[SwaggerPage(), JsonRenderPlugin(path="/openapi.json")],
+        use_handler_docstrings=True,
+    )
+
+
+def static_files() -> Router:
+    return create_static_files_router(
+        path=_SWAGGER_UI, directories=[_STATIC / "swagger-ui"], include_in_schema=False, name="swagger-ui"
+    )

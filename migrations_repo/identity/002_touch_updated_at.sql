@@ -1,0 +1,18 @@
+-- updated_at must be right whoever writes, so the database sets it.
+CREATE FUNCTION {{tables.touch_updated_at}}() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.updated_at := now();
+    RETURN NEW;
+END;
+$$;
+
+COMMENT ON FUNCTION {{tables.touch_updated_at}}() IS 'Row trigger: stamps updated_at with the time of the transaction.';
+
+CREATE TRIGGER users_touch_updated_at
+    BEFORE UPDATE ON {{tables.users}}
+    FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION {{tables.touch_updated_at}}();
