@@ -1,26 +1,41 @@
-"""PostgreSQL for many services in one database: pools, schemas, migrations."""
+"""PostgreSQL for many services in one database: pools, schemas, migrations.
+
+Names are loaded at their first use, so that ``pgdbm --help`` and the like do not pay for asyncpg.
+"""
 
 from __future__ import annotations
 
-from .core import AsyncDatabaseManager, DatabaseConfig, SchemaManager, TransactionManager
-from .errors import (
-    AsyncDBError,
-    ChecksumMismatchError,
-    ConfigurationError,
-    ConnectionError,
-    DatabaseTestError,
-    MigrationError,
-    MigrationExecutionError,
-    MigrationFileError,
-    MigrationLockTimeoutError,
-    MonitoringError,
-    OutOfOrderError,
-    PoolError,
-    QueryError,
-    SchemaError,
-    TransactionError,
-)
-from .migrations import AsyncMigrationManager, Migration
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .core import AsyncDatabaseManager, DatabaseConfig, SchemaManager, TransactionManager
+    from .errors import (
+        AsyncDBError,
+        ChecksumMismatchError,
+        ConfigurationError,
+        ConnectionError,
+        DatabaseTestError,
+        MigrationError,
+        MigrationExecutionError,
+        MigrationFileError,
+        MigrationLockTimeoutError,
+        MonitoringError,
+        OutOfOrderError,
+        PoolError,
+        QueryError,
+        SchemaError,
+        TransactionError,
+    )
+    from .migrations import AsyncMigrationManager, Migration
+    from .monitoring import (
+        ConnectionMetrics,
+        DatabaseDebugger,
+        MonitoredAsyncDatabaseManager,
+        QueryMetrics,
+        log_query_performance,
+    )
+    from .testing import AsyncTestDatabase, DatabaseTestCase, DatabaseTestConfig
 
 __version__ = "0.6.0"
 
@@ -28,23 +43,64 @@ __all__ = [
     "AsyncDBError",
     "AsyncDatabaseManager",
     "AsyncMigrationManager",
+    "AsyncTestDatabase",
     "ChecksumMismatchError",
     "ConfigurationError",
     "ConnectionError",
+    "ConnectionMetrics",
     "DatabaseConfig",
+    "DatabaseDebugger",
+    "DatabaseTestCase",
+    "DatabaseTestConfig",
     "DatabaseTestError",
     "Migration",
     "MigrationError",
     "MigrationExecutionError",
     "MigrationFileError",
     "MigrationLockTimeoutError",
+    "MonitoredAsyncDatabaseManager",
     "MonitoringError",
     "OutOfOrderError",
     "PoolError",
     "QueryError",
+    "QueryMetrics",
     "SchemaError",
     "SchemaManager",
     "TransactionError",
     "TransactionManager",
     "__version__",
+    "log_query_performance",
 ]
+
+_SUBMODULES = frozenset({"core", "errors", "migrations", "monitoring", "testing"})
+_HOMES = {
+    **dict.fromkeys(("AsyncDatabaseManager", "DatabaseConfig", "SchemaManager", "TransactionManager"), "core"),
+    **dict.fromkeys(("AsyncMigrationManager", "Migration"), "migrations"),
+    **dict.fromkeys(
+        (
+            "ConnectionMetrics",
+            "DatabaseDebugger",
+            "MonitoredAsyncDatabaseManager",
+            "QueryMetrics",
+            "log_query_performance",
+        ),
+        "monitoring",
+    ),
+    **dict.fromkeys(("AsyncTestDatabase", "DatabaseTestCase", "DatabaseTestConfig"), "testing"),
+}
+
+# Not for type checkers: to them a module with __getattr__ would have every name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name in _SUBMODULES:
+            return import_module(f"{__name__}.{name}")
+        # What is public and has no other home is an exception.
+        home = _HOMES.get(name) or ("errors" if name in __all__ else None)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -26,9 +26,7 @@ def loopback_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
     if not over_socket and (server is None or not is_loopback(server[0])):
         raise Problem("not_loopback", "No auth is configured, so only connections over loopback are served.")
     if not is_loopback(_host_name(connection.headers.get("host", ""))):
-        raise Problem(
-            "not_loopback", "No auth is configured, so the Host must be localhost, 127.0.0.1 or [::1]."
-        )
+        raise Problem("not_loopback", "No auth is configured, so the Host must be localhost, 127.0.0.1 or [::1].")
 
 
 def same_origin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:

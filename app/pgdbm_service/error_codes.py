@@ -187,8 +187,7 @@ _KINDS = (
         "database_error",
         500,
         "The database refused what the service asked",
-        "PostgreSQL refused a statement of the service's own, most often because the database user lacks a "
-        "privilege.",
+        "PostgreSQL refused a statement of the service's own, most often because the database user lacks a privilege.",
         "`sqlstate` and `database_message` say what was missing.",
         ("sqlstate", "database_message"),
     ),

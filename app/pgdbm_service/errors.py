@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 import msgspec
 import structlog
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, SerializationException
 from litestar.openapi import ResponseSpec
 from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsException, ProblemDetailsPlugin
 
@@ -27,6 +28,7 @@ MEDIA_TYPE = "application/problem+json"
 _AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
 _LOCK_NOT_AVAILABLE = "55P03"
 _QUERY_CANCELED = "57014"
+_UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 logger = structlog.get_logger("pgdbm_service")
 
@@ -53,17 +55,13 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
 class Problem(ProblemDetailsException):
     """An error answer. ``code`` is one of ``ERROR_KINDS``; fields that are None are left out."""
 
-    def __init__(
-        self, code: str, detail: str, *, headers: dict[str, str] | None = None, **fields: Any
-    ) -> None:
+    def __init__(self, code: str, detail: str, *, headers: dict[str, str] | None = None, **fields: Any) -> None:
         kind = ERROR_KINDS[code]
         headers = dict(headers or {})
         if kind.retry_after_s is not None:
             headers["Retry-After"] = str(kind.retry_after_s)
             fields["retry_after"] = kind.retry_after_s
-        super().__init__(
-            detail=detail, status_code=kind.status, title=kind.title, type_=kind.type, headers=headers
-        )
+        super().__init__(detail=detail, status_code=kind.status, title=kind.title, type_=kind.type, headers=headers)
         self.code = code
         self.fields = {"code": code} | {name: value for name, value in fields.items() if value is not None}
 
@@ -86,9 +84,9 @@ class Problem(ProblemDetailsException):
 
 
 def documented(*codes: str) -> dict[int, ResponseSpec]:
-    """The answers of ``codes`` for the OpenAPI description of a call; every call may answer the general ones."""
+    """The answers of ``codes``, and of those that every call may give, for the OpenAPI description of a call."""
     by_status: dict[int, list[str]] = {}
-    for code in (*codes, "internal_error"):
+    for code in ("invalid_request", "not_loopback", *codes, "internal_error"):
         by_status.setdefault(ERROR_KINDS[code].status, []).append(code)
     return {
         status: ResponseSpec(
@@ -152,7 +150,9 @@ def _of_migration(error: library.MigrationError) -> Problem:
         case library.MigrationFileError():
             fields |= {"line": error.line, "column": error.column, "hint": error.hint}
         case library.MigrationLockTimeoutError():
-            fields |= {"holder": error.holder, "waited_s": error.waited_s}
+            # The holder's query stays out: it is somebody's SQL, and may hold what is nobody else's business.
+            holder = {name: value for name, value in (error.holder or {}).items() if name != "query"}
+            fields |= {"holder": holder or None, "waited_s": round(error.waited_s, 1)}
         case library.MigrationExecutionError():
             fields |= {
                 "statement": error.statement,
@@ -179,9 +179,7 @@ def _of_query(error: library.QueryError) -> Problem:
         return Problem("internal_error", "Something went wrong in the service. Its log has the cause.")
     message = str(error.original_error)
     logger.error("database error", sqlstate=sqlstate, error=message, query=error.query)
-    return Problem(
-        "database_error", f"The database refused: {message}.", sqlstate=sqlstate, database_message=message
-    )
+    return Problem("database_error", f"The database refused: {message}.", sqlstate=sqlstate, database_message=message)
 
 
 def _of_http(error: HTTPException) -> Problem:
@@ -197,14 +195,20 @@ def _of_http(error: HTTPException) -> Problem:
             )
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return Problem("body_too_large", "The body has more bytes than the service reads.")
-    errors = [
-        {"field": entry.get("key", "body"), "message": entry["message"].replace("`", "")}
-        for entry in error.extra or ()
-        if isinstance(entry, dict) and "message" in entry
-    ]
-    if not errors:
+    if isinstance(error.__cause__, SerializationException):
+        return invalid_request([{"field": "body", "message": f"not JSON: {error.detail}"}])
+    entries = [entry for entry in error.extra or () if isinstance(entry, dict) and "message" in entry]
+    if not entries:
         return Problem("invalid_request", error.detail)
-    return invalid_request(errors)
+    return invalid_request([_entry(entry.get("key", "body"), entry["message"]) for entry in entries])
+
+
+def _entry(field: str, message: str) -> dict[str, str]:
+    """Litestar's entry in our words: the body is a parameter called ``data`` to it."""
+    unknown = _UNKNOWN_FIELD.search(message)
+    if unknown:
+        return {"field": unknown[1], "message": "there is no such field"}
+    return {"field": "body" if field == "data" else field, "message": message.replace("`", "")}
 
 
 def invalid_request(errors: list[dict[str, str]]) -> Problem:

@@ -74,9 +74,7 @@ class Executor:
                     waited_s=self._wait_s,
                 )
             if not await self._entered(self._slots, stack):
-                raise Problem(
-                    "busy", f"{self._limit} migrations are running; none finished within {self._wait_s:g} s."
-                )
+                raise Problem("busy", f"{self._limit} migrations are running; none finished within {self._wait_s:g} s.")
             yield
 
     def begin_shutdown(self) -> None:
@@ -100,9 +98,7 @@ class Executor:
                 logger.warning("migrations cut off", count=len(late))
                 await asyncio.wait(late)
 
-    async def _entered(
-        self, gate: asyncio.Lock | asyncio.Semaphore, stack: contextlib.AsyncExitStack
-    ) -> bool:
+    async def _entered(self, gate: asyncio.Lock | asyncio.Semaphore, stack: contextlib.AsyncExitStack) -> bool:
         try:
             async with asyncio.timeout(self._wait_s):
                 await gate.acquire()

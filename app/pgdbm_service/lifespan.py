@@ -12,7 +12,7 @@ import structlog
 
 from pgdbm.errors import AsyncDBError
 
-from .settings import SettingsError
+from .settings import SettingsError, unknown_variables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,11 +35,17 @@ def lifespan_of(
     """
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        for name in unknown_variables():
+            logger.warning("unknown variable", name=name)
         async with contextlib.AsyncExitStack() as stack:
             url = settings.database_url
             if url is None:
-                url = await _start_embedded(settings, stack)
+                try:
+                    url = await _start_embedded(settings, stack)
+                except SettingsError as error:
+                    app.state.start_error = str(error)
+                    raise
             stack.push_async_callback(database.close)
             database.begin(url)
             stack.push_async_callback(executor.close)
@@ -90,5 +96,5 @@ def _told_to_stop(tell: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, previous in theirs.items():
-            signal.signal(number, previous)
+        for stopped, previous in theirs.items():
+            signal.signal(stopped, previous)

@@ -107,7 +107,7 @@ async def log_request(
         logger.log(
             logging.DEBUG if quiet else logging.INFO,
             "request",
-            method=scope["method"] if "method" in scope else "",
+            method=scope.get("method", ""),
             path=path,
             status=status,
             ms=round((time.perf_counter() - began) * 1000, 1),

@@ -14,6 +14,7 @@ from .errors import problem_details_plugin
 
 if TYPE_CHECKING:
     from litestar import Request, Router
+    from litestar.handlers import HTTPRouteHandler
     from litestar.plugins import PluginProtocol
 
 _SWAGGER_UI = "/static/swagger-ui"
@@ -70,6 +71,7 @@ def openapi() -> OpenAPIConfig:
         "`code`; `/errors/{code}` explains each.",
         path="/docs",
         render_plugins=[SwaggerPage(), JsonRenderPlugin(path="/openapi.json")],
+        operation_id_creator=_operation_id,
         use_handler_docstrings=True,
     )
 
@@ -78,3 +80,8 @@ def static_files() -> Router:
     return create_static_files_router(
         path=_SWAGGER_UI, directories=[_STATIC / "swagger-ui"], include_in_schema=False, name="swagger-ui"
     )
+
+
+def _operation_id(handler: HTTPRouteHandler, _: Any, __: Any) -> str:
+    """The function's name: what a generated client calls the method."""
+    return handler.handler_name

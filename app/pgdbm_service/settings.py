@@ -32,9 +32,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="Where the database is, postgresql://… Unset: an embedded PostgreSQL."),
     ] = None
     data_dir: Annotated[Path, Meta(description="Where the embedded PostgreSQL keeps its data.")] = Path(".pgdbm/data")
-    migrations_repo: Annotated[
-        Path, Meta(description="The folder with one folder of migrations per module.")
-    ] = Path("migrations_repo")
+    migrations_repo: Annotated[Path, Meta(description="The folder with one folder of migrations per module.")] = Path(
+        "migrations_repo"
+    )
     host: Annotated[str, Meta(description="The address to listen on.", min_length=1)] = "127.0.0.1"
     port: Annotated[int, Meta(description="The port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8000
     allow_unauthenticated: Annotated[
@@ -44,9 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "whoever reaches the port can then migrate the database."
         ),
     ] = False
-    min_connections: Annotated[
-        int, Meta(description="Connections that the pool keeps open.", ge=0, le=1000)
-    ] = 2
+    min_connections: Annotated[int, Meta(description="Connections that the pool keeps open.", ge=0, le=1000)] = 2
     max_connections: Annotated[
         int,
         Meta(description="Connections of the pool at most; two of them never do migrations.", ge=3, le=1000),
@@ -63,9 +61,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Meta(description="Seconds that running migrations may take to finish when the service stops.", ge=0, le=86400),
     ] = 30.0
-    max_body_bytes: Annotated[
-        int, Meta(description="The largest request body that is read.", ge=1024, le=2**30)
-    ] = 10 * 1024 * 1024
+    max_body_bytes: Annotated[int, Meta(description="The largest request body that is read.", ge=1024, le=2**30)] = (
+        10 * 1024 * 1024
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="The least level that is logged.")
     ] = "info"

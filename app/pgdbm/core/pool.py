@@ -27,6 +27,14 @@ UNREACHABLE = (
     asyncpg.TooManyConnectionsError,
     asyncpg.PostgresConnectionError,
 )
+# The server, or the network, took the connection away under a query.
+_LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+)
 _REFUSED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError)
 
 
@@ -146,6 +154,23 @@ def _advice(error: BaseException) -> str:
     if isinstance(error, asyncpg.CannotConnectNowError):
         return "The server is starting up or shutting down: try again in a moment."
     return "Check that PostgreSQL is running, that host and port are right, and that no firewall is in between."
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether ``error`` means that the connection is gone, rather than that the server refused something."""
+    if isinstance(error, _LOST):
+        return True
+    if type(error) is not asyncpg.InterfaceError:
+        return False
+    return "connection is closed" in str(error) or "released back to the pool" in str(error)
+
+
+def is_alive(connection: Any) -> bool:
+    """Whether ``connection`` can still be used. One that died while it was acquired is no longer the pool's."""
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False
 
 
 class OwnPools:

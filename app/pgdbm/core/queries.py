@@ -9,6 +9,7 @@ import asyncpg
 from ..errors import AsyncDBError, ConnectionError, PoolError, QueryError
 from .identifiers import check_identifier, is_identifier
 from .masking import mask_parameters
+from .pool import is_lost
 from .returning import with_returning_id
 from .templating import TemplateError, render_query
 
@@ -162,12 +163,12 @@ class Queries:
 
     def failure(self, error: Exception, sql: str, args: Iterable[Any]) -> AsyncDBError:
         """What ``error`` becomes for our callers."""
-        if isinstance(error, asyncpg.PostgresConnectionError | OSError):
+        if is_lost(error):
             return ConnectionError(
                 f"The connection to the server was lost or refused: {error}",
                 details={"error_type": type(error).__name__},
             )
-        if isinstance(error, asyncpg.InterfaceError) and "closed" in str(error) and "pool" in str(error):
+        if isinstance(error, asyncpg.InterfaceError) and str(error).startswith("pool is clos"):
             return PoolError(f"The pool is closed: {error}. Call connect() before queries and close() after them.")
         masked = mask_parameters(args)
         advice = self._advice(error)

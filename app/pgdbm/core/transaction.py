@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import TransactionError
+from .pool import is_alive
 from .queries import FAILURES, Queries
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class TransactionManager(Queries):
         try:
             if kind is None:
                 await transaction.commit()
-            elif not self._connection.is_closed():
+            elif is_alive(self._connection):
                 await transaction.rollback()
         except FAILURES as failure:
             if kind is None:

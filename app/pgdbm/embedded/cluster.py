@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pgdbm.embedded.launch import EXIT_REFUSED
 from pgdbm.embedded.spawn import Command, spawn
-from pgdbm.errors import ConfigurationError, ConnectionError  # noqa: A004
+from pgdbm.errors import ConfigurationError, ConnectionError
 
 if TYPE_CHECKING:
     from pgdbm.embedded.folder import Folder
@@ -48,18 +48,14 @@ def binaries_version() -> str:
     return answer.split()[2].split(".")[0]
 
 
-def ended_early(
-    what: str, folder: Folder, exit_code: int, log_start: int
-) -> ConfigurationError | ConnectionError:
+def ended_early(what: str, folder: Folder, exit_code: int, log_start: int) -> ConfigurationError | ConnectionError:
     """The error for a program that ended too soon, with the last lines it wrote."""
     lines = folder.log_tail(log_start)
     details = {"data_dir": str(folder.path), "exit_code": exit_code, "log": lines}
     if exit_code == EXIT_REFUSED and lines:
         return ConfigurationError(f"The embedded PostgreSQL cannot run: {lines[-1]}.", details=details)
     said = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
-    return ConnectionError(
-        f"{what} (exit code {exit_code}). {folder.log} ends with:\n{said}", details=details
-    )
+    return ConnectionError(f"{what} (exit code {exit_code}). {folder.log} ends with:\n{said}", details=details)
 
 
 def ensure_cluster(folder: Folder, log: int, *, durable: bool) -> str:

@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from pgdbm.errors import ConfigurationError, ConnectionError  # noqa: A004
+from pgdbm.errors import ConfigurationError, ConnectionError
 
 MAX_LOG_BYTES = 16 * 1024 * 1024
 """A longer server.log is begun anew at the next start."""

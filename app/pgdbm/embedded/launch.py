@@ -141,9 +141,7 @@ def settle_account(folder: str) -> None:
         try:
             hand_over(folder, euid, os.getegid())
         except OSError as error:
-            raise RefusedError(
-                f"{folder} belongs to another account, and cannot be taken: {error.strerror}"
-            ) from error
+            raise RefusedError(f"{folder} belongs to another account, and cannot be taken: {error.strerror}") from error
         enter_user_namespace(uid, gid)
     elif way == NOBODY:
         become_nobody(folder, uid, gid)

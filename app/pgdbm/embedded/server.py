@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pgdbm.embedded.cluster import SUPERUSER, binaries, ended_early, ensure_cluster
 from pgdbm.embedded.folder import Folder
 from pgdbm.embedded.spawn import Command, spawn
-from pgdbm.errors import ConfigurationError, ConnectionError  # noqa: A004
+from pgdbm.errors import ConfigurationError, ConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,9 +29,7 @@ _POLL_SECONDS = 0.002
 _QUIT_SECONDS = 10.0
 
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-_OURS = frozenset(
-    {"listen_addresses", "port", "unix_socket_directories", "data_directory", "logging_collector"}
-)
+_OURS = frozenset({"listen_addresses", "port", "unix_socket_directories", "data_directory", "logging_collector"})
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
@@ -227,9 +225,7 @@ class EmbeddedPostgres:
 def _checked(settings: Mapping[str, str]) -> dict[str, str]:
     for name in settings:
         if not _SETTING_NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"{name!r} is not the name of a server setting.", config_field="settings"
-            )
+            raise ConfigurationError(f"{name!r} is not the name of a server setting.", config_field="settings")
         if name.lower() in _OURS:
             raise ConfigurationError(
                 f"The embedded PostgreSQL sets {name} itself: leave it out of the settings.",

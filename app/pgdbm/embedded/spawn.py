@@ -42,9 +42,7 @@ class _Forker:
         with self._lock:
             if self._tasks is None:
                 tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-                threading.Thread(
-                    target=self._serve, args=(tasks,), name="pgdbm-embedded-forker", daemon=True
-                ).start()
+                threading.Thread(target=self._serve, args=(tasks,), name="pgdbm-embedded-forker", daemon=True).start()
                 self._tasks = tasks
             self._tasks.put(task)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from ..core.pool import is_alive, is_lost
+from ..core.queries import FAILURES
 from ..errors import ConnectionError, MigrationError, MigrationExecutionError
 from ..sql import statement
 from .message import ALREADY_APPLIED, LOCK_HELD, Composer, compose
@@ -39,16 +41,6 @@ NO_TIMEOUT_S = 10 * 365 * 24 * 3600.0
 
 _MOST_FILES_IN_MESSAGE = 64
 _MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
-
-_LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.InterfaceError,
-    OSError,
-)
-
 
 class _LockHeldError(Exception):
     """Another runner has the lock."""
@@ -97,7 +89,9 @@ class MigrationEngine:
 
     async def collect(self) -> tuple[Migration, ...]:
         """The migrations of the source, in order."""
-        return await asyncio.to_thread(self._source.collect)
+        if self._source.is_slow:
+            return await asyncio.to_thread(self._source.collect)
+        return self._source.collect()
 
     async def plan(self) -> Plan:
         """What is pending now. Creates nothing."""
@@ -156,7 +150,7 @@ class MigrationEngine:
             async with self._db.acquire() as connection:
                 times = await self._history.times(connection, run.applied)
         applied_here = set(run.applied)
-        skipped = tuple(one.filename for one in plan.skipped if one.filename not in applied_here)
+        skipped = tuple([one.filename for one in plan.skipped if one.filename not in applied_here])
         return ApplyResult(
             status="dry_run" if dry_run else "success" if run.applied else "up_to_date",
             applied=tuple(Applied(name, times.get(name, 0)) for name in run.applied),
@@ -172,18 +166,21 @@ class MigrationEngine:
             worker = _Worker(connection, composer, self._history, self._lock, run, last=parsed[-1])
             try:
                 await worker.apply(parsed)
-            except _LOST as error:
+            except FAILURES as error:
+                if not is_lost(error):
+                    raise
                 raise ConnectionError(
                     f"The connection was lost while migrations were applied: {error}. What was not committed is "
                     f"undone by the server; run again to find out and to go on.",
                     details={"applied": list(run.applied), "error_type": type(error).__name__},
                 ) from error
             except MigrationExecutionError as error:
+                # The connection is whole: the server answered.
                 times = await self._history.times(connection, run.applied) if run.applied else {}
                 error.applied = [{"filename": name, "execution_time_ms": times.get(name, 0)} for name in run.applied]
                 raise
             finally:
-                await worker.flush()
+                await worker.finish()
 
 
 class _Worker:
@@ -218,10 +215,13 @@ class _Worker:
             if any(migration.changes_session for migration in group):
                 await self._connection.reset(timeout=NO_TIMEOUT_S)
 
-    async def flush(self) -> None:
-        """Make sure that what was committed without waiting for the disk is on it."""
-        if self._run.to_be_flushed and not self._connection.is_closed():
-            await self._connection.execute(statement("locks", "flush"))
+    async def finish(self) -> None:
+        """End a transaction that was cut short, and see what was committed without waiting for the disk onto it."""
+        if not is_alive(self._connection):
+            return
+        await self._roll_back()
+        if self._run.to_be_flushed:
+            await self._send(statement("locks", "flush"))
             self._run.to_be_flushed = False
 
     async def _apply_together(self, group: Sequence[ParsedMigration]) -> None:
@@ -229,9 +229,9 @@ class _Worker:
         message = compose(self._composer, group, self._last)
         try:
             await self._send(message.text)
-        except _LOST:
-            raise
         except asyncpg.PostgresError as error:
+            if is_lost(error):
+                raise
             committed = await self._roll_back_to(message)
             self._note(group[:committed])
             self._raise_if_refused(error)
@@ -263,9 +263,9 @@ class _Worker:
                 await self._send(migration.text_of(running))
             running = None
             await self._send(self._composer.ending(migration))
-        except _LOST:
-            raise
         except asyncpg.PostgresError as error:
+            if is_lost(error):
+                raise
             await self._roll_back()
             if running is None:
                 self._raise_if_refused(error)
@@ -283,9 +283,9 @@ class _Worker:
             for running in migration.statements:
                 try:
                     await self._send(migration.text_of(running))
-                except _LOST:
-                    raise
                 except asyncpg.PostgresError as error:
+                    if is_lost(error):
+                        raise
                     await self._roll_back()
                     raise self._as_migration_error(error, migration, running, _offset(error)) from error
             milliseconds = round((time.perf_counter() - began) * 1000)

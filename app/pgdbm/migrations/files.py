@@ -130,6 +130,11 @@ def read_migration(filename: str, raw: bytes) -> Migration:
 class Source(Protocol):
     """Somewhere that migrations come from."""
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether :meth:`collect` has much to read, and belongs into a thread."""
+        ...
+
     def collect(self) -> tuple[Migration, ...]:
         """Every migration, in the order in which they apply. Raises MigrationFileError naming file and line."""
         ...
@@ -147,6 +152,8 @@ def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str]) -
 class MemorySource:
     """Migrations given as {filename: content}."""
 
+    is_slow = False
+
     def __init__(self, contents: Mapping[str, str]) -> None:
         self._contents = dict(contents)
 
@@ -156,6 +163,8 @@ class MemorySource:
 
 class ResourceSource:
     """Migrations in a package: ``importlib.resources.files("mylib") / "migrations"``, also from a zip."""
+
+    is_slow = True
 
     def __init__(self, folder: Traversable) -> None:
         self._folder = folder
@@ -191,37 +200,52 @@ class FolderSource:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder).absolute()
 
+    @property
+    def is_slow(self) -> bool:
+        # Once it is known, a look at it is a stat per file, and a thread would cost more than that.
+        return str(self._folder) not in self._known
+
     def collect(self) -> tuple[Migration, ...]:
         key = str(self._folder)
         try:
-            entries = os.scandir(key)
+            folder = os.open(key, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             logger.warning("There is no migrations folder %s", key)
             return ()
         except NotADirectoryError as error:
             raise MigrationFileError(f"{key} is a file; migrations_path is the folder that holds them.", key) from error
+        try:
+            return self._collect(key, folder)
+        finally:
+            os.close(folder)
+
+    def _collect(self, key: str, folder: int) -> tuple[Migration, ...]:
         known = self._known.get(key)
+        known_files = known.files if known else {}
         files: dict[str, tuple[_Signature, Migration]] = {}
-        fresh: list[Migration] = []
+        too_young: list[Migration] = []
+        reread = False
         now = time.time_ns()
-        with entries:
+        # By descriptor, so that the kernel need not walk the path again for every file.
+        with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
-                if not is_migration_name(name) or not self._is_inside(entry):
+                if not name.endswith(".sql") or not is_migration_name(name) or not self._is_file(entry):
                     continue
                 stat = entry.stat()
                 signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-                seen = known.files.get(name) if known else None
+                seen = known_files.get(name)
                 if seen is not None and seen[0] == signature:
                     files[name] = seen
                     continue
-                migration = read_migration(name, Path(entry.path).read_bytes())
-                fresh.append(migration)
+                reread = True
+                migration = read_migration(name, (self._folder / name).read_bytes())
                 if now - max(stat.st_mtime_ns, stat.st_ctime_ns) > self._settled_ns:
                     files[name] = (signature, migration)
-        if known is not None and not fresh and len(files) == len(known.ordered):
+                else:
+                    too_young.append(migration)
+        if known is not None and not reread and len(files) == len(known.ordered):
             return known.ordered
-        too_young = [migration for migration in fresh if migration.filename not in files]
         ordered = in_order([*(migration for _, migration in files.values()), *too_young])
         self._known[key] = _Read(files, ordered)
         self._known.move_to_end(key)
@@ -229,10 +253,12 @@ class FolderSource:
             self._known.popitem(last=False)
         return ordered
 
-    def _is_inside(self, entry: os.DirEntry[str]) -> bool:
+    def _is_file(self, entry: os.DirEntry[str]) -> bool:
+        if entry.is_file(follow_symlinks=False):
+            return True
         if not entry.is_symlink():
-            return entry.is_file(follow_symlinks=False)
-        target = Path(entry.path).resolve()
+            return False
+        target = (self._folder / entry.name).resolve()
         if not target.is_relative_to(self._folder.resolve()):
             raise MigrationFileError(
                 f"{entry.name} is a link to {target}, outside of the migrations folder. Put the file itself there.",

@@ -14,6 +14,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..core.pool import is_alive
 from ..errors import MigrationError, MigrationLockTimeoutError
 from ..sql import statement
 
@@ -71,7 +72,7 @@ class MigrationLock:
         try:
             yield
         finally:
-            if not connection.is_closed():
+            if is_alive(connection):
                 await connection.execute(statement("locks", "give_back"), self.key)
 
     async def _check_patience(self, connection: Any, began: float) -> None:

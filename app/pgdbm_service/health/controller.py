@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from litestar import Controller, get
 
-from pgdbm_service.database import Database
-from pgdbm_service.errors import Problem, documented, is_database_away
-from pgdbm_service.executor import Executor
-
+from ..database import Database
+from ..errors import Problem, documented, is_database_away
+from ..executor import Executor
 from .structs import Check, Live, Ready
 
 
@@ -27,7 +26,7 @@ class HealthController(Controller):
         failing = [check.name for check in checks if not check.ok]
         if failing:
             raise Problem("not_ready", f"Not ready: {', '.join(failing)}.", checks=checks)
-        return Ready(checks)
+        return Ready(checks=checks)
 
 
 async def _database(database: Database) -> Check:

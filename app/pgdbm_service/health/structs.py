@@ -19,6 +19,6 @@ class Check(msgspec.Struct):
     detail: str | None = None
 
 
-class Ready(msgspec.Struct):
-    checks: list[Check]
+class Ready(msgspec.Struct, kw_only=True):
     status: Literal["ready"] = "ready"
+    checks: list[Check]

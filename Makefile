@@ -1,0 +1,54 @@
+# Everything a newcomer needs: `make run` and `make test`. Both set up what they need by themselves.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= auto
+
+export PYTHONPATH := app
+
+.PHONY: help run test check bench lock wheel-test clean
+
+help: ## What there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(STAMP) ## Start the service (and an embedded PostgreSQL, unless DATABASE_URL is set)
+	@exec $(BIN)/python -m pgdbm_service
+
+test: $(STAMP) ## Run every test
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST)
+
+check: $(STAMP) ## Linters, type checkers and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-cache
+
+bench: $(STAMP) ## Measure, as ratios against baselines of the same run (BENCH="apply queries")
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+wheel-test: $(STAMP) ## Build the wheel and run the tests against it instead of the sources
+	$(BIN)/python .ci/wheel_test.py
+
+lock: ## Write the locks anew (needs uv)
+	UV_PYTHON_DOWNLOADS=never uv export -q --format requirements-txt --all-extras --all-groups --no-emit-project \
+		--no-header --output-file requirements.lock
+	UV_PYTHON_DOWNLOADS=never uv export -q --format requirements-txt --extra service --no-default-groups --no-emit-project \
+		--no-header --output-file requirements.service.lock
+	rm -f uv.lock
+
+clean: ## Remove what was made here, the embedded server's data too
+	rm -rf $(VENV) .cache .pgdbm build dist
+
+# pip verifies every hash; the stamp makes the second start fast.
+$(STAMP): requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: install it, or say make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@touch $@

@@ -1,0 +1,19 @@
+"""The command line ``pgdbm``: migrations, schemas and databases from a shell. Needs the extra ``pgdbm[cli]``."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``pgdbm`` with ``arguments`` (default: those of the process) and leave with its exit code."""
+    try:
+        from .app import run
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        sys.stderr.write("error: the command line needs the package click: install pgdbm[cli].\n")
+        sys.exit(2)
+    sys.exit(run(arguments))

@@ -1,0 +1,81 @@
+"""The root of the command line, and what becomes of errors that no command expects.
+
+Every module that this one imports is read for ``--help`` too: none may import asyncpg, postgast, rich or asyncio at
+its top.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from .database import db
+from .dev import dev
+from .init import init
+from .migrate import migrate
+from .output import Output
+from .review import history, plan, status, verify
+from .schema import schema
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done, or there was nothing to do
+  1    failed
+  2    wrong usage or configuration
+  3    migrations are pending, and --check was given
+  130  interrupted (143 by SIGTERM)
+"""
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return __version__
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    if given:
+        click.echo(f"pgdbm {_version()}")
+        context.exit()
+
+
+@click.group(
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
+)
+def root() -> None:
+    """PostgreSQL migrations for many modules in one database.
+
+    What to migrate, and where, stands in pgdbm.toml (see `pgdbm init`), or is given with --dir, --module, --schema
+    and --database-url. Options go behind the command: `pgdbm migrate apply --env production`.
+    """
+
+
+for group in (migrate, schema, db, dev, init):
+    root.add_command(group)
+for command in (status, plan, history, verify):
+    migrate.add_command(command)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """The exit code of ``pgdbm`` with ``arguments``."""
+    given = sys.argv[1:] if arguments is None else arguments
+    output = Output(as_json="--json" in given)
+    try:
+        result: Any = root.main(given, prog_name="pgdbm", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.UsageError as error:
+        return output.usage_error(error)
+    except click.Abort:
+        return output.interrupted(130)
+    except BrokenPipeError:
+        output.close_stdout()
+        return 0
+    return result if isinstance(result, int) else 0

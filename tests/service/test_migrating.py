@@ -1,0 +1,250 @@
+"""POST /modules/{m}/migrate and POST /migrate."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
+
+
+def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    problem: dict[str, Any] = response.json()
+    assert (response.status_code, problem["code"]) == (status, code), problem
+    return problem
+
+
+def test_success_then_up_to_date(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1)")
+    service = start()
+    result = service.post("/modules/m/migrate").json()
+    assert result["total_time_ms"] >= 0
+    assert result | {"applied": [], "total_time_ms": 0} == {
+        "module": "m",
+        "status": "success",
+        "applied": [],
+        "pending": [],
+        "skipped": 0,
+        "total": 2,
+        "total_time_ms": 0,
+        "run_id": None,
+    }
+    assert [(one["filename"], one["schema"]) for one in result["applied"]] == [("001_a.sql", "m"), ("002_b.sql", "m")]
+    again = service.post("/modules/m/migrate")
+    assert again.status_code == 200
+    assert (again.json()["status"], again.json()["skipped"], again.json()["applied"]) == ("up_to_date", 2, [])
+    assert len(sql("SELECT * FROM m.t")) == 1
+
+
+def test_dry_run_changes_nothing(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start()
+    result = service.post("/modules/m/migrate", json={"dry_run": True}).json()
+    assert (result["status"], result["pending"], result["applied"]) == ("dry_run", ["001_a.sql"], [])
+    assert service.post("/migrate", json={"dry_run": True}).json()["status"] == "dry_run"
+    assert sql("SELECT FROM pg_namespace WHERE nspname = 'm'") == []
+
+
+@pytest.mark.parametrize("body", ["", "{}", "null", '{"dry_run": false}'])
+def test_bodies_that_are_fine(start: Callable[..., Any], repo: Any, body: str) -> None:
+    repo.write("m", _001_a=TABLE)
+    response = start().post("/modules/m/migrate", content=body)
+    assert (response.status_code, response.json()["status"]) == (200, "success")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"dryrun": true}', "dryrun"),
+        ('{"dry_run": true, "target": "003"}', "target"),
+        ('{"dry_run": "perhaps"}', "dry_run"),
+        ('{"dry_run": 7}', "dry_run"),
+        ("[]", "body"),
+        ('"x"', "body"),
+        ("{", "body"),
+        ("dry_run=true", "body"),
+        (b"\xff\xfe", "body"),
+    ],
+)
+def test_bodies_that_are_not(
+    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], body: str, field: str
+) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start()
+    for path in ("/modules/m/migrate", "/migrate"):
+        problem = assert_problem(service.post(path, content=body), 400, "invalid_request")
+        assert [error["field"] for error in problem["errors"]] == [field]
+    assert sql("SELECT FROM pg_namespace WHERE nspname = 'm'") == []
+
+
+def test_dry_run_as_a_query_parameter_does_not_migrate(
+    start: Callable[..., Any], repo: Any, sql: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start()
+    assert_problem(service.post("/modules/m/migrate?dry_run=true"), 400, "invalid_request")
+    assert_problem(service.post("/migrate?dry_run=true"), 400, "invalid_request")
+    assert sql("SELECT FROM pg_namespace WHERE nspname = 'm'") == []
+
+
+def test_body_over_the_limit(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start(max_body_bytes=1024)
+    assert_problem(service.post("/modules/m/migrate", content=b" " * 5000), 413, "body_too_large")
+
+
+def test_failing_statement(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write(
+        "m",
+        _001_a=TABLE,
+        _002_b="INSERT INTO {{tables.t}} VALUES (1);\n\n  INSERT INTO {{tables.t}}\n    SELECT nothing FROM {{tables.t}};\n",
+        _003_c="SELECT 1",
+    )
+    service = start()
+    problem = assert_problem(service.post("/modules/m/migrate"), 422, "migration_failed")
+    assert (problem["module"], problem["filename"]) == ("m", "002_b.sql")
+    assert (problem["statement"], problem["line"], problem["column"]) == (2, 4, 12)
+    assert problem["sqlstate"] == "42703"
+    assert "nothing" in problem["database_message"]
+    assert [one["filename"] for one in problem["applied"]] == ["001_a.sql"]
+    assert sql("SELECT * FROM m.t") == []
+    history = service.get("/modules/m/history").json()["items"]
+    assert [item["filename"] for item in history] == ["001_a.sql"]
+    repo.write("m", _002_b="INSERT INTO {{tables.t}} VALUES (1)")
+    assert service.post("/modules/m/migrate").json()["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "column"),
+    [
+        (b"", 1, None),
+        (b"  \n", 1, None),
+        (b"SELECT 1;\nSELECT '\xe9'", 2, 9),
+        (b"SELECT 1;\nSELECT * FROM {{tabels.t}}", 2, 15),
+        (b"SELECT 1;\n  SELEKT 2", 2, 3),
+        (b"BEGIN;\nSELECT 1", 1, None),
+        (b"SELECT 1;\nVACUUM", 2, None),
+    ],
+    ids=["empty", "blank", "not UTF-8", "unknown placeholder", "syntax", "transaction control", "not in transaction"],
+)
+def test_invalid_files(
+    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], content: bytes, line: int, column: int | None
+) -> None:
+    repo.write("m", _001_a=TABLE, _002_b=content)
+    problem = assert_problem(start().post("/modules/m/migrate"), 422, "migration_file_invalid")
+    assert (problem["module"], problem["filename"], problem["line"]) == ("m", "002_b.sql", line)
+    if column is not None:
+        assert problem["column"] == column
+    assert sql("SELECT FROM pg_class WHERE relname = 't'") == []
+
+
+def test_two_files_with_one_version(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE, _01_b="SELECT 1")
+    service = start()
+    problem = assert_problem(service.post("/modules/m/migrate"), 422, "migration_file_invalid")
+    assert "001_a.sql" in problem["detail"]
+    assert "01_b.sql" in problem["detail"]
+    listed = service.get("/modules").json()["items"][0]
+    assert (listed["state"], listed["problem"]["code"]) == ("invalid", "migration_file_invalid")
+    assert_problem(service.get("/modules/m/migrations"), 422, "migration_file_invalid")
+
+
+def test_changed_applied_file(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start()
+    service.post("/modules/m/migrate")
+    repo.write("m", _001_a=TABLE + " -- changed", _002_b="SELECT 1")
+    problem = assert_problem(service.post("/modules/m/migrate"), 409, "checksum_changed")
+    assert problem["filename"] == "001_a.sql"
+    recorded = sql("SELECT checksum FROM m.schema_migrations")[0]["checksum"]
+    assert problem["recorded_checksum"] == recorded
+    assert problem["current_checksum"] != recorded
+    assert len(sql("SELECT FROM m.schema_migrations")) == 1
+
+
+@pytest.mark.parametrize("policy", ["reject", "allow"])
+def test_out_of_order(start: Callable[..., Any], repo: Any, policy: str) -> None:
+    repo.write("m", f'out_of_order = "{policy}"', _002_b=TABLE)
+    service = start()
+    service.post("/modules/m/migrate")
+    repo.write("m", _001_a="SELECT 1")
+    response = service.post("/modules/m/migrate")
+    if policy == "allow":
+        assert response.json()["applied"][0]["filename"] == "001_a.sql"
+    else:
+        problem = assert_problem(response, 409, "out_of_order")
+        assert (problem["filename"], problem["newest_applied"]) == ("001_a.sql", "002_b.sql")
+        assert service.get("/modules/m").json()["state"] == "out_of_order"
+
+
+def test_all_in_the_order_of_dependencies(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("a", 'depends_on = ["c"]', _001_a="CREATE TABLE {{tables.x}} AS TABLE {{tables.c.t}}")
+    repo.write("b", _001_a=TABLE)
+    repo.write("c", 'depends_on = ["b"]', _001_a="CREATE TABLE {{tables.t}} AS TABLE {{tables.b.t}}")
+    service = start()
+    result = service.post("/migrate").json()
+    assert (result["status"], result["not_reached"]) == ("success", [])
+    assert [item["module"] for item in result["items"]] == ["b", "c", "a"]
+    assert service.post("/migrate").json()["status"] == "up_to_date"
+
+
+def test_all_stops_at_the_first_failure(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("a", _001_a=TABLE)
+    repo.write("b", _001_a="SELECT 1 / 0")
+    repo.write("c", _001_a=TABLE)
+    service = start()
+    problem = assert_problem(service.post("/migrate"), 422, "migration_failed")
+    assert (problem["module"], problem["sqlstate"]) == ("b", "22012")
+    assert [(item["module"], item["status"]) for item in problem["items"]] == [("a", "success")]
+    assert problem["not_reached"] == ["c"]
+    states = {item["name"]: item["state"] for item in service.get("/modules").json()["items"]}
+    assert states == {"a": "up_to_date", "b": "pending", "c": "pending"}
+
+
+def test_concurrent_migrates_apply_once(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(0.3); INSERT INTO {{tables.t}} VALUES (1)")
+    services = [start(), start()]
+    with ThreadPoolExecutor(6) as threads:
+        calls = [threads.submit(services[n % 2].post, "/modules/m/migrate") for n in range(6)]
+        answers = [call.result() for call in calls]
+    assert [answer.status_code for answer in answers] == [200] * 6
+    applied = [one["filename"] for answer in answers for one in answer.json()["applied"]]
+    assert sorted(applied) == ["001_a.sql", "002_b.sql"]
+    assert len(sql("SELECT FROM m.schema_migrations")) == 2
+
+
+def test_reads_while_as_many_migrations_as_may_run(
+    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    sql("CREATE TABLE public.gate (id integer)")
+    for name in ("a", "b", "c", "d"):
+        repo.write(name, _001_a="-- pgdbm:no-transaction\nSELECT pg_advisory_lock(7)")
+    service = start(max_connections=3, lock_wait_s=0.2)
+
+    async def hold(url: str) -> list[Any]:
+        connection = await asyncpg.connect(url)
+        await connection.execute("SELECT pg_advisory_lock(7)")
+        with ThreadPoolExecutor(4) as threads:
+            calls = [threads.submit(service.post, f"/modules/{name}/migrate") for name in "abcd"]
+            await asyncio.to_thread(eventually, lambda: sum(call.done() for call in calls) == 3)
+            answers = [await asyncio.to_thread(service.get, path) for path in ("/health/ready", "/modules", "/schemas")]
+            await connection.close()
+            answers += [call.result() for call in calls]
+        return answers
+
+    url = sql("SELECT 1") and service_database(sql)
+    answers = asyncio.run(hold(url))
+    assert [answer.status_code for answer in answers[:3]] == [200, 200, 200]
+    migrated = sorted((answer.status_code, answer.json().get("code")) for answer in answers[3:])
+    assert migrated[0][0] == 200
+    assert migrated[1:] == [(503, "busy")] * 3
