@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= auto
 
-export PYTHONPATH := app
+export PYTHONPATH := $(CURDIR)/app
 
 .PHONY: help run test check bench lock wheel-test clean
 

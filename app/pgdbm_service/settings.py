@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PREFIX = "PGDBM_"
+_FOR_TESTS = "PGDBM_TEST_"
 _WITHOUT_PREFIX = {"database_url": "DATABASE_URL"}
 # Connections that requests and health checks can count on while migrations run.
 RESERVED_CONNECTIONS = 2
@@ -110,7 +111,7 @@ def unknown_variables(environment: Mapping[str, str] | None = None) -> Iterator[
     """Variables with our prefix that set nothing: most likely misspelt."""
     known = {variable_of(field) for field in Settings.__struct_fields__}
     for name in sorted(os.environ if environment is None else environment):
-        if name.startswith(_PREFIX) and name not in known:
+        if name.startswith(_PREFIX) and not name.startswith(_FOR_TESTS) and name not in known:
             yield name
 
 

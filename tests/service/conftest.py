@@ -249,7 +249,7 @@ class Process:
 
         def look() -> str | None:
             assert self.popen.poll() is None, self.err
-            head, found, rest = self.out.partition("serves ")
+            _, found, rest = self.out.partition("serves ")
             return rest.split()[0] if found and "Try:" in rest else None
 
         return str(eventually(look))

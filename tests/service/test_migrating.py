@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+HERE = "datname = current_database()"
 TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
 
 
@@ -107,7 +107,7 @@ def test_failing_statement(start: Callable[..., Any], repo: Any, sql: Callable[.
     repo.write(
         "m",
         _001_a=TABLE,
-        _002_b="INSERT INTO {{tables.t}} VALUES (1);\n\n  INSERT INTO {{tables.t}}\n    SELECT nothing FROM {{tables.t}};\n",
+        _002_b="INSERT INTO {{tables.t}} VALUES (1);\n\n  INSERT INTO {{tables.t}}\n    SELECT nothing FROM {{tables.t}};",
         _003_c="SELECT 1",
     )
     service = start()
@@ -223,28 +223,67 @@ def test_concurrent_migrates_apply_once(start: Callable[..., Any], repo: Any, sq
     assert len(sql("SELECT FROM m.schema_migrations")) == 2
 
 
-def test_reads_while_as_many_migrations_as_may_run(
+async def test_reads_while_as_many_migrations_run_as_may(
+    start: Callable[..., Any], repo: Any, connect: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    for name in ("a", "b", "c"):
+        repo.write(name, _001_a="SELECT pg_advisory_xact_lock(7)")
+    service = start(max_connections=3, lock_wait_s=0.2)
+    async with connect() as connection:
+        await connection.execute("SELECT pg_advisory_lock(7)")
+        with ThreadPoolExecutor(3) as threads:
+            calls = [threads.submit(service.post, f"/modules/{name}/migrate") for name in "abc"]
+            await asyncio.to_thread(eventually, lambda: sum(call.done() for call in calls) == 2)
+            for path in ("/health/ready", "/modules", "/schemas"):
+                assert (await asyncio.to_thread(service.get, path)).status_code == 200
+            await connection.execute("SELECT pg_advisory_unlock(7)")
+            answers = await asyncio.to_thread(lambda: [call.result() for call in calls])
+    answers.sort(key=lambda answer: answer.status_code)
+    assert answers[0].status_code == 200
+    for refused in answers[1:]:
+        problem = assert_problem(refused, 503, "busy")
+        assert int(refused.headers["retry-after"]) == problem["retry_after"]
+
+
+async def test_waiting_for_another_runner_ends_and_names_it(
+    start: Callable[..., Any], repo: Any, connect: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a="SELECT pg_advisory_xact_lock(7)")
+    first, second = start(), start(lock_wait_s=0.3)
+    async with connect() as connection:
+        await connection.execute("SELECT pg_advisory_lock(7)")
+        with ThreadPoolExecutor(1) as threads:
+            call = threads.submit(first.post, "/modules/m/migrate")
+
+            def waits() -> bool:
+                return len(second.get("/schemas/m").json().get("tables", [])) == 1
+
+            await asyncio.to_thread(eventually, waits)
+            blocked = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while not await connection.fetch(blocked):
+                await asyncio.sleep(0.01)
+            refused = await asyncio.to_thread(second.post, "/modules/m/migrate")
+            await connection.execute("SELECT pg_advisory_unlock(7)")
+            assert (await asyncio.to_thread(call.result)).status_code == 200
+    problem = assert_problem(refused, 503, "lock_timeout")
+    assert problem["module"] == "m"
+    assert problem["holder"]["application_name"] == "pgdbm_service"
+    assert "query" not in problem["holder"]
+    assert int(refused.headers["retry-after"]) > 0
+
+
+def test_the_migration_goes_on_when_the_client_leaves(
     start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
-    sql("CREATE TABLE public.gate (id integer)")
-    for name in ("a", "b", "c", "d"):
-        repo.write(name, _001_a="-- pgdbm:no-transaction\nSELECT pg_advisory_lock(7)")
-    service = start(max_connections=3, lock_wait_s=0.2)
-
-    async def hold(url: str) -> list[Any]:
-        connection = await asyncpg.connect(url)
-        await connection.execute("SELECT pg_advisory_lock(7)")
-        with ThreadPoolExecutor(4) as threads:
-            calls = [threads.submit(service.post, f"/modules/{name}/migrate") for name in "abcd"]
-            await asyncio.to_thread(eventually, lambda: sum(call.done() for call in calls) == 3)
-            answers = [await asyncio.to_thread(service.get, path) for path in ("/health/ready", "/modules", "/schemas")]
-            await connection.close()
-            answers += [call.result() for call in calls]
-        return answers
-
-    url = sql("SELECT 1") and service_database(sql)
-    answers = asyncio.run(hold(url))
-    assert [answer.status_code for answer in answers[:3]] == [200, 200, 200]
-    migrated = sorted((answer.status_code, answer.json().get("code")) for answer in answers[3:])
-    assert migrated[0][0] == 200
-    assert migrated[1:] == [(503, "busy")] * 3
+    repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(0.5)", _003_c="INSERT INTO {{tables.t}} VALUES (1)")
+    service = start()
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        request = f"POST /modules/m/migrate HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 0\r\n\r\n"
+        connection.sendall(request.encode())
+        eventually(
+            lambda: sql("SELECT FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.5)%' AND wait_event = 'PgSleep'")
+        )
+    assert sql("SELECT to_regclass('m.t') AS t")[0]["t"] is not None
+    eventually(lambda: sql("SELECT * FROM m.t"))
+    assert service.get("/modules/m").json()["state"] == "up_to_date"

@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
+from . import review  # noqa: F401 - adds its commands to migrate
 from .database import db
 from .dev import dev
-from .init import init
+from .init import add_init
 from .migrate import migrate
 from .output import Output
-from .review import history, plan, status, verify
 from .schema import schema
 
 EXIT_CODES = """\b
@@ -56,10 +56,9 @@ def root() -> None:
     """
 
 
-for group in (migrate, schema, db, dev, init):
+for group in (migrate, schema, db, dev):
     root.add_command(group)
-for command in (status, plan, history, verify):
-    migrate.add_command(command)
+add_init(root)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote as url_quote
 
 from ..errors import ConfigurationError
 from . import dsn
 from .identifiers import check_identifier, quote
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _SSL_MODES = ("require", "verify-ca", "verify-full")
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -22,8 +27,11 @@ class DatabaseConfig:
     """Settings of one database. Checked when made: a bad value raises and names its field.
 
     Times are seconds unless the name ends in ``_ms``. ``connection_string`` wins over host, port, database, user and
-    password. ``statement_cache_size=0`` suits a transaction pooler. ``init_commands`` run on each new connection.
-    A timeout of None leaves the server's own setting alone.
+    password. ``statement_cache_size=0`` suits a transaction pooler. A timeout of None leaves the server's own setting
+    alone. Numbers may be given as text, as they come from the environment.
+
+    ``init_commands`` run once on each new connection. The pool resets settings when a connection is returned to it, so
+    what every query should see belongs into ``server_settings``.
 
     Raises:
         ConfigurationError: a value is out of range or contradicts another; ``config_field`` names it.
@@ -65,6 +73,7 @@ class DatabaseConfig:
     retry_max_delay: float = 30.0
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.schema is not None:
             check_identifier(self.schema)
         self._check_ranges()
@@ -100,25 +109,35 @@ class DatabaseConfig:
                 "or a whole connection_string=.",
                 "password",
             )
-        user, secret, name = (url_quote(part, safe="") for part in (self.user, password, self.database))
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"postgresql://{user}:{secret}@{host}:{self.port}/{name}"
+        return self._url(url_quote(password, safe=""))
 
     def get_dsn_masked(self) -> str:
         """The connection string with its passwords as ``****``, for logs and messages."""
         if self.connection_string:
             return dsn.mask(self.connection_string)
-        user, name = url_quote(self.user, safe=""), url_quote(self.database, safe="")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"postgresql://{user}:{dsn.MASK}@{host}:{self.port}/{name}"
+        return self._url(dsn.MASK)
+
+    def _url(self, password: str) -> str:
+        # One host, several separated by commas, or the folder of a socket.
+        hosts = ",".join(
+            f"[{host}]:{self.port}" if ":" in host else f"{url_quote(host, safe='')}:{self.port}"
+            for host in self.host.split(",")
+        )
+        return f"postgresql://{url_quote(self.user, safe='')}:{password}@{hosts}/{url_quote(self.database, safe='')}"
 
     def get_server_settings(self) -> dict[str, str]:
-        """What is sent at connection start: our defaults, the timeouts, the schema's search_path, then yours."""
+        """What is sent at connection start: our defaults, the timeouts, the schema's search_path, then yours.
+
+        A setting in the query of the connection string wins over our defaults and the timeouts.
+        """
         settings = {"jit": "off", "application_name": "pgdbm"}
         for name in ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"):
             milliseconds: int | None = getattr(self, f"{name}_ms")
             if milliseconds is not None:
                 settings[name] = str(milliseconds)
+        if self.connection_string:
+            for name in dsn.settings_in(self.connection_string):
+                settings.pop(name, None)
         if self.schema is not None:
             settings["search_path"] = f"{quote(self.schema)}, public"
         return settings | (self.server_settings or {})
@@ -155,10 +174,10 @@ class DatabaseConfig:
         if self.ssl_cert_file is not None:
             try:
                 context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file, self.ssl_key_password or "")
-            except ssl.SSLError as error:
+            except (OSError, ValueError) as error:
                 raise ConfigurationError(
                     f"ssl_cert_file and ssl_key_file do not load as a certificate and its key "
-                    f"(is ssl_key_password right?): {error.reason or error}.",
+                    f"(is ssl_key_password right?): {getattr(error, 'reason', None) or error}.",
                     "ssl_cert_file",
                 ) from error
         return context
@@ -166,7 +185,8 @@ class DatabaseConfig:
     def model_copy(self, *, update: dict[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy, with the values of ``update`` (checked anew); ``deep`` copies dicts and lists too."""
         made = copy.deepcopy(self) if deep else copy.copy(self)
-        for name, value in (update or {}).items():
+        for given, value in (update or {}).items():
+            name = "schema" if given == "schema_name" else given
             if name not in type(self).__dataclass_fields__:
                 raise ConfigurationError(f"DatabaseConfig has no field {name!r}.", name)
             setattr(made, name, value)
@@ -177,6 +197,19 @@ class DatabaseConfig:
         """Without any password, since configs end up in logs."""
         schema = f", schema={self.schema!r}" if self.schema else ""
         return f"DatabaseConfig({self.get_dsn_masked()!r}{schema})"
+
+    def _check_types(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kind = str(field.type)
+            if field.name == "schema" or (value is None and kind.endswith(" | None")):
+                continue
+            check, needed = _KINDS[kind.removesuffix(" | None")]
+            checked = check(value)
+            if checked is None:
+                # Without the value: it may be a secret.
+                raise ConfigurationError(f"{field.name} must be {needed}; it is a {type(value).__name__}.", field.name)
+            setattr(self, field.name, checked)
 
     def _check_ranges(self) -> None:
         if not 1 <= self.port <= 65535:
@@ -221,6 +254,53 @@ class DatabaseConfig:
                     f"separated by commas, or None to leave the server's alone.",
                     "shared_pool_search_path",
                 ) from error
+
+
+def _whole_number(value: object) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and number == int(number) else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _boolean(value: object) -> bool | None:
+    if isinstance(value, str):
+        return _BOOLEANS.get(value.strip().lower())
+    return bool(value) if value in (0, 1) else None
+
+
+def _text(value: object) -> str | None:
+    return os.fspath(value) if isinstance(value, Path) else value if isinstance(value, str) else None
+
+
+def _settings(value: object) -> dict[str, str] | None:
+    if not isinstance(value, dict) or not all(isinstance(part, str) for pair in value.items() for part in pair):
+        return None
+    return value
+
+
+def _commands(value: object) -> list[str] | None:
+    if not isinstance(value, list | tuple) or not all(isinstance(command, str) for command in value):
+        return None
+    return value if isinstance(value, list) else list(value)
+
+
+_KINDS: dict[str, tuple[Callable[[object], Any], str]] = {
+    "int": (_whole_number, "a whole number"),
+    "float": (_number, "a finite number"),
+    "bool": (_boolean, "true or false"),
+    "str": (_text, "a str"),
+    "dict[str, str]": (_settings, "a dict of str to str"),
+    "list[str]": (_commands, "a list of str"),
+}
 
 
 def search_path_entries(search_path: str) -> list[str]:

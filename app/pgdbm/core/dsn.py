@@ -1,48 +1,119 @@
-"""Connection strings: masking, and what server and database they name. Pure."""
+"""Connection strings: masking, and what server and database they name. Pure.
+
+A string comes in the forms of libpq: a URL or ``key=value`` pairs. asyncpg and libpq read a URL that is not fully
+percent-encoded in different ways, so masking hides what is a password to either of them.
+"""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, unquote_plus
 
 MASK = "****"
 
-_SECRET_PARAMETER = re.compile(r"(?i)([?&](?:password|sslpassword|passfile)=)[^&#]*")
-_SECRET_KEYWORD = re.compile(
-    r"(?i)(\b(?:password|sslpassword)\s*=\s*)(?:'(?:[^'\\]|\\.)*'?|(?:[^\s\\]|\\.)+)", re.DOTALL
+_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.\-]*://")
+_SECRET_NAME = re.compile(r"pass|pwd|secret|token|scram", re.IGNORECASE)
+# ASCII white space only: to libpq, anything else is a part of the value.
+_PAIR = re.compile(
+    r"(?a:\s*)(\w+)(?a:\s*=\s*)('(?:[^'\\]|\\.)*'|(?:(?a:[^\s'\\])|\\.)(?:(?a:[^\s\\])|\\.)*|)", re.DOTALL
 )
+_HOSTS_THEN_SLASH = re.compile(r"(?:(?:\[[^\[\]]*\]|[^:\[\]/,]*)(?::\d*)?(?:,(?!/)|(?=/)))+/")
+_MAY_HOLD_AT = frozenset(
+    ("user", "password", "sslpassword", "passfile", "options", "application_name", "dbname", "database", "host",
+     "service", "krbsrvname", "sslcert", "sslkey", "sslrootcert")
+)  # fmt: skip
+_BAD_PORT = re.compile(r"\A([^:\[\],/?#]*:)(?!\d*(?:[,/?#]|\Z))[^,/?#]*")
+_PARTS = re.compile(r"(?P<hosts>[^/?#]*)(?:/(?P<path>[^?#]*))?(?:[^?]*\?(?P<query>.*))?", re.DOTALL)
+_HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
 
 
 def mask(dsn: str) -> str:
     """``dsn`` with every password as ``****``; for URLs and for ``key=value`` strings.
 
-    Errs on the side of hiding: what may be a part of an unencoded password is hidden with it.
+    Errs on the side of hiding: what may be a part of an unencoded password is hidden with it, and so is what cannot
+    be understood.
     """
-    scheme, separator, rest = dsn.partition("://")
-    if not separator:
-        return _SECRET_KEYWORD.sub(rf"\1{MASK}", dsn)
-    user_info_end = _user_info_end(rest)
-    if user_info_end >= 0:
-        user, colon, _password = rest[:user_info_end].partition(":")
-        rest = (f"{user}{colon}{MASK}" if colon else user) + rest[user_info_end:]
-    return scheme + separator + _SECRET_PARAMETER.sub(rf"\1{MASK}", rest)
+    if not _URL.match(dsn):
+        return _mask_pairs(dsn)
+    scheme, _, rest = dsn.partition("://")
+    end = _user_info_end(rest)
+    if end >= 0:
+        user, colon, _password = rest[:end].partition(":")
+        rest = (f"{user}{colon}{MASK}" if colon else user) + rest[end:]
+    else:
+        rest = _BAD_PORT.sub(rf"\1{MASK}", rest)
+    path, question, query = rest.partition("?")
+    return f"{scheme}://{path}{question}{'&'.join(map(_mask_parameter, query.split('&')))}"
+
+
+def _mask_parameter(parameter: str) -> str:
+    name, equals, _value = parameter.partition("=")
+    if equals:
+        return f"{name}={MASK}" if _SECRET_NAME.search(unquote_plus(name)) else parameter
+    # A parameter is never without a value: what follows the & is more of an unencoded one before it.
+    return MASK if name else name
+
+
+def _mask_pairs(dsn: str) -> str:
+    shown: list[str] = []
+    end = 0
+    while match := _PAIR.match(dsn, end):
+        hidden = _SECRET_NAME.search(match[1]) and match[2]
+        shown.append(dsn[end : match.start(2)] + MASK if hidden else match[0])
+        end = match.end()
+    rest = dsn[end:]
+    return "".join(shown) + (MASK if rest.strip() else rest)
 
 
 def _user_info_end(rest: str) -> int:
     """Where the ``@`` before the host stands, or -1. A password may hold a bare ``@``, ``/`` or ``?``."""
-    before_query = rest.partition("?")[0].rfind("@")
-    if before_query >= 0:
-        return before_query
-    at = rest.rfind("@")
-    # user@host/db?user=a@b has its @ in a parameter; user:p?w@host has it in the password.
-    if at >= 0 and ":" in rest.partition("?")[0] and "=" not in rest[rest.find("?") : at]:
+    path, _, query = rest.partition("?")
+    at, at_in_query = path.rfind("@"), query.rfind("@")
+    if at_in_query < 0:
         return at
-    return -1
+    # user@host/db?user=a@b has its @ in a parameter; user:p?w@host has it in the password.
+    if (at >= 0 or _HOSTS_THEN_SLASH.match(path)) and all(
+        unquote_plus(parameter.partition("=")[0]) in _MAY_HOLD_AT for parameter in query.split("&") if "@" in parameter
+    ):
+        return at
+    last = len(path) + 1 + at_in_query
+    return last if ":" in rest[:last] else at
 
 
 def target(dsn: str) -> tuple[str, str, str]:
-    """(host, port, database) that ``dsn`` names, as text, for messages; never the credentials."""
-    parts = urlsplit(dsn)
-    hosts = parts.netloc.rpartition("@")[2]
-    host, _, port = hosts.rpartition(":") if re.search(r":\d*\Z", hosts) else (hosts, "", "")
-    return unquote(host) or "localhost", port or "5432", unquote(parts.path.lstrip("/")) or "(default)"
+    """(host, port, database) that ``dsn`` names, as text, for messages; never the credentials.
+
+    Several hosts are separated by commas, and so are their ports where they differ.
+    """
+    masked = mask(dsn)
+    user, hosts, ports, path = "", "", "", ""
+    if _URL.match(masked):
+        rest = masked.partition("://")[2]
+        end = _user_info_end(rest)
+        user = unquote(rest[: max(end, 0)].partition(":")[0])
+        parts = _PARTS.match(rest[end + 1 :])
+        assert parts is not None
+        pairs = [_HOST_PORT.match(host) for host in parts["hosts"].split(",")]
+        hosts = ",".join(unquote(pair[1]) for pair in pairs if pair)
+        numbers = [pair[2] or "5432" for pair in pairs if pair]
+        ports = numbers[0] if len(set(numbers)) == 1 else ",".join(numbers)
+        path = unquote(parts["path"] or "")
+        values = dict(parse_qsl(parts["query"] or ""))
+    else:
+        values = {pair[1]: _unquoted(pair[2]) for pair in _PAIR.finditer(masked)}
+    named_user = user or values.get("user", "")
+    return (
+        hosts or values.get("host") or values.get("hostaddr") or "localhost",
+        (ports if hosts else values.get("port")) or "5432",
+        path or values.get("dbname") or values.get("database") or named_user or "(default)",
+    )
+
+
+def settings_in(dsn: str) -> frozenset[str]:
+    """The names of the parameters in the query of a URL: asyncpg sends those that it does not know as settings."""
+    return frozenset(name for name, _ in parse_qsl(dsn.partition("?")[2], keep_blank_values=True))
+
+
+def _unquoted(value: str) -> str:
+    quoted = len(value) > 1 and value[0] == value[-1] == "'"
+    return re.sub(r"\\(.)", r"\1", value[1:-1] if quoted else value, flags=re.DOTALL)

@@ -2,26 +2,84 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import ipaddress
+import re
+import uuid
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _LONGEST_SHOWN = 20
+_SHOWN = (
+    bool,
+    int,
+    float,
+    decimal.Decimal,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    uuid.UUID,
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+    type(None),
+)
+_DATA_EXCEPTION = "22"
+_LONG_QUOTED = re.compile(rf'"([^"]{{{_LONGEST_SHOWN + 1},}})"')
+# asyncpg quotes this much of a parameter that it cannot encode.
+_LONGEST_QUOTED = 40
 
 
 def mask_parameters(parameters: Iterable[Any]) -> tuple[Any, ...]:
-    """``parameters`` with strings over 20 characters and all bytes replaced by what they are."""
+    """``parameters`` with strings over 20 characters, bytes and objects of unknown types replaced by what they are."""
     return tuple(_mask(value) for value in parameters)
+
+
+def mask_error(error: BaseException, parameters: Iterable[Any] | None) -> str:
+    """The text of ``error`` without those values that :func:`mask_parameters` replaces.
+
+    The server's DETAIL quotes rows and parts of values, so it is left out when anything was replaced, and when the
+    parameters are not known (None).
+    """
+    text = str(error.args[0] if error.args else "") or type(error).__name__
+    hidden = sorted(_hidden(parameters or ()), key=lambda pair: len(pair[0]), reverse=True)
+    for value, shown in hidden:
+        text = text.replace(value, shown)
+    if (getattr(error, "sqlstate", None) or "").startswith(_DATA_EXCEPTION):
+        text = _LONG_QUOTED.sub(lambda quoted: f'"{_mask(quoted[1])}"', text)
+    if not hidden and parameters is not None and (detail := getattr(error, "detail", None)):
+        text += f"\nDETAIL:  {detail}"
+    if hint := getattr(error, "hint", None):
+        text += f"\nHINT:  {hint}"
+    return text
 
 
 def _mask(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= _LONGEST_SHOWN else f"<str of {len(value)} characters>"
+        return str(value) if len(value) <= _LONGEST_SHOWN else f"<str of {len(value)} characters>"
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
     if isinstance(value, list | tuple | set | frozenset):
         return tuple(_mask(item) for item in value)
     if isinstance(value, dict):
-        return {key: _mask(item) for key, item in value.items()}
-    return value
+        return {_mask(key): _mask(item) for key, item in value.items()}
+    return value if isinstance(value, _SHOWN) else f"<{type(value).__name__}>"
+
+
+def _hidden(values: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """The texts under which masked values may turn up in an error, and what to show instead."""
+    for value in values:
+        if isinstance(value, dict):
+            parts = list(_hidden((*value, *value.values())))
+        elif isinstance(value, list | tuple | set | frozenset):
+            parts = list(_hidden(value))
+        elif isinstance(value, str):
+            parts = [(value, _mask(value))] if len(value) > _LONGEST_SHOWN else []
+        else:
+            parts = [] if isinstance(value, _SHOWN) else [(repr(value), _mask(value))]
+        if parts:
+            yield from parts
+            yield repr(value), str(_mask(value))
+            yield repr(value)[:_LONGEST_QUOTED] + "...", str(_mask(value))

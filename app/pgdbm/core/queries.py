@@ -53,47 +53,38 @@ class Queries:
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         """Run ``query``; returns the status, such as ``INSERT 0 1``."""
         sql = self.prepare_query(query)
-        try:
+        with self._own_errors(sql, args):
             status: str = await self._target().execute(sql, *args, timeout=timeout)
-        except FAILURES as error:
-            raise self.failure(error, sql, args) from error
         return status
 
     async def executemany(self, query: str, args_list: Iterable[Sequence[Any]], timeout: float | None = None) -> None:
         """Run ``query`` once for each of ``args_list``, all or nothing."""
         sql = self.prepare_query(query)
-        try:
+        with self._own_errors(sql, None):
             await self._target().executemany(sql, args_list, timeout=timeout)
-        except FAILURES as error:
-            raise self.failure(error, sql, ()) from error
 
     execute_many = executemany
 
     async def fetch_one(self, query: str, *args: Any, timeout: float | None = None) -> dict[str, Any] | None:
         """The first row, or None."""
         sql = self.prepare_query(query)
-        try:
+        with self._own_errors(sql, args):
             row = await self._target().fetchrow(sql, *args, timeout=timeout)
-        except FAILURES as error:
-            raise self.failure(error, sql, args) from error
         return None if row is None else dict(row)
 
     async def fetch_all(self, query: str, *args: Any, timeout: float | None = None) -> list[dict[str, Any]]:
         """Every row."""
         sql = self.prepare_query(query)
-        try:
+        with self._own_errors(sql, args):
             rows = await self._target().fetch(sql, *args, timeout=timeout)
-        except FAILURES as error:
-            raise self.failure(error, sql, args) from error
         return list(map(dict, rows))
 
     async def fetch_value(self, query: str, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
         """One column (from 0) of the first row, or None."""
         sql = self.prepare_query(query)
-        try:
-            return await self._target().fetchval(sql, *args, column=column, timeout=timeout)
-        except FAILURES as error:
-            raise self.failure(error, sql, args) from error
+        with self._own_errors(sql, args):
+            value = await self._target().fetchval(sql, *args, column=column, timeout=timeout)
+        return value
 
     fetch_val = fetch_value
 

@@ -85,7 +85,8 @@ async def list_schemas(db: AsyncDatabaseManager, *, system: bool, modules: dict[
 
 async def describe_schema(db: AsyncDatabaseManager, name: str, *, modules: list[str]) -> SchemaDetail | None:
     """The tables and indexes of schema ``name``; None where there is no such schema."""
-    schema = await db.fetch_one(_SCHEMA, name)
+    # PostgreSQL cannot even compare with a text that holds a NUL.
+    schema = None if "\x00" in name else await db.fetch_one(_SCHEMA, name)
     if schema is None:
         return None
     tables: dict[int, Table] = {}

@@ -1,0 +1,126 @@
+"""The database may be away at the start, go away, go silent, and come back; the service is never restarted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READS = ("/modules", "/modules/m", "/modules/m/migrations", "/modules/m/history", "/schemas", "/schemas/public")
+
+
+def assert_away(service: Any) -> None:
+    assert service.get("/health/live").status_code == 200
+    ready = service.get("/health/ready")
+    assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
+    checks = {check["name"]: check for check in ready.json()["checks"]}
+    assert checks["database"]["ok"] is False
+    assert checks["database"]["detail"]
+    assert checks["accepting_migrations"]["ok"] is True
+    answers = [service.get(path) for path in READS]
+    answers += [service.post("/modules/m/migrate"), service.post("/migrate")]
+    answers += [service.post("/modules/m/migrate", json={"dry_run": True})]
+    for response in answers:
+        assert response.headers["content-type"] == "application/problem+json"
+        assert (response.status_code, response.json()["code"]) == (503, "database_unavailable"), response.text
+        assert 2 <= int(response.headers["retry-after"]) <= 5
+
+
+def test_away_at_the_start(
+    start: Callable[..., Any], repo: Any, proxy: Any, proxied: str, eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a="SELECT 1")
+    proxy.cut()
+    service = start(database_url=proxied, wait=False)
+    assert_away(service)
+    proxy.restore()
+    eventually(service.ready)
+    assert service.post("/modules/m/migrate").json()["status"] == "success"
+
+
+def test_lost_and_found_again(
+    start: Callable[..., Any], repo: Any, proxy: Any, proxied: str, eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a="SELECT 1")
+    service = start(database_url=proxied)
+    assert service.post("/modules/m/migrate").status_code == 200
+    proxy.cut()
+    assert_away(service)
+    proxy.restore()
+    eventually(service.ready)
+    assert service.get("/modules").json()["items"][0]["state"] == "up_to_date"
+
+
+def test_a_silent_network_holds_nobody_up(
+    start: Callable[..., Any], repo: Any, proxy: Any, proxied: str, eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a="SELECT 1")
+    service = start(database_url=proxied, database_timeout_s=0.5)
+    proxy.silence()
+    assert_away(service)
+    proxy.speak()
+    eventually(service.ready)
+    assert service.post("/modules/m/migrate").status_code == 200
+
+
+def test_silent_at_the_start(
+    start: Callable[..., Any], repo: Any, proxy: Any, proxied: str, eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a="SELECT 1")
+    proxy.silence()
+    service = start(database_url=proxied, database_timeout_s=0.3, wait=False)
+    assert_away(service)
+    proxy.speak()
+    eventually(service.ready)
+
+
+def test_backends_ended_by_an_operator(
+    start: Callable[..., Any], sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    service = start()
+    service.get("/schemas")
+    ended = sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgdbm_service'")
+    assert ended
+    for _ in range(len(ended) + 1):
+        response = service.get("/schemas")
+        assert response.status_code == 200 or response.json()["code"] == "database_unavailable"
+    eventually(service.ready)
+
+
+def test_lost_under_a_migration(
+    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    repo.write("m", _001_a="CREATE TABLE {{tables.t}} (id integer)", _002_b="SELECT pg_sleep(60)")
+    service = start()
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(service.post, "/modules/m/migrate")
+        sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+        eventually(lambda: sql(f"SELECT {sleeping}"))
+        sql(f"SELECT pg_terminate_backend(pid) {sleeping}")
+        response = call.result()
+    assert (response.status_code, response.json()["code"]) == (503, "database_unavailable"), response.text
+    repo.write("m", _002_b="SELECT 2")
+    result = service.post("/modules/m/migrate").json()
+    assert [one["filename"] for one in result["applied"]] == ["002_b.sql"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://nobody:hunter2@127.0.0.1:1/x",
+        "postgresql://postgres:hunter2@127.0.0.1:1/x?password=hunter2",
+    ],
+)
+def test_no_password_in_answers_and_logs(
+    start: Callable[..., Any], capfd: pytest.CaptureFixture[str], url: str
+) -> None:
+    service = start(database_url=url, wait=False, log_level="debug")
+    answers = [service.get(path).text for path in ("/health/ready", "/modules", "/schemas")]
+    log = capfd.readouterr().err
+    assert "connecting" in log
+    assert "hunter2" not in log + "".join(answers)

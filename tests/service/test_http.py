@@ -1,0 +1,190 @@
+"""What holds for every call: errors, request ids, documentation, and who is answered."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from pgdbm_service.error_codes import ERROR_KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "reference" / "errors"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("GET", "/modules/m/nothing", 404, "not_found"),
+        ("GET", "/static/swagger-ui/nothing.js", 404, "not_found"),
+        ("GET", "/static/swagger-ui/..%2f..%2fsettings.py", 404, "not_found"),
+        ("GET", "/errors/nothing", 404, "not_found"),
+        ("PUT", "/modules", 405, "method_not_allowed"),
+        ("GET", "/migrate", 405, "method_not_allowed"),
+        ("GET", "/modules/%00", 404, "module_unknown"),
+        ("GET", "/schemas/%00", 404, "schema_unknown"),
+        ("GET", "/modules/m?x=1", 400, "invalid_request"),
+        ("GET", "/health/live?x=1", 400, "invalid_request"),
+    ],
+)
+def test_errors_are_problem_documents(
+    start: Callable[..., Any], method: str, path: str, status: int, code: str
+) -> None:
+    response = start().client.request(method, path)
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert problem["type"] == f"/errors/{code}"
+    assert problem["instance"] == path.partition("?")[0]
+    if status == 405:
+        assert method not in response.headers["allow"]
+
+
+def test_type_is_the_address_of_a_page(start: Callable[..., Any]) -> None:
+    service = start()
+    for code, kind in ERROR_KINDS.items():
+        page = service.get(kind.type)
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/plain")
+        assert page.text == (PAGES / f"{code}.md").read_text(), (
+            "write the pages anew: python -m pgdbm_service.error_codes docs/reference/errors"
+        )
+    assert {path.stem for path in PAGES.glob("*.md")} == set(ERROR_KINDS)
+
+
+def test_what_nobody_thought_of_is_a_500_that_tells_nothing(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from pgdbm_service.database import Database
+
+    service = start()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("secret postgresql://user:hunter2@host/db of the inside")
+
+    monkeypatch.setattr(Database, "within_limit", fail)
+    response = service.get("/schemas/public")
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (500, "internal_error")
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "secret" not in response.text
+    log = capfd.readouterr().err
+    assert problem["request_id"] in log
+    assert "of the inside" in log
+    assert "hunter2" not in log
+
+
+def test_request_ids(start: Callable[..., Any]) -> None:
+    service = start()
+    for path in ("/health/live", "/nothing"):
+        assert service.get(path, headers={"X-Request-ID": "abc-1.2"}).headers["x-request-id"] == "abc-1.2"
+        made = service.get(path).headers["x-request-id"]
+        assert re.fullmatch("[0-9a-f]{32}", made)
+        for bad in ("a b", "x" * 200, "<script>", ""):
+            answered = service.get(path, headers={"X-Request-ID": bad}).headers["x-request-id"]
+            assert re.fullmatch("[0-9a-f]{32}", answered)
+
+
+def test_a_line_in_the_log_per_request(start: Callable[..., Any], capfd: pytest.CaptureFixture[str]) -> None:
+    import msgspec
+
+    service = start(log_level="info", log_format="json")
+    service.get("/schemas/nothing?system=true&password=hunter2", headers={"X-Request-ID": "find-me"})
+    lines = [msgspec.json.decode(line) for line in capfd.readouterr().err.splitlines()]
+    line = next(line for line in lines if line.get("request_id") == "find-me" and line["event"] == "request")
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/schemas/{schema}", 400)
+    assert line["problem"] == "invalid_request"
+    assert line["ms"] >= 0
+    assert not any("hunter2" in str(line) for line in lines)
+
+
+def test_start_page_and_docs_need_nothing_from_elsewhere(start: Callable[..., Any]) -> None:
+    service = start()
+    assert service.get("/").headers["location"] == "/docs"
+    page = service.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert re.findall(r"(?:https?:)?//[a-z0-9.-]+", page.text) == []
+    for address in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+        file = service.get(address)
+        assert file.status_code == 200
+        assert len(file.content) > 1000
+        assert b"sourceMappingURL" not in file.content
+    assert '"/docs/openapi.json"' in page.text
+
+
+def test_openapi_describes_every_answer(start: Callable[..., Any]) -> None:
+    document = start().get("/docs/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    calls = [(path, method, call) for path, methods in document["paths"].items() for method, call in methods.items()]
+    assert {path for path, _, _ in calls} >= {
+        "/schemas",
+        "/schemas/{schema}",
+        "/modules",
+        "/modules/{module}",
+        "/modules/{module}/migrations",
+        "/modules/{module}/migrations/{filename}",
+        "/modules/{module}/history",
+        "/modules/{module}/migrate",
+        "/migrate",
+        "/health/live",
+        "/health/ready",
+    }
+    for path, _, call in calls:
+        for status, answer in call["responses"].items():
+            if status >= "400":
+                assert list(answer["content"]) == ["application/problem+json"], (path, status)
+        assert call["description"], path
+    migrate = document["paths"]["/modules/{module}/migrate"]["post"]
+    assert migrate["requestBody"]["required"] is False
+    assert {"200", "400", "403", "404", "409", "413", "422", "503"} <= set(migrate["responses"])
+    assert len({call["operationId"] for _, _, call in calls}) == len(calls)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]"]
+)
+def test_other_names_are_refused(start: Callable[..., Any], host: str) -> None:
+    service = start()
+    for path in ("/modules", "/health/live", "/docs", "/"):
+        response = service.get(path, headers={"Host": host})
+        assert (response.status_code, response.json()["code"]) == (403, "not_loopback")
+    assert service.post("/migrate", headers={"Host": host}).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8000", "[::1]", "[::1]:8000"])
+def test_names_of_loopback(start: Callable[..., Any], host: str) -> None:
+    assert start().get("/health/live", headers={"Host": host}).status_code == 200
+
+
+def test_another_sites_page_cannot_migrate(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a="SELECT 1")
+    service = start()
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
+        response = service.post("/migrate", headers={"Origin": origin})
+        assert (response.status_code, response.json()["code"]) == (403, "cross_origin")
+    assert sql("SELECT FROM pg_namespace WHERE nspname = 'm'") == []
+    assert service.post("/migrate", headers={"Origin": service.url}).status_code == 200
+
+
+def test_whoever_allows_it_serves_any_name(start: Callable[..., Any]) -> None:
+    service = start(allow_unauthenticated=True)
+    assert service.get("/health/live", headers={"Host": "pgdbm.example"}).status_code == 200
+
+
+def test_health(start: Callable[..., Any]) -> None:
+    service = start()
+    assert service.get("/health/live").json() == {"status": "live"}
+    ready = service.get("/health/ready").json()
+    assert ready["status"] == "ready"
+    assert {check["name"]: check["ok"] for check in ready["checks"]} == {"database": True, "accepting_migrations": True}
+
+
+def test_options(start: Callable[..., Any]) -> None:
+    response = httpx.options(f"{start().url}/modules")
+    assert response.status_code == 204

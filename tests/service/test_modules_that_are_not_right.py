@@ -1,0 +1,112 @@
+"""A broken module is listed with its problem, refuses to be migrated, and leaves the others alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize(
+    ("toml", "key", "line"),
+    [
+        ("schema = 3", "schema", 1),
+        ('\nshema = "x"', "shema", 2),
+        ('description = "d"\nout_of_order = "maybe"', "out_of_order", 2),
+        ('depends_on = "a"', "depends_on", 1),
+        ('depends_on = ["a", 1]', "depends_on[...]", 1),
+        ('schema = "no-hyphens"', "schema", 1),
+        ('schema = "', None, None),
+        ("schema: x", None, 1),
+        ('depends_on = ["nobody"]', "depends_on", None),
+        ('depends_on = ["bad"]', "depends_on", None),
+    ],
+)
+def test_module_file(start: Callable[..., Any], repo: Any, toml: str, key: str | None, line: int | None) -> None:
+    repo.write("bad", toml, _001_a="SELECT 1")
+    repo.write("good", _001_a="SELECT 1")
+    service = start()
+    listed = {item["name"]: item for item in service.get("/modules").json()["items"]}
+    assert listed["bad"]["state"] == "invalid"
+    assert "module.toml" in listed["bad"]["problem"]["detail"]
+    response = service.post("/modules/bad/migrate")
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, "module_invalid")
+    assert (problem["module"], problem["filename"]) == ("bad", "module.toml")
+    assert (problem.get("key"), problem.get("line")) == (key, line)
+    assert service.get("/modules/bad/migrations").status_code == 422
+    assert service.post("/modules/good/migrate").status_code == 200
+    everything = service.post("/migrate")
+    assert (everything.status_code, everything.json()["module"]) == (422, "bad")
+
+
+def test_circle(start: Callable[..., Any], repo: Any) -> None:
+    for name, needs in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")):
+        repo.write(name, f'depends_on = ["{needs}"]', _001_x="SELECT 1")
+    service = start()
+    items = {item["name"]: item for item in service.get("/modules").json()["items"]}
+    assert {name: item["state"] for name, item in items.items()} == {
+        "a": "invalid",
+        "b": "invalid",
+        "c": "invalid",
+        "d": "pending",
+    }
+    assert "a → b → c → a" in items["a"]["problem"]["detail"]
+    assert service.post("/migrate").json()["code"] == "module_invalid"
+
+
+def test_folder_that_cannot_be_a_schema_says_what_to_do(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("my-module", _001_a="SELECT 1")
+    repo.write("other-module", 'schema = "other"', _001_a="SELECT 1")
+    service = start()
+    problem = service.post("/modules/my-module/migrate").json()
+    assert problem["code"] == "module_invalid"
+    assert "schema = " in problem["hint"]
+    assert service.post("/modules/other-module/migrate").json()["status"] == "success"
+
+
+def test_links_out_of_the_repository(start: Callable[..., Any], repo: Any, tmp_path: Any) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "001_a.sql").write_text("SELECT 1")
+    (repo.path / "linked").symlink_to(outside)
+    repo.write("m", _001_a="SELECT 1")
+    (repo.path / "m" / "002_b.sql").symlink_to(outside / "001_a.sql")
+    service = start()
+    assert service.post("/modules/linked/migrate").json()["code"] == "module_invalid"
+    assert service.post("/modules/m/migrate").json()["code"] == "migration_file_invalid"
+
+
+def test_hidden_folders_and_plain_files_are_passed_over(start: Callable[..., Any], repo: Any) -> None:
+    repo.write(".git", _001_a="SELECT 1")
+    (repo.path / "README.md").write_text("hello")
+    repo.write("m", _001_a="SELECT 1")
+    assert [item["name"] for item in start().get("/modules").json()["items"]] == ["m"]
+
+
+def test_history_table_that_may_not_be_read(
+    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], database: str
+) -> None:
+    from urllib.parse import urlsplit, urlunsplit
+
+    repo.write("m", _001_a="SELECT 1")
+    start().post("/modules/m/migrate")
+    role = f"reader_{urlsplit(database).path.strip('/')}"
+    sql(f"CREATE ROLE {role} LOGIN PASSWORD 'reader'")
+    try:
+        sql(f"GRANT USAGE ON SCHEMA m TO {role}")
+        parts = urlsplit(database)
+        url = urlunsplit(parts._replace(netloc=f"{role}:reader@{parts.hostname}:{parts.port}"))
+        service = start(database_url=url)
+        listed = service.get("/modules").json()["items"][0]
+        assert (listed["state"], listed["problem"]["code"]) == ("invalid", "database_error")
+        response = service.post("/modules/m/migrate")
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["sqlstate"] == "42501"
+        assert "permission denied" in response.json()["database_message"]
+    finally:
+        sql(f"DROP OWNED BY {role}")
+        sql(f"DROP ROLE {role}")

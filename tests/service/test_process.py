@@ -1,0 +1,222 @@
+"""``python -m pgdbm_service`` as a process: its settings, its banner, its end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from pgdbm_service.settings import Settings, SettingsError, read_settings, unknown_variables, variable_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SLEEPING = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+URL = "postgresql://u:hunter2@127.0.0.1:5432/x"
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"PGDBM_PORT": "eighty"}, "PGDBM_PORT"),
+        ({"PGDBM_PORT": "70000"}, "PGDBM_PORT"),
+        ({"PGDBM_MAX_CONNECTIONS": "2"}, "PGDBM_MAX_CONNECTIONS"),
+        ({"PGDBM_MIN_CONNECTIONS": "11"}, "PGDBM_MIN_CONNECTIONS"),
+        ({"PGDBM_DATABASE_TIMEOUT_S": "0"}, "PGDBM_DATABASE_TIMEOUT_S"),
+        ({"PGDBM_DATABASE_TIMEOUT_S": "nan"}, "PGDBM_DATABASE_TIMEOUT_S"),
+        ({"PGDBM_SHUTDOWN_GRACE_S": "-1"}, "PGDBM_SHUTDOWN_GRACE_S"),
+        ({"PGDBM_LOG_LEVEL": "loud"}, "PGDBM_LOG_LEVEL"),
+        ({"PGDBM_LOG_FORMAT": "xml"}, "PGDBM_LOG_FORMAT"),
+        ({"PGDBM_ALLOW_UNAUTHENTICATED": "perhaps"}, "PGDBM_ALLOW_UNAUTHENTICATED"),
+        ({"PGDBM_MIGRATIONS_REPO": "/nowhere/at/all"}, "PGDBM_MIGRATIONS_REPO"),
+        ({"PGDBM_HOST": "0.0.0.0"}, "PGDBM_ALLOW_UNAUTHENTICATED"),
+        ({"PGDBM_HOST": "::"}, "PGDBM_ALLOW_UNAUTHENTICATED"),
+        ({"PGDBM_HOST": "example.com"}, "PGDBM_HOST"),
+        ({"DATABASE_URL": "mysql://u:hunter2@h/x"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql://u:hunter2@h:port/x"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "host=h password=hunter2"}, "DATABASE_URL"),
+    ],
+)
+def test_bad_settings_are_one_line(variables: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({"DATABASE_URL": URL} | variables)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"PGDBM_PORT": "eighty"}, "PGDBM_PORT"),
+        ({"PGDBM_HOST": "0.0.0.0"}, "PGDBM_ALLOW_UNAUTHENTICATED"),
+        ({"DATABASE_URL": "hunter2"}, "DATABASE_URL"),
+    ],
+)
+def test_bad_settings_end_the_process(launch: Callable[..., Any], variables: dict[str, str], named: str) -> None:
+    process = launch(**({"DATABASE_URL": URL} | variables))
+    assert process.wait() == 2
+    assert process.err.count("\n") == 1
+    assert named in process.err
+    assert "hunter2" not in process.err
+    assert process.out == ""
+
+
+def test_defaults_and_values() -> None:
+    settings = read_settings({"DATABASE_URL": URL, "PGDBM_PORT": "", "PGDBM_UNRELATED": "1"})
+    assert (settings.host, settings.port, settings.max_connections) == ("127.0.0.1", 8000, 10)
+    assert settings.migrations_repo == Path("migrations_repo")
+    changed = read_settings(
+        {"DATABASE_URL": URL, "PGDBM_HOST": "0.0.0.0", "PGDBM_ALLOW_UNAUTHENTICATED": "True", "PGDBM_PORT": "0"}
+    )
+    assert (changed.host, changed.port, changed.loopback_only) == ("0.0.0.0", 0, False)
+    assert list(unknown_variables({"PGDBM_PORT": "1", "PGDBM_PROT": "1", "OTHER": ""})) == ["PGDBM_PROT"]
+    assert variable_of("database_url") == "DATABASE_URL"
+    assert {variable_of(field) for field in Settings.__struct_fields__} >= {"PGDBM_HOST", "PGDBM_SHUTDOWN_GRACE_S"}
+
+
+def test_banner_and_a_clean_end(launch: Callable[..., Any], repo: Any, database: str) -> None:
+    repo.write("orders", _001_a="SELECT 1")
+    process = launch(DATABASE_URL=database)
+    url = process.url()
+    commands = [line.strip() for line in process.out.splitlines() if line.strip().startswith("curl")]
+    assert commands == [
+        f"curl -s {url}/modules",
+        f"curl -s -X POST {url}/migrate",
+        f"curl -s {url}/modules/orders/history",
+    ]
+    assert httpx.post(f"{url}/migrate").json()["status"] == "success"
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.wait() == 0
+    assert "Traceback" not in process.err
+
+
+def test_port_taken(launch: Callable[..., Any], database: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = launch(DATABASE_URL=database, PGDBM_PORT=port)
+        assert process.wait() == 1
+    assert process.err.count("\n") == 1
+    assert port in process.err
+
+
+def test_a_running_migration_may_finish(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a="CREATE TABLE {{tables.t}} (id integer); SELECT pg_sleep(1)")
+    process = launch(DATABASE_URL=database)
+    url = process.url()
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30)
+        eventually(lambda: sql(SLEEPING))
+        process.popen.send_signal(signal.SIGTERM)
+        response = call.result()
+    assert (response.status_code, response.json()["status"]) == (200, "success")
+    assert process.wait() == 0
+    assert len(sql("SELECT FROM m.schema_migrations")) == 1
+
+
+@pytest.mark.parametrize("command", [(), ("uvicorn",)])
+def test_after_the_grace_period_it_is_cut_off(
+    launch: Callable[..., Any],
+    repo: Any,
+    database: str,
+    sql: Callable[..., Any],
+    eventually: Callable[..., Any],
+    command: tuple[str, ...],
+) -> None:
+    repo.write("m", _001_a="SELECT 1", _002_b="CREATE TABLE {{tables.t}} (id integer); SELECT pg_sleep(60)")
+    arguments: tuple[str, ...] = ()
+    if command:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        arguments = ("-m", "uvicorn", "--factory", "pgdbm_service.asgi:create_app", "--port", port)
+    process = launch(*arguments, DATABASE_URL=database, PGDBM_SHUTDOWN_GRACE_S="0.2")
+    url = f"http://127.0.0.1:{port}" if command else process.url()
+    with ThreadPoolExecutor(1) as threads:
+        if command:
+            eventually(lambda: _answers(url))
+        call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30)
+        eventually(lambda: sql(SLEEPING))
+        process.popen.send_signal(signal.SIGTERM)
+        response = call.result()
+    assert (response.status_code, response.json()["code"]) == (503, "shutting_down")
+    assert "retry-after" in response.headers
+    process.wait()
+    assert "Traceback" not in process.err
+    assert sql("SELECT to_regclass('m.t') AS t")[0]["t"] is None
+    assert [row["filename"] for row in sql("SELECT filename FROM m.schema_migrations")] == ["001_a.sql"]
+
+
+def test_factory_on_all_addresses_serves_loopback_only(
+    launch: Callable[..., Any], database: str, eventually: Any
+) -> None:
+    other = _own_address()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    factory = ("-m", "uvicorn", "--factory", "pgdbm_service.asgi:create_app", "--host", "0.0.0.0")
+    launch(*factory, "--port", str(port), DATABASE_URL=database)
+    eventually(lambda: _answers(f"http://127.0.0.1:{port}"))
+    refused = httpx.get(f"http://{other}:{port}/modules", headers={"Host": "127.0.0.1"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_loopback")
+
+
+def test_embedded_server_starts_and_stops_with_the_service(
+    launch: Callable[..., Any], repo: Any, tmp_path: Path
+) -> None:
+    repo.write("orders", _001_a="SELECT 1")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = launch(PGDBM_DATA_DIR=str(tmp_path / "data"))
+        url = process.url()
+        assert "data" in process.out
+        assert httpx.post(f"{url}/migrate").status_code == 200
+        process.popen.send_signal(number)
+        assert process.wait() == 0
+        assert "Traceback" not in process.err
+        assert not (tmp_path / "data" / "pgdata" / "postmaster.pid").exists()
+    log = (tmp_path / "data" / "server.log").read_text()
+    assert "database system is shut down" in log
+    assert "not properly shut down" not in log
+
+
+def test_embedded_server_that_cannot_start_is_one_line(launch: Callable[..., Any], repo: Any, tmp_path: Path) -> None:
+    first = launch(PGDBM_DATA_DIR=str(tmp_path / "data"))
+    first.url()
+    second = launch(PGDBM_DATA_DIR=str(tmp_path / "data"))
+    assert second.wait() == 2
+    assert "Traceback" not in second.err
+    last = second.err.splitlines()[-1]
+    assert "DATABASE_URL" in last
+    assert "data" in last
+
+
+def test_embedded_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        read_settings({})
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _own_address() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        address: str = probe.getsockname()[0]
+    if address.startswith("127."):
+        pytest.skip("this machine has no address but loopback")
+    return address
