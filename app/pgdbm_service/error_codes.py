@@ -153,8 +153,8 @@ _KINDS = (
         "migration_file_invalid",
         422,
         "A migration file cannot be run",
-        "A file is empty, is not UTF-8, has the version of another file, holds a placeholder that does not exist, "
-        "or is not SQL. It was found before anything was run.",
+        "A file cannot be read, is empty, is not UTF-8, has the version of another file, holds a placeholder that "
+        "does not exist, or is not SQL. It was found before anything was run.",
         "Correct the file at `line` and `column`.",
         ("module", "filename", "line", "column", "hint"),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
@@ -63,7 +64,9 @@ class Problem(ProblemDetailsException):
             fields["retry_after"] = kind.retry_after_s
         super().__init__(detail=detail, status_code=kind.status, title=kind.title, type_=kind.type, headers=headers)
         self.code = code
-        self.fields = {"code": code} | {name: value for name, value in fields.items() if value is not None}
+        self.fields: dict[str, Any] = {"code": code} | {
+            name: value for name, value in fields.items() if value is not None
+        }
 
     def with_fields(self, **fields: Any) -> Problem:
         """This problem, with more fields."""
@@ -134,6 +137,9 @@ def problem_of(error: Exception) -> Problem:
         return _of_migration(error)
     if isinstance(error, library.QueryError):
         return _of_query(error)
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        name = Path(error.filename).name
+        return Problem("migration_file_invalid", f"{name} cannot be read: {error.strerror}.", filename=name)
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return _of_http(error)
     logger.error("internal error", exc_info=error)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A cancelled migration rolls back; on a dead network that cannot be waited for.
+_CUT_OFF_S = 5.0
+
 logger = structlog.get_logger("pgdbm_service")
 
 
@@ -96,7 +99,7 @@ class Executor:
                 task.cancel()
             if late:
                 logger.warning("migrations cut off", count=len(late))
-                await asyncio.wait(late)
+                await asyncio.wait(late, timeout=_CUT_OFF_S)
 
     async def _entered(self, gate: asyncio.Lock | asyncio.Semaphore, stack: contextlib.AsyncExitStack) -> bool:
         try:

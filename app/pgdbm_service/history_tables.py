@@ -10,8 +10,6 @@ from pgdbm.core.identifiers import quote
 from pgdbm.errors import QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pgdbm.core.manager import AsyncDatabaseManager
 
 HISTORY_TABLE = "schema_migrations"
@@ -69,7 +67,7 @@ async def _look(db: AsyncDatabaseManager) -> list[HistoryModule]:
     return sorted(found, key=lambda module: (module.schema, module.name))
 
 
-async def _modules_of(db: AsyncDatabaseManager, schemas: Sequence[str]) -> list[HistoryModule]:
+async def _modules_of(db: AsyncDatabaseManager, schemas: list[str]) -> list[HistoryModule]:
     parts = [
         _MODULES_OF_SCHEMA.format(number=number, table=f"{quote(schema)}.{quote(HISTORY_TABLE)}")
         for number, schema in enumerate(schemas)

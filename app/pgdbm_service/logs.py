@@ -31,7 +31,14 @@ logger = structlog.get_logger("pgdbm_service.request")
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Our handler, told from others' on the root logger by its type."""
+    """Writes to what ``sys.stderr`` is at the time; told from others' handlers on the root logger by its type."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
 
 
 def configure_logs(settings: Settings) -> None:
@@ -63,7 +70,7 @@ def configure_logs(settings: Settings) -> None:
             _mask_credentials,
             structlog.processors.JSONRenderer(serializer=_as_json),
         ]
-    handler = _Handler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final))
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one, _Handler)]:

@@ -177,7 +177,8 @@ class TestRefusedFiles:
         [
             ("SELECT 1;\n  selec 2", 2, 3, "syntax error"),
             ("SELECT {{tables.a}};\nSELECT {{table.a}}", 2, 8, "{{tables.name}}"),
-            ("SELECT '{{tables.a b}}', {{tables.1a}}", 1, 26, "identifier"),
+            ("SELECT '{{tables.a b}}'", 1, 9, "identifier"),
+            ("SELECT 1, {{tables.1a}}", 1, 11, "identifier"),
             ("SELECT 1;\nCREATE INDEX CONCURRENTLY ON {{tables.a}} (id)", 2, 1, "-- pgdbm:no-transaction"),
             ("DROP INDEX CONCURRENTLY {{tables.x}}", 1, 1, "no-transaction"),
             ("REINDEX TABLE CONCURRENTLY {{tables.x}}", 1, 1, "no-transaction"),

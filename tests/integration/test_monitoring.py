@@ -74,11 +74,14 @@ async def test_a_failed_query_is_recorded_and_raised(monitored: MonitoredAsyncDa
     with pytest.raises(QueryError):
         await monitored.fetch_all("SELECT * FROM nowhere")
     await monitored.execute("SELECT 2")
+    with pytest.raises(QueryError):
+        await monitored.fetch_value("SELECT $1::text::int", "a secret of over twenty characters")
     metrics = await monitored.get_metrics()
-    assert (metrics.queries_executed, metrics.queries_failed) == (3, 1)
+    assert (metrics.queries_executed, metrics.queries_failed) == (4, 2)
     assert monitored.get_query_history()[1].error == 'UndefinedTableError: relation "nowhere" does not exist'
+    assert "secret" not in str(monitored.get_query_history()[3].error)
     assert [query.query for query in monitored.get_query_history(include_errors=False)] == ["SELECT 1", "SELECT 2"]
-    assert [query.query for query in monitored.get_query_history(limit=1)] == ["SELECT 2"]
+    assert [query.query for query in monitored.get_query_history(1, include_errors=False)] == ["SELECT 2"]
     assert monitored.get_query_history(limit=0) == []
 
 

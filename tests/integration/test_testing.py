@@ -155,14 +155,19 @@ async def test_the_parts_of_a_config_reach_the_server(postgres_dsn: str) -> None
 async def test_a_failing_test_leaves_nothing_although_it_kept_connections(
     config: DatabaseTestConfig, postgres_dsn: str
 ) -> None:
-    with pytest.raises(ZeroDivisionError):
+    names: list[str] = []
+
+    async def failing_test() -> None:
         async with AsyncTestDatabase.create(config=config) as db:
-            name = await current(db)
+            names.append(await current(db))
             assert db.pool is not None
             kept = await db.pool.acquire()
             await kept.execute("BEGIN")
             raise ZeroDivisionError
-    assert name not in await databases(postgres_dsn)
+
+    with pytest.raises(ZeroDivisionError):
+        await failing_test()
+    assert names[0] not in await databases(postgres_dsn)
 
 
 async def test_a_database_by_steps(config: DatabaseTestConfig, postgres_dsn: str) -> None:
@@ -204,7 +209,7 @@ async def test_drop_on_cleanup_false_keeps_it(postgres_dsn: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["a b", 'x"y', "a;b", "", "x" * 60])
 async def test_an_unsafe_suffix_is_refused(config: DatabaseTestConfig, suffix: str) -> None:
-    with pytest.raises(ValueError, match="suffix|Suffix"):
+    with pytest.raises(ValueError, match=r"(?i)suffix"):
         await AsyncTestDatabase(config).create_test_database(suffix)
 
 

@@ -7,43 +7,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import pytest
 
 from pgdbm_service.error_codes import ERROR_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pytest
+
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "reference" / "errors"
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "code"),
-    [
-        ("GET", "/nothing", 404, "not_found"),
-        ("GET", "/modules/m/nothing", 404, "not_found"),
-        ("GET", "/static/swagger-ui/nothing.js", 404, "not_found"),
-        ("GET", "/static/swagger-ui/..%2f..%2fsettings.py", 404, "not_found"),
-        ("GET", "/errors/nothing", 404, "not_found"),
-        ("PUT", "/modules", 405, "method_not_allowed"),
-        ("GET", "/migrate", 405, "method_not_allowed"),
-        ("GET", "/modules/%00", 404, "module_unknown"),
-        ("GET", "/schemas/%00", 404, "schema_unknown"),
-        ("GET", "/modules/m?x=1", 400, "invalid_request"),
-        ("GET", "/health/live?x=1", 400, "invalid_request"),
-    ],
-)
-def test_errors_are_problem_documents(
-    start: Callable[..., Any], method: str, path: str, status: int, code: str
-) -> None:
-    response = start().client.request(method, path)
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = response.json()
-    assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
-    assert problem["type"] == f"/errors/{code}"
-    assert problem["instance"] == path.partition("?")[0]
-    if status == 405:
-        assert method not in response.headers["allow"]
+ERRORS = [
+    ("GET", "/nothing", 404, "not_found"),
+    ("GET", "/modules/m/nothing", 404, "not_found"),
+    ("GET", "/static/swagger-ui/nothing.js", 404, "not_found"),
+    ("GET", "/static/swagger-ui/..%2f..%2fsettings.py", 404, "not_found"),
+    ("GET", "/errors/nothing", 404, "not_found"),
+    ("PUT", "/modules", 405, "method_not_allowed"),
+    ("GET", "/migrate", 405, "method_not_allowed"),
+    ("GET", "/modules/%00", 404, "module_unknown"),
+    ("GET", "/schemas/%00", 404, "schema_unknown"),
+    ("GET", "/modules/m?x=1", 400, "invalid_request"),
+    ("GET", "/health/live?x=1", 400, "invalid_request"),
+]
+
+
+def test_errors_are_problem_documents(start: Callable[..., Any]) -> None:
+    service = start()
+    for method, path, status, code in ERRORS:
+        response = service.client.request(method, path)
+        assert response.headers["content-type"] == "application/problem+json", (method, path)
+        problem = response.json()
+        assert (response.status_code, problem["status"], problem["code"]) == (status, status, code), (method, path)
+        assert problem["type"] == f"/errors/{code}"
+        assert problem["instance"] == path.partition("?")[0]
+        if status == 405:
+            assert method not in response.headers["allow"]
 
 
 def test_type_is_the_address_of_a_page(start: Callable[..., Any]) -> None:
@@ -65,7 +65,8 @@ def test_what_nobody_thought_of_is_a_500_that_tells_nothing(
 
     service = start()
 
-    def fail(*_: Any) -> None:
+    def fail(_: Any, work: Any) -> None:
+        work.close()
         raise RuntimeError("secret postgresql://user:hunter2@host/db of the inside")
 
     monkeypatch.setattr(Database, "within_limit", fail)
@@ -101,7 +102,7 @@ def test_a_line_in_the_log_per_request(start: Callable[..., Any], capfd: pytest.
     assert (line["method"], line["path"], line["status"]) == ("GET", "/schemas/{schema}", 400)
     assert line["problem"] == "invalid_request"
     assert line["ms"] >= 0
-    assert not any("hunter2" in str(line) for line in lines)
+    assert not any("hunter2" in str(line) for line in lines if line["logger"] != "httpx")
 
 
 def test_start_page_and_docs_need_nothing_from_elsewhere(start: Callable[..., Any]) -> None:
@@ -146,20 +147,24 @@ def test_openapi_describes_every_answer(start: Callable[..., Any]) -> None:
     assert len({call["operationId"] for _, _, call in calls}) == len(calls)
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]"]
-)
-def test_other_names_are_refused(start: Callable[..., Any], host: str) -> None:
+def test_other_names_are_refused(start: Callable[..., Any]) -> None:
     service = start()
-    for path in ("/modules", "/health/live", "/docs", "/"):
-        response = service.get(path, headers={"Host": host})
-        assert (response.status_code, response.json()["code"]) == (403, "not_loopback")
-    assert service.post("/migrate", headers={"Host": host}).status_code == 403
-
-
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8000", "[::1]", "[::1]:8000"])
-def test_names_of_loopback(start: Callable[..., Any], host: str) -> None:
-    assert start().get("/health/live", headers={"Host": host}).status_code == 200
+    ours = ["localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8000", "[::1]", "[::1]:8000"]
+    for host in ours:
+        assert service.get("/health/live", headers={"Host": host}).status_code == 200, host
+    theirs = [
+        "evil.example",
+        "evil.example:80",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        "[::2]",
+    ]
+    for host in theirs:
+        for path in ("/modules", "/health/live", "/docs", "/"):
+            response = service.get(path, headers={"Host": host})
+            assert (response.status_code, response.json()["code"]) == (403, "not_loopback"), (host, path)
+        assert service.post("/migrate", headers={"Host": host}).status_code == 403
 
 
 def test_another_sites_page_cannot_migrate(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:

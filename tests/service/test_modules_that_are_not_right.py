@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pgdbm_service.errors import problem_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
         ('\nshema = "x"', "shema", 2),
         ('description = "d"\nout_of_order = "maybe"', "out_of_order", 2),
         ('depends_on = "a"', "depends_on", 1),
-        ('depends_on = ["a", 1]', "depends_on[...]", 1),
+        ('depends_on = ["a", 1]', "depends_on[1]", 1),
         ('schema = "no-hyphens"', "schema", 1),
         ('schema = "', None, None),
         ("schema: x", None, 1),
@@ -110,3 +112,21 @@ def test_history_table_that_may_not_be_read(
     finally:
         sql(f"DROP OWNED BY {role}")
         sql(f"DROP ROLE {role}")
+
+
+def test_folder_that_went_away_is_not_nothing_to_do(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a="SELECT 1")
+    service = start()
+    service.post("/modules/m/migrate")
+    (repo.path / "m" / "001_a.sql").unlink()
+    (repo.path / "m").rmdir()
+    response = service.post("/modules/m/migrate")
+    assert (response.status_code, response.json()["code"]) == (422, "module_invalid")
+    listed = service.get("/modules").json()["items"][0]
+    assert (listed["state"], listed["problem"]["code"]) == ("invalid", "module_invalid")
+
+
+def test_file_that_cannot_be_read() -> None:
+    problem = problem_of(PermissionError(13, "Permission denied", "/repo/m/001_a.sql"))
+    assert (problem.code, problem.fields["filename"]) == ("migration_file_invalid", "001_a.sql")
+    assert "/repo" not in problem.detail

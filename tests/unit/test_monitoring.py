@@ -46,7 +46,7 @@ def test_parameters_are_recorded_when_asked_for_and_then_masked() -> None:
 
 def test_a_cancelled_query_is_a_failed_one() -> None:
     queries = recorder()
-    with pytest.raises(asyncio.CancelledError), queries.measure("SELECT 1"):
+    with pytest.raises(asyncio.CancelledError), queries.measure("SELECT 1", ()):
         raise asyncio.CancelledError
     assert (queries.executed, queries.failed) == (1, 1)
     assert queries.history[0].error == "CancelledError"

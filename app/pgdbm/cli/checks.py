@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import catalog
@@ -33,6 +32,8 @@ class Checks:
 
     async def run(self, session: Session, modules: Sequence[Module], long_transactions: float) -> None:
         """Every check; the others are left out when the first, connecting, fails."""
+        import time
+
         from .. import AsyncDatabaseManager, ConnectionError
 
         began = time.perf_counter()

@@ -7,7 +7,6 @@ wanted, another environment's values never.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +117,8 @@ def in_order(modules: Iterable[Module], file: Path | None) -> tuple[Module, ...]
     Raises:
         ConfigError: a module depends on one that is not there, or on itself by a detour.
     """
+    from graphlib import CycleError, TopologicalSorter
+
     by_name = {module.name: module for module in modules}
     for module in by_name.values():
         for needed in module.depends_on:

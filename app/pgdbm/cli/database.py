@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
+    from .config import Module
     from .session import Session
 
 _MAINTENANCE = (
@@ -87,7 +88,7 @@ def drop(session: Session, yes: bool, force: bool, maintenance_db: str) -> Corou
             click.prompt(f"This drops {_masked(session)} and everything in it. Type its name to go on", err=True)
             != name
         ):
-            raise CommandError("That is not its name; nothing was dropped.", "confirmation_needed")
+            raise CommandError("That is not its name; nothing was dropped.", "confirmation_needed", exit_code=MISUSED)
     return _drop(session, name, maintenance_db, force=force)
 
 
@@ -152,7 +153,7 @@ async def check(
     long_transactions: float,
 ) -> int:
     """Check that migrations can run here: a verdict per line. Exit code 1 when one is `fail`."""
-    modules = ()
+    modules: tuple[Module, ...] = ()
     if session.project.modules or folder is not None or module_names or module_options or schema is not None:
         modules = session.modules((*module_names, *module_options), folder, schema)
         session.require_folders(modules)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,8 @@ def add_init(root: click.Group) -> None:
     def init(session: Session, force: bool) -> None:
         """Write a commented pgdbm.toml into this folder, or to --config."""
         file = (session.config_file or Path(FILE_NAME)).absolute()
+        from importlib.resources import files
+
         content = (files(__package__) / "template.toml").read_text(encoding="utf-8")
         try:
             with file.open("w" if force else "x", encoding="utf-8") as opened:

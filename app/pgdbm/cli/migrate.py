@@ -32,13 +32,13 @@ def migrate() -> None:
     "--lock-timeout",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="How long a statement waits for locks of others.  [default: 5]",
+    help="How long a statement waits for locks of others, instead of the configuration's lock_timeout.",
 )
 @click.option(
     "--lock-wait-timeout",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="How long to wait for another runner of the same module.  [default: 600]",
+    help="How long to wait for another runner of the same module, instead of the configuration's.",
 )
 async def apply(
     session: Session,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
-from inspect import iscoroutine
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ SHARED: tuple[click.Parameter, ...] = (
         metavar="FILE",
         help="The configuration.  [default: pgdbm.toml here or in a folder above]",
     ),
-    click.Option(["--env", "environment"], metavar="NAME", envvar="PGDBM_ENV", help="Use [environments.NAME] of it."),
+    click.Option(["--env", "environment"], metavar="NAME", help="Use [environments.NAME] of it."),
     click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document, errors too."),
     click.Option(["-v", "--verbose"], is_flag=True, help="Log more, to stderr."),
 )
@@ -78,6 +76,8 @@ def command(group: click.Group, name: str, *options: Sequence[click.Parameter]) 
             wait: float = 0.0,
             **arguments: Any,
         ) -> int:
+            import logging
+
             logging.basicConfig(
                 level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
             )
@@ -97,7 +97,7 @@ def _run(body: Body, session: Session, arguments: dict[str, Any]) -> int:
 
     try:
         answer = body(session, **arguments)
-        if not iscoroutine(answer):
+        if answer is None or isinstance(answer, int):
             return answer or 0
         from .run import TerminatedError, run_to_end
 
@@ -112,5 +112,7 @@ def _run(body: Body, session: Session, arguments: dict[str, Any]) -> int:
     except (click.ClickException, click.Abort, click.exceptions.Exit):
         raise
     except Exception as error:
+        import logging
+
         logging.getLogger("pgdbm").exception("This is a defect of pgdbm:")
         return session.output.error(error)

@@ -29,6 +29,15 @@ _WRONG = {
     "missing": "was applied, and the file is gone: bring it back, or run an app that is as new as the database",
     "out_of_order": "is pending and sorts before one that is applied: give it a newer version",
 }
+# The parser calls these after its own grammar rules.
+_KINDS = {
+    "create_stmt": "create table",
+    "createdb_stmt": "create database",
+    "define_stmt": "create",
+    "dropdb_stmt": "drop database",
+    "index_stmt": "create index",
+    "view_stmt": "create view",
+}
 _SHOWN_SQL = 72
 
 
@@ -242,7 +251,7 @@ async def _planned(manager: AsyncMigrationManager, pool: asyncpg.Pool[Any]) -> l
             "statements": [
                 {
                     "number": statement.number,
-                    "kind": statement.traits.kind.removesuffix("_stmt"),
+                    "kind": statement.traits.kind,
                     "line": parsed.position(statement.start)[0],
                     "column": parsed.position(statement.start)[1],
                     "sql": parsed.text_of(statement),
@@ -262,5 +271,6 @@ def _print_plan(session: Session, document: dict[str, Any]) -> None:
         output.line(f"  {migration['filename']}" + ("" if migration["transactional"] else "  (no transaction)"))
         for statement in migration["statements"]:
             sql = re.sub(r"\s+", " ", statement["sql"])
+            kind = _KINDS.get(statement["kind"]) or statement["kind"].removesuffix("_stmt").replace("_", " ")
             shown = sql if len(sql) <= _SHOWN_SQL else sql[: _SHOWN_SQL - 3] + "..."
-            output.line(f"    {statement['line']:>4}  {statement['kind']:<20}  {shown}")
+            output.line(f"    {statement['line']:>4}  {kind:<16}  {shown}")

@@ -122,7 +122,7 @@ class Session:
         return (replace(chosen[0], schema=schema),)
 
     def require_folders(self, modules: Sequence[Module]) -> None:
-        """Raise ConfigError for a module whose folder is not there: a misspelt path must not look like nothing to do."""
+        """Raise ConfigError where a folder is missing: a misspelt path must not look like nothing to do."""
         for module in modules:
             if not module.path.is_dir():
                 configured = module in self.project.modules

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from .problems import ConfigError
@@ -157,6 +156,8 @@ class Table:
         """Refuse keys that nothing reads: most often they are misspelt."""
         for name in self.values:
             if name not in known:
+                from difflib import get_close_matches
+
                 close = get_close_matches(name, known, 1)
                 raise self.error(
                     name,
@@ -167,6 +168,8 @@ class Table:
 
 def suggest(given: str, known: Iterable[str], what: str) -> str:
     """The fix for ``given``, which is none of ``known``."""
+    from difflib import get_close_matches
+
     names = list(known)
     close = get_close_matches(given, names, 1)
     if close:

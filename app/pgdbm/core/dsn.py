@@ -11,6 +11,9 @@ from urllib.parse import parse_qsl, unquote, unquote_plus
 
 MASK = "****"
 
+Target = tuple[str, str, str]
+"""Host, port and database, as text."""
+
 _URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.\-]*://")
 _SECRET_NAME = re.compile(r"pass|pwd|secret|token|scram", re.IGNORECASE)
 # ASCII white space only: to libpq, anything else is a part of the value.
@@ -80,7 +83,7 @@ def _user_info_end(rest: str) -> int:
     return last if ":" in rest[:last] else at
 
 
-def target(dsn: str) -> tuple[str, str, str]:
+def target(dsn: str) -> Target:
     """(host, port, database) that ``dsn`` names, as text, for messages; never the credentials.
 
     Several hosts are separated by commas, and so are their ports where they differ.

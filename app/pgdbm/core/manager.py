@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .config import DatabaseConfig
+    from .dsn import Target
 
 logger = logging.getLogger("pgdbm")
 
@@ -61,6 +63,8 @@ class AsyncDatabaseManager(Queries):
             )
         self._pool = pool
         self._owns_pool = pool is None
+        self._opening = asyncio.Lock()
+        self._counted_as: Target | None = None
         self._prepared: dict[str, str] | None = None
         if config is not None:
             self.config: DatabaseConfig | None = config
@@ -109,31 +113,35 @@ class AsyncDatabaseManager(Queries):
         """
         if not self._owns_pool:
             raise PoolError("Cannot call connect on an external pool: it is open, use the manager as it is.")
-        if self._pool is not None:
-            return
+        async with self._opening:
+            if self._pool is None:
+                await self._open()
+
+    async def _open(self) -> None:
         assert self.config is not None
         self.config.get_dsn()
-        own_pools.opened(self.config)
+        self._counted_as = own_pools.opened(self.config)
         try:
             self._pool = await open_own_pool(self.config)
-        except BaseException:
-            own_pools.closed(self.config)
-            raise
-        if self._schema is not None:
-            try:
+            if self._schema is not None:
                 await create_schema(self, self._schema)
-            except BaseException:
-                await self.disconnect()
-                raise
+        except BaseException:
+            await self._close()
+            raise
 
     async def disconnect(self) -> None:
         """Close the own pool; leaves an external one alone. Safe to call twice."""
-        if not self._owns_pool or self._pool is None:
-            return
+        if self._owns_pool:
+            async with self._opening:
+                await self._close()
+
+    async def _close(self) -> None:
         pool, self._pool = self._pool, None
-        assert self.config is not None
-        own_pools.closed(self.config)
-        await pool.close()
+        if self._counted_as is not None:
+            own_pools.closed(self._counted_as)
+            self._counted_as = None
+        if pool is not None:
+            await pool.close()
 
     close = disconnect
 
@@ -203,14 +211,6 @@ class AsyncDatabaseManager(Queries):
         if self._pool is None:
             raise PoolError("Not connected: call `await db.connect()` first, or use `async with db:`.")
         return self._pool
-
-    def _advice(self, error: Exception) -> str:
-        if isinstance(error, asyncpg.UndefinedTableError) and not self._owns_pool and "." not in str(error):
-            return (
-                "\nThe connections of a shared pool search pg_catalog only, so a table needs its schema: "
-                "write {{tables.name}} instead of name."
-            )
-        return ""
 
     def __repr__(self) -> str:
         kind = "own pool" if self._owns_pool else "shared pool"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import ipaddress
 import re
@@ -18,9 +18,9 @@ _SHOWN = (
     int,
     float,
     decimal.Decimal,
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
+    dt.date,
+    dt.time,
+    dt.timedelta,
     uuid.UUID,
     ipaddress.IPv4Address,
     ipaddress.IPv6Address,
@@ -28,6 +28,8 @@ _SHOWN = (
 )
 _DATA_EXCEPTION = "22"
 _LONG_QUOTED = re.compile(rf'"([^"]{{{_LONGEST_SHOWN + 1},}})"')
+_LONG_QUOTED_BY_PYTHON = re.compile(rf"'([^']{{{_LONGEST_SHOWN + 1},}})'")
+_UNENCODABLE = re.compile(r"(invalid input for query argument[^:]*): .*?( \([^(]*\))?\Z", re.DOTALL)
 # asyncpg quotes this much of a parameter that it cannot encode.
 _LONGEST_QUOTED = 40
 
@@ -47,6 +49,9 @@ def mask_error(error: BaseException, parameters: Iterable[Any] | None) -> str:
     hidden = sorted(_hidden(parameters or ()), key=lambda pair: len(pair[0]), reverse=True)
     for value, shown in hidden:
         text = text.replace(value, shown)
+    if parameters is None:
+        text = _UNENCODABLE.sub(r"\1\2", text)
+        text = _LONG_QUOTED_BY_PYTHON.sub(lambda quoted: f"'{_mask(quoted[1])}'", text)
     if (getattr(error, "sqlstate", None) or "").startswith(_DATA_EXCEPTION):
         text = _LONG_QUOTED.sub(lambda quoted: f'"{_mask(quoted[1])}"', text)
     if not hidden and parameters is not None and (detail := getattr(error, "detail", None)):

@@ -47,8 +47,15 @@ class ConfiguredPool(asyncpg.Pool):
 
     def __init__(self, config: DatabaseConfig, server_settings: dict[str, str]) -> None:
         async def run_init_commands(connection: Any) -> None:
-            for command in config.init_commands or ():
-                await connection.execute(command)
+            for number, command in enumerate(config.init_commands or (), 1):
+                try:
+                    await connection.execute(command)
+                except asyncpg.PostgresError as error:
+                    if isinstance(error, UNREACHABLE):
+                        raise
+                    raise ConfigurationError(
+                        f"Number {number} of init_commands failed: {error}", "init_commands"
+                    ) from error
 
         options: dict[str, Any] = {}
         ssl_context = config.build_ssl_context()
@@ -108,11 +115,24 @@ async def open_shared_pool(config: DatabaseConfig) -> ConfiguredPool:
 
 
 async def _open(config: DatabaseConfig, server_settings: dict[str, str]) -> ConfiguredPool:
-    delay = config.retry_delay
+    delay = min(config.retry_delay, config.retry_max_delay)
     for attempt in range(1, config.retry_attempts + 1):
         pool = ConfiguredPool(config, server_settings)
         try:
             await pool
+            if not config.min_connections:
+                # Nothing has been opened yet.
+                async with pool.acquire():
+                    pass
+        except ValueError as error:
+            pool.terminate()
+            # Without its text, and without the error itself: both may quote a part of the password.
+            raise ConfigurationError(
+                f"{config.get_dsn_masked()} cannot be understood. It must be "
+                f"postgresql://user:password@host:port/database?parameter=value, with the special characters of every "
+                f"part percent-encoded, as urllib.parse.quote(part, safe='') does.{_reason(error)}",
+                "connection_string",
+            ) from None
         except (*UNREACHABLE, *_REFUSED) as error:
             pool.terminate()
             if attempt == config.retry_attempts or not isinstance(error, UNREACHABLE):
@@ -126,6 +146,11 @@ async def _open(config: DatabaseConfig, server_settings: dict[str, str]) -> Conf
         else:
             return pool
     raise AssertionError("retry_attempts is at least 1")
+
+
+def _reason(error: ValueError) -> str:
+    known = isinstance(error, asyncpg.ClientConfigurationError) and "'" not in str(error)
+    return f" asyncpg says: {error}." if known else ""
 
 
 def connection_error(config: DatabaseConfig | None, error: BaseException, attempts: int = 1) -> ConnectionError:
@@ -177,9 +202,10 @@ class OwnPools:
     """Which databases this process has own pools to, to warn when one pool would have been enough."""
 
     def __init__(self) -> None:
-        self._open: Counter[tuple[str, str, str]] = Counter()
+        self._open: Counter[dsn.Target] = Counter()
 
-    def opened(self, config: DatabaseConfig) -> None:
+    def opened(self, config: DatabaseConfig) -> dsn.Target:
+        """Count a pool, with a warning if it is not the first. Returns what :meth:`closed` needs."""
         key = dsn.target(config.get_dsn())
         if self._open[key]:
             logger.warning(
@@ -190,9 +216,10 @@ class OwnPools:
                 self._open[key],
             )
         self._open[key] += 1
+        return key
 
-    def closed(self, config: DatabaseConfig) -> None:
-        key = dsn.target(config.get_dsn())
+    def closed(self, key: dsn.Target) -> None:
+        """Take a pool out of the count."""
         self._open[key] -= 1
         if self._open[key] <= 0:
             del self._open[key]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
 from ..errors import AsyncDBError, ConnectionError, PoolError, QueryError
 from .identifiers import check_identifier, is_identifier
-from .masking import mask_parameters
+from .masking import mask_error, mask_parameters
 from .pool import is_lost
 from .returning import with_returning_id
 from .templating import TemplateError, render_query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Model = TypeVar("Model")
 
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+# What asyncpg's encoders raise for a value of a wrong type; in a COPY it comes through as it is.
+_UNENCODABLE = (TypeError, ValueError, AttributeError, ArithmeticError, LookupError)
+
+_UNQUALIFIED = re.compile(r'relation "(\w+)" does not exist')
 
 
 class Queries:
@@ -83,8 +89,7 @@ class Queries:
         """One column (from 0) of the first row, or None."""
         sql = self.prepare_query(query)
         with self._own_errors(sql, args):
-            value = await self._target().fetchval(sql, *args, column=column, timeout=timeout)
-        return value
+            return await self._target().fetchval(sql, *args, column=column, timeout=timeout)
 
     fetch_val = fetch_value
 
@@ -125,12 +130,20 @@ class Queries:
                 f"copy_records_to_table takes an unqualified table name, not {table!r}: the rows go to the manager's "
                 f"schema. For another schema use a manager that is bound to it."
             )
-        try:
-            status: str = await self._target().copy_records_to_table(
-                table, records=records, columns=columns, schema_name=self._schema, timeout=timeout
-            )
-        except FAILURES as error:
-            raise self.failure(error, f"COPY {table}", ()) from error
+        raised_by_records: list[Exception] = []
+        with self._own_errors(f"COPY {table}", None):
+            try:
+                status: str = await self._target().copy_records_to_table(
+                    table,
+                    records=records if hasattr(records, "__aiter__") else _watched(records, raised_by_records),
+                    columns=columns,
+                    schema_name=self._schema,
+                    timeout=timeout,
+                )
+            except _UNENCODABLE as error:
+                if error in raised_by_records or isinstance(error, FAILURES):
+                    raise
+                raise self.failure(error, f"COPY {table}", None) from error
         return int(status.rpartition(" ")[2])
 
     async def table_exists(self, table_name: str) -> bool:
@@ -152,19 +165,30 @@ class Queries:
         )
         return found
 
-    def failure(self, error: Exception, sql: str, args: Iterable[Any]) -> AsyncDBError:
-        """What ``error`` becomes for our callers."""
+    @contextmanager
+    def _own_errors(self, sql: str, args: Sequence[Any] | None) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as error:
+            # The system's timeouts have an errno: those are a lost connection. Ours is the caller's own.
+            if error.errno is None:
+                raise
+            raise self.failure(error, sql, args) from error
+        except FAILURES as error:
+            raise self.failure(error, sql, args) from error
+
+    def failure(self, error: Exception, sql: str, args: Sequence[Any] | None) -> AsyncDBError:
+        """What ``error`` becomes for our callers; ``args`` None: the parameters are not known."""
         if is_lost(error):
             return ConnectionError(
-                f"The connection to the server was lost or refused: {error}",
+                f"The connection to the server was lost or refused: {error or type(error).__name__}",
                 details={"error_type": type(error).__name__},
             )
         if isinstance(error, asyncpg.InterfaceError) and str(error).startswith("pool is clos"):
             return PoolError(f"The pool is closed: {error}. Call connect() before queries and close() after them.")
-        masked = mask_parameters(args)
-        advice = self._advice(error)
+        masked = mask_parameters(args or ())
         return QueryError(
-            f"Query failed: {error}{advice}\nQuery: {sql}\nParameters: {masked!r}",
+            f"Query failed: {mask_error(error, args)}{self._advice(error)}\nQuery: {sql}\nParameters: {masked!r}",
             query=sql,
             params=masked,
             original_error=error,
@@ -172,4 +196,19 @@ class Queries:
         )
 
     def _advice(self, error: Exception) -> str:
-        return ""
+        unqualified = _UNQUALIFIED.match(str(error)) if isinstance(error, asyncpg.UndefinedTableError) else None
+        if unqualified is None or self._schema is None:
+            return ""
+        name = unqualified[1]
+        return (
+            f"\nWrite {{{{tables.{name}}}}} instead of {name}: a bare name is looked up in the search_path of the "
+            f"connection, which on a shared pool does not have the manager's schema."
+        )
+
+
+def _watched(records: Iterable[Sequence[Any]], raised: list[Exception]) -> Iterator[Sequence[Any]]:
+    try:
+        yield from records
+    except Exception as error:
+        raised.append(error)
+        raise

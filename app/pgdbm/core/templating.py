@@ -12,8 +12,9 @@ from functools import lru_cache
 
 from .identifiers import is_identifier, quote
 
-# Only braces around something like a name count, so that array literals such as '{{1,2},{3,4}}' are left alone.
-_PLACEHOLDER = re.compile(r"(\\?)\{\{[ \t]*([A-Za-z_][\w.\-]*)[ \t]*\}\}(\.?)")
+# Only braces around something like a name count, so that array literals such as '{{1,2},{3,4}}' are left alone; what
+# begins with "tables." is meant as ours, whatever follows.
+_PLACEHOLDER = re.compile(r"(\\?)\{\{[ \t]*(tables\.[^{}\n]*?|[A-Za-z_][\w.\-]*)[ \t]*\}\}(\.?)")
 
 
 class TemplateError(ValueError):

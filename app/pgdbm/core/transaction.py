@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import TransactionError
@@ -71,12 +72,12 @@ class TransactionManager(Queries):
         assert transaction is not None
         try:
             if kind is None:
-                await transaction.commit()
+                with self._own_errors("COMMIT", ()):
+                    await transaction.commit()
             elif is_alive(self._connection):
-                await transaction.rollback()
-        except FAILURES as failure:
-            if kind is None:
-                raise self.failure(failure, "COMMIT", ()) from failure
+                # A rollback that fails must not hide why there is one.
+                with suppress(*FAILURES):
+                    await transaction.rollback()
         finally:
             await self._release(kind, error, traceback)
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -93,8 +94,12 @@ def read_migration(filename: str, raw: bytes) -> Migration:
     """The migration in ``raw``.
 
     Raises:
-        MigrationFileError: it is empty, or not UTF-8 (with the line), or its name is too long for the history.
+        MigrationFileError: it is empty, or not UTF-8 (with the line), or the history cannot hold its name.
     """
+    if not filename.isprintable():
+        raise MigrationFileError(
+            f"{filename!a}: the file name has characters that cannot be printed. Rename the file.", filename
+        )
     if len(filename) > _LONGEST_FILENAME:
         raise MigrationFileError(
             f"{filename[:40]}…: the file name has {len(filename)} characters; the history holds {_LONGEST_FILENAME}.",
@@ -104,7 +109,7 @@ def read_migration(filename: str, raw: bytes) -> Migration:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
+        column = len(raw[raw.rfind(b"\n", 0, error.start) + 1 : error.start].decode()) + 1
         raise MigrationFileError(
             f"{filename}:{line}:{column}: not UTF-8 (byte 0x{raw[error.start]:02x}). Save the file as UTF-8.",
             filename,
@@ -158,7 +163,10 @@ class MemorySource:
         self._contents = dict(contents)
 
     def collect(self) -> tuple[Migration, ...]:
-        return in_order(read_migration(name, text.encode()) for name, text in self._contents.items())
+        # What is no Unicode (a lone surrogate) becomes bytes that are no UTF-8, which is reported with its place.
+        return in_order(
+            read_migration(name, text.encode(errors="surrogatepass")) for name, text in self._contents.items()
+        )
 
 
 class ResourceSource:
@@ -170,6 +178,9 @@ class ResourceSource:
         self._folder = folder
 
     def collect(self) -> tuple[Migration, ...]:
+        if not self._folder.is_dir():
+            logger.warning("There is no migrations folder %s", self._folder)
+            return ()
         return in_order(
             read_migration(entry.name, entry.read_bytes())
             for entry in self._folder.iterdir()
@@ -258,7 +269,12 @@ class FolderSource:
             return True
         if not entry.is_symlink():
             return False
-        target = (self._folder / entry.name).resolve()
+        try:
+            target = (self._folder / entry.name).resolve(strict=True)
+        except (OSError, RuntimeError) as error:
+            raise MigrationFileError(
+                f"{entry.name} is a link that leads nowhere. Put the file itself there, or delete the link.", entry.name
+            ) from error
         if not target.is_relative_to(self._folder.resolve()):
             raise MigrationFileError(
                 f"{entry.name} is a link to {target}, outside of the migrations folder. Put the file itself there.",
@@ -278,7 +294,7 @@ def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
     Raises:
         MigrationFileError: two files have one version; names both.
     """
-    keyed = sorted((order_of(migration.filename), migration) for migration in migrations)
+    keyed = sorted(((order_of(migration.filename), migration) for migration in migrations), key=itemgetter(0))
     for (key, migration), (next_key, follower) in pairwise(keyed):
         if key[0] == 0 and key[:2] == next_key[:2]:
             raise MigrationFileError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..core.manager import AsyncDatabaseManager
 from ..core.queries import Queries
@@ -13,11 +13,12 @@ from .metrics import ConnectionMetrics, QueryMetrics, QueryRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
     import asyncpg
 
     from ..core.config import DatabaseConfig
+    from ..errors import AsyncDBError
 
 _ROW_COUNT = re.compile(r" (\d+)\Z")
 
@@ -35,7 +36,7 @@ class _MonitoredQueries(Queries):
             return status
 
     async def executemany(self, query: str, args_list: Iterable[Sequence[Any]], timeout: float | None = None) -> None:
-        with self._recorder.measure(query):
+        with self._recorder.measure(query, None):
             await super().executemany(query, args_list, timeout=timeout)
 
     execute_many = executemany
@@ -65,24 +66,36 @@ class _MonitoredQueries(Queries):
         columns: Sequence[str] | None = None,
         timeout: float | None = None,
     ) -> int:
-        with self._recorder.measure(f"COPY {table}") as measured:
+        with self._recorder.measure(f"COPY {table}", None) as measured:
             measured.rows = await super().copy_records_to_table(table, records, columns, timeout)
             return measured.rows
 
 
 class _MonitoredTransactionManager(_MonitoredQueries, TransactionManager):
-    def __init__(
-        self,
-        recorder: QueryRecorder,
-        schema: str | None,
-        source: AbstractAsyncContextManager[Any] | None = None,
-        connection: Any = None,
-    ) -> None:
-        super().__init__(schema, source, connection)
+    """Another transaction manager, measured."""
+
+    def __init__(self, inner: TransactionManager, schema: str | None, recorder: QueryRecorder) -> None:
+        super().__init__(schema)
+        self._inner = inner
         self._recorder = recorder
 
     def transaction(self) -> TransactionManager:
-        return _MonitoredTransactionManager(self._recorder, self._schema, connection=self._target())
+        return _MonitoredTransactionManager(self._inner.transaction(), self._schema, self._recorder)
+
+    def failure(self, error: Exception, sql: str, args: Any) -> AsyncDBError:
+        return self._inner.failure(error, sql, args)
+
+    def _target(self) -> Any:
+        return self._inner.connection
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._inner.__aexit__(kind, error, traceback)
 
 
 class _RollBackError(Exception):
@@ -113,7 +126,7 @@ class MonitoredAsyncDatabaseManager(_MonitoredQueries, AsyncDatabaseManager):
         self._recorder = QueryRecorder(slow_query_threshold_ms, max_history_size, record_args)
 
     def transaction(self) -> TransactionManager:
-        return _MonitoredTransactionManager(self._recorder, self._schema, self.acquire())
+        return _MonitoredTransactionManager(super().transaction(), self._schema, self._recorder)
 
     async def get_metrics(self) -> ConnectionMetrics:
         """The pool now, and the queries since this manager was made. Sends nothing; the sizes are 0 while not

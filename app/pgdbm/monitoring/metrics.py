@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from ..core.masking import mask_parameters
+from ..core.masking import mask_error, mask_parameters
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -87,8 +87,11 @@ class QueryRecorder:
         self.slowest_ms = 0.0
         self._observer = observer
 
-    def measure(self, query: str, args: Sequence[Any] = ()) -> Measurement:
-        """``with recorder.measure(query, args) as measured:`` around the query; set ``measured.rows`` inside."""
+    def measure(self, query: str, args: Sequence[Any] | None) -> Measurement:
+        """``with recorder.measure(query, args) as measured:`` around the query; set ``measured.rows`` inside.
+
+        ``args`` are None where they are not known, as for many rows at once.
+        """
         return Measurement(self, query, args)
 
     def add(self, metrics: QueryMetrics) -> None:
@@ -116,7 +119,7 @@ class Measurement:
 
     __slots__ = ("_args", "_query", "_recorder", "_start_time", "_started", "rows")
 
-    def __init__(self, recorder: QueryRecorder, query: str, args: Sequence[Any]) -> None:
+    def __init__(self, recorder: QueryRecorder, query: str, args: Sequence[Any] | None) -> None:
         self._recorder = recorder
         self._query = query
         self._args = args
@@ -134,17 +137,18 @@ class Measurement:
         self._recorder.add(
             QueryMetrics(
                 query=self._query,
-                args=mask_parameters(self._args) if self._recorder.record_args else (),
+                args=mask_parameters(self._args) if self._args and self._recorder.record_args else (),
                 start_time=self._start_time,
                 end_time=self._start_time + seconds,
                 duration_ms=seconds * 1000.0,
                 rows_affected=self.rows,
-                error=None if error is None else _describe(error),
+                error=None if error is None else _describe(error, self._args),
             )
         )
 
 
-def _describe(error: BaseException) -> str:
+def _describe(error: BaseException, args: Sequence[Any] | None) -> str:
     """The server's words rather than ours, which repeat the query."""
     cause = getattr(error, "original_error", None) or error
-    return f"{type(cause).__name__}: {cause}".rstrip(": ")
+    kind, words = type(cause).__name__, mask_error(cause, args)
+    return kind if words == kind else f"{kind}: {words}"

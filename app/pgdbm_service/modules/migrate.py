@@ -32,6 +32,13 @@ class Migrator:
         self._lock_wait_s = lock_wait_s
 
     def manager(self, module: Module) -> AsyncMigrationManager:
+        """The library's manager of ``module``.
+
+        Raises:
+            Problem: module_invalid, if the folder has gone: no files would look like nothing to do.
+        """
+        if not module.folder.is_dir():
+            raise Problem("module_invalid", f"The folder of module {module.name} is gone.", module=module.name)
         return AsyncMigrationManager(
             self._database.manager(module.schema),
             module.folder,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgdbm.core.templating import TemplateError, render
 from pgdbm.errors import AsyncDBError
 from pgdbm.migrations import AsyncMigrationManager
 from pgdbm.migrations.files import version_of
 
-from ..errors import Problem, is_database_away, problem_of, spelt_alike
+from ..errors import Problem, problem_of, spelt_alike
 from ..history_tables import HistoryModule, modules_in_history
 from .registry import Module, ModuleProblem, require_valid
 from .structs import HistoryItem, HistoryPage, Migration, MigrationFile, MigrationList, ModuleDetail, ModuleSummary
@@ -127,10 +127,11 @@ class ModuleViews:
             return _described(module, module.problem)
         try:
             status = await self._migrator.manager(module).status()
-        except AsyncDBError as error:
-            if is_database_away(error):
+        except (AsyncDBError, OSError, Problem) as error:
+            problem = problem_of(error)
+            if problem.code == "database_unavailable":
                 raise
-            return _described(module, _as_module_problem(problem_of(error)))
+            return _described(module, _as_module_problem(problem))
         return _described(module, status)
 
     async def _find(self, name: str) -> Module | HistoryModule:
@@ -188,5 +189,5 @@ def _unregistered(found: HistoryModule) -> ModuleDetail:
 
 def _as_module_problem(problem: Problem) -> ModuleProblem:
     known = {"filename", "line", "column", "hint"}
-    fields = {name: value for name, value in problem.fields.items() if name in known}
+    fields: dict[str, Any] = {name: value for name, value in problem.fields.items() if name in known}
     return ModuleProblem(code=problem.code, detail=problem.detail, **fields)

@@ -1,0 +1,39 @@
+"""The application beside the worker: `python shop.py ada grace` places an order for each, and leaves a job for each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
+
+MIGRATIONS = Path(__file__).parent / "migrations" / "shop"
+
+
+async def place_order(db: AsyncDatabaseManager, customer: str) -> int:
+    # Order and job commit together: there is never one without the other.
+    async with db.transaction() as tx:
+        order: int = await tx.execute_and_return_id("INSERT INTO {{tables.orders}} (customer) VALUES ($1)", customer)
+        await tx.execute(
+            "INSERT INTO {{tables.worker.jobs}} (payload) VALUES ($1)",
+            json.dumps({"order": order, "customer": customer}),
+        )
+    return order
+
+
+async def main(customers: list[str]) -> None:
+    config = DatabaseConfig(
+        connection_string=os.environ["DATABASE_URL"], schema="shop", min_connections=1, max_connections=2
+    )
+    async with AsyncDatabaseManager(config) as db:
+        await AsyncMigrationManager(db, MIGRATIONS, module_name="shop").apply_pending_migrations()
+        for customer in customers:
+            order = await place_order(db, customer)
+            sys.stdout.write(f"order {order} of {customer}\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))

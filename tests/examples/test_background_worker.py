@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from .conftest import Program, Programs
+
+Connect = "Callable[[], AbstractAsyncContextManager[Any]]"
+
+
+@pytest.fixture
+def folder(examples: Path) -> Path:
+    return examples / "background_worker"
+
+
+def start_worker(programs: Programs, folder: Path, *, work_s: float) -> Program:
+    worker = programs.start(folder, "worker.py", WORK_S=str(work_s))
+    worker.wait_for("Ready")
+    return worker
+
+
+async def states(connection: Any) -> Counter[str]:
+    return Counter(row["state"] for row in await connection.fetch("SELECT state FROM worker.jobs"))
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait until the coroutine of ``condition`` returns something true."""
+    async with asyncio.timeout(30):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+async def a_job_runs(connection: Any) -> bool:
+    waiting: int = await connection.fetchval("SELECT count(*) FROM worker.jobs WHERE state = 'waiting'")
+    free = await connection.fetch("SELECT id FROM worker.jobs WHERE state = 'waiting' FOR UPDATE SKIP LOCKED")
+    return len(free) < waiting
+
+
+async def test_two_workers_share_the_jobs_and_do_each_once(programs: Programs, folder: Path, connect: Connect) -> None:
+    workers = [start_worker(programs, folder, work_s=0.02) for _ in range(2)]
+    customers = [f"customer-{number}" for number in range(20)]
+    programs.run(folder, "shop.py", *customers)
+    async with connect() as connection:
+
+        async def all_done() -> bool:
+            return await states(connection) == {"done": len(customers)}
+
+        await until(all_done)
+        jobs = await connection.fetch("SELECT attempts, outcome FROM worker.jobs ORDER BY id")
+        assert {job["attempts"] for job in jobs} == {1}
+        assert [job["outcome"] for job in jobs] == [
+            f"Order {number} confirmed to {customer}" for number, customer in enumerate(customers, 1)
+        ]
+        tables = await connection.fetch(
+            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('shop', 'worker', 'public') ORDER BY 1, 2"
+        )
+    assert [tuple(table) for table in tables] == [
+        ("shop", "orders"),
+        ("shop", "schema_migrations"),
+        ("worker", "jobs"),
+        ("worker", "schema_migrations"),
+    ]
+    for worker in workers:
+        assert worker.stop() == 0, worker.output
+        assert "Stopped" in worker.output
+
+
+async def test_a_worker_told_to_stop_finishes_its_job_first(programs: Programs, folder: Path, connect: Connect) -> None:
+    worker = start_worker(programs, folder, work_s=0.3)
+    programs.run(folder, "shop.py", *(["ada"] * 50))
+    async with connect() as connection:
+        await until(lambda: a_job_runs(connection))
+        assert worker.stop() == 0, worker.output
+        after = await states(connection)
+        assert after["done"] >= 1
+        assert after["waiting"] >= 1
+        assert not await a_job_runs(connection)
+    assert "Stopped" in worker.output
+
+
+async def test_the_job_of_a_killed_worker_is_done_by_the_next(
+    programs: Programs, folder: Path, connect: Connect
+) -> None:
+    killed = start_worker(programs, folder, work_s=3600)
+    programs.run(folder, "shop.py", "ada")
+    async with connect() as connection:
+        await until(lambda: a_job_runs(connection))
+        killed.kill()
+        assert await states(connection) == {"waiting": 1}
+        start_worker(programs, folder, work_s=0)
+
+        async def done() -> bool:
+            return await states(connection) == {"done": 1}
+
+        await until(done)
+
+
+async def test_a_job_that_fails_is_tried_again_and_then_let_be(
+    programs: Programs, folder: Path, connect: Connect
+) -> None:
+    worker = start_worker(programs, folder, work_s=0)
+    async with connect() as connection:
+        await connection.execute("INSERT INTO worker.jobs (payload) VALUES ('{}')")
+        programs.run(folder, "shop.py", "ada")
+
+        async def settled() -> bool:
+            return await states(connection) == {"failed": 1, "done": 1}
+
+        await until(settled)
+        failed = await connection.fetchrow("SELECT attempts, outcome FROM worker.jobs WHERE state = 'failed'")
+    assert tuple(failed) == (3, "KeyError('order')")
+    assert worker.stop() == 0, worker.output
