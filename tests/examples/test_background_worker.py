@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from .conftest import Program, Programs
 
-Connect = "Callable[[], AbstractAsyncContextManager[Any]]"
+    Connect = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ async def states(connection: Any) -> Counter[str]:
     return Counter(row["state"] for row in await connection.fetch("SELECT state FROM worker.jobs"))
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait until the coroutine of ``condition`` returns something true."""
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until ``condition`` is true."""
     async with asyncio.timeout(30):
         while not await condition():
             await asyncio.sleep(0.01)

@@ -18,7 +18,7 @@ import pytest
 
 import pgdbm
 from pgdbm.errors import ConfigurationError, DatabaseTestError, SchemaError
-from pgdbm.testing import AsyncTestDatabase, DatabaseTestCase, DatabaseTestConfig
+from pgdbm.testing import AsyncTestDatabase, DatabaseTestCase, DatabaseTestConfig, server
 from pgdbm.testing.names import database_name, is_left_behind
 
 if TYPE_CHECKING:
@@ -275,6 +275,21 @@ async def test_the_database_of_a_killed_run_is_dropped_by_the_next(
     async with AsyncTestDatabase.create(config=config) as db:
         assert left_behind not in await databases(postgres_dsn)
         assert await current(db) in await databases(postgres_dsn)
+
+
+def test_the_embedded_server_lives_in_memory_if_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        pytest.skip("there is no /dev/shm here")
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(server, "_ROOM_BYTES", 0)
+    assert server.parent_folder() == memory
+    monkeypatch.setattr(server, "_ROOM_BYTES", 1 << 62)
+    assert server.parent_folder() == Path(tempfile.gettempdir())
+    monkeypatch.setattr(server, "_ROOM_BYTES", 0)
+    monkeypatch.setenv("TMPDIR", "/somewhere/else")
+    assert server.parent_folder() == Path(tempfile.gettempdir())
 
 
 def test_the_embedded_server_of_a_killed_run_is_removed_by_the_next(open_folder: Path) -> None:

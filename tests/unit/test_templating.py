@@ -79,28 +79,17 @@ PLACEHOLDERS = st.one_of(
     st.tuples(NAMES, NAMES).map(lambda names: "{{ tables." + ".".join(names) + " }}"),
     NAMES.map(r"\{{{{{}}}}}".format),
 )
-# Without what could complete a placeholder.
-PLAIN = st.text(st.characters(exclude_characters="{}\\", exclude_categories=["Cs"]))
+# Without what could complete a placeholder, and without the dot that may go with one.
+PLAIN = st.text(st.characters(exclude_characters="{}\\", exclude_categories=["Cs"])).map(lambda text: text.lstrip("."))
 PIECES = st.lists(st.tuples(PLAIN, PLACEHOLDERS), max_size=6)
 
 
 @given(pieces=PIECES, end=PLAIN, schema=st.one_of(st.none(), NAMES))
-def test_nothing_outside_of_placeholders_changes(
-    pieces: list[tuple[str, str]], end: str, schema: str | None
-) -> None:
+def test_nothing_outside_of_placeholders_changes(pieces: list[tuple[str, str]], end: str, schema: str | None) -> None:
     source = "".join(text + placeholder for text, placeholder in pieces) + end
     rendered = render(source, schema)
     assert rendered.source == source
-    position = 0
-    plain = [text for text, _ in pieces] + [end]
-    for (text, placeholder), following in zip(pieces, plain[1:], strict=True):
-        expected = text + render(placeholder + following[:1], schema).text.removesuffix(following[:1])
-        assert rendered.text.startswith(expected, position)
-        position += len(expected)
-        if placeholder == "{{schema}}" and schema is None and following.startswith("."):
-            assert rendered.text.endswith(end.removeprefix(".") if following is end else "")
-            return
-    assert rendered.text[position:] == end
+    assert rendered.text == "".join(text + render(placeholder, schema).text for text, placeholder in pieces) + end
 
 
 @given(pieces=PIECES, end=PLAIN, schema=st.one_of(st.none(), NAMES))
@@ -154,4 +143,4 @@ def test_whole_statements_keep_their_length_in_lines() -> None:
     source = "SELECT *\r\nFROM {{tables.users}} -- {{schema}}\nWHERE a = '\\{{x}}'"
     text = render(source, "app").text
     assert re.findall(r"\r?\n", text) == ["\r\n", "\n"]
-    assert text == "SELECT *\r\nFROM \"app\".users -- \"app\"\nWHERE a = '{{x}}'"
+    assert text == 'SELECT *\r\nFROM "app".users -- "app"\nWHERE a = \'{{x}}\''

@@ -25,7 +25,7 @@ def add_init(root: click.Group) -> None:
         file = (session.config_file or Path(FILE_NAME)).absolute()
         from importlib.resources import files
 
-        content = (files(__package__) / "template.toml").read_text(encoding="utf-8")
+        content = (files("pgdbm.cli") / "template.toml").read_text(encoding="utf-8")
         try:
             with file.open("w" if force else "x", encoding="utf-8") as opened:
                 opened.write(content)

@@ -109,6 +109,9 @@ def _table(relation: Any) -> str:
 
 
 def _create_table(kind: str, node: Any) -> Traits:
+    # A partition has the default one scanned for its rows, and IF NOT EXISTS may find a table full of them.
+    if node.HasField("partbound") or node.if_not_exists:
+        return Traits(kind, cheap=not node.HasField("partbound"))
     return Traits(kind, cheap=True, creates=(_table(node.relation),))
 
 
@@ -199,7 +202,9 @@ def _option_is_on(options: Any, name: str, *, default: bool = False) -> bool:
                 return bool(argument.boolean.boolval)
             if chosen == "integer":
                 return bool(argument.integer.ival)
-            return str(argument.string.sval).lower() not in ("false", "off", "0")
+            # Words that are not reserved, such as off, are parsed as the name of a type.
+            word = argument.string.sval if chosen == "string" else argument.type_name.names[-1].string.sval
+            return str(word).lower() not in ("false", "off", "0")
     return default
 
 

@@ -22,7 +22,8 @@ class DatabaseTestConfig:
     """A server whose user may create databases.
 
     ``connection_string`` wins over host, port, user and password, and ``embedded`` over both: then it is the embedded
-    PostgreSQL of this process, started when it is needed. Databases are called ``test_db_prefix`` and something unique;
+    PostgreSQL of this process, started when it is needed, in memory where there is room, else where temporary files
+    go (set TMPDIR to have it there in any case). Databases are called ``test_db_prefix`` and something unique;
     they are copies of ``test_db_template``. ``drop_on_cleanup=False`` leaves them for inspection. ``verbose`` logs
     their coming and going, ``log_sql`` every query of theirs, both at level INFO of the logger ``pgdbm.testing``.
 

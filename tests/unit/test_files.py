@@ -1,0 +1,424 @@
+"""Migration files: names, order, checksums, what is refused, and what is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import itertools
+import logging
+import os
+import sys
+import zipfile
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdbm import Migration, MigrationFileError
+from pgdbm.migrations import files
+from pgdbm.migrations.files import FolderSource, checksum_of, in_order, order_of, read_migration, source_of, version_of
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+LONG_AGO = 1_500_000_000
+
+
+def names(found: tuple[Migration, ...]) -> list[str]:
+    return [migration.filename for migration in found]
+
+
+def write(folder: Path, name: str, content: str | bytes = "SELECT 1;") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file counts as old enough to be remembered."""
+    monkeypatch.setattr(FolderSource, "_settled_ns", -(10**18))
+
+
+class TestVersions:
+    @pytest.mark.parametrize(
+        ("filename", "version"),
+        [
+            ("001_x.sql", "001"),
+            ("1-x.sql", "1"),
+            ("7.sql", "7"),
+            ("V2__x.sql", "2"),
+            ("v2__x.sql", "2"),
+            ("V1_2__x.sql", "1_2"),
+            ("V1.2.3__x.sql", "1.2.3"),
+            ("1.2_x.sql", "1.2"),
+            ("20240126120000_x.sql", "20240126120000"),
+            ("2024_01_26_x.sql", "2024_01_26"),
+            ("2024-01-26-1200-x.sql", "2024-01-26-1200"),
+            ("2024_01_26_120000_x.sql", "2024_01_26_120000"),
+            ("init.sql", "init"),
+            ("add_2_columns.sql", "add_2_columns"),
+            ("001x.sql", "001x"),
+            ("R__views.sql", "R__views"),
+            ("Vx__y.sql", "Vx__y"),
+        ],
+    )
+    def test_in_names(self, filename: str, version: str) -> None:
+        assert version_of(filename) == version
+        assert Migration(filename, "", "").version == version
+
+    def test_numbers_sort_as_numbers_and_names_come_last(self) -> None:
+        expected = [
+            "0_a.sql", "001_a.sql", "V1.0.1__a.sql", "1.2_a.sql", "V1_10__a.sql", "2_a.sql", "9_a.sql", "10_a.sql",
+            "2024_01_26_a.sql", "2024_01_26_1200_a.sql", "20240126120000_a.sql", "Zebra.sql", "apple.sql",
+        ]  # fmt: skip
+        for shuffled in (expected[::-1], sorted(expected), expected[::2] + expected[1::2]):
+            assert sorted(shuffled, key=order_of) == expected
+
+    @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99)), unique=True))
+    def test_dotted_versions_sort_as_tuples(self, versions: list[tuple[int, int, int]]) -> None:
+        filenames = {f"V{'.'.join(map(str, version))}__x.sql": version for version in versions}
+        assert [filenames[name] for name in sorted(filenames, key=order_of)] == sorted(versions)
+
+    @given(st.text(max_size=255))
+    def test_any_name_has_a_place(self, filename: str) -> None:
+        assert order_of(filename) == order_of(filename)
+        assert order_of("1_x.sql") < order_of("x" + filename)
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ("001_a.sql", "001_b.sql"),
+            ("1_a.sql", "001_b.sql"),
+            ("V1__a.sql", "1_b.sql"),
+            ("1.0_a.sql", "1_b.sql"),
+            ("V1_2__a.sql", "1.2-b.sql"),
+            ("2024_01_26_a.sql", "2024-01-26-b.sql"),
+        ],
+    )
+    def test_two_files_with_one_version_are_both_named(self, first: str, second: str) -> None:
+        for pair in itertools.permutations((first, second)):
+            with pytest.raises(MigrationFileError, match="same version") as caught:
+                in_order([Migration(name, "", "") for name in (*pair, "005_c.sql")])
+            assert first in str(caught.value)
+            assert second in str(caught.value)
+            assert caught.value.version is not None
+
+    def test_names_without_a_version_do_not_collide(self) -> None:
+        found = in_order([Migration(name, "", "") for name in ("b.sql", "a.sql", "1_z.sql")])
+        assert names(found) == ["1_z.sql", "a.sql", "b.sql"]
+
+
+class TestContent:
+    def test_the_checksum_of_the_contract(self) -> None:
+        expected = hashlib.sha256(b"CREATE TABLE a ();\n-- done").hexdigest()
+        for content in (
+            "CREATE TABLE a ();\n-- done",
+            "CREATE TABLE a ();\r\n-- done\r\n",
+            "\n \tCREATE TABLE a ();\n-- done  \n\n",
+        ):
+            assert checksum_of(content) == expected
+            assert read_migration("1.sql", content.encode()).checksum == expected
+        assert checksum_of("CREATE TABLE a ();\r-- done") != expected
+
+    def test_crlf_is_kept_in_the_content(self) -> None:
+        assert read_migration("1.sql", b"SELECT 1;\r\nSELECT 2;\r\n").content == "SELECT 1;\r\nSELECT 2;\r\n"
+
+    def test_a_bom_is_no_sql_but_counts_for_the_checksum(self) -> None:
+        # An older library read it as a part of the text; a history that it wrote goes on to match.
+        found = read_migration("1.sql", b"\xef\xbb\xbfSELECT 1;\n")
+        assert found.content == "SELECT 1;\n"
+        assert found.checksum == hashlib.sha256(b"\xef\xbb\xbfSELECT 1;").hexdigest()
+
+    @pytest.mark.parametrize("raw", [b"", b" \r\n\t\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf \n"])
+    def test_an_empty_file(self, raw: bytes) -> None:
+        with pytest.raises(MigrationFileError, match="empty") as caught:
+            read_migration("1.sql", raw)
+        assert (caught.value.migration_file, caught.value.line) == ("1.sql", 1)
+
+    @pytest.mark.parametrize(
+        ("raw", "line", "column"),
+        [
+            (b"\xff", 1, 1),
+            (b"SELECT 'caf\xe9';", 1, 12),
+            (b"SELECT 1;\n-- \xc3\xa4\xc3\xb6\n  '\xe9'", 3, 4),
+            (b"-- \xc3\xa4\xc3\xb6\xe2\x82\xac \xe9", 1, 8),
+            (b"SELECT 1;\n-- \xe2\x82", 2, 4),
+            ("SELECT 1;".encode("utf-16"), 1, 1),
+        ],
+    )
+    def test_what_is_not_utf_8(self, raw: bytes, line: int, column: int) -> None:
+        with pytest.raises(MigrationFileError, match="UTF-8") as caught:
+            read_migration("1.sql", raw)
+        assert (caught.value.line, caught.value.column) == (line, column)
+        assert f"1.sql:{line}:{column}" in str(caught.value)
+
+    def test_a_nul(self) -> None:
+        with pytest.raises(MigrationFileError, match="NUL") as caught:
+            read_migration("1.sql", b"SELECT 1;\n\x00")
+        assert caught.value.line == 2
+
+    def test_names_that_the_history_cannot_hold(self) -> None:
+        assert read_migration("1_" + "ü" * 249 + ".sql", b"SELECT 1").version == "1"
+        with pytest.raises(MigrationFileError, match="256 characters"):
+            read_migration("1_" + "ü" * 250 + ".sql", b"SELECT 1")
+        for name in ("1_\udcff.sql", "1_a\nb.sql", "1_\x1b[31m.sql"):
+            with pytest.raises(MigrationFileError, match="cannot be printed") as caught:
+                read_migration(name, b"SELECT 1")
+            str(caught.value).encode()
+
+    @pytest.mark.parametrize(
+        ("content", "asked"),
+        [
+            ("-- pgdbm:no-transaction", True),
+            ("-- pgdbm:no-transaction\nVACUUM;", True),
+            ("-- pgdbm:no-transaction because of the index\nVACUUM;", True),
+            ("SELECT 1;\n-- pgdbm:no-transaction\r\nVACUUM;", True),
+            ("  -- pgdbm:no-transaction\nVACUUM;", False),
+            ("-- pgdbm:no-transactions\nVACUUM;", False),
+            ("-- pgdbm: no-transaction\nVACUUM;", False),
+            ("SELECT 1; -- pgdbm:no-transaction", False),
+        ],
+    )
+    def test_the_no_transaction_line(self, content: str, asked: bool) -> None:
+        assert Migration("1.sql", "", content).wants_no_transaction is asked
+
+    def test_applied(self) -> None:
+        assert not Migration("1.sql", "", "").is_applied
+        assert Migration("1.sql", "", "", applied_at=datetime.now(UTC)).is_applied
+
+
+class TestFolder:
+    def test_only_sql_files_directly_in_it(self, tmp_path: Path) -> None:
+        for name in ("002_b.sql", "001_a.sql", ".003_hidden.sql", "004_d.sql.bak", "README.md", "001_a.down.sql"):
+            write(tmp_path, name)
+        (tmp_path / "005_folder.sql").mkdir()
+        (tmp_path / "deeper").mkdir()
+        write(tmp_path / "deeper", "006_e.sql")
+        assert names(FolderSource(tmp_path).collect()) == ["001_a.sql", "002_b.sql"]
+        assert names(source_of(str(tmp_path)).collect()) == ["001_a.sql", "002_b.sql"]
+
+    def test_a_missing_folder_is_a_warning(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.WARNING, "pgdbm"):
+            assert source_of(tmp_path / "none").collect() == ()
+        assert str(tmp_path / "none") in caplog.text
+
+    def test_an_empty_folder_is_not(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        assert FolderSource(tmp_path).collect() == ()
+        assert caplog.text == ""
+
+    def test_a_file_instead_of_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(MigrationFileError, match="is a file"):
+            FolderSource(write(tmp_path, "001_a.sql")).collect()
+
+    def test_a_relative_path_is_taken_when_the_source_is_made(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(tmp_path, "001_a.sql")
+        monkeypatch.chdir(tmp_path)
+        source = source_of(".")
+        monkeypatch.chdir("/")
+        assert names(source.collect()) == ["001_a.sql"]
+
+    def test_a_link_inside(self, tmp_path: Path) -> None:
+        # As Kubernetes mounts a ConfigMap.
+        (tmp_path / "..2024").mkdir()
+        write(tmp_path / "..2024", "001_a.sql", "SELECT 'linked';")
+        (tmp_path / "..data").symlink_to("..2024")
+        (tmp_path / "001_a.sql").symlink_to("..data/001_a.sql")
+        (found,) = FolderSource(tmp_path).collect()
+        assert found.content == "SELECT 'linked';"
+
+    def test_a_link_to_the_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        write(tmp_path / "real", "001_a.sql")
+        (tmp_path / "real" / "002_b.sql").symlink_to("001_a.sql")
+        (tmp_path / "link").symlink_to("real")
+        assert names(FolderSource(tmp_path / "link").collect()) == ["001_a.sql", "002_b.sql"]
+
+    @pytest.mark.parametrize("target", ["../outside.sql", "../migrations-of-others/001.sql"])
+    def test_a_link_outside_is_refused(self, tmp_path: Path, target: str) -> None:
+        folder = tmp_path / "migrations"
+        for path in (folder, tmp_path / "migrations-of-others"):
+            path.mkdir()
+        write(tmp_path, "outside.sql", "SELECT 'secret'")
+        write(tmp_path / "migrations-of-others", "001.sql", "SELECT 'secret'")
+        (folder / "001_a.sql").symlink_to(target)
+        with pytest.raises(MigrationFileError, match="outside") as caught:
+            FolderSource(folder).collect()
+        assert caught.value.migration_file == "001_a.sql"
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize("target", ["missing.sql", "001_a.sql"])
+    def test_a_link_that_leads_nowhere_is_not_passed_over(self, tmp_path: Path, target: str) -> None:
+        (tmp_path / "001_a.sql").symlink_to(target)
+        with pytest.raises(MigrationFileError, match="leads nowhere") as caught:
+            FolderSource(tmp_path).collect()
+        assert caught.value.migration_file == "001_a.sql"
+
+    def test_a_name_that_is_not_utf_8(self, tmp_path: Path) -> None:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/001_\xff.sql")).write_text("SELECT 1;")
+        with pytest.raises(MigrationFileError, match="cannot be printed"):
+            FolderSource(tmp_path).collect()
+
+
+@pytest.mark.usefixtures("settled")
+class TestWhatIsRemembered:
+    @pytest.fixture
+    def reads(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names of the files that were read."""
+        read: list[str] = []
+
+        def counting(filename: str, raw: bytes) -> Migration:
+            read.append(filename)
+            return read_migration(filename, raw)
+
+        monkeypatch.setattr(files, "read_migration", counting)
+        return read
+
+    def test_a_file_is_read_once(self, tmp_path: Path, reads: list[str]) -> None:
+        write(tmp_path, "001_a.sql")
+        first = FolderSource(tmp_path).collect()
+        assert FolderSource(tmp_path).collect() is first
+        assert FolderSource(str(tmp_path)).collect() is first
+        assert reads == ["001_a.sql"]
+
+    def test_a_new_file_is_read_and_a_lost_one_forgotten(self, tmp_path: Path, reads: list[str]) -> None:
+        first = write(tmp_path, "001_a.sql")
+        source = FolderSource(tmp_path)
+        source.collect()
+        write(tmp_path, "002_b.sql")
+        assert names(source.collect()) == ["001_a.sql", "002_b.sql"]
+        assert reads == ["001_a.sql", "002_b.sql"]
+        first.unlink()
+        assert names(source.collect()) == ["002_b.sql"]
+        write(tmp_path, "001_a.sql")
+        assert names(source.collect()) == ["001_a.sql", "002_b.sql"]
+
+    def test_same_size_and_same_mtime_but_other_content(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "001_a.sql", "SELECT 1;")
+        os.utime(path, (LONG_AGO, LONG_AGO))
+        source = FolderSource(tmp_path)
+        before = source.collect()[0].checksum
+        path.write_text("SELECT 2;")
+        os.utime(path, (LONG_AGO, LONG_AGO))
+        assert source.collect()[0].content == "SELECT 2;"
+        assert source.collect()[0].checksum != before
+
+    def test_a_file_that_was_replaced(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "001_a.sql", "SELECT 1;")
+        source = FolderSource(tmp_path)
+        source.collect()
+        os.replace(write(tmp_path, "new", "SELECT 2;"), path)  # noqa: PTH105
+        assert source.collect()[0].content == "SELECT 2;"
+
+    def test_one_link_turned_to_another_file(self, tmp_path: Path) -> None:
+        for number in "12":
+            write(tmp_path, f"target{number}", f"SELECT {number};")
+        link = tmp_path / "001_a.sql"
+        link.symlink_to("target1")
+        source = FolderSource(tmp_path)
+        assert source.collect()[0].content == "SELECT 1;"
+        link.unlink()
+        link.symlink_to("target2")
+        assert source.collect()[0].content == "SELECT 2;"
+
+    def test_a_duplicate_is_found_again(self, tmp_path: Path) -> None:
+        source = FolderSource(tmp_path)
+        for name in ("001_a.sql", "001_b.sql"):
+            write(tmp_path, name)
+        for _ in range(2):
+            with pytest.raises(MigrationFileError, match="same version"):
+                source.collect()
+
+    def test_no_more_folders_than_that(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(FolderSource, "_most_folders", 2)
+        for number in range(4):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            write(folder, "001_a.sql")
+            FolderSource(folder).collect()
+        assert list(FolderSource._known) == [str(tmp_path / "2"), str(tmp_path / "3")]
+
+
+def test_a_young_file_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writes within a tick of the clock leave one stat."""
+    monkeypatch.setattr(FolderSource, "_settled_ns", 10**18)
+    path = write(tmp_path, "001_a.sql", "SELECT 1;")
+    source = FolderSource(tmp_path)
+    stat = path.stat()
+    source.collect()
+    path.write_text("SELECT 2;")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert source.collect()[0].content == "SELECT 2;"
+    assert FolderSource._known[str(tmp_path)].files == {}
+
+
+class TestResources:
+    def test_a_zip(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("m/010_b.sql", "m/9_a.sql", "m/.hidden.sql", "m/9_a.down.sql", "m/notes.txt", "m/sub/1.sql"):
+                archive.writestr(name, f"SELECT '{name}';\r\n")
+        with zipfile.ZipFile(path) as archive:
+            found = source_of(zipfile.Path(archive, "m/")).collect()
+        assert names(found) == ["9_a.sql", "010_b.sql"]
+        assert found[0].content == "SELECT 'm/9_a.sql';\r\n"
+        assert found[0].checksum == checksum_of("SELECT 'm/9_a.sql';")
+
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
+        name = f"shop_of_the_tests_{packed}"
+        contents = {f"{name}/__init__.py": "", f"{name}/migrations/001_a.sql": "SELECT 1;"}
+        place = tmp_path
+        if packed:
+            place = tmp_path / "packages.zip"
+            with zipfile.ZipFile(place, "w") as archive:
+                for path, content in contents.items():
+                    archive.writestr(path, content)
+        else:
+            for path, content in contents.items():
+                (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+                write(tmp_path, path, content)
+        monkeypatch.syspath_prepend(str(place))
+        importlib.import_module(name)
+        try:
+            folder: Traversable = resources.files(name) / "migrations"
+            assert names(source_of(folder).collect()) == ["001_a.sql"]
+        finally:
+            del sys.modules[name]
+
+    def test_a_missing_folder_is_a_warning(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x", "")
+        with zipfile.ZipFile(path) as archive, caplog.at_level(logging.WARNING, "pgdbm"):
+            assert source_of(zipfile.Path(archive) / "none").collect() == ()
+        assert "none" in caplog.text
+
+
+class TestMemory:
+    def test_the_order_is_that_of_the_versions(self) -> None:
+        found = source_of({"10_b.sql": "SELECT 2;", "9_a.sql": "SELECT 1;"}).collect()
+        assert names(found) == ["9_a.sql", "10_b.sql"]
+        assert found[0].checksum == checksum_of("SELECT 1;")
+
+    def test_the_mapping_is_copied(self) -> None:
+        contents = {"1.sql": "SELECT 1;"}
+        source = source_of(contents)
+        contents["2.sql"] = "SELECT 2;"
+        assert names(source.collect()) == ["1.sql"]
+
+    @pytest.mark.parametrize("content", ["", "  \n", "\ud800", "a\x00"])
+    def test_contents_that_are_refused(self, content: str) -> None:
+        with pytest.raises(MigrationFileError) as caught:
+            source_of({"1.sql": content}).collect()
+        assert caught.value.migration_file == "1.sql"
+
+    def test_two_of_one_version(self) -> None:
+        with pytest.raises(MigrationFileError, match="same version"):
+            source_of({"1.sql": "SELECT 1;", "001.sql": "SELECT 1;"}).collect()
