@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import uuid
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from pgdbm import AsyncDatabaseManager, DatabaseConfig
 from pgdbm.embedded import EmbeddedPostgres
+from pgdbm.testing.server import parent_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,14 +29,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_dsn() -> Iterator[str]:
     """A superuser's DSN of a server's maintenance database."""
     given = os.environ.get("PGDBM_TEST_DSN")
     if given:
         yield given
         return
-    folder = tmp_path_factory.mktemp("postgres")
-    with EmbeddedPostgres(folder / "data", durable=False, settings={"max_connections": "300"}) as server:
+    settings = {"max_connections": "300"}
+    with (
+        tempfile.TemporaryDirectory(prefix="pgdbm-tests-", dir=parent_folder()) as folder,
+        EmbeddedPostgres(Path(folder) / "data", durable=False, settings=settings) as server,
+    ):
         yield server.dsn()
 
 

@@ -35,8 +35,7 @@ async def run_next_job(db: AsyncDatabaseManager) -> bool:
     """
     async with db.transaction() as tx:
         job = await tx.fetch_one(
-            "SELECT id, payload FROM {{tables.jobs}} WHERE state = 'waiting' ORDER BY id LIMIT 1"
-            " FOR UPDATE SKIP LOCKED"
+            "SELECT id, payload FROM {{tables.jobs}} WHERE state = 'waiting' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"
         )
         if job is None:
             return False

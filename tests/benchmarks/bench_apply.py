@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 
 from .databases import Databases, psql_scripts, run_psql, shared_pool, write_migrations
 from .harness import race, timed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 async def main(dsn: str, folder: Path, rounds: int) -> None:

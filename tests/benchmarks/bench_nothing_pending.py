@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 
 from .databases import Databases, shared_pool, write_migrations
 from .harness import Result, race, timed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _COUNT = 1000
 _FIRST_CALL = """

@@ -15,8 +15,8 @@ import asyncpg
 from pgdbm import AsyncDatabaseManager, DatabaseConfig
 
 HISTORY = """CREATE SCHEMA app;
-CREATE TABLE app.schema_migrations (id serial PRIMARY KEY, filename varchar(255) NOT NULL, checksum varchar(64) NOT NULL,
-module_name varchar(100), applied_at timestamp NOT NULL DEFAULT current_timestamp,
+CREATE TABLE app.schema_migrations (id serial PRIMARY KEY, filename varchar(255) NOT NULL,
+checksum varchar(64) NOT NULL, module_name varchar(100), applied_at timestamp NOT NULL DEFAULT current_timestamp,
 applied_by varchar(100) DEFAULT current_user, execution_time_ms integer, UNIQUE (filename, module_name));
 """
 

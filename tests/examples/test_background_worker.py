@@ -38,10 +38,11 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def a_job_runs(connection: Any) -> bool:
+async def running(connection: Any) -> int:
+    """How many jobs a worker holds."""
     waiting: int = await connection.fetchval("SELECT count(*) FROM worker.jobs WHERE state = 'waiting'")
     free = await connection.fetch("SELECT id FROM worker.jobs WHERE state = 'waiting' FOR UPDATE SKIP LOCKED")
-    return len(free) < waiting
+    return waiting - len(free)
 
 
 async def test_two_workers_share_the_jobs_and_do_each_once(programs: Programs, folder: Path, connect: Connect) -> None:
@@ -77,28 +78,37 @@ async def test_a_worker_told_to_stop_finishes_its_job_first(programs: Programs, 
     worker = start_worker(programs, folder, work_s=0.3)
     programs.run(folder, "shop.py", *(["ada"] * 50))
     async with connect() as connection:
-        await until(lambda: a_job_runs(connection))
+
+        async def at_work() -> bool:
+            return await running(connection) > 0
+
+        await until(at_work)
         assert worker.stop() == 0, worker.output
         after = await states(connection)
         assert after["done"] >= 1
         assert after["waiting"] >= 1
-        assert not await a_job_runs(connection)
+        assert await running(connection) == 0
     assert "Stopped" in worker.output
 
 
-async def test_the_job_of_a_killed_worker_is_done_by_the_next(
+async def test_the_jobs_of_killed_workers_are_done_by_the_next(
     programs: Programs, folder: Path, connect: Connect
 ) -> None:
-    killed = start_worker(programs, folder, work_s=3600)
-    programs.run(folder, "shop.py", "ada")
+    killed = [start_worker(programs, folder, work_s=3600) for _ in range(2)]
+    programs.run(folder, "shop.py", "ada", "grace")
     async with connect() as connection:
-        await until(lambda: a_job_runs(connection))
-        killed.kill()
-        assert await states(connection) == {"waiting": 1}
+
+        async def both_at_work() -> bool:
+            return await running(connection) == 2
+
+        await until(both_at_work)
+        for worker in killed:
+            worker.kill()
+        assert await states(connection) == {"waiting": 2}
         start_worker(programs, folder, work_s=0)
 
         async def done() -> bool:
-            return await states(connection) == {"done": 1}
+            return await states(connection) == {"done": 2}
 
         await until(done)
 

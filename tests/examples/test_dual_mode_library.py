@@ -138,7 +138,7 @@ async def test_two_libraries_on_one_pool(
         "2 connections",
     ]
     async with connect() as connection:
-        modules = await connection.fetch("SELECT module_name FROM \"both\".schema_migrations ORDER BY module_name")
+        modules = await connection.fetch('SELECT module_name FROM "both".schema_migrations ORDER BY module_name')
     assert [row["module_name"] for row in modules] == ["linkkeeper", "linkkeeper", "notekeeper", "notekeeper"]
 
 

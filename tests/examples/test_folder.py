@@ -13,7 +13,7 @@ BARE_TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|REFERENCES|\bON) (?!\
 
 
 def test_every_example_is_listed_and_explained(examples: Path) -> None:
-    folders = {entry.name for entry in examples.iterdir() if entry.is_dir()}
+    folders = {entry.name for entry in examples.iterdir() if entry.is_dir() and not entry.name.startswith((".", "_"))}
     listed = re.findall(r"^\| \[\w+\]\((\w+)\)", (examples / "README.md").read_text(), re.MULTILINE)
     assert set(listed) == folders
     for folder in folders:

@@ -31,9 +31,7 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_twenty_tenants_at_once_see_nothing_of_each_other(
-    client: httpx.AsyncClient, connect: Connect
-) -> None:
+async def test_twenty_tenants_at_once_see_nothing_of_each_other(client: httpx.AsyncClient, connect: Connect) -> None:
     async def begin(tenant: str) -> Any:
         assert (await client.put(f"/tenants/{tenant}")).status_code == 201
         created = await client.post(f"/tenants/{tenant}/projects", json={"title": f"Secret of {tenant}"})

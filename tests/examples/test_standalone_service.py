@@ -24,7 +24,8 @@ async def test_users_are_kept_over_a_restart(
         assert client.get("/users/2").status_code == 404
         assert client.post("/users", json=ADA).status_code == 409
         assert client.post("/users", json={"name": "Nobody"}).status_code == 422
-    assert service.stop() in (0, -15), service.output
+    service.stop()
+    assert "Application shutdown complete" in service.output
 
     restarted = programs.serve(folder, "main:app")
     with restarted.client() as client:

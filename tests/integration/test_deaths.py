@@ -41,9 +41,7 @@ async def until_asleep(connection: asyncpg.Connection[Any]) -> int:
         await asyncio.sleep(0.02)
 
 
-async def test_kill_9_in_the_middle_of_a_transaction(
-    database: str, db: AsyncDatabaseManager, connect: Connect
-) -> None:
+async def test_kill_9_in_the_middle_of_a_transaction(database: str, db: AsyncDatabaseManager, connect: Connect) -> None:
     async with Racer(database) as runner, connect() as connection:
         await runner.send("app", FILES)
         pid = await until_asleep(connection)
@@ -54,9 +52,7 @@ async def test_kill_9_in_the_middle_of_a_transaction(
             await asyncio.sleep(0.02)
         assert await db.table_exists("before")
         assert not await db.table_exists("half")
-        result = await AsyncMigrationManager(
-            db, HURRIED, "racer"
-        ).apply_pending_migrations()
+        result = await AsyncMigrationManager(db, HURRIED, "racer").apply_pending_migrations()
         assert [one["filename"] for one in result["applied"]] == ["002_half.sql", "003_after.sql"]
         assert await connection.fetchval("SELECT array_agg(id ORDER BY id) FROM app.half") == [1, 2]
 
@@ -71,9 +67,7 @@ async def test_a_terminated_backend_is_a_connection_error_and_the_next_run_goes_
             await run
         assert caught.value.details["applied"] == ["001_before.sql"]
         assert not await db.table_exists("half")
-    result = await AsyncMigrationManager(
-        db, HURRIED, "racer"
-    ).apply_pending_migrations()
+    result = await AsyncMigrationManager(db, HURRIED, "racer").apply_pending_migrations()
     assert [one["filename"] for one in result["applied"]] == ["002_half.sql", "003_after.sql"]
 
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection[Any]]]
 
 TABLES = {
-    f"{number:03}_t.sql": f"CREATE TABLE {{{{tables.t{number}}}}} (id int);\nINSERT INTO {{{{tables.t{number}}}}} VALUES (1);"
+    f"{number:03}_t.sql": (
+        f"CREATE TABLE {{{{tables.t{number}}}}} (id int);\n"
+        f"INSERT INTO {{{{tables.t{number}}}}} VALUES (1);"
+    )
     for number in range(1, 9)
 }
 CONCURRENT = {

@@ -9,9 +9,12 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MYSERVICE = {
     "001_create_users.sql": "CREATE TABLE {{tables.users}} (id serial PRIMARY KEY, email text NOT NULL, name text);",

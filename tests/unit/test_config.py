@@ -57,7 +57,7 @@ def test_the_defaults() -> None:
 
 def test_construction_is_keyword_only() -> None:
     with pytest.raises(TypeError):
-        DatabaseConfig("postgresql://localhost/db")  # type: ignore[misc]
+        DatabaseConfig("postgresql://localhost/db")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

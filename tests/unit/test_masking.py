@@ -85,7 +85,7 @@ def test_masks(value: Any, shown: Any) -> None:
 
 def data_error(text: str, detail: str | None = None, hint: str | None = None) -> asyncpg.PostgresError:
     error = asyncpg.DataError(text)
-    error.sqlstate, error.detail, error.hint = "22000", detail, hint
+    error.detail, error.hint = detail, hint
     return error
 
 

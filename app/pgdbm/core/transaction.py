@@ -30,7 +30,7 @@ class TransactionManager(Queries):
     ) -> None:
         self._schema = schema
         self._source = source
-        self._connection = connection
+        self._connection: Any = connection
         self._transaction: Transaction | None = None
 
     @property

@@ -42,6 +42,7 @@ NO_TIMEOUT_S = 10 * 365 * 24 * 3600.0
 _MOST_FILES_IN_MESSAGE = 64
 _MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
 
+
 class _LockHeldError(Exception):
     """Another runner has the lock."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import Request
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fastapi import Request  # noqa: TC002 - FastAPI reads the annotation
 
     from pgdbm import AsyncDatabaseManager
 
