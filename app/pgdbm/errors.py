@@ -14,6 +14,7 @@
     │   ├── ChecksumMismatchError       recorded, current
     │   ├── OutOfOrderError             newest_applied
     │   ├── MigrationExecutionError     statement, line, column, sqlstate, hint, applied
+    │   ├── MigrationUnknownError       statement, line, column: it may or may not have run
     │   └── MigrationLockTimeoutError   holder, waited_s
     ├── DatabaseTestError
     └── MonitoringError
@@ -38,6 +39,7 @@ __all__ = [
     "MigrationExecutionError",
     "MigrationFileError",
     "MigrationLockTimeoutError",
+    "MigrationUnknownError",
     "MonitoringError",
     "OutOfOrderError",
     "PoolError",
@@ -184,7 +186,8 @@ class MigrationExecutionError(MigrationError):
     """The server refused a statement.
 
     ``statement`` counts from 1 within the file; ``line`` and ``column`` (from 1) are those of the token that the
-    server pointed at, else of the statement. ``applied`` names what this call applied before, which stays.
+    server pointed at, else of the statement. ``applied`` names what this call applied before, which stays;
+    ``attempts`` counts how often the migration was tried while locks of others were in its way.
     """
 
     code = "migration_failed"
@@ -224,6 +227,23 @@ class MigrationExecutionError(MigrationError):
         self.hint = hint
         self.transactional = transactional
         self.applied: list[dict[str, Any]] = []
+        self.attempts = 1
+
+
+class MigrationUnknownError(MigrationError):
+    """A runner died under a statement outside a transaction, and the catalog does not tell whether it was done.
+
+    Look, then say so with ``resolve_statement(filename, statement, done=...)``, and run again.
+    """
+
+    code = "outcome_unknown"
+
+    def __init__(
+        self, message: str, migration_file: str, *, statement: int | None = None, line: int | None = None
+    ) -> None:
+        super().__init__(message, migration_file, details={"statement": statement, "line": line})
+        self.statement = statement
+        self.line = line
 
 
 class MigrationLockTimeoutError(MigrationError):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 import pytest
@@ -139,8 +139,3 @@ def programs(database: str, tmp_path: Path) -> Iterator[Programs]:
     programs = Programs(database, tmp_path)
     yield programs
     programs.kill_all()
-
-
-@pytest.fixture(name="eventually")
-def eventually_fixture() -> Callable[[Callable[[], Any]], Any]:
-    return eventually

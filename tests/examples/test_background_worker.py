@@ -45,17 +45,21 @@ async def running(connection: Any) -> int:
     return waiting - len(free)
 
 
-async def test_two_workers_share_the_jobs_and_do_each_once(programs: Programs, folder: Path, connect: Connect) -> None:
+async def test_two_workers_do_each_job_once_and_give_up_on_a_bad_one(
+    programs: Programs, folder: Path, connect: Connect
+) -> None:
     workers = [start_worker(programs, folder, work_s=0.02) for _ in range(2)]
     customers = [f"customer-{number}" for number in range(20)]
-    programs.run(folder, "shop.py", *customers)
     async with connect() as connection:
+        await connection.execute("INSERT INTO worker.jobs (payload) VALUES ('{}')")
+        programs.run(folder, "shop.py", *customers)
 
-        async def all_done() -> bool:
-            return await states(connection) == {"done": len(customers)}
+        async def settled() -> bool:
+            return await states(connection) == {"done": len(customers), "failed": 1}
 
-        await until(all_done)
-        jobs = await connection.fetch("SELECT attempts, outcome FROM worker.jobs ORDER BY id")
+        await until(settled)
+        bad, *jobs = await connection.fetch("SELECT attempts, outcome FROM worker.jobs ORDER BY id")
+        assert tuple(bad) == (3, "KeyError('order')")
         assert {job["attempts"] for job in jobs} == {1}
         assert [job["outcome"] for job in jobs] == [
             f"Order {number} confirmed to {customer}" for number, customer in enumerate(customers, 1)
@@ -111,20 +115,3 @@ async def test_the_jobs_of_killed_workers_are_done_by_the_next(
             return await states(connection) == {"done": 2}
 
         await until(done)
-
-
-async def test_a_job_that_fails_is_tried_again_and_then_let_be(
-    programs: Programs, folder: Path, connect: Connect
-) -> None:
-    worker = start_worker(programs, folder, work_s=0)
-    async with connect() as connection:
-        await connection.execute("INSERT INTO worker.jobs (payload) VALUES ('{}')")
-        programs.run(folder, "shop.py", "ada")
-
-        async def settled() -> bool:
-            return await states(connection) == {"failed": 1, "done": 1}
-
-        await until(settled)
-        failed = await connection.fetchrow("SELECT attempts, outcome FROM worker.jobs WHERE state = 'failed'")
-    assert tuple(failed) == (3, "KeyError('order')")
-    assert worker.stop() == 0, worker.output

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Connect = Callable[[], AbstractAsyncContextManager[Any]]
 
-# Three libraries on one pool: two in a schema of their own, and both together in a third.
+# Two libraries on one pool: each in a schema of its own, and both together in a third.
 TWO_LIBRARIES = """
 import asyncio, os
 from linkkeeper import LinkKeeper
@@ -65,7 +65,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notekeeper-build")
     examples = Path(__file__).resolve().parents[2] / "examples"
     project = folder / "notekeeper"
-    shutil.copytree(examples / "dual_mode_library", project, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(examples / "dual_mode_library", project, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     return build_wheel(project, folder)
 
 
@@ -96,7 +96,6 @@ async def test_alone(
 ) -> None:
     path = path_with(installed if form == "unpacked" else wheel)
     assert programs.run(tmp_path, "-m", "notekeeper", "add", "Call Ada", PYTHONPATH=path) == "1\n"
-    assert programs.run(tmp_path, "-m", "notekeeper", "add", "Water the plants", PYTHONPATH=path) == "2\n"
     assert programs.run(tmp_path, "-m", "notekeeper", "search", "ADA", PYTHONPATH=path) == "1 Call Ada\n"
     async with connect() as connection:
         history = await connection.fetch("SELECT module_name, filename FROM notekeeper.schema_migrations ORDER BY id")

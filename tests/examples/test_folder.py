@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # A table's place in a statement, with a bare name in it.
-BARE_TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|REFERENCES|\bON) (?!\{\{)[a-z]\w*(?! AS\b)")
+BARE_TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|REFERENCES|INDEX \w+ ON) (?!\{\{)[a-z]\w*")
 
 
 def test_every_example_is_listed_and_explained(examples: Path) -> None:

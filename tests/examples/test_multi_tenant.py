@@ -5,49 +5,29 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from .conftest import Programs, Service
+    from .conftest import Programs
 
     Connect = Callable[[], AbstractAsyncContextManager[Any]]
 
 TENANTS = [f"tenant_{number}" for number in range(20)]
 
 
-@pytest.fixture
-def service(programs: Programs, examples: Path) -> Service:
-    # Fewer connections than tenants: sign-ups must share.
-    return programs.serve(examples / "multi_tenant", "main:app", DB_MAX_CONN="5")
+async def begin(client: httpx.AsyncClient, tenant: str) -> Any:
+    """Sign up, write something, and return what the tenant sees then."""
+    assert (await client.put(f"/tenants/{tenant}")).status_code == 201
+    created = await client.post(f"/tenants/{tenant}/projects", json={"title": f"Secret of {tenant}"})
+    assert created.json() == {"id": 1, "title": f"Secret of {tenant}"}
+    return (await client.get(f"/tenants/{tenant}/projects")).json()
 
 
-@pytest.fixture
-async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.url, trust_env=False, timeout=30) as client:
-        yield client
-
-
-async def test_twenty_tenants_at_once_see_nothing_of_each_other(client: httpx.AsyncClient, connect: Connect) -> None:
-    async def begin(tenant: str) -> Any:
-        assert (await client.put(f"/tenants/{tenant}")).status_code == 201
-        created = await client.post(f"/tenants/{tenant}/projects", json={"title": f"Secret of {tenant}"})
-        assert created.json() == {"id": 1, "title": f"Secret of {tenant}"}
-        return (await client.get(f"/tenants/{tenant}/projects")).json()
-
-    seen = await asyncio.gather(*(begin(tenant) for tenant in TENANTS))
-
-    assert seen == [[{"id": 1, "title": f"Secret of {tenant}"}] for tenant in TENANTS]
-    async with connect() as connection:
-        for tenant in TENANTS:
-            history = await connection.fetch(f"SELECT filename FROM tenant_{tenant}.schema_migrations ORDER BY id")
-            assert [row["filename"] for row in history] == ["001_create_projects.sql", "002_create_tasks.sql"]
-
-
-async def test_names(client: httpx.AsyncClient) -> None:
+async def check_names(client: httpx.AsyncClient) -> None:
+    """A name goes to one tenant, and is one that a schema can have."""
     answers = await asyncio.gather(*(client.put("/tenants/acme") for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
     for name in ("Acme", "a-b", "1a", "a%22;%20DROP%20SCHEMA%20registry;%20--", "a" * 57, "registry.tenants"):
@@ -59,11 +39,27 @@ async def test_names(client: httpx.AsyncClient) -> None:
     assert (await client.get(f"/tenants/{longest}/projects")).json() == []
 
 
+async def test_twenty_tenants_at_once_see_nothing_of_each_other(
+    programs: Programs, examples: Path, connect: Connect
+) -> None:
+    # Fewer connections than tenants: sign-ups must share.
+    service = programs.serve(examples / "multi_tenant", "main:app", DB_MAX_CONN="5")
+    async with httpx.AsyncClient(base_url=service.url, trust_env=False, timeout=30) as client:
+        seen = await asyncio.gather(*(begin(client, tenant) for tenant in TENANTS))
+        await check_names(client)
+
+    assert seen == [[{"id": 1, "title": f"Secret of {tenant}"}] for tenant in TENANTS]
+    async with connect() as connection:
+        for tenant in TENANTS:
+            history = await connection.fetch(f"SELECT filename FROM tenant_{tenant}.schema_migrations ORDER BY id")
+            assert [row["filename"] for row in history] == ["001_create_projects.sql", "002_create_tasks.sql"]
+
+
 async def test_a_new_migration_reaches_the_tenants_of_before_at_the_next_start(
     programs: Programs, examples: Path, tmp_path: Path, connect: Connect
 ) -> None:
     folder = tmp_path / "multi_tenant"
-    shutil.copytree(examples / "multi_tenant", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(examples / "multi_tenant", folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     before = programs.serve(folder, "main:app")
     with before.client() as client:
         for tenant in ("acme", "globex"):

@@ -17,6 +17,7 @@ from pgdbm import ConfigurationError, DatabaseConfig, SchemaError
 
 DEFAULTS = {
     "connection_string": None,
+    "direct_connection_string": None,
     "host": "localhost",
     "port": 5432,
     "database": "postgres",
@@ -27,6 +28,7 @@ DEFAULTS = {
     "max_connections": 20,
     "max_queries": 50000,
     "max_inactive_connection_lifetime": 300.0,
+    "connect_timeout": 10.0,
     "command_timeout": 60.0,
     "statement_cache_size": 1000,
     "server_settings": None,
@@ -80,6 +82,9 @@ def test_construction_is_keyword_only() -> None:
         ("max_inactive_connection_lifetime", -1),
         ("max_inactive_connection_lifetime", float("nan")),
         ("max_inactive_connection_lifetime", float("inf")),
+        ("direct_connection_string", 5),
+        ("connect_timeout", 0),
+        ("connect_timeout", None),
         ("command_timeout", 0),
         ("command_timeout", -1),
         ("command_timeout", "soon"),
@@ -119,7 +124,7 @@ def test_a_bad_schema_is_a_schema_error(schema: Any) -> None:
 
 
 def test_a_refused_secret_is_not_shown() -> None:
-    for field in ("password", "connection_string", "ssl_key_password"):
+    for field in ("password", "connection_string", "direct_connection_string", "ssl_key_password"):
         with pytest.raises(ConfigurationError) as caught:
             DatabaseConfig(**{field: b"open sesame"})  # type: ignore[arg-type]
         assert "sesame" not in str(caught.value)

@@ -30,6 +30,10 @@ class DatabaseConfig:
     password. ``statement_cache_size=0`` suits a transaction pooler. A timeout of None leaves the server's own setting
     alone. Numbers may be given as text, as they come from the environment.
 
+    ``connect_timeout`` bounds one attempt to connect, over all the hosts that the connection string names; there are
+    ``retry_attempts`` of them. ``direct_connection_string`` leads to the same database past a transaction pooler: it
+    is for migrations that need a session of their own, and shares everything else with ``connection_string``.
+
     ``init_commands`` run once on each new connection. The pool resets settings when a connection is returned to it, so
     what every query should see belongs into ``server_settings``.
 
@@ -39,6 +43,7 @@ class DatabaseConfig:
     """
 
     connection_string: str | None = None
+    direct_connection_string: str | None = None
     host: str = "localhost"
     port: int = 5432
     database: str = "postgres"
@@ -50,6 +55,7 @@ class DatabaseConfig:
     max_connections: int = 20
     max_queries: int = 50_000
     max_inactive_connection_lifetime: float = 300.0
+    connect_timeout: float = 10.0
     command_timeout: float | None = 60.0
     statement_cache_size: int = 1000
     server_settings: dict[str, str] | None = None
@@ -231,6 +237,10 @@ class DatabaseConfig:
             value = getattr(self, field)
             if value is not None and value < least:
                 raise ConfigurationError(f"{field} is {value}; it must be at least {least}.", field)
+        if self.connect_timeout <= 0:
+            raise ConfigurationError(
+                f"connect_timeout is {self.connect_timeout}; it must be over 0.", "connect_timeout"
+            )
         if self.command_timeout is not None and self.command_timeout <= 0:
             raise ConfigurationError(
                 f"command_timeout is {self.command_timeout}; it must be over 0, or None for no limit.",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncpg
 
 from ..errors import ConfigurationError, PoolError
+from .connecting import UNREACHABLE, connection_error
 from .identifiers import check_identifier, quote
-from .pool import UNREACHABLE, ConfiguredPool, connection_error, open_own_pool, open_shared_pool, own_pools
+from .pool import ConfiguredPool, open_own_pool, open_shared_pool, own_pools
 from .queries import FAILURES, Queries
 from .transaction import TransactionManager
 
@@ -167,13 +168,43 @@ class AsyncDatabaseManager(Queries):
         try:
             connection = await pool.acquire()
         except UNREACHABLE as error:
-            raise connection_error(self.config, error) from error
+            raise connection_error(self.config.get_dsn_masked() if self.config else None, error) from error
         except FAILURES as error:
             raise self.failure(error, "(acquiring a connection)", ()) from error
         try:
             yield connection
         finally:
             await pool.release(connection)
+
+    @property
+    def has_direct_connection(self) -> bool:
+        """Whether :meth:`acquire_direct` leads anywhere else than :meth:`acquire`."""
+        pool = self._pool
+        return isinstance(pool, ConfiguredPool) and pool.config.direct_connection_string is not None
+
+    @asynccontextmanager
+    async def acquire_direct(self) -> AsyncIterator[Any]:
+        """A connection without time limits to ``direct_connection_string``, opened for the length of the block.
+
+        For what needs a session of its own, beside a pool that goes through a transaction pooler. Where the config
+        has no such string, or the pool was not made from a config of ours, it is :meth:`acquire`.
+
+        Raises:
+            PoolError: there is no pool.
+            ConnectionError: the server could not be reached.
+        """
+        pool = self._target()
+        if not isinstance(pool, ConfiguredPool) or pool.config.direct_connection_string is None:
+            async with self.acquire() as connection:
+                yield connection
+            return
+        connection = await pool.open_direct()
+        try:
+            yield connection
+        except BaseException:
+            connection.terminate()
+            raise
+        await connection.close()
 
     def transaction(self) -> TransactionManager:
         """``async with db.transaction() as tx``: a transaction with the same query methods."""

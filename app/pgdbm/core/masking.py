@@ -27,9 +27,14 @@ _SHOWN = (
     type(None),
 )
 _DATA_EXCEPTION = "22"
-_LONG_QUOTED = re.compile(rf'"([^"]{{{_LONGEST_SHOWN + 1},}})"')
-_LONG_QUOTED_BY_PYTHON = re.compile(rf"'([^']{{{_LONGEST_SHOWN + 1},}})'")
-_UNENCODABLE = re.compile(r"(invalid input for query argument[^:]*): .*?( \([^(]*\))?\Z", re.DOTALL)
+# From the first quote to the last: a value may have quotes of its own.
+_LONG_QUOTED = re.compile(rf'"(.{{{_LONGEST_SHOWN + 1},}})"', re.DOTALL)
+_LONG_QUOTED_BY_PYTHON = re.compile(rf"'(.{{{_LONGEST_SHOWN + 1},}})'", re.DOTALL)
+_UNENCODABLE = re.compile(
+    r"(invalid input for query argument[^:]*): .*?"
+    r"( \((?:expected \w+, got \w+|value out of \w+ range|'\w+' object [a-z ]+(?: '\w+')?)\))?\Z",
+    re.DOTALL,
+)
 # asyncpg quotes this much of a parameter that it cannot encode.
 _LONGEST_QUOTED = 40
 
@@ -49,10 +54,11 @@ def mask_error(error: BaseException, parameters: Iterable[Any] | None) -> str:
     hidden = sorted(_hidden(parameters or ()), key=lambda pair: len(pair[0]), reverse=True)
     for value, shown in hidden:
         text = text.replace(value, shown)
-    if parameters is None:
-        text = _UNENCODABLE.sub(r"\1\2", text)
-        text = _LONG_QUOTED_BY_PYTHON.sub(lambda quoted: f"'{_mask(quoted[1])}'", text)
-    if (getattr(error, "sqlstate", None) or "").startswith(_DATA_EXCEPTION):
+    sqlstate = getattr(error, "sqlstate", None)
+    if sqlstate is None or sqlstate.startswith(_DATA_EXCEPTION):
+        if parameters is None:
+            text = _UNENCODABLE.sub(r"\1\2", text)
+            text = _LONG_QUOTED_BY_PYTHON.sub(lambda quoted: f"'{_mask(quoted[1])}'", text)
         text = _LONG_QUOTED.sub(lambda quoted: f'"{_mask(quoted[1])}"', text)
     if not hidden and parameters is not None and (detail := getattr(error, "detail", None)):
         text += f"\nDETAIL:  {detail}"

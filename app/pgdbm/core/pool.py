@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
-from ..errors import ConfigurationError, ConnectionError
+from ..errors import ConfigurationError
 from . import dsn
 from .config import search_path_entries
+from .connecting import (
+    UNREACHABLE,
+    connect,
+    connect_options,
+    connection_error,
+    is_worth_retrying,
+    run_init_commands,
+)
 from .identifiers import quote
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from .config import DatabaseConfig
+
+Opened = TypeVar("Opened")
 
 logger = logging.getLogger("pgdbm")
 
-# What a retry can cure. A wrong password or a database that does not exist it cannot.
-UNREACHABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.PostgresConnectionError,
-)
 # The server, or the network, took the connection away under a query.
 _LOST = (
     OSError,
@@ -35,48 +41,63 @@ _LOST = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
 )
+# A host that vanished while it held the migration lock should not hold it for the two hours of the default. On pools it
+# is left to the user, because poolers refuse start-up settings that they do not know.
+_SERVER_KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
 _REFUSED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError)
 
 
 class ConfiguredPool(asyncpg.Pool):
     """An asyncpg pool that knows the config it was made from, as ``pool.config``."""
 
-    __slots__ = ("config",)
+    __slots__ = ("_server_settings", "config")
 
     config: DatabaseConfig
 
     def __init__(self, config: DatabaseConfig, server_settings: dict[str, str]) -> None:
-        async def run_init_commands(connection: Any) -> None:
-            for number, command in enumerate(config.init_commands or (), 1):
-                try:
-                    await connection.execute(command)
-                except asyncpg.PostgresError as error:
-                    if isinstance(error, UNREACHABLE):
-                        raise
-                    raise ConfigurationError(
-                        f"Number {number} of init_commands failed: {error}", "init_commands"
-                    ) from error
-
-        options: dict[str, Any] = {}
-        ssl_context = config.build_ssl_context()
-        if ssl_context is not None:
-            options["ssl"] = ssl_context
         super().__init__(
             config.get_dsn(),
             min_size=config.min_connections,
             max_size=config.max_connections,
             max_queries=config.max_queries,
             max_inactive_connection_lifetime=config.max_inactive_connection_lifetime,
-            init=run_init_commands if config.init_commands else None,
+            connect=connect,
+            init=partial(run_init_commands, config) if config.init_commands else None,
             loop=None,
             connection_class=asyncpg.Connection,
             record_class=asyncpg.Record,
-            command_timeout=config.command_timeout,
-            statement_cache_size=config.statement_cache_size,
-            server_settings=server_settings,
-            **options,
+            **connect_options(config, server_settings),
         )
         self.config = config
+        self._server_settings = server_settings
+
+    async def open_direct(self) -> Any:
+        """A connection to ``direct_connection_string``, with the settings of this pool's, but for the time limits.
+
+        Raises:
+            ConnectionError: the server could not be reached.
+            ConfigurationError: the string cannot be understood, or an init command failed.
+        """
+        config, address = self.config, self.config.direct_connection_string
+        assert address is not None
+        named = dsn.settings_in(address) - {"statement_timeout"}
+        settings = {name: value for name, value in self._server_settings.items() if name not in named}
+        settings["statement_timeout"] = "0"
+        for name, value in _SERVER_KEEPALIVES.items():
+            if name not in named:
+                settings.setdefault(name, value)
+        options = connect_options(config, settings) | {"command_timeout": None}
+
+        async def attempt() -> Any:
+            connection = await connect(address, **options)
+            try:
+                await run_init_commands(config, connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
+
+        return await _with_retries(config, dsn.mask(address), "direct_connection_string", attempt)
 
 
 async def open_own_pool(config: DatabaseConfig) -> ConfiguredPool:
@@ -115,8 +136,7 @@ async def open_shared_pool(config: DatabaseConfig) -> ConfiguredPool:
 
 
 async def _open(config: DatabaseConfig, server_settings: dict[str, str]) -> ConfiguredPool:
-    delay = min(config.retry_delay, config.retry_max_delay)
-    for attempt in range(1, config.retry_attempts + 1):
+    async def attempt() -> ConfiguredPool:
         pool = ConfiguredPool(config, server_settings)
         try:
             await pool
@@ -124,61 +144,41 @@ async def _open(config: DatabaseConfig, server_settings: dict[str, str]) -> Conf
                 # Nothing has been opened yet.
                 async with pool.acquire():
                     pass
-        except ValueError as error:
-            pool.terminate()
-            # Without its text, and without the error itself: both may quote a part of the password.
-            raise ConfigurationError(
-                f"{config.get_dsn_masked()} cannot be understood. It must be "
-                f"postgresql://user:password@host:port/database?parameter=value, with the special characters of every "
-                f"part percent-encoded, as urllib.parse.quote(part, safe='') does.{_reason(error)}",
-                "connection_string",
-            ) from None
-        except (*UNREACHABLE, *_REFUSED) as error:
-            pool.terminate()
-            if attempt == config.retry_attempts or not isinstance(error, UNREACHABLE):
-                raise connection_error(config, error, attempt) from error
-            logger.warning("Connection attempt %d to %s failed: %s", attempt, config.get_dsn_masked(), error)
-            await asyncio.sleep(delay)
-            delay = min(delay * config.retry_backoff, config.retry_max_delay)
         except BaseException:
             pool.terminate()
             raise
-        else:
-            return pool
+        return pool
+
+    return await _with_retries(config, config.get_dsn_masked(), "connection_string", attempt)
+
+
+async def _with_retries(
+    config: DatabaseConfig, masked_dsn: str, field: str, attempt: Callable[[], Awaitable[Opened]]
+) -> Opened:
+    delay = min(config.retry_delay, config.retry_max_delay)
+    for number in range(1, config.retry_attempts + 1):
+        try:
+            return await attempt()
+        except (*UNREACHABLE, *_REFUSED, ValueError) as error:
+            if isinstance(error, ValueError) and not isinstance(error, ssl.SSLError):
+                # Without its text, and without the error itself: both may quote a part of the password.
+                raise ConfigurationError(
+                    f"{masked_dsn} cannot be understood. It must be "
+                    f"postgresql://user:password@host:port/database?parameter=value, with the special characters of "
+                    f"every part percent-encoded, as urllib.parse.quote(part, safe='') does.{_reason(error)}",
+                    field,
+                ) from None
+            if number == config.retry_attempts or not is_worth_retrying(error):
+                raise connection_error(masked_dsn, error, number) from error
+            logger.warning("Connection attempt %d to %s failed: %s", number, masked_dsn, error)
+            await asyncio.sleep(delay)
+            delay = min(delay * config.retry_backoff, config.retry_max_delay)
     raise AssertionError("retry_attempts is at least 1")
 
 
 def _reason(error: ValueError) -> str:
     known = isinstance(error, asyncpg.ClientConfigurationError) and "'" not in str(error)
     return f" asyncpg says: {error}." if known else ""
-
-
-def connection_error(config: DatabaseConfig | None, error: BaseException, attempts: int = 1) -> ConnectionError:
-    """The ConnectionError for ``error``, saying where to and what to look at; without the password."""
-    host, port, database = dsn.target(config.get_dsn_masked()) if config else ("?", "?", "?")
-    return ConnectionError(
-        f"Cannot connect to database {database!r} on {host}:{port} after {attempts} "
-        f"attempt{'' if attempts == 1 else 's'}: {error or type(error).__name__}\n{_advice(error)}",
-        details={
-            "host": host,
-            "port": port,
-            "database": database,
-            "attempts": attempts,
-            "error_type": type(error).__name__,
-        },
-    )
-
-
-def _advice(error: BaseException) -> str:
-    if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
-        return "Check user and password, and the server's pg_hba.conf."
-    if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return "The server answers, but has no such database: check the name, or create it with createdb."
-    if isinstance(error, asyncpg.TooManyConnectionsError):
-        return "The server has no connection left: lower max_connections here or share one pool between services."
-    if isinstance(error, asyncpg.CannotConnectNowError):
-        return "The server is starting up or shutting down: try again in a moment."
-    return "Check that PostgreSQL is running, that host and port are right, and that no firewall is in between."
 
 
 def is_lost(error: BaseException) -> bool:

@@ -83,7 +83,11 @@ class Queries:
         sql = self.prepare_query(query)
         with self._own_errors(sql, args):
             rows = await self._target().fetch(sql, *args, timeout=timeout)
-        return list(map(dict, rows))
+        if not rows:
+            return []
+        # Half the time of dict(row), which asks for every key by itself.
+        names = tuple(rows[0].keys())
+        return [dict(zip(names, row.values(), strict=False)) for row in rows]
 
     async def fetch_value(self, query: str, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
         """One column (from 0) of the first row, or None."""

@@ -32,6 +32,8 @@ _VERSIONS = (
 )
 _SEPARATORS = re.compile(r"[._-]")
 _NO_TRANSACTION = re.compile(r"^-- pgdbm:no-transaction(?=\s|\Z)", re.MULTILINE)
+_REPEATABLE = "R__"
+_DOWN = ".down.sql"
 _LONGEST_FILENAME = 255
 
 
@@ -59,6 +61,11 @@ class Migration:
         return version_of(self.filename)
 
     @property
+    def is_repeatable(self) -> bool:
+        """``R__name.sql``: applied again whenever its content changes, after those with a version."""
+        return is_repeatable_name(self.filename)
+
+    @property
     def wants_no_transaction(self) -> bool:
         """Whether the file asks, with ``-- pgdbm:no-transaction``, to run statement by statement."""
         return _NO_TRANSACTION.search(self.content) is not None
@@ -75,7 +82,9 @@ def version_of(filename: str) -> str:
 
 
 def order_of(filename: str) -> tuple[int, tuple[int, ...], str]:
-    """What file names sort by: versions as numbers (9 before 10), then names without a version, by name."""
+    """What file names sort by: versions as numbers (9 before 10), then names without a version, repeatables last."""
+    if is_repeatable_name(filename):
+        return (2, (), filename)
     parts = _SEPARATORS.split(version_of(filename))
     if not all(part.isdecimal() for part in parts):
         return (1, (), filename)
@@ -283,9 +292,14 @@ class FolderSource:
         return target.is_file()
 
 
+def is_repeatable_name(filename: str) -> bool:
+    """``R__name.sql``."""
+    return filename.startswith(_REPEATABLE)
+
+
 def is_migration_name(name: str) -> bool:
     """``*.sql`` that is not hidden and not the way back (``*.down.sql``)."""
-    return name.endswith(".sql") and not name.startswith(".") and not name.endswith(".down.sql")
+    return name.endswith(".sql") and not name.startswith(".") and not name.endswith(_DOWN)
 
 
 def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:

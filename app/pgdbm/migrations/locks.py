@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from ..core.manager import AsyncDatabaseManager
+    from .events import Announcer
 
 _FIRST_PAUSE_S = 0.025
 _LONGEST_PAUSE_S = 1.0
@@ -36,7 +37,7 @@ class MigrationLock:
         self._name = f"module {module!r} in schema {schema!r}"
         self._wait_timeout = wait_timeout
 
-    async def wait_until_free(self, db: AsyncDatabaseManager) -> None:
+    async def wait_until_free(self, db: AsyncDatabaseManager, announcer: Announcer | None = None) -> None:
         """Return once nobody holds the lock; does not take it. Holds no connection between the looks.
 
         Raises:
@@ -48,7 +49,14 @@ class MigrationLock:
                 if await connection.fetchval(statement("locks", "probe"), self.key):
                     return
                 await self._check_patience(connection, began)
+                if announcer is not None and announcer.is_heard:
+                    announcer.say("waiting_for_runner", holder=await self.holder(connection))
             await asyncio.sleep(pause)
+
+    async def holder(self, connection: Any) -> dict[str, Any] | None:
+        """Who holds the lock: pid, application_name, user, client, state, query, since; None where nobody does."""
+        row = await connection.fetchrow(statement("locks", "holder"), self.key)
+        return dict(row) if row else None
 
     @asynccontextmanager
     async def held_by_session(self, connection: Any) -> AsyncIterator[None]:
@@ -79,8 +87,7 @@ class MigrationLock:
         waited = time.monotonic() - began
         if waited < self._wait_timeout:
             return
-        row = await connection.fetchrow(statement("locks", "holder"), self.key)
-        holder = dict(row) if row else None
+        holder = await self.holder(connection)
         who = (
             f"pid {holder['pid']} ({holder['application_name'] or 'no application name'}, user {holder['user']}, "
             f"since {holder['since']:%Y-%m-%d %H:%M:%S %Z})"

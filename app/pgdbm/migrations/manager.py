@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..core.identifiers import check_identifier
 from ..core.queries import FAILURES
 from ..errors import ConfigurationError, MigrationError
-from .engine import MigrationEngine
+from .engine import EngineOptions, MigrationEngine
+from .events import Announcer
 from .files import Migration, checksum_of, source_of
 from .history import History
+from .journal import Journal
 from .locks import MigrationLock
 from .plan import statuses
 from .results import ModuleStatus
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from ..core.manager import AsyncDatabaseManager
+    from .engine import Atomic
+    from .events import Listener
+    from .journal import JournalEntry
     from .results import HistoryRow, OutOfOrder
 
 logger = logging.getLogger("pgdbm.migrations")
@@ -41,7 +46,9 @@ class AsyncMigrationManager:
     Keyword options: ``out_of_order`` ("allow" or "reject") says what becomes of a pending file that sorts before an
     applied one. ``lock_wait_timeout`` (seconds, 600) bounds the wait for another runner of the same module.
     ``lock_timeout`` (seconds, 5; None: the server's setting) bounds what a transactional statement waits for a lock
-    of anybody else. Migrations have no other time limit, whatever the pool's command and statement timeouts are.
+    of anybody else, and ``retry_for`` (seconds, 600; 0: never) how long a migration that met such a lock, or a
+    deadlock, is tried again. Migrations have no other time limit, whatever the pool's command and statement timeouts
+    are. ``on_event`` is called with every :class:`~pgdbm.migrations.events.Event`.
 
     Raises:
         TypeError: ``schema=`` (it belongs to the database manager) or another unknown keyword.
@@ -58,6 +65,8 @@ class AsyncMigrationManager:
         out_of_order: OutOfOrder = "allow",
         lock_wait_timeout: float = 600.0,
         lock_timeout: float | None = 5.0,
+        retry_for: float = 600.0,
+        on_event: Listener | None = None,
         **unknown: Any,
     ) -> None:
         if "schema" in unknown:
@@ -69,7 +78,7 @@ class AsyncMigrationManager:
             raise TypeError(f"AsyncMigrationManager has no option {', '.join(map(repr, unknown))}.")
         if out_of_order not in ("allow", "reject"):
             raise ConfigurationError(f"out_of_order is {out_of_order!r}; choose 'allow' or 'reject'.", "out_of_order")
-        if lock_wait_timeout < 0 or (lock_timeout is not None and lock_timeout < 0):
+        if lock_wait_timeout < 0 or retry_for < 0 or (lock_timeout is not None and lock_timeout < 0):
             raise ConfigurationError("A timeout cannot be negative.", "lock_timeout")
         if module_name is None:
             module_name = db.schema if db.schema not in (None, "public") else "default"
@@ -91,17 +100,25 @@ class AsyncMigrationManager:
         self.migrations_table = check_identifier(migrations_table, "table")
         self._out_of_order: OutOfOrder = out_of_order
         self._history = History(self.schema, migrations_table, module_name)
+        self._journal = Journal(self.schema, module_name)
+        self._source = source_of(migrations_path)
+        self._lock = MigrationLock(self.schema, module_name, lock_wait_timeout)
         self._engine = MigrationEngine(
             db,
-            source_of(migrations_path),
+            self._source,
             self._history,
-            MigrationLock(self.schema, module_name, lock_wait_timeout),
-            out_of_order=out_of_order,
-            lock_timeout=lock_timeout,
+            self._journal,
+            self._lock,
+            Announcer(self.schema, module_name, on_event),
+            EngineOptions(out_of_order=out_of_order, lock_timeout=lock_timeout, retry_for=retry_for),
         )
 
-    async def apply_pending_migrations(self, dry_run: bool = False) -> dict[str, Any]:
+    async def apply_pending_migrations(
+        self, dry_run: bool = False, *, target: str | None = None, atomic: Atomic = "file"
+    ) -> dict[str, Any]:
         """Apply what is pending, in order; ``dry_run`` parses it and names it, and creates nothing.
+
+        ``target``: nothing behind this version (or file name). ``atomic="all"``: one transaction for everything.
 
         Returns ``status`` (success, up_to_date or dry_run), ``applied`` (filename and execution_time_ms of each),
         ``skipped`` (names applied before), ``total``, and ``total_time_ms``, on a dry run ``pending`` instead.
@@ -116,7 +133,7 @@ class AsyncMigrationManager:
             ConnectionError: the server could not be reached, or the connection was lost.
         """
         with self._own_errors():
-            result = await self._engine.apply(dry_run=dry_run)
+            result = await self._engine.apply(dry_run=dry_run, target=target, atomic=atomic)
         answer: dict[str, Any] = {
             "status": result.status,
             "applied": [
@@ -167,6 +184,23 @@ class AsyncMigrationManager:
         """A page of the history, newest first, in UTC; ``before`` is the id of the last row of the page before."""
         async with self._connection() as connection:
             return await self._history.page(connection, limit, before)
+
+    async def resolve_statement(self, filename: str, statement: int, *, done: bool) -> None:
+        """Say whether a statement outside a transaction, whose outcome is unknown, was done. Then run again.
+
+        Raises:
+            MigrationError: the journal knows of no unknown outcome there.
+        """
+        async with self._connection() as connection:
+            record = (await self._journal.statements(connection, filename)).get(statement)
+            if record is None or record.outcome != "begun":
+                raise MigrationError(f"{filename}: the outcome of statement {statement} is not unknown.", filename)
+            await self._journal.end(connection, record.id, "done" if done else "failed")
+
+    async def journal(self, limit: int = 50) -> list[JournalEntry]:
+        """What happened besides success, newest first: attempts, failures, statements outside transactions."""
+        async with self._connection() as connection:
+            return await self._journal.entries(connection, limit)
 
     async def status(self) -> ModuleStatus:
         """Where every migration stands. One query; creates nothing."""

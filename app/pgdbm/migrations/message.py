@@ -53,31 +53,33 @@ class Composer:
         if not wait_for_disk:
             parts.append(statement("runner", "asynchronous_commit"))
         parts.append(statement("runner", "lock", key=str(self.lock_key), done=literal(done)))
-        parts.append(
-            fill(
-                statement("runner", "look", history=self.history.table, filename="$filename", module="$module"),
-                filename=migration.filename,
-                module=self.history.module,
-            )
-        )
+        parts.append(self.look(migration))
         return ";\n".join(parts)
 
-    def ending(self, migration: ParsedMigration) -> str:
-        """The history row and COMMIT."""
-        record = fill(
-            statement(
-                "runner",
-                "record",
-                history=self.history.table,
-                filename="$filename",
-                module="$module",
-                checksum="$checksum",
-            ),
+    def look(self, migration: ParsedMigration) -> str:
+        """The look whether somebody else applied it meanwhile; for a repeatable one, this content of it."""
+        name = "look_repeatable" if migration.migration.is_repeatable else "look"
+        return self._fill(name, migration)
+
+    def record(self, migration: ParsedMigration) -> str:
+        """The history row."""
+        return self._fill("record_repeatable" if migration.migration.is_repeatable else "record", migration)
+
+    def _fill(self, name: str, migration: ParsedMigration) -> str:
+        template = statement(
+            "runner",
+            name,
+            history=self.history.table,
+            filename="$filename",
+            module="$module",
+            checksum="$checksum",
+        )
+        return fill(
+            template,
             filename=migration.filename,
             module=self.history.module,
             checksum=migration.migration.checksum,
         )
-        return f"{record};\nCOMMIT"
 
 
 _VALUE = re.compile(r"\$(filename|module|checksum)\b")
@@ -129,8 +131,19 @@ def compose(composer: Composer, migrations: Sequence[ParsedMigration], last: Par
         head = composer.preamble(migration, wait_for_disk=migration is last, done=done) + ";\n"
         # The newline ends a comment in the file's last line, the semicolon a last statement without one.
         body = migration.rendered.text + "\n;\n"
-        tail = composer.ending(migration) + ";\n"
+        tail = composer.record(migration) + ";\nCOMMIT;\n"
         starts.append(length + len(head))
         parts += (head, body, tail)
         length += len(head) + len(body) + len(tail)
     return Message("".join(parts), token, tuple(migrations), tuple(starts))
+
+
+def compose_all(composer: Composer, migrations: Sequence[ParsedMigration]) -> str:
+    """The text that applies ``migrations`` in one transaction."""
+    parts: list[str] = []
+    for migration in migrations:
+        first = migration is migrations[0]
+        parts.append(composer.preamble(migration, wait_for_disk=True) if first else composer.look(migration))
+        parts.append(migration.rendered.text + "\n")
+        parts.append(composer.record(migration))
+    return ";\n".join([*parts, "COMMIT"])

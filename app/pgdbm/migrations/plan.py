@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import ChecksumMismatchError, OutOfOrderError
-from .files import Migration, order_of, version_of
+from ..errors import ChecksumMismatchError, MigrationError, OutOfOrderError
+from .files import Migration, is_repeatable_name, order_of, version_of
 from .results import MigrationStatus
 
 if TYPE_CHECKING:
@@ -17,34 +17,59 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The migrations that apply would run, in order, and those that the history has."""
+    """The migrations that apply would run, in order, those that the history has, and those behind the target."""
 
     pending: tuple[Migration, ...]
     skipped: tuple[Migration, ...]
+    beyond_target: tuple[Migration, ...] = ()
 
 
-def build_plan(migrations: Sequence[Migration], applied: Mapping[str, str], out_of_order: OutOfOrder = "allow") -> Plan:
+def build_plan(
+    migrations: Sequence[Migration],
+    applied: Mapping[str, str],
+    out_of_order: OutOfOrder = "allow",
+    target: str | None = None,
+) -> Plan:
     """The plan for ``migrations`` (in order) given ``applied``: file name to checksum.
+
+    With ``target``, a version or a file name, nothing behind it is pending; repeatable migrations neither.
 
     Raises:
         ChecksumMismatchError: a file that was applied has another content now.
         OutOfOrderError: a pending file sorts before an applied one, and ``out_of_order`` is ``reject``.
+        MigrationError: there is no migration ``target``.
     """
+    last = None if target is None else _find_target(migrations, target)
     pending: list[Migration] = []
+    beyond: list[Migration] = []
     skipped: list[Migration] = []
     for migration in migrations:
         recorded = applied.get(migration.filename)
-        if recorded is None:
-            pending.append(migration)
+        if recorded is None or (migration.is_repeatable and recorded != migration.checksum):
+            if last is not None and order_of(migration.filename) > last:
+                beyond.append(migration)
+            else:
+                pending.append(migration)
         elif recorded != migration.checksum:
             raise ChecksumMismatchError(migration.filename, recorded, migration.checksum)
         else:
             skipped.append(migration)
     if out_of_order == "reject" and pending:
-        newest = newest_of(applied)
+        newest = newest_of(name for name in applied if not is_repeatable_name(name))
         if newest is not None and order_of(pending[0].filename) < order_of(newest):
             raise OutOfOrderError(pending[0].filename, newest)
-    return Plan(tuple(pending), tuple(skipped))
+    return Plan(tuple(pending), tuple(skipped), tuple(beyond))
+
+
+def _find_target(migrations: Sequence[Migration], target: str) -> tuple[int, tuple[int, ...], str]:
+    wanted = order_of(f"{target}_")
+    for migration in migrations:
+        order = order_of(migration.filename)
+        same_number = wanted[0] == 0 and order[:2] == wanted[:2]
+        if target in (migration.filename, migration.version) or same_number:
+            return order
+    known = ", ".join(migration.version for migration in migrations[-5:])
+    raise MigrationError(f"There is no migration {target!r} to go up to; the newest are {known or 'none'}.")
 
 
 def newest_of(filenames: Iterable[str]) -> str | None:
@@ -57,13 +82,14 @@ def statuses(
 ) -> tuple[MigrationStatus, ...]:
     """The state of every migration that is in the files or in the history, in the order in which they apply."""
     by_name = {row.filename: row for row in rows}
-    newest = newest_of(by_name)
+    newest = newest_of(name for name in by_name if not is_repeatable_name(name))
     found: list[MigrationStatus] = []
     for migration in migrations:
         row = by_name.pop(migration.filename, None)
         state: State
         if row is not None:
-            state = "applied" if row.checksum == migration.checksum else "changed"
+            unchanged = row.checksum == migration.checksum
+            state = "applied" if unchanged else "pending" if migration.is_repeatable else "changed"
         elif out_of_order == "reject" and newest and order_of(migration.filename) < order_of(newest):
             state = "out_of_order"
         else:

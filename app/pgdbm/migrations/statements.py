@@ -21,7 +21,9 @@ class Traits:
     """What matters of one statement.
 
     ``cheap``: running it twice costs next to nothing. ``cheap_on``: it is cheap if the file itself made that table.
-    ``creates``: the tables that it makes. ``autocommit_only``: why it cannot run in a transaction.
+    ``creates``: the tables that it makes. ``autocommit_only``: why it cannot run in a transaction. ``concerns``: by
+    which names the catalog can be asked whether such a statement was done. ``repeats_safely``: whether running it
+    again does no harm when it is not known whether it was done.
     """
 
     kind: str
@@ -32,6 +34,8 @@ class Traits:
     controls_transaction: bool = False
     copies_with_client: bool = False
     changes_session: bool = False
+    concerns: tuple[str | None, ...] = ()
+    repeats_safely: bool = False
 
     def refusal(self, transactional: bool) -> str | None:
         """Why the statement may not stand in a file, and what to do; None where it may."""
@@ -100,12 +104,24 @@ def traits_of(kind: str, node: Any) -> Traits:
     if describe is not None:
         return describe(kind, node)
     if kind in _ALWAYS_AUTOCOMMIT:
-        return Traits(kind, autocommit_only=_ALWAYS_AUTOCOMMIT[kind])
+        name = node.dbname if kind in ("createdb_stmt", "dropdb_stmt") else None
+        return Traits(
+            kind,
+            autocommit_only=_ALWAYS_AUTOCOMMIT[kind],
+            concerns=(name,),
+            repeats_safely=kind == "alter_system_stmt",
+        )
     return Traits(kind, cheap=kind in _CHEAP)
 
 
 def _table(relation: Any) -> str:
     return f"{relation.schemaname}.{relation.relname}"
+
+
+def _regclass(relation: Any) -> str:
+    """A relation's name as to_regclass() takes it."""
+    parts = [part for part in (relation.schemaname, relation.relname) if part]
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
 
 
 def _create_table(kind: str, node: Any) -> Traits:
@@ -117,7 +133,12 @@ def _create_table(kind: str, node: Any) -> Traits:
 
 def _create_index(kind: str, node: Any) -> Traits:
     if node.concurrent:
-        return Traits(kind, autocommit_only="CREATE INDEX CONCURRENTLY")
+        table = node.relation
+        return Traits(
+            kind,
+            autocommit_only="CREATE INDEX CONCURRENTLY",
+            concerns=(table.schemaname or None, table.relname, node.idxname or None),
+        )
     return Traits(kind, cheap_on=_table(node.relation))
 
 
@@ -127,12 +148,19 @@ def _alter_table(kind: str, node: Any) -> Traits:
         if getattr(change, "def").WhichOneof("node") != "partition_cmd":
             continue
         if getattr(change, "def").partition_cmd.concurrent:
-            return Traits(kind, autocommit_only="ALTER TABLE … DETACH PARTITION CONCURRENTLY")
+            partition = getattr(change, "def").partition_cmd.name
+            return Traits(
+                kind,
+                autocommit_only="ALTER TABLE … DETACH PARTITION CONCURRENTLY",
+                concerns=(_regclass(node.relation), _regclass(partition)),
+            )
     return Traits(kind, cheap_on=_table(node.relation))
 
 
 def _drop(kind: str, node: Any) -> Traits:
-    return Traits(kind, autocommit_only="DROP INDEX CONCURRENTLY") if node.concurrent else Traits(kind, cheap=True)
+    if not node.concurrent:
+        return Traits(kind, cheap=True)
+    return Traits(kind, autocommit_only="DROP INDEX CONCURRENTLY", repeats_safely=node.missing_ok)
 
 
 def _insert(kind: str, node: Any) -> Traits:
@@ -141,19 +169,21 @@ def _insert(kind: str, node: Any) -> Traits:
 
 def _reindex(kind: str, node: Any) -> Traits:
     if _option_is_on(node.params, "concurrently"):
-        return Traits(kind, autocommit_only="REINDEX CONCURRENTLY")
+        return Traits(kind, autocommit_only="REINDEX CONCURRENTLY", repeats_safely=True)
     whole = type(node).DESCRIPTOR.fields_by_name["kind"].enum_type.values_by_number[node.kind].name
     if whole in ("REINDEX_OBJECT_DATABASE", "REINDEX_OBJECT_SYSTEM", "REINDEX_OBJECT_SCHEMA"):
-        return Traits(kind, autocommit_only=f"REINDEX {whole.rpartition('_')[2]}")
+        return Traits(kind, autocommit_only=f"REINDEX {whole.rpartition('_')[2]}", repeats_safely=True)
     return Traits(kind)
 
 
 def _vacuum(kind: str, node: Any) -> Traits:
-    return Traits(kind, autocommit_only="VACUUM") if node.is_vacuumcmd else Traits(kind)
+    return Traits(kind, autocommit_only="VACUUM", repeats_safely=True) if node.is_vacuumcmd else Traits(kind)
 
 
 def _cluster(kind: str, node: Any) -> Traits:
-    return Traits(kind) if node.HasField("relation") else Traits(kind, autocommit_only="CLUSTER without a table")
+    if node.HasField("relation"):
+        return Traits(kind)
+    return Traits(kind, autocommit_only="CLUSTER without a table", repeats_safely=True)
 
 
 def _alter_database(kind: str, node: Any) -> Traits:

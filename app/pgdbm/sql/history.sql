@@ -43,6 +43,9 @@ WHERE filename = ANY ($1::text[]) AND (module_name = $2 OR module_name IS NULL)
 
 -- record: a row for a migration that was applied statement by statement outside a transaction
 INSERT INTO {{history}} (filename, checksum, module_name, execution_time_ms) VALUES ($1, $2, $3, $4)
+ON CONFLICT (filename, module_name) DO UPDATE
+SET checksum = EXCLUDED.checksum, applied_at = EXCLUDED.applied_at, applied_by = EXCLUDED.applied_by,
+    execution_time_ms = EXCLUDED.execution_time_ms
 
 -- forget: take a row out again; no SQL of the migration runs
 DELETE FROM {{history}} WHERE filename = $1 AND module_name = $2

@@ -26,6 +26,20 @@ SELECT pg_catalog.set_config('pgdbm.refused', 'pgdbm:already-applied', true)::in
 FROM {{history}}
 WHERE filename = {{filename}} AND (module_name = {{module}} OR module_name IS NULL)
 
+-- look_repeatable: fail if this content of the migration is applied by now
+SELECT pg_catalog.set_config('pgdbm.refused', 'pgdbm:already-applied', true)::integer
+FROM {{history}}
+WHERE filename = {{filename}} AND (module_name = {{module}} OR module_name IS NULL) AND checksum = {{checksum}}
+
+-- record_repeatable: the history row, or what is new about it
+INSERT INTO {{history}} AS history (filename, checksum, module_name, applied_at, execution_time_ms)
+VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.clock_timestamp(),
+        1000 * (EXTRACT(epoch FROM pg_catalog.clock_timestamp())
+                - NULLIF(pg_catalog.current_setting('pgdbm.began', true), '')::numeric))
+ON CONFLICT (filename, module_name) DO UPDATE
+SET checksum = EXCLUDED.checksum, applied_at = EXCLUDED.applied_at, applied_by = EXCLUDED.applied_by,
+    execution_time_ms = EXCLUDED.execution_time_ms
+
 -- record: the history row, in the same transaction as the migration
 INSERT INTO {{history}} (filename, checksum, module_name, applied_at, execution_time_ms)
 VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.clock_timestamp(),

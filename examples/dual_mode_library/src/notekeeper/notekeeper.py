@@ -50,7 +50,7 @@ class NoteKeeper:
             await self._db.connect()
         try:
             # The host may have other libraries in this schema: the module's name keeps their histories apart.
-            migrations = AsyncMigrationManager(self._db, files(__package__) / "migrations", module_name="notekeeper")
+            migrations = AsyncMigrationManager(self._db, files("notekeeper") / "migrations", module_name="notekeeper")
             await migrations.apply_pending_migrations()
         except BaseException:
             await self._close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, PositiveInt
 
 from pgdbm import AsyncDatabaseManager
@@ -12,7 +12,7 @@ from pgdbm import AsyncDatabaseManager
 from ..database import database_of
 
 router = APIRouter(prefix="/billing", tags=["billing"])
-Database = Annotated[AsyncDatabaseManager, Depends(database_of("billing"))]
+Database = Annotated[AsyncDatabaseManager, database_of("billing")]
 
 
 class NewInvoice(BaseModel):

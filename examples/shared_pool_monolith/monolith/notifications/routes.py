@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from pgdbm import AsyncDatabaseManager
 
 from ..database import database_of
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
-Database = Annotated[AsyncDatabaseManager, Depends(database_of("notifications"))]
+Database = Annotated[AsyncDatabaseManager, database_of("notifications")]
 
 
 @router.post("/reminders", status_code=201)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel
 
 from pgdbm import AsyncDatabaseManager
@@ -12,7 +12,7 @@ from pgdbm import AsyncDatabaseManager
 from ..database import database_of
 
 router = APIRouter(prefix="/users", tags=["users"])
-Database = Annotated[AsyncDatabaseManager, Depends(database_of("users"))]
+Database = Annotated[AsyncDatabaseManager, database_of("users")]
 
 
 class NewUser(BaseModel):

@@ -1,0 +1,86 @@
+"""dbmate: a row per version; one file holds the way forward and the way back."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from ...core.identifiers import quote
+from ...sql import statement
+from .reading import Reading, Record, unconverted
+from .rewriting import Converted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..files import Migration
+
+TABLE = "schema_migrations"
+COLUMNS = frozenset({"version"})
+
+_VERSION = re.compile(r"\d+")
+_MARK = re.compile(r"^--[ \t]*migrate:(?P<way>up|down)(?P<options>(?:[ \t]+\S+)*)[ \t]*\r?$\n?", re.MULTILINE)
+
+
+async def read(connection: Any, schema: str, table: str) -> Sequence[Mapping[str, Any]]:
+    """The versions that are applied."""
+    source = f"{quote(schema)}.{quote(table)}"
+    rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement("importers", "dbmate", source=source))
+    return rows
+
+
+def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) -> Reading:
+    """By version: the digits that a file's name begins with.
+
+    Raises:
+        ImportRefusedError: a file has dbmate's sections; our engine would run the way back too.
+    """
+    sectioned = [migration.filename for migration in migrations if _MARK.search(migration.content)]
+    if sectioned:
+        raise unconverted("dbmate", sectioned, "a section `-- migrate:down` would be run with the rest of the file.")
+    versions = {row["version"] for row in rows}
+    records = tuple(Record(migration) for migration in migrations if _version(migration.filename) in versions)
+    found = {_version(record.migration.filename) for record in records}
+    return Reading(records, unmatched=tuple(row["version"] for row in rows if row["version"] not in found))
+
+
+def convert(files: Mapping[str, str]) -> Converted:
+    """``V_x.sql`` becomes ``V_x.sql``, and ``V_x.down.sql`` where there is a way back."""
+    converted = Converted()
+    for path, text in files.items():
+        name = PurePosixPath(path).name
+        if not name.endswith(".sql") or not _version(name):
+            continue
+        stem = name.removesuffix(".sql")
+        version = _version(name)
+        if not stem[len(version) :].startswith(("_", "-")) and stem != version:
+            stem = f"{version}_{stem[len(version) :].lstrip('.')}"
+        ways = _sections(text)
+        if not ways["up"][0]:
+            converted.notes.append(f"{name}: has no section `-- migrate:up`; left out.")
+            continue
+        for way, ending in (("up", ".sql"), ("down", ".down.sql")):
+            bodies, autocommit = ways[way]
+            sql = "\n".join(bodies if way == "up" else reversed(bodies)).strip()
+            if way == "up" or sql:
+                # A file of ours may not be empty, and a version that does nothing is one all the same.
+                converted.add(f"{stem}{ending}", (sql or "-- Nothing to do.") + "\n", no_transaction=autocommit)
+    return converted
+
+
+def _sections(text: str) -> dict[str, tuple[list[str], bool]]:
+    """The bodies of each way's sections, and whether one of them is to run outside of a transaction."""
+    marks = list(_MARK.finditer(text))
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    found: dict[str, tuple[list[str], bool]] = {"up": ([], False), "down": ([], False)}
+    for mark, end in zip(marks, ends, strict=False):
+        bodies, autocommit = found[mark["way"]]
+        bodies.append(text[mark.end() : end].strip())
+        found[mark["way"]] = (bodies, autocommit or "transaction:false" in mark["options"].split())
+    return found
+
+
+def _version(filename: str) -> str:
+    digits = _VERSION.match(filename)
+    return digits[0] if digits else ""

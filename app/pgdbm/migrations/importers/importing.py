@@ -1,0 +1,228 @@
+"""Taking over the history that another tool has kept of a schema."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...core.identifiers import quote
+from ...core.queries import FAILURES
+from ...sql import statement
+from ..files import order_of, source_of
+from ..history import History
+from ..locks import MigrationLock
+from ..manager import AsyncMigrationManager
+from .reading import ImportRefusedError, Reading, Record, some_of
+from .tools import tool_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+    from importlib.resources.abc import Traversable
+
+    from ...core.manager import AsyncDatabaseManager
+    from ..files import Migration
+    from .tools import Tool, ToolName
+
+_OUR_COLUMNS = frozenset({"filename", "checksum", "module_name", "applied_at"})
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import wrote into the history, on a dry run: would write.
+
+    ``already``: files that the history had before. ``unmatched``: what the tool has applied and no file is there for,
+    by the tool's name of it. ``failed``: what the tool has marked as failed; later attempts of it succeeded, or it is
+    left to run again. ``checked``: imported files whose content is what the tool's own checksum says.
+    ``pending``: files that apply would run next. ``notes``: what to look at, in words.
+    """
+
+    imported: tuple[str, ...]
+    already: tuple[str, ...]
+    unmatched: tuple[str, ...]
+    failed: tuple[str, ...]
+    checked: tuple[str, ...]
+    pending: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+async def import_history(
+    db: AsyncDatabaseManager,
+    tool: ToolName,
+    migrations_path: str | os.PathLike[str] | Traversable | Mapping[str, str],
+    module_name: str,
+    *,
+    source_schema: str | None = None,
+    source_table: str | None = None,
+    migrations_table: str = "schema_migrations",
+    lock_wait_timeout: float = 600.0,
+    dry_run: bool = False,
+) -> ImportReport:
+    """Write what ``tool`` has applied into our history, so that none of it is pending; runs no migration.
+
+    ``migrations_path`` holds the files as pgdbm is to run them; :func:`convert` writes them where the tool's own do
+    not do. The tool's table is ``source_table`` (its default name) in ``source_schema`` (the schema of ``db``); it is
+    read, never written. All rows are written in one transaction, under the lock that migrations of the module take.
+    Doing it again imports what has come since. A dry run creates and writes nothing, and refuses the same.
+
+    Raises:
+        ImportRefusedError: the tool's history is not there, ends in a failure, or does not fit the files.
+        MigrationLockTimeoutError: another runner of the module held the lock for ``lock_wait_timeout`` seconds.
+        ConfigurationError: there is no such tool, or an option has no meaning.
+    """
+    found = tool_of(tool)
+    manager = AsyncMigrationManager(
+        db,
+        migrations_path,
+        module_name,
+        migrations_table=migrations_table,
+        lock_wait_timeout=lock_wait_timeout,
+    )
+    source = source_of(migrations_path)
+    migrations = await asyncio.to_thread(source.collect) if source.is_slow else source.collect()
+    run = _Import(
+        db,
+        tool,
+        found,
+        migrations,
+        History(manager.schema, migrations_table, module_name),
+        migrations_table,
+        source_schema or manager.schema,
+        source_table or found.TABLE,
+    )
+    lock = MigrationLock(manager.schema, module_name, lock_wait_timeout)
+    try:
+        report = await run.look()
+        if dry_run or not report.imported:
+            return report
+        await manager.ensure_migrations_table()
+        while True:
+            written = await run.write(lock.key)
+            if written is not None:
+                return written
+            await lock.wait_until_free(db)
+    except FAILURES as error:
+        raise db.failure(error, f"import from {run.source}", ()) from error
+
+
+class _Import:
+    """One import: looks, and writes what it has seen."""
+
+    def __init__(
+        self,
+        db: AsyncDatabaseManager,
+        name: str,
+        tool: Tool,
+        migrations: Sequence[Migration],
+        history: History,
+        history_table: str,
+        schema: str,
+        table: str,
+    ) -> None:
+        self._db = db
+        self._name = name
+        self._tool = tool
+        self._migrations = migrations
+        self._history = history
+        self._history_table = history_table
+        self._schema = schema
+        self._table = table
+
+    @property
+    def source(self) -> str:
+        """The tool's table, as SQL has it."""
+        return f"{quote(self._schema)}.{quote(self._table)}"
+
+    async def look(self) -> ImportReport:
+        """What there is to import."""
+        async with self._db.acquire() as connection:
+            await self._check_tables(connection)
+            return (await self._read(connection))[0]
+
+    async def write(self, key: int) -> ImportReport | None:
+        """Import under the lock ``key``; None where another runner holds it."""
+        async with self._db.acquire() as connection, connection.transaction(isolation="read_committed"):
+            if not await connection.fetchval(statement("importers", "lock"), key):
+                return None
+            # Only what is read under the lock counts: another import, or a run of migrations, may have come between.
+            report, missing = await self._read(connection)
+            await connection.execute(
+                statement("importers", "record", history=self._history.table),
+                self._history.module,
+                [record.migration.filename for record in missing],
+                [record.migration.checksum for record in missing],
+                [record.applied_at for record in missing],
+                [record.applied_by for record in missing],
+                [record.execution_time_ms for record in missing],
+            )
+            return report
+
+    async def _read(self, connection: Any) -> tuple[ImportReport, list[Record]]:
+        rows = await self._tool.read(connection, self._schema, self._table)
+        reading = self._tool.match(rows, self._migrations)
+        applied = await self._history.applied(connection) or {}
+        missing = [record for record in reading.records if record.migration.filename not in applied]
+        return _report(self._name, reading, missing, self._migrations, applied), missing
+
+    async def _check_tables(self, connection: Any) -> None:
+        columns = await _columns(connection, self._schema, self._table)
+        if not columns:
+            schemas = [row[0] for row in await connection.fetch(statement("importers", "schemas_with"), self._table)]
+            where = (
+                f"There is one in schema {some_of(schemas)}: say so with source_schema."
+                if schemas
+                else "Say where it is with source_schema and source_table; is this the database that it migrated?"
+            )
+            raise ImportRefusedError(f"{self._name} has no table {self.source} here. {where}", "no_history")
+        if not columns >= self._tool.COLUMNS:
+            raise ImportRefusedError(
+                f"{self.source} is not a table of {self._name}: it has no column "
+                f"{some_of(sorted(self._tool.COLUMNS - columns))}. Say where it is with source_schema and "
+                f"source_table.",
+                "no_history",
+            )
+        ours = await _columns(connection, self._history.schema, self._history_table)
+        if ours and not ours >= _OUR_COLUMNS:
+            raise ImportRefusedError(
+                f"{self._history.table} is a table of another tool, and ours would have the same name. Either keep "
+                f"our history in another table, with migrations_table='pgdbm_migrations' here and wherever migrations "
+                f"are applied, or rename the other one (ALTER TABLE … RENAME TO …) and give its new name as "
+                f"source_table.",
+                "table_taken",
+            )
+
+
+async def _columns(connection: Any, schema: str, table: str) -> frozenset[str]:
+    return frozenset(row[0] for row in await connection.fetch(statement("importers", "columns"), schema, table))
+
+
+def _report(
+    tool: str,
+    reading: Reading,
+    missing: Sequence[Record],
+    migrations: Sequence[Migration],
+    applied: Mapping[str, str],
+) -> ImportReport:
+    known = [record.migration.filename for record in reading.records]
+    imported = tuple(record.migration.filename for record in missing)
+    new = frozenset(imported)
+    settled = {*known, *applied}
+    pending = tuple(one.filename for one in migrations if one.filename not in settled)
+    notes = list(reading.notes)
+    newest = max((order_of(name) for name in known), default=None)
+    overtaken = [name for name in pending if newest is not None and order_of(name) < newest]
+    if overtaken:
+        notes.append(
+            f"{some_of(overtaken)}: pending, though {tool} has applied newer ones. pgdbm will apply it next, unless "
+            f"out_of_order is 'reject'."
+        )
+    return ImportReport(
+        imported=imported,
+        already=tuple(name for name in known if name not in new),
+        unmatched=reading.unmatched,
+        failed=reading.failed,
+        checked=tuple(name for name in reading.checked if name in new),
+        pending=pending,
+        notes=tuple(notes),
+    )

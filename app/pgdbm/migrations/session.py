@@ -1,0 +1,78 @@
+"""One connection that migrates: sending without a time limit, rolling back, and what a run has done so far."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..core.pool import is_alive
+from ..sql import statement
+
+if TYPE_CHECKING:
+    from .events import Announcer
+    from .history import History
+    from .journal import Journal
+    from .locks import MigrationLock
+    from .message import Composer
+    from .parser import ParsedMigration
+
+# asyncpg takes None for "as the pool is configured", so no limit is a very long one.
+NO_TIMEOUT_S = 10 * 365 * 24 * 3600.0
+
+
+@dataclass(slots=True)
+class Run:
+    """What one call of apply has done so far."""
+
+    began: float = field(default_factory=time.perf_counter)
+    applied: list[str] = field(default_factory=list)
+    to_be_flushed: bool = False
+
+    @property
+    def milliseconds(self) -> float:
+        return (time.perf_counter() - self.began) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection, and everything that applying a migration over it needs.
+
+    ``last`` is the migration whose commit waits for the disk. ``retry_for`` (seconds) bounds the attempts at a
+    migration that somebody else's locks are in the way of.
+    """
+
+    connection: Any
+    composer: Composer
+    history: History
+    journal: Journal
+    lock: MigrationLock
+    announcer: Announcer
+    run: Run
+    last: ParsedMigration
+    retry_for: float
+
+    async def send(self, sql: str) -> None:
+        """Run ``sql``, one statement or many, for as long as it takes."""
+        await self.connection.execute(sql, timeout=NO_TIMEOUT_S)
+
+    async def roll_back(self) -> None:
+        if self.connection.is_in_transaction():
+            await self.send("ROLLBACK")
+
+    async def reset(self) -> None:
+        """Put the settings of the session back to what they were."""
+        await self.connection.reset(timeout=NO_TIMEOUT_S)
+
+    async def finish(self) -> None:
+        """End a transaction that was cut short, and see what was committed without waiting for the disk onto it."""
+        if not is_alive(self.connection):
+            return
+        await self.roll_back()
+        if self.run.to_be_flushed:
+            await self.send(statement("locks", "flush"))
+            self.run.to_be_flushed = False
+
+    def note_applied(self, migration: ParsedMigration) -> None:
+        self.run.applied.append(migration.filename)
+        self.run.to_be_flushed = migration is not self.last

@@ -1,0 +1,172 @@
+"""Applying transactional migrations: several cheap files in one message, others statement by statement."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from ..core.pool import is_lost
+from ..errors import MigrationExecutionError
+from ..sql import statement
+from .failures import RETRYABLE, execution_error, located, offset_of, raise_if_refused, retry_pauses
+from .message import compose, compose_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .message import Message
+    from .parser import ParsedMigration, Statement
+    from .session import Session
+
+logger = logging.getLogger("pgdbm.migrations")
+
+
+async def apply_together(session: Session, group: Sequence[ParsedMigration]) -> None:
+    """Several cheap files in one message, a transaction each."""
+    message = compose(session.composer, group, session.last)
+    try:
+        await session.send(message.text)
+    except asyncpg.PostgresError as error:
+        if is_lost(error):
+            raise
+        committed = await _roll_back_to(session, message)
+        for migration in group[:committed]:
+            session.note_applied(migration)
+        raise_if_refused(error)
+        failed, rest = group[committed], group[committed + 1 :]
+        where = message.locate(int(error.position) - 1) if error.position else None
+        if where is not None and where[0] is failed:
+            reason = located(error, *where)
+            await note_failure(session, reason, attempt=1)
+            raise reason from error
+        # The server does not say where: find out by running the file, which left nothing behind, by statement.
+        await apply_by_statement(session, failed)
+        if rest:
+            await apply_together(session, rest)
+    else:
+        for migration in group:
+            session.note_applied(migration)
+
+
+async def _roll_back_to(session: Session, message: Message) -> int:
+    """Roll back what failed of ``message``; returns how many of its migrations were committed before."""
+    try:
+        await session.send(statement("runner", "done"))
+    except asyncpg.InvalidTextRepresentationError as answer:
+        return message.committed(str(answer))
+    return 0
+
+
+async def apply_by_statement(session: Session, migration: ParsedMigration) -> None:
+    """One file in one transaction, a message per statement; tried again while others' locks are in the way."""
+    await _with_retries(session, (migration,))
+
+
+async def apply_all(session: Session, migrations: Sequence[ParsedMigration]) -> None:
+    """Every one of ``migrations`` in one transaction: all or nothing."""
+    if not session.announcer.is_heard and all(migration.cheap for migration in migrations):
+        try:
+            await session.send(compose_all(session.composer, migrations))
+        except asyncpg.PostgresError as error:
+            if is_lost(error):
+                raise
+            await session.roll_back()
+            raise_if_refused(error)
+        else:
+            for migration in migrations:
+                session.note_applied(migration)
+            return
+    await _with_retries(session, migrations)
+
+
+async def _with_retries(session: Session, migrations: Sequence[ParsedMigration]) -> None:
+    began = time.monotonic()
+    for attempt, pause in enumerate(retry_pauses(), 1):
+        try:
+            await _try(session, migrations)
+        except MigrationExecutionError as error:
+            error.attempts = attempt
+            if error.sqlstate not in RETRYABLE or time.monotonic() - began + pause > session.retry_for:
+                await note_failure(session, error, attempt)
+                raise
+            await note_failure(session, error, attempt, retried=True)
+            logger.info("Attempt %d at %s: %s; again in %.1f s", attempt, error.migration_file, error.sql_error, pause)
+            session.announcer.say(
+                "retrying",
+                error.migration_file,
+                error.statement,
+                attempt=attempt,
+                sqlstate=error.sqlstate,
+                message=error.sql_error,
+                pause_s=pause,
+            )
+            await asyncio.sleep(pause)
+        else:
+            return
+
+
+async def _try(session: Session, migrations: Sequence[ParsedMigration]) -> None:
+    """One attempt at ``migrations`` in one transaction."""
+    composer, announcer = session.composer, session.announcer
+    running: Statement | None = None
+    current = migrations[0]
+    began = time.perf_counter()
+    try:
+        wait_for_disk = migrations[-1] is session.last
+        for current in migrations:
+            announcer.say("migration_began", current.filename, statements=len(current.statements))
+            if current is migrations[0]:
+                await session.send(composer.preamble(current, wait_for_disk=wait_for_disk))
+            else:
+                await session.send(composer.look(current))
+            for running in current.statements:
+                announcer.say("statement_began", current.filename, running.number, len(current.statements))
+                statement_began = time.perf_counter()
+                await session.send(current.text_of(running))
+                announcer.say(
+                    "statement_ended",
+                    current.filename,
+                    running.number,
+                    len(current.statements),
+                    ms=(time.perf_counter() - statement_began) * 1000,
+                )
+            running = None
+            await session.send(composer.record(current))
+        await session.send("COMMIT")
+    except asyncpg.PostgresError as error:
+        if is_lost(error):
+            raise
+        await session.roll_back()
+        if running is None:
+            raise_if_refused(error)
+        raise execution_error(error, current, running, offset_of(error)) from error
+    for migration in migrations:
+        session.note_applied(migration)
+        announcer.say("migration_ended", migration.filename, ms=(time.perf_counter() - began) * 1000)
+
+
+async def note_failure(
+    session: Session, error: MigrationExecutionError, attempt: int, *, retried: bool = False
+) -> None:
+    """Write an attempt that failed into the journal; that it cannot be written is logged, and no more."""
+    assert error.migration_file is not None
+    if not retried:
+        session.announcer.say(
+            "migration_failed", error.migration_file, error.statement, sqlstate=error.sqlstate, message=error.sql_error
+        )
+    try:
+        await session.journal.note(
+            session.connection,
+            error.migration_file,
+            "retried" if retried else "failed",
+            statement=error.statement,
+            attempt=attempt,
+            sqlstate=error.sqlstate,
+            message=error.sql_error,
+        )
+    except asyncpg.PostgresError as refused:
+        logger.warning("The failure of %s could not be written to the journal: %s", error.migration_file, refused)

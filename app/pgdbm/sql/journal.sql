@@ -1,0 +1,68 @@
+-- create: what happened besides success: attempts, statements outside a transaction, and what people decided
+CREATE TABLE IF NOT EXISTS {{journal}} (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    module text NOT NULL,
+    filename text NOT NULL,
+    statement integer,
+    outcome text NOT NULL,
+    statement_hash text,
+    attempt integer NOT NULL DEFAULT 1,
+    sqlstate text,
+    message text,
+    began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamptz,
+    made_by text NOT NULL DEFAULT current_user,
+    pid integer NOT NULL DEFAULT pg_backend_pid()
+);
+CREATE INDEX IF NOT EXISTS {{journal_index}} ON {{journal}} (module, filename, id)
+
+-- note: something that is over when it is written
+INSERT INTO {{journal}} (module, filename, statement, outcome, statement_hash, attempt, sqlstate, message, ended_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.clock_timestamp())
+
+-- begin: the intent to run a statement, before it runs
+INSERT INTO {{journal}} (module, filename, statement, outcome, statement_hash, attempt)
+VALUES ($1, $2, $3, 'begun', $4, $5) RETURNING id
+
+-- end: what came of an intent
+UPDATE {{journal}} SET outcome = $2, sqlstate = $3, message = $4, ended_at = pg_catalog.clock_timestamp() WHERE id = $1
+
+-- end_in_transaction: the same in the message of the statement itself
+UPDATE {{journal}} SET outcome = 'done', ended_at = pg_catalog.clock_timestamp() WHERE id = {{id}}
+
+-- statements: the newest word on each statement of a file since the file was last begun anew
+SELECT DISTINCT ON (statement) id, statement, outcome, statement_hash, attempt, sqlstate, message
+FROM {{journal}}
+WHERE module = $1 AND filename = $2 AND statement_hash IS NOT NULL
+  AND id > COALESCE((SELECT max(id) FROM {{journal}} WHERE module = $1 AND filename = $2 AND statement IS NULL
+                     AND outcome IN ('finished', 'unmarked', 'reverted')), 0)
+ORDER BY statement, id DESC
+
+-- latest: the newest entry of every file of a module that is not the end of the matter
+SELECT filename, outcome, statement, sqlstate, message
+FROM (SELECT DISTINCT ON (filename) * FROM {{journal}} WHERE module = $1 ORDER BY filename, id DESC) newest
+WHERE outcome IN ('begun', 'done', 'failed', 'retried')
+
+-- entries: the newest entries of a module
+SELECT id, filename, statement, outcome, attempt, sqlstate, message, began_at, ended_at, made_by
+FROM {{journal}} WHERE module = $1 ORDER BY id DESC LIMIT $2
+
+-- index_state: an index by schema and name: does it exist, is it valid, is somebody building it
+SELECT i.indisvalid AS valid, i.indrelid::regclass::text AS table_name,
+       EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p
+               WHERE p.index_relid = c.oid AND p.pid <> pg_catalog.pg_backend_pid()) AS being_built
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
+WHERE n.nspname = $1 AND c.relname = $2
+
+-- schema_of: the schema of the table that an unqualified name means in this session
+SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = pg_catalog.to_regclass($1)
+
+-- database_exists: whether there is a database of that name
+SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)
+
+-- partition: whether a table is a partition of another, and whether its detaching was begun
+SELECT i.inhdetachpending AS pending FROM pg_catalog.pg_inherits i
+WHERE i.inhparent = pg_catalog.to_regclass($1) AND i.inhrelid = pg_catalog.to_regclass($2)

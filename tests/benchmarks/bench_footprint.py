@@ -1,0 +1,49 @@
+"""What a manager costs, in time and memory, and what importing the library costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+from pgdbm import AsyncDatabaseManager
+
+from .databases import Databases, shared_pool
+from .harness import race
+
+_MANAGERS = 10_000
+
+
+async def main(dsn: str, _folder: Path, rounds: int) -> None:
+    pool = await shared_pool(await Databases(dsn).fresh())
+    connections = pool.get_size()
+    began = time.perf_counter()
+    kept = [AsyncDatabaseManager(pool=pool, schema=f"tenant_{number}") for number in range(_MANAGERS)]
+    each = (time.perf_counter() - began) / _MANAGERS
+    tracemalloc.start()
+    kept += [AsyncDatabaseManager(pool=pool, schema=f"other_{number}") for number in range(_MANAGERS)]
+    memory = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    print(f"\n{_MANAGERS:,} schema-bound managers on one pool")
+    print(f"  each {each * 1e6:.2f} µs (at most 10)  {'ok' if each < 10e-6 else 'OVER'}")
+    print(f"  together {memory / 2**20:.1f} MB (at most 50)  {'ok' if memory < 50 * 2**20 else 'OVER'}")
+    print(f"  connections opened by them: {pool.get_size() - connections}")
+    await pool.close()
+
+    def importing(module: str) -> float:
+        code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+        return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+    async def ours() -> float:
+        return importing("pgdbm; pgdbm.AsyncDatabaseManager; pgdbm.AsyncMigrationManager")
+
+    async def theirs() -> float:
+        return importing("asyncpg")
+
+    result = await race("import", {"pgdbm, with its managers": ours, "asyncpg": theirs}, rounds * 3)
+    result.show()
+    extra = [a - 1.2 * b for a, b in zip(*result.seconds.values(), strict=True)]
+    middle = sorted(extra)[len(extra) // 2] * 1000
+    print(f"  beyond 1.2 times asyncpg: {middle:.1f} ms  (at most 20)  {'ok' if middle <= 20 else 'OVER'}")

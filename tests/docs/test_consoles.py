@@ -1,0 +1,112 @@
+"""The commands of README and tutorial are run, in the order of the page, and answer as the page shows."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from pgdbm import MigrationFileError
+from pgdbm.migrations.files import read_migration
+from pgdbm.migrations.parser import parse
+
+from .console import SHOWN_ADDRESS, Terminal, commands, targets
+from .markdown import DOCS, README, TUTORIAL, Block, blocks, documents
+from .shown import compare
+from .shown import parse as parse_shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEPLOY = DOCS / "howto" / "deploy.md"
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the documents call curl, and there is none")
+
+
+@needs_curl
+def test_readme_and_the_init_job(database: str, tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, DATABASE_URL=database)
+    try:
+        for block in blocks(README, "console"):
+            terminal.run(block)
+        call = _command_of_the_init_job().replace("http://pgdbm:8000", SHOWN_ADDRESS)
+        # What the README did has migrated every module.
+        text = f'$ {call}\n{{"module":"orders","status":"up_to_date",…}}\n'
+        terminal.run(Block(DEPLOY, 0, "console", text, None))
+    finally:
+        terminal.close()
+
+
+def _command_of_the_init_job() -> str:
+    documents = [document for block in blocks(DEPLOY, "yaml") for document in yaml.safe_load_all(block.text)]
+    (job,) = [document for document in documents if "apiVersion" in document]
+    kubernetes_validate.validate(job, "1.34", strict=True)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    return " ".join(container["command"])
+
+
+@needs_curl
+def test_tutorial(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    try:
+        for block in blocks(TUTORIAL, "console"):
+            terminal.run(block)
+    finally:
+        terminal.close()
+    assert not (tmp_path / "migrations_repo" / "notes").exists()
+
+
+def test_every_target_that_a_document_names_exists() -> None:
+    named = {
+        (page.name, name)
+        for page in documents()
+        for name in re.findall(r"(?:^\$ |`)make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE)
+    }
+    assert ("README.md", "run") in named
+    assert {one for one in named if one[1] not in targets()} == set()
+
+
+def test_the_mistake_that_the_readme_shows() -> None:
+    (shown,) = blocks(README, "text")
+    text = 'CREATE INDEX i ON {{tables.a}} (id);\nCREATE INDEX CONCURRENTLY ON {{tables.a}} (id);'
+    with pytest.raises(MigrationFileError) as caught:
+        parse(read_migration("002_index.sql", text.encode()), "app")
+    assert str(caught.value).split() == shown.text.split()
+
+
+def test_a_console_block_becomes_commands() -> None:
+    text = "$ cat > a <<'EOF'\n$ not a command\nEOF\n$ cat a\n$ not a command\n^C\n"
+    # Output that looks like a command is taken for one: a document must not show any.
+    assert commands(text) == [
+        ("cat > a <<'EOF'\n$ not a command\nEOF", []),
+        ("cat a", []),
+        ("not a command", []),
+        ("^C", []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "real", "fits"),
+    [
+        ('{"a":1,…}', {"a": 1, "b": 2}, True),
+        ('{"a":1}', {"a": 1, "b": 2}, False),
+        ('{"a":1,"c":3,…}', {"a": 1, "b": 2}, False),
+        ('{"a":[1,…]}', {"a": [1, 2]}, True),
+        ('{"a":[1]}', {"a": [1, 2]}, False),
+        ('{"a":"x…"}', {"a": "xyz"}, True),
+        ('{"a":"y…"}', {"a": "xyz"}, False),
+        ('{"a":"\\"…"}', {"a": '"…'}, True),
+        ('{"took_ms":1}', {"took_ms": 2}, True),
+        ('{"took_ms":1}', {"took_ms": None}, False),
+    ],
+)
+def test_comparing(shown: str, real: object, fits: bool) -> None:
+    if fits:
+        compare(parse_shown(shown), real)
+    else:
+        with pytest.raises(AssertionError):
+            compare(parse_shown(shown), real)
