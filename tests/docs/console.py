@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .markdown import Block
 
 PATIENCE_S = 60
+_LAST_LINES = 20
 SHOWN_ADDRESS = "http://127.0.0.1:8000"
 
 _HERE_DOCUMENT = re.compile(r"<<'(\w+)'")
@@ -60,6 +61,7 @@ class Terminal:
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self._folder = folder
+        self._log = folder / "service.out"
         self._service: subprocess.Popen[bytes] | None = None
         self._address = ""
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -78,7 +80,7 @@ class Terminal:
                 output = self._run(command)
                 self._compare(shown, output)
             except (AssertionError, ValueError) as error:
-                raise AssertionError(f"{where}: {error}") from error
+                raise AssertionError(f"{where}: {error}\n{self._last_words()}") from error
 
     def close(self) -> None:
         if self._service is not None:
@@ -111,10 +113,13 @@ class Terminal:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def _last_words(self) -> str:
+        lines = self._log.read_text().splitlines() if self._log.exists() else []
+        return "\n".join(["the service said at last:", *lines[-_LAST_LINES:]])
+
     def _start(self) -> str:
         assert self._service is None, "the service runs already"
-        log = self._folder / "service.out"
-        with log.open("wb") as out:
+        with self._log.open("wb") as out:
             self._service = subprocess.Popen(
                 [".venv/bin/python", "-m", "pgdbm_service"],
                 cwd=self._folder,
@@ -125,14 +130,14 @@ class Terminal:
             )
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            said = log.read_text()
+            said = self._log.read_text()
             serves = _SERVES.search(said)
             if serves:
                 self._address = serves[1]
                 return said.replace(serves[1], SHOWN_ADDRESS)
-            assert self._service.poll() is None, said
+            assert self._service.poll() is None, "the service ended at its start"
             time.sleep(0.02)
-        raise AssertionError(f"the service does not start: {log.read_text()}")
+        raise AssertionError("the service does not start")
 
     def _stop(self) -> None:
         assert self._service is not None, "the service does not run"

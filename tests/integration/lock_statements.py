@@ -18,6 +18,12 @@ ALTER TABLE app.child ADD CONSTRAINT child_check CHECK (id > 0) NOT VALID;
 CREATE TABLE app.parent (id integer NOT NULL, x integer) PARTITION BY RANGE (id);
 CREATE TABLE app.part PARTITION OF app.parent FOR VALUES FROM (1) TO (10);
 CREATE TABLE app.loose (id integer NOT NULL, x integer);
+CREATE TABLE app.split (id integer NOT NULL) PARTITION BY RANGE (id);
+CREATE TABLE app.rest PARTITION OF app.split DEFAULT;
+CREATE INDEX only_idx ON ONLY app.split (id);
+CREATE INDEX rest_idx ON app.rest (id);
+CREATE TABLE app.piece (id integer NOT NULL);
+CREATE INDEX piece_idx ON app.piece (id);
 CREATE TABLE app.base (id integer);
 CREATE TABLE app.heir (id integer) INHERITS (app.base);
 CREATE VIEW app.v AS SELECT 1 AS one;
@@ -27,6 +33,8 @@ CREATE SEQUENCE app.s;
 CREATE TYPE app.mood AS ENUM ('sad', 'happy');
 CREATE TYPE app.pair AS (x integer, y integer);
 CREATE TABLE app.pairs (x integer, y integer);
+CREATE TYPE app.shape AS (x integer);
+CREATE TABLE app.typed OF app.shape;
 CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER touch BEFORE INSERT ON app.t FOR EACH ROW EXECUTE FUNCTION app.touch();
 CREATE RULE quiet AS ON UPDATE TO app.t WHERE NEW.id < 0 DO INSTEAD NOTHING;
@@ -45,7 +53,8 @@ IN_TRANSACTION = [
     "ALTER TABLE app.t ADD COLUMN z integer DEFAULT random()",
     "ALTER TABLE app.t ADD COLUMN z integer REFERENCES app.other",
     "ALTER TABLE app.t DROP COLUMN a",
-    "ALTER TABLE app.t ALTER COLUMN b TYPE bigint",
+    "ALTER TABLE app.t ALTER COLUMN u TYPE text",
+    "ALTER TABLE app.child ALTER COLUMN other_id TYPE bigint",
     "ALTER TABLE app.t ALTER COLUMN a SET DEFAULT ''",
     "ALTER TABLE app.t ALTER COLUMN b DROP DEFAULT",
     "ALTER TABLE app.t ALTER COLUMN a SET NOT NULL",
@@ -69,6 +78,7 @@ IN_TRANSACTION = [
     "ALTER TABLE app.t ADD CONSTRAINT c UNIQUE (u)",
     "ALTER TABLE app.t ADD CONSTRAINT c UNIQUE USING INDEX t_b_idx",
     "ALTER TABLE app.loose ADD PRIMARY KEY (id)",
+    "ALTER TABLE app.child ALTER CONSTRAINT child_fk DEFERRABLE",
     "ALTER TABLE app.t ADD CONSTRAINT c EXCLUDE USING btree (b WITH =)",
     "ALTER TABLE app.child VALIDATE CONSTRAINT child_check",
     "ALTER TABLE app.t DROP CONSTRAINT t_b_check",
@@ -113,11 +123,16 @@ IN_TRANSACTION = [
     "ALTER TABLE app.parent ATTACH PARTITION app.loose FOR VALUES FROM (10) TO (20)",
     "ALTER TABLE app.parent ATTACH PARTITION app.loose DEFAULT",
     "ALTER TABLE app.parent DETACH PARTITION app.part",
+    "ALTER TABLE app.split ATTACH PARTITION app.piece FOR VALUES FROM (1) TO (9)",
+    "ALTER TABLE app.split DETACH PARTITION app.rest",
+    "CREATE TABLE app.fresh PARTITION OF app.split FOR VALUES FROM (1) TO (9)",
+    "CREATE INDEX fresh ON ONLY app.split (id)",
+    "ALTER INDEX app.only_idx ATTACH PARTITION app.rest_idx",
     "ALTER TABLE app.loose INHERIT app.base",
     "ALTER TABLE app.heir NO INHERIT app.base",
     "ALTER TABLE app.pairs OF app.pair",
-    "ALTER TABLE app.pairs NOT OF",
-    "ALTER TABLE ONLY app.base ADD COLUMN z integer",
+    "ALTER TABLE app.typed NOT OF",
+    "ALTER TABLE ONLY app.base ALTER COLUMN id SET DEFAULT 1",
     "ALTER TABLE IF EXISTS app.t ADD COLUMN z integer",
     # Names, owners, schemas
     "ALTER TABLE app.t RENAME TO renamed",
@@ -182,6 +197,7 @@ IN_TRANSACTION = [
     "CREATE DOMAIN app.fresh AS integer CHECK (VALUE > 0)",
     "CREATE FOREIGN TABLE app.fresh (id integer) SERVER nowhere",
     "CREATE PUBLICATION fresh FOR TABLE app.t",
+    "CREATE TABLE app.fresh (id integer PRIMARY KEY, up integer REFERENCES app.fresh)",
     "CREATE SCHEMA fresh CREATE TABLE made (id integer REFERENCES app.other)",
     "ALTER PUBLICATION pub ADD TABLE app.t",
     "ALTER PUBLICATION pub DROP TABLE app.other",
@@ -231,7 +247,7 @@ IN_TRANSACTION = [
     "GRANT USAGE ON SCHEMA app TO PUBLIC",
     # Work on the data
     "INSERT INTO app.t (id) VALUES (1)",
-    "INSERT INTO app.t (id, b) SELECT id, id FROM app.other ON CONFLICT DO NOTHING",
+    "INSERT INTO app.child (id) SELECT id FROM app.other ON CONFLICT DO NOTHING",
     "UPDATE app.t SET a = 'x' FROM app.child WHERE app.child.id = app.t.id",
     "UPDATE app.child SET id = id + 1",
     "DELETE FROM app.child USING app.loose WHERE app.loose.id = app.child.id",
@@ -263,6 +279,9 @@ IN_TRANSACTION = [
     "REFRESH MATERIALIZED VIEW CONCURRENTLY app.mv",
     "REFRESH MATERIALIZED VIEW app.mv WITH NO DATA",
     "CLUSTER app.t USING t_b_idx",
+    "ALTER TABLE ALL IN TABLESPACE pg_default SET TABLESPACE pg_default",
+
+    "ALTER TABLE app.t ALTER COLUMN b DROP DEFAULT, VALIDATE CONSTRAINT t_b_check",
     "REINDEX TABLE app.t",
     "REINDEX INDEX app.t_b_idx",
     "ANALYZE app.t",
@@ -294,3 +313,22 @@ SINCE = {
     ],
 }
 """What a version is the first to know."""
+
+_ANY = "ACCESS EXCLUSIVE"
+OUTSIDE = [
+    ("CREATE INDEX CONCURRENTLY fresh ON app.t (u)", "app.t", _ANY),
+    ("DROP INDEX CONCURRENTLY app.t_a_idx", "app.t", _ANY),
+    ("REINDEX INDEX CONCURRENTLY app.t_a_idx", "app.t", _ANY),
+    ("REINDEX (CONCURRENTLY) TABLE app.t", "app.t", _ANY),
+    ("REINDEX SCHEMA app", "app.t", "EXCLUSIVE"),
+    ("VACUUM app.t", "app.t", "SHARE UPDATE EXCLUSIVE"),
+    ("VACUUM (ANALYZE) app.t", "app.t", "SHARE UPDATE EXCLUSIVE"),
+    ("VACUUM (FULL false) app.t", "app.t", "SHARE UPDATE EXCLUSIVE"),
+    ("VACUUM FULL app.t", "app.t", "ACCESS SHARE"),
+    ("VACUUM", "app.t", _ANY),
+    ("ANALYZE", "app.t", _ANY),
+    ("VACUUM FULL", "app.t", "ACCESS SHARE"),
+    ("ALTER TABLE app.parent DETACH PARTITION app.part CONCURRENTLY", "app.parent", _ANY),
+    ("ALTER TABLE app.parent DETACH PARTITION app.part CONCURRENTLY", "app.part", "ACCESS SHARE"),
+]
+"""What cannot run in a transaction: statement, a relation, the mode in which somebody else holds that."""

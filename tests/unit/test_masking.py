@@ -42,15 +42,15 @@ def test_bytes_are_not(secret: bytes, kind: type) -> None:
 NESTED = st.recursive(
     st.one_of(HARMLESS, LONG, st.binary().map(lambda value: b"q7" + value)),
     lambda inner: st.one_of(
-        st.lists(inner),
-        st.lists(inner).map(tuple),
-        st.dictionaries(st.one_of(st.integers(), SHORT, LONG), inner),
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(st.one_of(st.integers(), SHORT, LONG), inner, max_size=2),
     ),
-    max_leaves=10,
+    max_leaves=5,
 )
 
 
-@given(st.lists(NESTED))
+@given(st.lists(NESTED, max_size=3))
 def test_what_is_inside_of_other_values_is_not(values: list[Any]) -> None:
     assert "q7" not in repr(mask_parameters(values))
 

@@ -109,7 +109,7 @@ class TestStatuses:
             ("3_x.sql", "out_of_order"),
             ("4_x.sql", "applied"),
             ("5_x.sql", "out_of_order"),
-            ("99_x.sql", "missing"),
+            ("99_x.sql", "ahead"),
         ]
 
     def test_what_is_known_of_each(self) -> None:
@@ -145,7 +145,7 @@ class TestStatuses:
         module = ModuleStatus("shop", "public", found)
         assert sum(module.counts.values()) == len(found)
         assert module.counts["applied"] == len(in_files & in_history)
-        assert module.counts["missing"] == len(in_history - in_files)
+        assert module.counts["missing"] + module.counts["ahead"] == len(in_history - in_files)
         assert module.version == (str(max(in_history)) if in_history else None)
 
 
@@ -155,7 +155,8 @@ class TestStatuses:
         ([], [], "up_to_date"),
         ([1], [1], "up_to_date"),
         ([1, 2], [1], "pending"),
-        ([1], [1, 2], "missing"),
+        ([2], [1, 2], "missing"),
+        ([1], [1, 2], "ahead"),
         ([1, 3], [1, 2], "pending"),
         ([1, 2, 4], [1, 3], "out_of_order"),
     ],

@@ -95,13 +95,14 @@ class Checks:
 
         name = f"module {module.name}"
         try:
-            counts = (await session.migrations(module, pool).status()).counts
+            status = await session.migrations(module, pool).status()
+            counts = status.counts
         except AsyncDBError as error:
             self._add(name, "fail", error.message.split("\n")[0])
             return
         told = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items() if count)
         refused = counts["changed"] or counts["out_of_order"]
-        verdict: Verdict = "fail" if refused else "warn" if counts["pending"] or counts["missing"] else "ok"
+        verdict: Verdict = "fail" if refused else "warn" if status.pending or counts["missing"] else "ok"
         self._add(name, verdict, told or "no migrations")
 
     async def _check_long_transactions(self, db: AsyncDatabaseManager, threshold: float) -> None:

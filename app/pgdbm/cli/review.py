@@ -60,14 +60,13 @@ async def status(
     output = session.output
     rows = [("MODULE", "SCHEMA", "STATE", "APPLIED", "PENDING", "VERSION")]
     for one in found:
-        counts = one.counts
         rows.append(
             (
                 one.module,
                 one.schema,
                 one.state,
-                str(counts["applied"]),
-                str(counts["pending"] + counts["out_of_order"]),
+                str(one.applied),
+                str(one.pending),
                 one.version or "",
             )
         )
@@ -125,7 +124,7 @@ async def verify(
         session.output.line(
             f"{session.output.verdict('fail')}  {problem['module']}: {problem['filename']} {problem['message']}."
         )
-    applied = sum(one.counts["applied"] for one in found)
+    applied = sum(one.applied for one in found)
     if not problems:
         session.output.line(
             f"{session.output.verdict('ok')}  {applied} applied migrations are as the history has them."

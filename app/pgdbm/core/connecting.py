@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -34,6 +35,7 @@ _PROBES = 3
 _EXPIRED = (9, 10)
 _OTHER_NAME = (62, 64)
 _NO_TLS = "rejected SSL upgrade"
+_NOT_PASSED_ON = "unsupported startup parameter"
 _WITHOUT_TLS = ("no encryption", "SSL off")
 
 
@@ -62,6 +64,11 @@ async def connect(*address: Any, **options: Any) -> Any:
         if error.errno is not None:
             raise
         raise TimeoutError(errno.ETIMEDOUT, f"no answer within {options['timeout']:g} s") from error
+    except asyncpg.ConnectionDoesNotExistError as error:
+        # Since TLS 1.3 a client's certificate is refused after the handshake.
+        if isinstance(error.__cause__, ssl.SSLError):
+            raise error.__cause__ from error
+        raise
     keep_alive(connection)
     return connection
 
@@ -99,11 +106,18 @@ async def run_init_commands(config: DatabaseConfig, connection: Any) -> None:
             raise ConfigurationError(f"Number {number} of init_commands failed: {error}", "init_commands") from error
 
 
+def check_files(connection_string: str, field: str) -> None:
+    """Raise ConfigurationError if a file that the string names is not there: asyncpg's error would not say which."""
+    for name, path in dsn.files_in(connection_string).items():
+        if path and not Path(path).is_file():
+            raise ConfigurationError(f"{field}: {name}: there is no file {path!r}.", field)
+
+
 def is_worth_retrying(error: BaseException) -> bool:
     """Whether the next attempt to connect may succeed where this one failed."""
     if isinstance(error, ssl.SSLError):
         return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    return isinstance(error, UNREACHABLE) and _NO_TLS not in str(error)
+    return isinstance(error, UNREACHABLE) and not any(words in str(error) for words in (_NO_TLS, _NOT_PASSED_ON))
 
 
 def connection_error(masked_dsn: str | None, error: BaseException, attempts: int = 1) -> ConnectionError:
@@ -125,6 +139,12 @@ def connection_error(masked_dsn: str | None, error: BaseException, attempts: int
 def _advice(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError) or _NO_TLS in str(error):
         return _tls_advice(error)
+    if _NOT_PASSED_ON in str(error):
+        return (
+            "The pooler refuses start-up settings. In PgBouncer name them in ignore_startup_parameters = jit, "
+            "statement_timeout, lock_timeout, idle_in_transaction_session_timeout, search_path; what it drops can be "
+            "set on the server, with ALTER ROLE ... SET."
+        )
     if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
         if any(words in str(error) for words in _WITHOUT_TLS):
             return (
@@ -140,6 +160,11 @@ def _advice(error: BaseException) -> str:
         return "The server answers, but has no such database: check the name, or create it with createdb."
     if isinstance(error, asyncpg.TooManyConnectionsError):
         return "The server has no connection left: lower max_connections here or share one pool between services."
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError | ConnectionResetError):
+        return (
+            "The server, or what is in front of it, hung up: its log says why. A client certificate that it does not "
+            "trust can be the reason: check ssl_cert_file and ssl_key_file."
+        )
     if isinstance(error, asyncpg.CannotConnectNowError):
         return "The server is starting up or shutting down: try again in a moment."
     return "Check that PostgreSQL is running, that host and port are right, and that no firewall is in between."

@@ -25,6 +25,7 @@ _MAY_HOLD_AT = frozenset(
     ("user", "password", "sslpassword", "passfile", "options", "application_name", "dbname", "database", "host",
      "service", "krbsrvname", "sslcert", "sslkey", "sslrootcert")
 )  # fmt: skip
+_FILES = frozenset(("sslcert", "sslkey", "sslrootcert", "sslcrl"))
 _BAD_PORT = re.compile(r"\A([^:\[\],/?#]*:)(?!\d*(?:[,/?#]|\Z))[^,/?#]*")
 _PARTS = re.compile(r"(?P<hosts>[^/?#]*)(?:/(?P<path>[^?#]*))?(?:[^?]*\?(?P<query>.*))?", re.DOTALL)
 _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
@@ -115,6 +116,11 @@ def target(dsn: str) -> Target:
 def settings_in(dsn: str) -> frozenset[str]:
     """The names of the parameters in the query of a URL: asyncpg sends those that it does not know as settings."""
     return frozenset(name for name, _ in parse_qsl(dsn.partition("?")[2], keep_blank_values=True))
+
+
+def files_in(dsn: str) -> dict[str, str]:
+    """The files that the query of a URL names, by the name of the parameter."""
+    return {name: value for name, value in parse_qsl(dsn.partition("?")[2]) if name in _FILES}
 
 
 def _unquoted(value: str) -> str:

@@ -16,6 +16,7 @@ from . import dsn
 from .config import search_path_entries
 from .connecting import (
     UNREACHABLE,
+    check_files,
     connect,
     connect_options,
     connection_error,
@@ -86,6 +87,7 @@ class ConfiguredPool(asyncpg.Pool):
         for name, value in _SERVER_KEEPALIVES.items():
             if name not in named:
                 settings.setdefault(name, value)
+        check_files(address, "direct_connection_string")
         options = connect_options(config, settings) | {"command_timeout": None}
 
         async def attempt() -> Any:
@@ -129,13 +131,16 @@ async def open_shared_pool(config: DatabaseConfig) -> ConfiguredPool:
         raise ConfigurationError(
             f"The connections of the shared pool have search_path {effective!r} instead of {', '.join(wanted)!r}: "
             f"something between here and the server, usually a pooler, drops start-up settings. Let it pass "
-            f"search_path on, connect directly, or set shared_pool_search_path=None and qualify every name.",
+            f"search_path on, set it on the server (ALTER ROLE ... SET search_path = ...), connect directly, or set "
+            f"shared_pool_search_path=None and qualify every name.",
             "shared_pool_search_path",
         )
     return pool
 
 
 async def _open(config: DatabaseConfig, server_settings: dict[str, str]) -> ConfiguredPool:
+    check_files(config.get_dsn(), "connection_string")
+
     async def attempt() -> ConfiguredPool:
         pool = ConfiguredPool(config, server_settings)
         try:

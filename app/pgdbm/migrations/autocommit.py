@@ -80,8 +80,7 @@ class _Resumable:
         async with self._connection.transaction():
             checksum = migration.migration.checksum
             await session.history.record(self._connection, self._filename, checksum, milliseconds)
-            if known:
-                await self._journal.note(self._connection, self._filename, "finished")
+            await self._journal.note(self._connection, self._filename, "finished")
         session.run.applied.append(self._filename)
         session.announcer.say("migration_ended", self._filename, ms=milliseconds)
 

@@ -153,6 +153,10 @@ class Source(Protocol):
         """Every migration, in the order in which they apply. Raises MigrationFileError naming file and line."""
         ...
 
+    def way_back(self, filename: str) -> Migration | None:
+        """The file ``NAME.down.sql`` that takes ``NAME.sql`` back, if there is one."""
+        ...
+
 
 def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str]) -> Source:
     """The source for what users give as ``migrations_path``."""
@@ -173,9 +177,14 @@ class MemorySource:
 
     def collect(self) -> tuple[Migration, ...]:
         # What is no Unicode (a lone surrogate) becomes bytes that are no UTF-8, which is reported with its place.
-        return in_order(
-            read_migration(name, text.encode(errors="surrogatepass")) for name, text in self._contents.items()
-        )
+        return in_order(self._read(name) for name in self._contents if is_migration_name(name))
+
+    def way_back(self, filename: str) -> Migration | None:
+        name = way_back_of(filename)
+        return self._read(name) if name in self._contents else None
+
+    def _read(self, name: str) -> Migration:
+        return read_migration(name, self._contents[name].encode(errors="surrogatepass"))
 
 
 class ResourceSource:
@@ -195,6 +204,10 @@ class ResourceSource:
             for entry in self._folder.iterdir()
             if is_migration_name(entry.name) and entry.is_file()
         )
+
+    def way_back(self, filename: str) -> Migration | None:
+        entry = self._folder / way_back_of(filename)
+        return read_migration(entry.name, entry.read_bytes()) if entry.is_file() else None
 
 
 _Signature = tuple[int, int, int, int]
@@ -238,6 +251,10 @@ class FolderSource:
             return self._collect(key, folder)
         finally:
             os.close(folder)
+
+    def way_back(self, filename: str) -> Migration | None:
+        path = self._folder / way_back_of(filename)
+        return read_migration(path.name, path.read_bytes()) if path.is_file() else None
 
     def _collect(self, key: str, folder: int) -> tuple[Migration, ...]:
         known = self._known.get(key)
@@ -290,6 +307,11 @@ class FolderSource:
                 entry.name,
             )
         return target.is_file()
+
+
+def way_back_of(filename: str) -> str:
+    """The name of the file that takes ``filename`` back."""
+    return filename.removesuffix(".sql") + _DOWN
 
 
 def is_repeatable_name(filename: str) -> bool:

@@ -82,6 +82,14 @@ class History:
         """A row for a migration that was applied outside a transaction."""
         await connection.execute(self.sql("record"), filename, checksum, self.module, milliseconds)
 
+    async def mark(self, connection: Any, filename: str, checksum: str) -> None:
+        """A row for a migration whose SQL did not run here."""
+        await connection.execute(self.sql("mark"), filename, checksum, self.module)
+
+    async def accept(self, connection: Any, filename: str, checksum: str) -> None:
+        """Take ``checksum`` for the content of an applied migration."""
+        await connection.execute(self.sql("accept"), filename, checksum, self.module)
+
     async def forget(self, connection: Any, filename: str) -> bool:
         """Take a row out; True if there was one."""
         status: str = await connection.execute(self.sql("forget"), filename, self.module)

@@ -126,13 +126,12 @@ class Journal:
             return {}
         return {row["statement"]: StatementRecord(**row) for row in rows}
 
-    async def unfinished(self, connection: Any) -> dict[str, tuple[Outcome, int | None, str | None]]:
-        """Files whose last word is not an end: (outcome, statement, message) by file name."""
+    async def latest(self, connection: Any) -> dict[str, Outcome]:
+        """The newest outcome by file name, of the files that have an entry."""
         try:
-            rows = await connection.fetch(self.sql("latest"), self._module)
+            return dict(await connection.fetch(self.sql("latest"), self._module))
         except _NOT_THERE:
             return {}
-        return {row["filename"]: (row["outcome"], row["statement"], row["message"]) for row in rows}
 
     async def entries(self, connection: Any, limit: int) -> list[JournalEntry]:
         """The newest ``limit`` entries, newest first."""

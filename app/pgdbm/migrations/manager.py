@@ -19,6 +19,7 @@ from .journal import Journal
 from .locks import MigrationLock
 from .plan import statuses
 from .results import ModuleStatus
+from .verbs import Verbs
 
 if TYPE_CHECKING:
     import os
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .engine import Atomic
     from .events import Listener
     from .journal import JournalEntry
-    from .results import HistoryRow, OutOfOrder
+    from .results import Applied, HistoryRow, OutOfOrder, Repair
 
 logger = logging.getLogger("pgdbm.migrations")
 
@@ -112,6 +113,7 @@ class AsyncMigrationManager:
             Announcer(self.schema, module_name, on_event),
             EngineOptions(out_of_order=out_of_order, lock_timeout=lock_timeout, retry_for=retry_for),
         )
+        self._verbs = Verbs(self._engine)
 
     async def apply_pending_migrations(
         self, dry_run: bool = False, *, target: str | None = None, atomic: Atomic = "file"
@@ -185,6 +187,26 @@ class AsyncMigrationManager:
         async with self._connection() as connection:
             return await self._history.page(connection, limit, before)
 
+    async def revert(self, steps: int = 1) -> list[Applied]:
+        """Run the ``NAME.down.sql`` of the ``steps`` newest applied migrations, newest first, each a transaction.
+
+        Raises:
+            MigrationError: there are fewer, or one has no such file; nothing has run.
+            MigrationExecutionError: a statement failed; what was reverted before it stays reverted.
+        """
+        with self._own_errors():
+            return await self._verbs.revert(steps)
+
+    async def mark(self, filename: str, *, applied: bool) -> None:
+        """Write into the history that ``filename`` is applied, or take it out. Runs no SQL of it; journalled."""
+        with self._own_errors():
+            await self._verbs.mark(filename, applied=applied)
+
+    async def repair(self, *, accept: bool = False) -> list[Repair]:
+        """The applied files whose content has changed; ``accept`` takes what they hold now for applied. Journalled."""
+        with self._own_errors():
+            return await self._verbs.repair(accept=accept)
+
     async def resolve_statement(self, filename: str, statement: int, *, done: bool) -> None:
         """Say whether a statement outside a transaction, whose outcome is unknown, was done. Then run again.
 
@@ -203,11 +225,13 @@ class AsyncMigrationManager:
             return await self._journal.entries(connection, limit)
 
     async def status(self) -> ModuleStatus:
-        """Where every migration stands. One query; creates nothing."""
+        """Where every migration stands. Two queries; creates nothing."""
         migrations = await self._engine.collect()
         async with self._connection() as connection:
             rows = await self._history.rows(connection)
-        return ModuleStatus(self.module_name, self.schema, statuses(migrations, rows, self._out_of_order))
+            outcomes = await self._journal.latest(connection)
+        found = statuses(migrations, rows, self._out_of_order, outcomes)
+        return ModuleStatus(self.module_name, self.schema, found)
 
     async def ensure_migrations_table(self) -> None:
         """Create the schema and the history table where they are missing."""

@@ -37,11 +37,8 @@ class Composer:
     lock_timeout_ms: int | None
     server_version: int
 
-    def preamble(self, migration: ParsedMigration, *, wait_for_disk: bool, done: str = "") -> str:
-        """BEGIN, the settings, the lock, and the look whether somebody else applied it meanwhile.
-
-        ``done`` is what the session keeps as ``pgdbm.done`` once the transaction is committed.
-        """
+    def opening(self, *, wait_for_disk: bool = True, done: str = "") -> str:
+        """BEGIN, the settings, and the lock. ``done`` is what the session has as ``pgdbm.done`` after the commit."""
         lock_timeout = (
             "pg_catalog.current_setting('lock_timeout')"
             if self.lock_timeout_ms is None
@@ -53,8 +50,11 @@ class Composer:
         if not wait_for_disk:
             parts.append(statement("runner", "asynchronous_commit"))
         parts.append(statement("runner", "lock", key=str(self.lock_key), done=literal(done)))
-        parts.append(self.look(migration))
         return ";\n".join(parts)
+
+    def preamble(self, migration: ParsedMigration, *, wait_for_disk: bool, done: str = "") -> str:
+        """The opening, and the look whether somebody else applied it meanwhile."""
+        return f"{self.opening(wait_for_disk=wait_for_disk, done=done)};\n{self.look(migration)}"
 
     def look(self, migration: ParsedMigration) -> str:
         """The look whether somebody else applied it meanwhile; for a repeatable one, this content of it."""

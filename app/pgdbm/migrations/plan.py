@@ -12,6 +12,7 @@ from .results import MigrationStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from .journal import Outcome
     from .results import HistoryRow, OutOfOrder, State
 
 
@@ -78,9 +79,16 @@ def newest_of(filenames: Iterable[str]) -> str | None:
 
 
 def statuses(
-    migrations: Sequence[Migration], rows: Iterable[HistoryRow], out_of_order: OutOfOrder = "allow"
+    migrations: Sequence[Migration],
+    rows: Iterable[HistoryRow],
+    out_of_order: OutOfOrder = "allow",
+    outcomes: Mapping[str, Outcome] | None = None,
 ) -> tuple[MigrationStatus, ...]:
-    """The state of every migration that is in the files or in the history, in the order in which they apply."""
+    """The state of every migration that is in the files or in the history, in the order in which they apply.
+
+    ``outcomes`` is the journal's newest word on files.
+    """
+    outcomes = outcomes or {}
     by_name = {row.filename: row for row in rows}
     newest = newest_of(name for name in by_name if not is_repeatable_name(name))
     found: list[MigrationStatus] = []
@@ -88,15 +96,28 @@ def statuses(
         row = by_name.pop(migration.filename, None)
         state: State
         if row is not None:
-            unchanged = row.checksum == migration.checksum
-            state = "applied" if unchanged else "pending" if migration.is_repeatable else "changed"
+            if row.checksum != migration.checksum:
+                state = "pending" if migration.is_repeatable else "changed"
+            else:
+                state = "baseline" if outcomes.get(migration.filename) == "baselined" else "applied"
         elif out_of_order == "reject" and newest and order_of(migration.filename) < order_of(newest):
             state = "out_of_order"
         else:
-            state = "pending"
+            state = _unfinished(migration, outcomes.get(migration.filename))
         found.append(_status(migration.filename, state, migration, row))
-    found += [_status(row.filename, "missing", None, row) for row in by_name.values()]
+    newest_file = order_of(migrations[-1].filename) if migrations else None
+    for row in by_name.values():
+        ahead = newest_file is not None and order_of(row.filename) > newest_file
+        found.append(_status(row.filename, "ahead" if ahead else "missing", None, row))
     return tuple(sorted(found, key=lambda status: order_of(status.filename)))
+
+
+def _unfinished(migration: Migration, outcome: Outcome | None) -> State:
+    if outcome == "failed":
+        return "partial" if migration.wants_no_transaction else "failed"
+    if outcome == "begun":
+        return "unknown"
+    return "partial" if outcome == "done" else "pending"
 
 
 def _status(filename: str, state: State, migration: Migration | None, row: HistoryRow | None) -> MigrationStatus:

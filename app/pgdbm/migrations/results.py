@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-State = Literal["pending", "applied", "changed", "missing", "out_of_order"]
+State = Literal[
+    "pending", "applied", "baseline", "changed", "missing", "ahead", "out_of_order", "failed", "partial", "unknown"
+]
+"""Where a migration stands.
+
+``changed``: applied, and its file is another now. ``missing``: applied, and its file is gone; ``ahead``: the same, and
+newer than every file, as an older release of an application sees it. ``out_of_order``: pending below the newest that
+is applied, where that is refused. ``failed``: pending, and the last attempt failed. ``partial``: stopped inside a file
+without a transaction, whose next run goes on there; ``unknown``: the runner died under a statement of it.
+``baseline``: taken for applied where the history begins.
+"""
+ModuleState = Literal[
+    "unknown", "partial", "failed", "changed", "out_of_order", "pending", "missing", "ahead", "up_to_date"
+]
 OutOfOrder = Literal["allow", "reject"]
 
 
@@ -31,6 +44,16 @@ class ApplyResult:
     pending: tuple[str, ...]
     total: int
     total_time_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """An applied migration whose content has changed. ``diff`` is None where the former content is not known."""
+
+    filename: str
+    recorded: str
+    current: str
+    diff: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +95,21 @@ class ModuleStatus:
     @cached_property
     def counts(self) -> dict[State, int]:
         """How many migrations are in each state."""
-        counts: dict[State, int] = dict.fromkeys(("pending", "applied", "changed", "missing", "out_of_order"), 0)
+        counts: dict[State, int] = dict.fromkeys(get_args(State), 0)
         for migration in self.migrations:
             counts[migration.state] += 1
         return counts
+
+    @property
+    def applied(self) -> int:
+        """How many the history has, whose files are as they were."""
+        return self.counts["applied"] + self.counts["baseline"]
+
+    @property
+    def pending(self) -> int:
+        """How many are not applied, completely, for whatever reason."""
+        states: tuple[State, ...] = ("pending", "out_of_order", "failed", "partial", "unknown")
+        return sum(self.counts[state] for state in states)
 
     @property
     def version(self) -> str | None:
@@ -86,9 +120,8 @@ class ModuleStatus:
         return None
 
     @property
-    def state(self) -> Literal["up_to_date", "pending", "changed", "out_of_order", "missing"]:
+    def state(self) -> ModuleState:
         """The state that wants attention first."""
-        for state in ("changed", "out_of_order", "pending", "missing"):
-            if self.counts[state]:
-                return state
-        return "up_to_date"
+        order: tuple[ModuleState, ...] = get_args(ModuleState)
+        present = {migration.state for migration in self.migrations}
+        return next((state for state in order if state in present), "up_to_date")

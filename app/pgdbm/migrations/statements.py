@@ -168,7 +168,7 @@ def _insert(kind: str, node: Any) -> Traits:
 
 
 def _reindex(kind: str, node: Any) -> Traits:
-    if _option_is_on(node.params, "concurrently"):
+    if option_is_on(node.params, "concurrently"):
         return Traits(kind, autocommit_only="REINDEX CONCURRENTLY", repeats_safely=True)
     whole = type(node).DESCRIPTOR.fields_by_name["kind"].enum_type.values_by_number[node.kind].name
     if whole in ("REINDEX_OBJECT_DATABASE", "REINDEX_OBJECT_SYSTEM", "REINDEX_OBJECT_SCHEMA"):
@@ -192,9 +192,7 @@ def _alter_database(kind: str, node: Any) -> Traits:
 
 
 def _subscription(kind: str, node: Any) -> Traits:
-    makes_slot = _option_is_on(
-        node.options, "create_slot", default=_option_is_on(node.options, "connect", default=True)
-    )
+    makes_slot = option_is_on(node.options, "create_slot", default=option_is_on(node.options, "connect", default=True))
     return Traits(kind, autocommit_only="CREATE SUBSCRIPTION with a slot" if makes_slot else None)
 
 
@@ -221,7 +219,7 @@ def _select(kind: str, _node: Any) -> Traits:
     return Traits(kind, changes_session=True)
 
 
-def _option_is_on(options: Any, name: str, *, default: bool = False) -> bool:
+def option_is_on(options: Any, name: str, *, default: bool = False) -> bool:
     for option in options:
         if option.def_elem.defname == name:
             argument = option.def_elem.arg

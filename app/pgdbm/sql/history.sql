@@ -47,5 +47,11 @@ ON CONFLICT (filename, module_name) DO UPDATE
 SET checksum = EXCLUDED.checksum, applied_at = EXCLUDED.applied_at, applied_by = EXCLUDED.applied_by,
     execution_time_ms = EXCLUDED.execution_time_ms
 
+-- mark: a row for a migration whose SQL did not run here
+INSERT INTO {{history}} (filename, checksum, module_name) VALUES ($1, $2, $3)
+
+-- accept: another content of a migration that is applied
+UPDATE {{history}} SET checksum = $2 WHERE filename = $1 AND (module_name = $3 OR module_name IS NULL)
+
 -- forget: take a row out again; no SQL of the migration runs
 DELETE FROM {{history}} WHERE filename = $1 AND module_name = $2

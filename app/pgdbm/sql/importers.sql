@@ -13,6 +13,9 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = $1 AND c.relkind IN ('r', 'p', 'v', 'f')
 ORDER BY 1
 
+-- is_there: whether there is a table of that name, quoted and with its schema
+SELECT pg_catalog.to_regclass($1) IS NOT NULL
+
 -- flyway: what Flyway has done, in the order in which it did; its time is local time
 SELECT version, description, type, script, checksum, installed_by, success, execution_time,
        installed_on AT TIME ZONE pg_catalog.current_setting('TimeZone') AS installed_on

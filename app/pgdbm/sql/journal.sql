@@ -38,10 +38,8 @@ WHERE module = $1 AND filename = $2 AND statement_hash IS NOT NULL
                      AND outcome IN ('finished', 'unmarked', 'reverted')), 0)
 ORDER BY statement, id DESC
 
--- latest: the newest entry of every file of a module that is not the end of the matter
-SELECT filename, outcome, statement, sqlstate, message
-FROM (SELECT DISTINCT ON (filename) * FROM {{journal}} WHERE module = $1 ORDER BY filename, id DESC) newest
-WHERE outcome IN ('begun', 'done', 'failed', 'retried')
+-- latest: the newest outcome of every file of a module
+SELECT DISTINCT ON (filename) filename, outcome FROM {{journal}} WHERE module = $1 ORDER BY filename, id DESC
 
 -- entries: the newest entries of a module
 SELECT id, filename, statement, outcome, attempt, sqlstate, message, began_at, ended_at, made_by

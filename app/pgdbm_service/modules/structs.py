@@ -9,8 +9,22 @@ import msgspec
 
 from .registry import ModuleProblem
 
-ModuleState = Literal["up_to_date", "pending", "changed", "out_of_order", "missing", "invalid", "unregistered"]
-MigrationState = Literal["pending", "applied", "changed", "missing", "out_of_order"]
+ModuleState = Literal[
+    "up_to_date",
+    "pending",
+    "failed",
+    "partial",
+    "unknown",
+    "changed",
+    "out_of_order",
+    "missing",
+    "ahead",
+    "invalid",
+    "unregistered",
+]
+MigrationState = Literal[
+    "pending", "applied", "baseline", "changed", "missing", "ahead", "out_of_order", "failed", "partial", "unknown"
+]
 MigrateStatus = Literal["success", "up_to_date", "dry_run"]
 
 

@@ -169,8 +169,8 @@ def _described(module: Module, state: ModuleStatus | ModuleProblem) -> ModuleDet
         return detail
     detail.state = state.state
     detail.version = state.version
-    detail.applied = state.counts["applied"]
-    detail.pending = state.counts["pending"] + state.counts["out_of_order"]
+    detail.applied = state.applied
+    detail.pending = state.pending
     detail.changed = state.counts["changed"]
     detail.missing = state.counts["missing"]
     return detail

@@ -43,7 +43,9 @@ def convert(tool: ToolName, folder: str | os.PathLike[str], destination: str | o
     _check(converted)
     taken = [name for name, text in converted.files.items() if _differs(target / name, text)]
     if taken:
-        raise MigrationError(f"{target / taken[0]} exists already, with other content. Choose an empty folder.", taken[0])
+        raise MigrationError(
+            f"{target / taken[0]} exists already, with other content. Choose an empty folder.", taken[0]
+        )
     target.mkdir(parents=True, exist_ok=True)
     for name, text in converted.files.items():
         (target / name).write_bytes(text.encode())
@@ -71,9 +73,7 @@ def _texts(folder: Path) -> dict[str, str]:
 
 def _check(converted: Converted) -> None:
     """Our own rules for a folder: no empty file, no version twice."""
-    in_order(
-        read_migration(name, text.encode()) for name, text in converted.files.items() if is_migration_name(name)
-    )
+    in_order(read_migration(name, text.encode()) for name, text in converted.files.items() if is_migration_name(name))
 
 
 def _differs(path: Path, text: str) -> bool:

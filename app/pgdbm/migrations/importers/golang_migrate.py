@@ -20,7 +20,7 @@ TABLE = "schema_migrations"
 COLUMNS = frozenset({"version", "dirty"})
 
 _NAME = re.compile(r"(?P<version>\d+)_(?P<title>.*)\.(?P<way>up|down)\.sql\Z")
-_VERSION = re.compile(r"(\d+)(?=[_.-])")
+_VERSION = re.compile(r"(\d+)(?=[_-])")
 
 
 async def read(connection: Any, schema: str, table: str) -> Sequence[Mapping[str, Any]]:
@@ -42,8 +42,8 @@ def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) ->
     if rows[0]["dirty"]:
         raise ImportRefusedError(
             f"golang-migrate has version {version} as dirty: it failed half-way, and nobody knows what of it is done. "
-            f"Look at the schema, finish or undo the file by hand, tell golang-migrate so (`migrate force VERSION`, with "
-            f"the version that the schema is really at), and import then.",
+            f"Look at the schema, finish or undo the file by hand, tell golang-migrate so (`migrate force VERSION`, "
+            f"with the version that the schema is really at), and import then.",
             "failed",
             [str(version)],
         )

@@ -54,8 +54,8 @@ class Converted:
             if bare is not None:
                 return bare
         self.notes.append(
-            f"{name}: has transaction control (BEGIN, COMMIT and the like), which the engine refuses in a new database. "
-            f"Take it out."
+            f"{name}: has transaction control (BEGIN, COMMIT and the like), which the engine refuses in a new "
+            f"database. Take it out."
         )
         return sql
 

@@ -1,0 +1,150 @@
+"""Alembic: the ids of the newest revisions, no more; the revisions are Python, so their SQL has to be exported.
+
+``alembic upgrade heads --sql`` writes the SQL of all revisions, each under a line that says from where to where it
+leads.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from ...core.identifiers import quote
+from ...sql import statement
+from .reading import ImportRefusedError, Reading, Record, some_of
+from .rewriting import Converted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..files import Migration
+
+TABLE = "alembic_version"
+COLUMNS = frozenset({"version_num"})
+
+_UPGRADE = re.compile(r"^-- Running upgrade (?P<below>.*?) ?-> (?P<revision>.+?)[ \t]*\r?$\n?", re.MULTILINE)
+_DOWNGRADE = re.compile(r"^-- Running downgrade (?P<revision>.+?) -> ?(?P<below>.*?)[ \t]*\r?$\n?", re.MULTILINE)
+_FRAME = re.compile(r"^(?:BEGIN|COMMIT);[ \t]*\r?$\n?", re.MULTILINE)
+_BOOKKEEPING = re.compile(
+    r"^(?:INSERT INTO \S+ \(version_num\)|UPDATE \S+ SET version_num\b|DELETE FROM \S+ WHERE \S*\bversion_num\b"
+    r"|DROP TABLE (?:\S+\.)?alembic_version\b)[^;]*;[ \t]*\r?$\n?",
+    re.MULTILINE,
+)
+
+
+async def read(connection: Any, schema: str, table: str) -> Sequence[Mapping[str, Any]]:
+    """The heads of what is applied: one, unless the revisions branch."""
+    source = f"{quote(schema)}.{quote(table)}"
+    rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement("importers", "alembic", source=source))
+    return rows
+
+
+def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) -> Reading:
+    """The files of the heads and of all revisions below them: ``NNN_<revision>.sql`` or ``NNN_<revision>_name.sql``.
+
+    What is below comes from the lines of ``--sql``, where every file has one; else it is what sorts before the head.
+
+    Raises:
+        ImportRefusedError: a head has no file, or there are several and nothing says what is below each.
+    """
+    heads = [row["version_num"] for row in rows]
+    by_revision = {head: one for head in heads for one in migrations if _is_of(one.filename, head)}
+    lost = [head for head in heads if head not in by_revision]
+    if lost:
+        raise ImportRefusedError(
+            f"There is no file for revision {some_of(lost)}, which Alembic has applied, and so no telling what else is "
+            f"applied. Export the revisions (`alembic upgrade heads --sql`) and name their files "
+            f"NNN_<revision>_name.sql, in order.",
+            "unknown_revision",
+            lost,
+        )
+    graph = _Graph.of(migrations)
+    if graph is not None:
+        applied = graph.down_from(heads)
+    elif len(heads) > 1:
+        raise ImportRefusedError(
+            f"Alembic has several heads, {some_of(heads)}, and the files do not say what is below which. Keep the "
+            f"lines `-- Running upgrade … -> …` of `alembic upgrade heads --sql` in them, or merge first "
+            f"(`alembic merge heads`, `alembic upgrade head`).",
+            "unknown_revision",
+            heads,
+        )
+    else:
+        names = [migration.filename for migration in migrations]
+        reached = names.index(by_revision[heads[0]].filename) + 1 if heads else 0
+        applied = frozenset(names[:reached])
+    records = tuple(Record(migration) for migration in migrations if migration.filename in applied)
+    note = "Alembic keeps neither times nor checksums: whether the files are what it applied is not known."
+    return Reading(records, notes=(note,) if records else ())
+
+
+@dataclass(slots=True)
+class _Graph:
+    """Which revisions each one is built on, from the line at the top of its file."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    below: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, migrations: Sequence[Migration]) -> _Graph | None:
+        """The graph of ``migrations``; None where a file does not say what it is built on."""
+        graph = cls()
+        for migration in migrations:
+            steps = list(_UPGRADE.finditer(migration.content))
+            if len(steps) != 1 or not _is_of(migration.filename, steps[0]["revision"]):
+                return None
+            graph.files[steps[0]["revision"]] = migration.filename
+            graph.below[steps[0]["revision"]] = [one for one in steps[0]["below"].split(", ") if one]
+        return graph
+
+    def down_from(self, heads: Sequence[str]) -> frozenset[str]:
+        """The files of ``heads`` and of everything below."""
+        seen: set[str] = set()
+        waiting = list(heads)
+        while waiting:
+            revision = waiting.pop()
+            if revision in self.files and revision not in seen:
+                seen.add(revision)
+                waiting += self.below[revision]
+        return frozenset(self.files[revision] for revision in seen)
+
+
+def convert(files: Mapping[str, str]) -> Converted:
+    """A file per revision from ``upgrade.sql`` (``alembic upgrade heads --sql``), with its way back from
+    ``downgrade.sql`` (``alembic downgrade head:base --sql``) where that is there."""
+    converted = Converted()
+    exports = {PurePosixPath(path).name: text for path, text in files.items()}
+    steps = _steps(_UPGRADE, exports.get("upgrade.sql", ""))
+    ways_back = {step["revision"]: (step, sql) for step, sql in _steps(_DOWNGRADE, exports.get("downgrade.sql", ""))}
+    width = max(3, len(str(len(steps))))
+    for number, (step, sql) in enumerate(steps, 1):
+        stem = f"{number:0{width}}_{step['revision']}"
+        body, autocommit = _bare(sql)
+        converted.add(f"{stem}.sql", f"{step[0].strip()}\n{body}".strip() + "\n", no_transaction=autocommit)
+        if step["revision"] in ways_back:
+            back, autocommit = _bare(ways_back[step["revision"]][1])
+            if back:
+                converted.add(f"{stem}.down.sql", back + "\n", no_transaction=autocommit)
+    return converted
+
+
+def _steps(mark: re.Pattern[str], text: str) -> list[tuple[re.Match[str], str]]:
+    marks = list(mark.finditer(text))
+    ends = [*(one.start() for one in marks[1:]), len(text)]
+    return [(one, text[one.end() : end]) for one, end in zip(marks, ends, strict=False)]
+
+
+def _bare(sql: str) -> tuple[str, bool]:
+    """``sql`` without Alembic's own statements, and whether it leaves the transaction for some of the others."""
+    commit = re.search(r"^COMMIT;", sql, re.MULTILINE)
+    rest = _BOOKKEEPING.sub("", sql)
+    autocommit = commit is not None and bool(_FRAME.sub("", _BOOKKEEPING.sub("", sql[commit.end() :])).strip())
+    return _FRAME.sub("", rest).strip(), autocommit
+
+
+def _is_of(filename: str, revision: str) -> bool:
+    """Whether a file is that of a revision: ``NNN_<revision>.sql`` or ``NNN_<revision>_name.sql``."""
+    number, _, rest = filename.removesuffix(".sql").partition("_")
+    return number.isdecimal() and (rest == revision or rest.startswith(f"{revision}_"))

@@ -1,0 +1,408 @@
+-- begin: the transaction that reads; nothing in it changes between two of its queries
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
+
+-- begin_within: the same inside of somebody else's transaction, whose settings come back at the end
+SAVEPOINT pgdbm_catalog
+
+-- end: nothing was changed but settings, which this takes back
+ROLLBACK
+
+-- end_within: the settings go back, and the transaction goes on
+ROLLBACK TO SAVEPOINT pgdbm_catalog; RELEASE SAVEPOINT pgdbm_catalog
+
+-- settings: what PostgreSQL's own descriptions of objects depend on. The schema is in the search_path, so that they
+-- leave its name out; behind pg_catalog, so that nothing in it is called instead of what PostgreSQL itself means to call.
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, {{path}}, pg_temp', true),
+       pg_catalog.set_config('quote_all_identifiers', 'off', true),
+       pg_catalog.set_config('TimeZone', 'UTC', true),
+       pg_catalog.set_config('DateStyle', 'ISO, YMD', true),
+       pg_catalog.set_config('IntervalStyle', 'postgres', true),
+       pg_catalog.set_config('bytea_output', 'hex', true),
+       pg_catalog.set_config('extra_float_digits', '1', true),
+       pg_catalog.set_config('lc_monetary', 'C', true),
+       pg_catalog.set_config('work_mem', '32MB', true),
+       pg_catalog.set_config('jit', 'off', true)
+
+-- list: every object in the schema $1 but the tables named in $2 and what belongs to them. Members are found by what
+-- depends on the schema, which has an index; operators are between equal types and functions qualified, so that
+-- nothing of the schema's own can take their place. A row without a definition names what hides behind pg_catalog.
+WITH space AS MATERIALIZED (
+    SELECT oid, nspowner, nspacl, pg_catalog.quote_ident(nspname) AS bare,
+           '"' || pg_catalog.replace(nspname::text, '"', '""') || '"' AS quoted
+    FROM pg_catalog.pg_namespace WHERE nspname = $1::name
+),
+member AS MATERIALIZED (
+    SELECT d.classid, d.objid
+    FROM space
+    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_namespace'::regclass::oid AND d.refobjid = space.oid
+    WHERE NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend e
+        WHERE e.classid = d.classid AND e.objid = d.objid
+          AND (e.deptype = 'e' OR e.deptype = 'i' AND e.classid = 'pg_catalog.pg_proc'::regclass::oid)
+    )
+),
+rel AS MATERIALIZED (
+    SELECT c.oid, c.relkind, c.relowner, c.relacl, c.relpersistence, c.relispartition, c.relpartbound, c.reloftype,
+           c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relhasrules, c.relhastriggers, c.relhasindex,
+           c.reltoastrelid, pg_catalog.quote_ident(c.relname) AS label, c.relname,
+           CASE WHEN c.relam <> 0::oid THEN
+               (SELECT ' USING ' || pg_catalog.quote_ident(m.amname) FROM pg_catalog.pg_am m
+                WHERE m.oid = c.relam AND m.amname <> 'heap') END AS method,
+           COALESCE(' WITH (' || (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C")
+                                  FROM pg_catalog.unnest(c.reloptions) o) || ')', '')
+           || COALESCE(' TABLESPACE ' || (SELECT pg_catalog.quote_ident(t.spcname) FROM pg_catalog.pg_tablespace t
+                                          WHERE t.oid = c.reltablespace), '') AS storage
+    FROM member m
+    JOIN pg_catalog.pg_class c ON c.oid = m.objid
+    WHERE m.classid = 'pg_catalog.pg_class'::regclass::oid
+      AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
+      AND NOT c.relname = ANY ($2::name[])
+      AND NOT (c.relkind = 'S' AND EXISTS (
+          SELECT FROM pg_catalog.pg_depend d
+          JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
+          WHERE d.classid = 'pg_catalog.pg_class'::regclass::oid AND d.objid = c.oid
+            AND d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.deptype IN ('a', 'i')
+            AND t.relname = ANY ($2::name[]) AND t.relnamespace = c.relnamespace))
+),
+found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, acl) AS MATERIALIZED (
+    SELECT 'pg_catalog.pg_namespace'::regclass::oid, oid, 0, 'schema', {{marker}}, '', nspowner, true, 'n'::"char", nspacl
+    FROM space
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, 0, 'table', r.label,
+           CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END
+           || CASE r.relkind WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END
+           || COALESCE(' OF ' || CASE WHEN r.reloftype <> 0::oid THEN pg_catalog.format_type(r.reloftype, NULL) END, '')
+           || COALESCE((SELECT CASE WHEN r.relispartition THEN ' PARTITION OF ' ELSE ' INHERITS ' END
+                               || pg_catalog.string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhseqno)
+                               || CASE WHEN pg_catalog.bool_or(i.inhdetachpending) THEN ' DETACH PENDING' ELSE '' END
+                        FROM pg_catalog.pg_inherits i WHERE i.inhrelid = r.oid HAVING pg_catalog.count(*) > 0), '')
+           || CASE WHEN r.relispartition THEN ' ' || pg_catalog.pg_get_expr(r.relpartbound, r.oid) ELSE '' END
+           || CASE r.relkind WHEN 'p' THEN ' PARTITION BY ' || pg_catalog.pg_get_partkeydef(r.oid) ELSE '' END
+           || COALESCE(r.method, '') || r.storage
+           || COALESCE(' TOAST (' || (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C")
+                                      FROM pg_catalog.pg_class t, pg_catalog.unnest(t.reloptions) o
+                                      WHERE t.oid = r.reltoastrelid) || ')', '')
+           || COALESCE((SELECT ' SERVER ' || pg_catalog.quote_ident(s.srvname)
+                               || COALESCE(' OPTIONS (' || pg_catalog.array_to_string(f.ftoptions, ', ') || ')', '')
+                        FROM pg_catalog.pg_foreign_table f JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver
+                        WHERE f.ftrelid = r.oid AND r.relkind = 'f'), '')
+           || CASE r.relreplident WHEN 'f' THEN ' REPLICA IDENTITY FULL' WHEN 'i' THEN ' REPLICA IDENTITY USING INDEX'
+                                  WHEN 'n' THEN CASE r.relkind WHEN 'f' THEN '' ELSE ' REPLICA IDENTITY NOTHING' END
+                                  ELSE '' END
+           || CASE WHEN r.relrowsecurity THEN ' ROW LEVEL SECURITY' ELSE '' END
+           || CASE WHEN r.relforcerowsecurity THEN ' FORCE ROW LEVEL SECURITY' ELSE '' END,
+           r.relowner, true, 'r', r.relacl
+    FROM rel r WHERE r.relkind IN ('r', 'p', 'f')
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, a.attnum::integer, 'column',
+           r.label || '.' || pg_catalog.quote_ident(a.attname),
+           CASE WHEN r.relkind IN ('v', 'm') THEN NULLIF('DEFAULT ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), '')
+           ELSE
+               pg_catalog.format_type(a.atttypid, a.atttypmod)
+               || CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0::oid
+                       THEN ' COLLATE ' || a.attcollation::regcollation::text ELSE '' END
+               || CASE a.attstorage WHEN t.typstorage THEN '' ELSE ' STORAGE ' || a.attstorage::text END
+               || CASE a.attcompression WHEN '' THEN '' ELSE ' COMPRESSION ' || a.attcompression::text END
+               || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
+               || CASE a.attidentity WHEN 'a' THEN ' GENERATED ALWAYS AS IDENTITY'
+                                     WHEN 'd' THEN ' GENERATED BY DEFAULT AS IDENTITY' ELSE '' END
+               || CASE a.attgenerated WHEN '' THEN COALESCE(' DEFAULT ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), '')
+                  ELSE ' GENERATED ALWAYS AS (' || pg_catalog.pg_get_expr(d.adbin, d.adrelid) || ')'
+                       || CASE a.attgenerated WHEN 's' THEN ' STORED' ELSE ' VIRTUAL' END END
+               || COALESCE(' STATISTICS ' || NULLIF(a.attstattarget::integer, -1)::text, '')
+               || COALESCE(' WITH (' || pg_catalog.array_to_string(a.attoptions, ', ') || ')', '')
+               || COALESCE(' OPTIONS (' || pg_catalog.array_to_string(a.attfdwoptions, ', ') || ')', '')
+               || CASE WHEN a.attinhcount > 0 THEN CASE WHEN a.attislocal THEN ' INHERITED, LOCAL' ELSE ' INHERITED' END
+                       ELSE '' END
+           END,
+           r.relowner, false, 'c', a.attacl
+    FROM rel r
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_attrdef d ON a.atthasdef AND d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE r.relkind IN ('r', 'p', 'f', 'v', 'm')
+
+    UNION ALL
+    SELECT 0::oid, 0::oid, 0, 'column order', r.label,
+           (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum)
+            FROM pg_catalog.pg_attribute a WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped),
+           NULL::oid, false, NULL, NULL
+    FROM rel r WHERE r.relkind IN ('r', 'p', 'f')
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_constraint'::regclass::oid, c.oid, 0, 'constraint',
+           r.label || '.' || pg_catalog.quote_ident(c.conname),
+           pg_catalog.pg_get_constraintdef(c.oid)
+           || CASE WHEN c.coninhcount > 0 THEN CASE WHEN c.conislocal THEN ' INHERITED, LOCAL' ELSE ' INHERITED' END
+                   ELSE '' END
+           || CASE WHEN c.contype = 'f' AND EXISTS (
+                       SELECT FROM pg_catalog.pg_trigger g
+                       WHERE g.tgconstraint = c.oid AND g.tgisinternal AND g.tgenabled <> 'O')
+                   THEN ' TRIGGERS NOT ENABLED AS USUAL' ELSE '' END,
+           NULL, false, NULL, NULL
+    FROM rel r
+    JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
+    WHERE r.relkind IN ('r', 'p', 'f') AND c.contype <> 't' AND NOT (c.contype = 'f' AND c.conparentid <> 0::oid)
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_class'::regclass::oid, c.oid, 0, 'index', pg_catalog.quote_ident(c.relname),
+           pg_catalog.pg_get_indexdef(c.oid, 0, true)
+           || COALESCE(' TABLESPACE ' || (SELECT pg_catalog.quote_ident(t.spcname) FROM pg_catalog.pg_tablespace t
+                                          WHERE t.oid = c.reltablespace), '')
+           || CASE WHEN c.relispartition THEN
+                  (SELECT ' PARTITION OF ' || h.inhparent::regclass::text FROM pg_catalog.pg_inherits h
+                   WHERE h.inhrelid = c.oid) ELSE '' END
+           || CASE WHEN i.indisreplident THEN ' REPLICA IDENTITY' ELSE '' END
+           || CASE WHEN i.indisvalid AND i.indisready THEN '' ELSE ' INVALID' END,
+           NULL, false, NULL, NULL
+    FROM rel r
+    JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
+    JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+    WHERE r.relkind IN ('r', 'p', 'm')
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, 0,
+           CASE r.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, r.label,
+           COALESCE(r.method, '') || r.storage || ' AS' || pg_catalog.pg_get_viewdef(r.oid),
+           r.relowner, true, 'r', r.relacl
+    FROM rel r WHERE r.relkind IN ('v', 'm')
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, 0, 'sequence', r.label,
+           CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END
+           || 'AS ' || pg_catalog.format_type(s.seqtypid, NULL) || ' START ' || s.seqstart::text
+           || ' INCREMENT ' || s.seqincrement::text || ' MINVALUE ' || s.seqmin::text || ' MAXVALUE ' || s.seqmax::text
+           || ' CACHE ' || s.seqcache::text || CASE WHEN s.seqcycle THEN ' CYCLE' ELSE '' END || COALESCE(o.by, ''),
+           r.relowner, o.by IS NULL, 's', r.relacl
+    FROM rel r
+    JOIN pg_catalog.pg_sequence s ON s.seqrelid = r.oid
+    LEFT JOIN LATERAL (
+        SELECT CASE d.deptype WHEN 'i' THEN ' IDENTITY OF ' ELSE ' OWNED BY ' END
+               || a.attrelid::regclass::text || '.' || pg_catalog.quote_ident(a.attname) AS by
+        FROM pg_catalog.pg_depend d
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum::integer = d.refobjsubid
+        WHERE d.classid = 'pg_catalog.pg_class'::regclass::oid AND d.objid = r.oid
+          AND d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+    ) o ON true
+    WHERE r.relkind = 'S'
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_trigger'::regclass::oid, g.oid, 0, 'trigger',
+           r.label || '.' || pg_catalog.quote_ident(g.tgname),
+           pg_catalog.pg_get_triggerdef(g.oid, true)
+           || CASE g.tgenabled WHEN 'D' THEN ' DISABLED' WHEN 'R' THEN ' ENABLED REPLICA' WHEN 'A' THEN ' ENABLED ALWAYS'
+                               ELSE '' END,
+           NULL, false, NULL, NULL
+    FROM rel r
+    JOIN pg_catalog.pg_trigger g ON g.tgrelid = r.oid
+    LEFT JOIN pg_catalog.pg_trigger p ON p.oid = g.tgparentid
+    WHERE r.relhastriggers AND CASE WHEN p.oid IS NULL THEN NOT g.tgisinternal
+                                    ELSE NOT p.tgisinternal AND p.tgenabled <> g.tgenabled END
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_rewrite'::regclass::oid, w.oid, 0, 'rule',
+           r.label || '.' || pg_catalog.quote_ident(w.rulename),
+           pg_catalog.pg_get_ruledef(w.oid, true)
+           || CASE w.ev_enabled WHEN 'D' THEN ' DISABLED' WHEN 'R' THEN ' ENABLED REPLICA' WHEN 'A' THEN ' ENABLED ALWAYS'
+                                ELSE '' END,
+           NULL, false, NULL, NULL
+    FROM rel r
+    JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid AND w.rulename <> '_RETURN'
+    WHERE r.relhasrules
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_policy'::regclass::oid, p.oid, 0, 'policy',
+           r.label || '.' || pg_catalog.quote_ident(p.polname),
+           CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END
+           || ' FOR ' || CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+                                       WHEN 'd' THEN 'DELETE' ELSE 'ALL' END
+           || ' TO ' || (SELECT pg_catalog.string_agg(n.name, ', ' ORDER BY n.name COLLATE "C")
+                         FROM pg_catalog.unnest(p.polroles) o,
+                         LATERAL (SELECT CASE o WHEN 0::oid THEN 'PUBLIC' ELSE o::regrole::text END AS name) n)
+           || COALESCE(' USING (' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')', '')
+           || COALESCE(' WITH CHECK (' || pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) || ')', ''),
+           NULL, false, NULL, NULL
+    FROM rel r
+    JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
+    WHERE r.relkind IN ('r', 'p')
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_proc'::regclass::oid, p.oid, 0,
+           CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END,
+           pg_catalog.quote_ident(p.proname) || '('
+           || COALESCE((SELECT pg_catalog.string_agg(pg_catalog.format_type(t, NULL), ', ' ORDER BY n)
+                        FROM pg_catalog.unnest(p.proargtypes::oid[]) WITH ORDINALITY x (t, n)), '') || ')',
+           '(' || pg_catalog.pg_get_function_arguments(p.oid) || ')'
+           || COALESCE(' RETURNS ' || pg_catalog.pg_get_function_result(p.oid), '')
+           || ' LANGUAGE ' || pg_catalog.quote_ident(l.lanname)
+           || CASE p.prokind WHEN 'w' THEN ' WINDOW' ELSE '' END
+           || CASE p.provolatile WHEN 'i' THEN ' IMMUTABLE' WHEN 's' THEN ' STABLE' ELSE '' END
+           || CASE p.proparallel WHEN 's' THEN ' PARALLEL SAFE' WHEN 'r' THEN ' PARALLEL RESTRICTED' ELSE '' END
+           || CASE WHEN p.proisstrict THEN ' STRICT' ELSE '' END
+           || CASE WHEN p.prosecdef THEN ' SECURITY DEFINER' ELSE '' END
+           || CASE WHEN p.proleakproof THEN ' LEAKPROOF' ELSE '' END
+           || ' COST ' || p.procost::text || ' ROWS ' || p.prorows::text
+           || CASE WHEN p.prosupport::oid <> 0::oid THEN ' SUPPORT ' || p.prosupport::text ELSE '' END
+           || COALESCE(' TRANSFORM ' || (SELECT pg_catalog.string_agg(pg_catalog.format_type(t, NULL), ', ' ORDER BY n)
+                FROM pg_catalog.unnest(p.protrftypes) WITH ORDINALITY x (t, n)), '')
+           || COALESCE((SELECT pg_catalog.string_agg(
+                CASE WHEN c !~ '^search_path=' THEN ' SET ' || c
+                     ELSE ' SET search_path=' || (
+                         SELECT pg_catalog.string_agg(CASE WHEN s = space.bare OR s = space.quoted THEN {{marker}}
+                                                           ELSE s END, ', ' ORDER BY n)
+                         FROM pg_catalog.regexp_split_to_table(pg_catalog.substr(c, 13), ', *') WITH ORDINALITY x (s, n))
+                     END, '' ORDER BY c COLLATE "C")
+                FROM pg_catalog.unnest(p.proconfig) c), '')
+           || CASE p.prokind
+              WHEN 'a' THEN (
+                  SELECT ' ' || (pg_catalog.to_jsonb(g) - ARRAY['aggfnoid', 'aggtranstype', 'aggmtranstype', 'aggsortop'])::text
+                         || ' STYPE ' || pg_catalog.format_type(g.aggtranstype, NULL)
+                         || COALESCE(' MSTYPE ' || pg_catalog.format_type(NULLIF(g.aggmtranstype, 0::oid), NULL), '')
+                         || COALESCE(' SORTOP ' || NULLIF(g.aggsortop, 0::oid)::regoperator::text, '')
+                  FROM pg_catalog.pg_aggregate g WHERE g.aggfnoid::oid = p.oid)
+              ELSE COALESCE(' AS ' || p.probin || ',', '')
+                   || COALESCE(pg_catalog.chr(10) || pg_catalog.pg_get_function_sqlbody(p.oid),
+                               ' AS ' || pg_catalog.replace(p.prosrc, space.quoted, {{marker}})) END,
+           p.proowner, true, 'f', p.proacl
+    FROM member m
+    CROSS JOIN space
+    JOIN pg_catalog.pg_proc p ON p.oid = m.objid
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    WHERE m.classid = 'pg_catalog.pg_proc'::regclass::oid
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_type'::regclass::oid, t.oid, 0, 'type', pg_catalog.quote_ident(t.typname),
+           CASE t.typtype
+           WHEN 'e' THEN 'ENUM (' || COALESCE((
+               SELECT pg_catalog.string_agg(pg_catalog.quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder)
+               FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid), '') || ')'
+           WHEN 'd' THEN 'DOMAIN ' || pg_catalog.format_type(t.typbasetype, t.typtypmod)
+               || CASE WHEN t.typcollation <> b.typcollation THEN ' COLLATE ' || t.typcollation::regcollation::text
+                       ELSE '' END
+               || CASE WHEN t.typnotnull THEN ' NOT NULL' ELSE '' END
+               || COALESCE(' DEFAULT ' || pg_catalog.pg_get_expr(t.typdefaultbin, 0::oid), '')
+               || COALESCE((SELECT pg_catalog.string_agg(' CONSTRAINT ' || pg_catalog.quote_ident(c.conname) || ' '
+                                                         || pg_catalog.pg_get_constraintdef(c.oid), ''
+                                                         ORDER BY c.conname COLLATE "C")
+                            FROM pg_catalog.pg_constraint c WHERE c.contypid = t.oid), '')
+           WHEN 'c' THEN 'COMPOSITE (' || COALESCE((
+               SELECT pg_catalog.string_agg(
+                   pg_catalog.quote_ident(a.attname) || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod)
+                   || CASE WHEN a.attcollation <> y.typcollation THEN ' COLLATE ' || a.attcollation::regcollation::text
+                           ELSE '' END, ', ' ORDER BY a.attnum)
+               FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+               WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped), '') || ')'
+           WHEN 'r' THEN (
+               SELECT 'RANGE OF ' || pg_catalog.format_type(g.rngsubtype, NULL)
+                      || ' MULTIRANGE ' || pg_catalog.format_type(g.rngmultitypid, NULL)
+                      || ' OPCLASS ' || pg_catalog.quote_ident(o.opcname)
+                      || COALESCE(' COLLATE ' || NULLIF(g.rngcollation, 0::oid)::regcollation::text, '')
+                      || ' CANONICAL ' || g.rngcanonical::text || ' DIFF ' || g.rngsubdiff::text
+               FROM pg_catalog.pg_range g JOIN pg_catalog.pg_opclass o ON o.oid = g.rngsubopc
+               WHERE g.rngtypid = t.oid)
+           ELSE (pg_catalog.to_jsonb(t) - ARRAY['oid', 'typname', 'typnamespace', 'typowner', 'typacl', 'typarray',
+                                                'typrelid', 'typelem', 'typbasetype', 'typcollation'])::text END,
+           t.typowner, true, 'T', t.typacl
+    FROM member m
+    JOIN pg_catalog.pg_type t ON t.oid = m.objid
+    LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
+    WHERE m.classid = 'pg_catalog.pg_type'::regclass::oid AND t.typtype <> 'm'
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_statistic_ext'::regclass::oid, s.oid, 0, 'statistics', pg_catalog.quote_ident(s.stxname),
+           pg_catalog.array_to_string(s.stxkind, '') || ' ON ' || pg_catalog.pg_get_statisticsobjdef_columns(s.oid)
+           || ' FROM ' || s.stxrelid::regclass::text
+           || COALESCE(' STATISTICS ' || NULLIF(s.stxstattarget::integer, -1)::text, ''),
+           s.stxowner, true, NULL, NULL
+    FROM member m
+    JOIN pg_catalog.pg_statistic_ext s ON s.oid = m.objid
+    WHERE m.classid = 'pg_catalog.pg_statistic_ext'::regclass::oid
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_operator'::regclass::oid, o.oid, 0, 'operator', o.oid::regoperator::text,
+           'PROCEDURE ' || o.oprcode::text || ' RESTRICT ' || o.oprrest::text || ' JOIN ' || o.oprjoin::text
+           || COALESCE(' COMMUTATOR ' || NULLIF(o.oprcom, 0::oid)::regoperator::text, '')
+           || COALESCE(' NEGATOR ' || NULLIF(o.oprnegate, 0::oid)::regoperator::text, '')
+           || CASE WHEN o.oprcanhash THEN ' HASHES' ELSE '' END || CASE WHEN o.oprcanmerge THEN ' MERGES' ELSE '' END,
+           o.oprowner, true, NULL, NULL
+    FROM member m
+    JOIN pg_catalog.pg_operator o ON o.oid = m.objid
+    WHERE m.classid = 'pg_catalog.pg_operator'::regclass::oid
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_collation'::regclass::oid, c.oid, 0, 'collation', pg_catalog.quote_ident(c.collname),
+           pg_catalog.jsonb_strip_nulls(pg_catalog.to_jsonb(c) - ARRAY['oid', 'collname', 'collnamespace', 'collowner',
+                                                                       'collversion'])::text,
+           c.collowner, true, NULL, NULL
+    FROM member m
+    JOIN pg_catalog.pg_collation c ON c.oid = m.objid
+    WHERE m.classid = 'pg_catalog.pg_collation'::regclass::oid
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_ts_dict'::regclass::oid, d.oid, 0, 'text search dictionary', pg_catalog.quote_ident(d.dictname),
+           'TEMPLATE ' || pg_catalog.quote_ident(t.tmplname) || ' ' || COALESCE(d.dictinitoption, ''),
+           d.dictowner, true, NULL, NULL
+    FROM member m
+    JOIN pg_catalog.pg_ts_dict d ON d.oid = m.objid
+    JOIN pg_catalog.pg_ts_template t ON t.oid = d.dicttemplate
+    WHERE m.classid = 'pg_catalog.pg_ts_dict'::regclass::oid
+
+    UNION ALL
+    SELECT 'pg_catalog.pg_ts_config'::regclass::oid, c.oid, 0, 'text search configuration',
+           pg_catalog.quote_ident(c.cfgname),
+           'PARSER ' || pg_catalog.quote_ident(p.prsname) || COALESCE((
+               SELECT pg_catalog.string_agg(' ' || x.maptokentype::text || '=' || x.mapdict::regdictionary::text, ''
+                                            ORDER BY x.maptokentype, x.mapseqno)
+               FROM pg_catalog.pg_ts_config_map x WHERE x.mapcfg = c.oid), ''),
+           c.cfgowner, true, NULL, NULL
+    FROM member m
+    JOIN pg_catalog.pg_ts_config c ON c.oid = m.objid
+    JOIN pg_catalog.pg_ts_parser p ON p.oid = c.cfgparser
+    WHERE m.classid = 'pg_catalog.pg_ts_config'::regclass::oid
+
+    UNION ALL
+    SELECT 0::oid, 0::oid, 0, 'extension', pg_catalog.quote_ident(e.extname), 'VERSION ' || e.extversion,
+           NULL, false, NULL, NULL
+    FROM space JOIN pg_catalog.pg_extension e ON e.extnamespace = space.oid
+
+    UNION ALL
+    SELECT 0::oid, 0::oid, 0, 'default privileges',
+           pg_catalog.pg_get_userbyid(d.defaclrole)::text || ' ' || d.defaclobjtype::text,
+           COALESCE((SELECT pg_catalog.string_agg(a::text, ', ' ORDER BY a::text COLLATE "C")
+                     FROM pg_catalog.unnest(d.defaclacl) a), ''),
+           NULL, false, NULL, NULL
+    FROM space JOIN pg_catalog.pg_default_acl d ON d.defaclnamespace = space.oid
+)
+SELECT kind, name, definition FROM found WHERE definition IS NOT NULL
+UNION ALL
+SELECT 'owner', kind || ' ' || name, pg_catalog.pg_get_userbyid(owner)::text FROM found WHERE is_owned
+UNION ALL
+SELECT 'comment', f.kind || ' ' || f.name, pg_catalog.replace(d.description, space.quoted, {{marker}})
+FROM found f
+CROSS JOIN space
+JOIN pg_catalog.pg_description d ON d.objoid = f.oid AND d.classoid = f.classid AND d.objsubid = f.subid
+UNION ALL
+SELECT 'privileges', f.kind || ' ' || f.name, granted.text
+FROM found f
+CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.string_agg(a::text, ', ' ORDER BY a::text COLLATE "C"), '') AS text
+                    FROM pg_catalog.unnest(f.acl) a) granted
+CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.string_agg(a::text, ', ' ORDER BY a::text COLLATE "C"), '') AS text
+                    FROM pg_catalog.unnest(pg_catalog.acldefault(f.acl_kind, f.owner)) a) usual
+WHERE f.acl IS NOT NULL AND granted.text <> usual.text
+UNION ALL
+SELECT 'hidden', n.name, NULL
+FROM (SELECT r.relname::text FROM rel r WHERE r.relkind <> 'S'
+      UNION ALL SELECT p.proname::text FROM member m JOIN pg_catalog.pg_proc p ON p.oid = m.objid
+                WHERE m.classid = 'pg_catalog.pg_proc'::regclass::oid
+      UNION ALL SELECT t.typname::text FROM member m JOIN pg_catalog.pg_type t ON t.oid = m.objid
+                WHERE m.classid = 'pg_catalog.pg_type'::regclass::oid
+      UNION ALL SELECT o.oprname::text FROM member m JOIN pg_catalog.pg_operator o ON o.oid = m.objid
+                WHERE m.classid = 'pg_catalog.pg_operator'::regclass::oid) n (name)
+WHERE EXISTS (SELECT FROM pg_catalog.pg_proc p
+              WHERE p.proname = n.name::name AND p.pronamespace = 'pg_catalog'::regnamespace::oid)
+   OR EXISTS (SELECT FROM pg_catalog.pg_type t
+              WHERE t.typname = n.name::name AND t.typnamespace = 'pg_catalog'::regnamespace::oid)
+   OR EXISTS (SELECT FROM pg_catalog.pg_operator o
+              WHERE o.oprname = n.name::name AND o.oprnamespace = 'pg_catalog'::regnamespace::oid)

@@ -1,0 +1,182 @@
+"""Files without a transaction go on where they stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pgdbm
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    import asyncpg
+
+    Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection[Any]]]
+
+HEAD = "-- pgdbm:no-transaction\n"
+TABLE = {"1_t.sql": "CREATE TABLE {{tables.t}} AS SELECT i AS id, i % 5 AS kind FROM generate_series(1, 500) i"}
+
+
+def manager(db: AsyncDatabaseManager, files: Mapping[str, str], **options: Any) -> AsyncMigrationManager:
+    return AsyncMigrationManager(db, {**TABLE, **files}, "m", **options)
+
+
+async def begun_by_a_dead_runner(db: AsyncDatabaseManager, filename: str, statement: int, text: str) -> None:
+    """What a runner that died under a statement leaves in the journal."""
+    from pgdbm.migrations.journal import Journal, hash_of
+
+    async with db.acquire() as connection:
+        journal = Journal("app", "m")
+        await journal.create(connection)
+        await journal.begin(connection, filename, statement, hash_of(text), 1)
+
+
+async def test_at_the_statement_that_failed(db: AsyncDatabaseManager) -> None:
+    start = HEAD + "CREATE TABLE {{tables.once}} ();\nVACUUM {{tables.t}};\n"
+    with pytest.raises(pgdbm.MigrationExecutionError, match="goes on at statement 3") as caught:
+        await manager(db, {"2.sql": start + "SELECT 1/0;"}).apply_pending_migrations()
+    assert caught.value.statement == 3
+    result = await manager(db, {"2.sql": start + "CREATE TABLE {{tables.then}} ();"}).apply_pending_migrations()
+    assert [one["filename"] for one in result["applied"]] == ["2.sql"]
+    assert await db.table_exists("then")
+
+
+async def test_not_if_what_is_done_was_changed(db: AsyncDatabaseManager) -> None:
+    with pytest.raises(pgdbm.MigrationExecutionError):
+        await manager(db, {"2.sql": HEAD + "CREATE TABLE {{tables.once}} ();\nSELECT 1/0"}).apply_pending_migrations()
+    with pytest.raises(pgdbm.MigrationError, match="statement 1 was done by an earlier run"):
+        await manager(db, {"2.sql": HEAD + "CREATE TABLE {{tables.other}} ();\nSELECT 1"}).apply_pending_migrations()
+
+
+async def test_an_invalid_index_of_our_own_is_built_again(db: AsyncDatabaseManager) -> None:
+    unique = {"2.sql": HEAD + "CREATE UNIQUE INDEX CONCURRENTLY t_kind ON {{tables.t}} (kind)"}
+    with pytest.raises(pgdbm.MigrationExecutionError) as caught:
+        await manager(db, unique).apply_pending_migrations()
+    assert caught.value.sqlstate == "23505"
+    invalid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'app.t_kind'::regclass"
+    assert await db.fetch_value(invalid) is False
+    await db.execute("DELETE FROM {{tables.t}} WHERE id > 5")
+    assert (await manager(db, unique).apply_pending_migrations())["status"] == "success"
+    assert await db.fetch_value(invalid) is True
+
+
+@pytest.mark.parametrize("options", ["", "IF NOT EXISTS "])
+async def test_an_invalid_index_of_somebody_else_is_reported(db: AsyncDatabaseManager, options: str) -> None:
+    await manager(db, {}).apply_pending_migrations()
+    with pytest.raises(pgdbm.QueryError):
+        await db.execute("CREATE UNIQUE INDEX CONCURRENTLY t_kind ON {{tables.t}} (kind)")
+    file = {"2.sql": HEAD + f"CREATE INDEX CONCURRENTLY {options}t_kind ON {{{{tables.t}}}} (kind)"}
+    with pytest.raises(pgdbm.MigrationError, match=r"2\.sql:2:1: there is an INVALID index .* did not make"):
+        await manager(db, file).apply_pending_migrations()
+    await db.execute("DROP INDEX app.t_kind")
+    assert (await manager(db, file).apply_pending_migrations())["status"] == "success"
+
+
+async def test_an_index_that_was_finished_after_its_runner_died_is_not_built_again(db: AsyncDatabaseManager) -> None:
+    await manager(db, {}).apply_pending_migrations()
+    text = 'CREATE INDEX CONCURRENTLY t_kind ON "app".t (kind)'
+    await begun_by_a_dead_runner(db, "2.sql", 1, text)
+    await db.execute(text)
+    before = await db.fetch_value("SELECT 'app.t_kind'::regclass::oid")
+    file = {"2.sql": HEAD + "CREATE INDEX CONCURRENTLY t_kind ON {{tables.t}} (kind)"}
+    assert (await manager(db, file).status()).state == "unknown"
+    assert (await manager(db, file).apply_pending_migrations())["status"] == "success"
+    assert await db.fetch_value("SELECT 'app.t_kind'::regclass::oid") == before
+
+
+async def test_what_nobody_can_know_is_unknown_until_somebody_says(db: AsyncDatabaseManager) -> None:
+    await manager(db, {}).apply_pending_migrations()
+    text = 'CREATE INDEX CONCURRENTLY ON "app".t (kind)'
+    await begun_by_a_dead_runner(db, "2.sql", 1, text)
+    migrations = manager(db, {"2.sql": HEAD + "CREATE INDEX CONCURRENTLY ON {{tables.t}} (kind);\nVACUUM"})
+    with pytest.raises(pgdbm.MigrationUnknownError, match=r"2\.sql:2:1: statement 1.*resolve_statement"):
+        await migrations.apply_pending_migrations()
+    await migrations.resolve_statement("2.sql", 1, done=True)
+    assert (await migrations.apply_pending_migrations())["status"] == "success"
+    assert await db.fetch_value("SELECT count(*) FROM pg_index WHERE indrelid = 'app.t'::regclass") == 0
+    with pytest.raises(pgdbm.MigrationError, match="not unknown"):
+        await migrations.resolve_statement("2.sql", 1, done=True)
+
+
+async def test_a_statement_that_fits_into_a_transaction_is_never_unknown(db: AsyncDatabaseManager) -> None:
+    await manager(db, {}).apply_pending_migrations()
+    await begun_by_a_dead_runner(db, "2.sql", 1, 'INSERT INTO "app".t VALUES (0, 0)')
+    files = {"2.sql": HEAD + "INSERT INTO {{tables.t}} VALUES (0, 0);\nVACUUM"}
+    assert (await manager(db, files).apply_pending_migrations())["status"] == "success"
+    assert await db.fetch_value("SELECT count(*) FROM {{tables.t}} WHERE id = 0") == 1
+
+
+async def test_locks_of_others_are_waited_for_and_every_attempt_is_written_down(
+    db: AsyncDatabaseManager, connect: Connect
+) -> None:
+    await manager(db, {}).apply_pending_migrations()
+    events: list[Any] = []
+    files = {"2.sql": "SELECT 1;\nALTER TABLE {{tables.t}} ADD COLUMN note text"}
+    migrations = manager(db, files, lock_timeout=0.05, on_event=events.append)
+    async with connect() as blocker:
+        transaction = blocker.transaction()
+        await transaction.start()
+        await blocker.execute("LOCK TABLE app.t IN ACCESS SHARE MODE")
+        run = asyncio.create_task(migrations.apply_pending_migrations())
+        while not any(event.kind == "retrying" for event in events):
+            await asyncio.sleep(0.02)
+        await transaction.rollback()
+    assert (await run)["status"] == "success"
+    entries = await migrations.journal()
+    assert {(entry.outcome, entry.sqlstate, entry.statement) for entry in entries} == {("retried", "55P03", 2)}
+    kinds = [event.kind for event in events]
+    assert kinds[0] == "run_began"
+    assert kinds[-1] == "run_ended"
+    assert kinds.count("migration_ended") == 1
+
+
+async def test_a_waiting_statement_says_for_whom(db: AsyncDatabaseManager, connect: Connect) -> None:
+    await manager(db, {}).apply_pending_migrations()
+    events: list[Any] = []
+    files = {"2.sql": "ALTER TABLE {{tables.t}} ADD COLUMN note text"}
+    async with connect() as blocker:
+        transaction = blocker.transaction()
+        await transaction.start()
+        await blocker.execute("LOCK TABLE app.t IN ACCESS SHARE MODE")
+        pid = await blocker.fetchval("SELECT pg_backend_pid()")
+        run = asyncio.create_task(manager(db, files, on_event=events.append).apply_pending_migrations())
+        while not any(event.kind == "blocked" for event in events):
+            await asyncio.sleep(0.05)
+        await transaction.rollback()
+    await run
+    blocked = next(event for event in events if event.kind == "blocked")
+    assert blocked.details["blockers"][0]["pid"] == pid
+    assert "LOCK TABLE" in blocked.details["blockers"][0]["query"] or blocked.details["blockers"][0]["query"]
+    assert blocked.module == "m"
+
+
+async def test_a_listener_that_fails_disturbs_nothing(db: AsyncDatabaseManager) -> None:
+    def fail(_event: Any) -> None:
+        raise RuntimeError("no")
+
+    assert (await manager(db, {}, on_event=fail).apply_pending_migrations())["status"] == "success"
+
+
+async def test_a_listener_hears_every_statement(db: AsyncDatabaseManager) -> None:
+    events: list[Any] = []
+    await manager(db, {"2.sql": HEAD + "VACUUM;\nSELECT 1;"}, on_event=events.append).apply_pending_migrations()
+    told = [(event.kind, event.filename, event.statement, event.statements) for event in events]
+    assert told == [
+        ("run_began", None, None, None),
+        ("migration_began", "1_t.sql", None, 1),
+        ("statement_began", "1_t.sql", 1, 1),
+        ("statement_ended", "1_t.sql", 1, 1),
+        ("migration_ended", "1_t.sql", None, None),
+        ("migration_began", "2.sql", None, 2),
+        ("statement_began", "2.sql", 1, 2),
+        ("statement_ended", "2.sql", 1, 2),
+        ("statement_began", "2.sql", 2, 2),
+        ("statement_ended", "2.sql", 2, 2),
+        ("migration_ended", "2.sql", None, None),
+        ("run_ended", None, None, None),
+    ]

@@ -1,0 +1,180 @@
+"""Targets, one transaction for all, repeatable files, the way back, and what people decide about the history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pgdbm
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+A = "CREATE TABLE {{tables.a}} (id int PRIMARY KEY);"
+B = "CREATE TABLE {{tables.b}} (id int PRIMARY KEY);"
+
+
+def manager(db: AsyncDatabaseManager, files: Mapping[str, str], **options: Any) -> AsyncMigrationManager:
+    return AsyncMigrationManager(db, files, "m", **options)
+
+
+async def names(db: AsyncDatabaseManager) -> list[str]:
+    rows = await db.fetch_all("SELECT filename FROM {{tables.schema_migrations}} ORDER BY id")
+    return [row["filename"] for row in rows]
+
+
+def applied(result: dict[str, Any]) -> list[str]:
+    return [one["filename"] for one in result["applied"]]
+
+
+class TestTarget:
+    FILES = {"001_a.sql": A, "002_b.sql": B, "010_c.sql": "SELECT 1", "R__view.sql": "SELECT 2"}  # noqa: RUF012
+
+    @pytest.mark.parametrize("target", ["2", "002", "002_b.sql"])
+    async def test_nothing_behind_it_is_applied(self, db: AsyncDatabaseManager, target: str) -> None:
+        migrations = manager(db, self.FILES)
+        assert applied(await migrations.apply_pending_migrations(target=target)) == ["001_a.sql", "002_b.sql"]
+        assert (await migrations.apply_pending_migrations(target=target))["status"] == "up_to_date"
+        assert applied(await migrations.apply_pending_migrations()) == ["010_c.sql", "R__view.sql"]
+
+    async def test_an_unknown_one_names_those_there_are(self, db: AsyncDatabaseManager) -> None:
+        with pytest.raises(pgdbm.MigrationError, match=r"'7'.*001, 002, 010"):
+            await manager(db, self.FILES).apply_pending_migrations(target="7")
+
+
+class TestAtomicAll:
+    async def test_all(self, db: AsyncDatabaseManager) -> None:
+        files = {"1.sql": A, "2.sql": B, "3.sql": "INSERT INTO {{tables.a}} SELECT 1"}
+        assert applied(await manager(db, files).apply_pending_migrations(atomic="all")) == list(files)
+        assert await names(db) == list(files)
+
+    @pytest.mark.parametrize("last", ["CREATE TABLE {{tables.a}} ()", "SELECT 1;\nSELECT 1/0"])
+    async def test_or_nothing(self, db: AsyncDatabaseManager, last: str) -> None:
+        with pytest.raises(pgdbm.MigrationExecutionError) as caught:
+            await manager(db, {"1.sql": A, "2.sql": B, "3.sql": last}).apply_pending_migrations(atomic="all")
+        assert caught.value.migration_file == "3.sql"
+        assert caught.value.applied == []
+        assert await names(db) == []
+        assert not await db.table_exists("a")
+
+    async def test_a_file_without_a_transaction_is_refused(self, db: AsyncDatabaseManager) -> None:
+        with pytest.raises(pgdbm.ConfigurationError, match=r"2\.sql"):
+            await manager(db, {"1.sql": A, "2.sql": "-- pgdbm:no-transaction\nVACUUM"}).apply_pending_migrations(
+                atomic="all"
+            )
+
+
+class TestRepeatable:
+    async def test_again_when_it_changes_and_last(self, db: AsyncDatabaseManager) -> None:
+        view = "CREATE OR REPLACE VIEW {{schema}}.v AS SELECT 1 AS a"
+        files = {"R__v.sql": view, "2.sql": A}
+        assert applied(await manager(db, files).apply_pending_migrations()) == ["2.sql", "R__v.sql"]
+        assert (await manager(db, files).apply_pending_migrations())["status"] == "up_to_date"
+        files["R__v.sql"] = view + ", 2 AS b"
+        status = await manager(db, files).status()
+        assert [(one.filename, one.state) for one in status.migrations] == [("2.sql", "applied"), ("R__v.sql", "pending")]
+        assert applied(await manager(db, files).apply_pending_migrations()) == ["R__v.sql"]
+        assert await db.fetch_value("SELECT b FROM {{schema}}.v") == 2
+        assert sorted(await names(db)) == ["2.sql", "R__v.sql"]
+
+    async def test_without_a_transaction_too(self, db: AsyncDatabaseManager) -> None:
+        files = {"R__v.sql": "-- pgdbm:no-transaction\nANALYZE"}
+        await manager(db, files).apply_pending_migrations()
+        files["R__v.sql"] += " VERBOSE"
+        assert applied(await manager(db, files).apply_pending_migrations()) == ["R__v.sql"]
+
+    async def test_a_newer_version_is_not_out_of_order_because_of_it(self, db: AsyncDatabaseManager) -> None:
+        files = {"1.sql": A, "R__v.sql": "SELECT 1"}
+        await manager(db, files).apply_pending_migrations()
+        files["2.sql"] = B
+        assert applied(await manager(db, files, out_of_order="reject").apply_pending_migrations()) == ["2.sql"]
+
+
+class TestRevert:
+    FILES = {  # noqa: RUF012
+        "1_a.sql": A,
+        "1_a.down.sql": "DROP TABLE {{tables.a}}",
+        "2_b.sql": B,
+        "2_b.down.sql": "DROP TABLE {{tables.b}}",
+        "3_c.sql": "SELECT 1",
+    }
+
+    async def test_one_step_and_forward_again(self, db: AsyncDatabaseManager) -> None:
+        files = {name: text for name, text in self.FILES.items() if name != "3_c.sql"}
+        migrations = manager(db, files)
+        await migrations.apply_pending_migrations()
+        assert [one.filename for one in await migrations.revert()] == ["2_b.sql"]
+        assert not await db.table_exists("b")
+        assert await names(db) == ["1_a.sql"]
+        assert applied(await migrations.apply_pending_migrations()) == ["2_b.sql"]
+        assert [one.filename for one in await migrations.revert(2)] == ["2_b.sql", "1_a.sql"]
+
+    async def test_a_missing_way_back_runs_nothing(self, db: AsyncDatabaseManager) -> None:
+        migrations = manager(db, self.FILES)
+        await migrations.apply_pending_migrations()
+        with pytest.raises(pgdbm.MigrationError, match=r"3_c\.down\.sql"):
+            await migrations.revert(2)
+        with pytest.raises(pgdbm.MigrationError, match="3 are applied"):
+            await migrations.revert(4)
+        assert len(await names(db)) == 3
+
+    async def test_a_failure_is_named_and_keeps_the_row(self, db: AsyncDatabaseManager) -> None:
+        migrations = manager(db, {"1_a.sql": A, "1_a.down.sql": "SELECT 1;\n  DROP TABLE {{tables.nope}}"})
+        await migrations.apply_pending_migrations()
+        with pytest.raises(pgdbm.MigrationExecutionError) as caught:
+            await migrations.revert()
+        assert (caught.value.migration_file, caught.value.statement, caught.value.line) == ("1_a.down.sql", 2, 2)
+        assert await names(db) == ["1_a.sql"]
+
+    async def test_without_a_transaction(self, db: AsyncDatabaseManager) -> None:
+        index = "-- pgdbm:no-transaction\nCREATE INDEX CONCURRENTLY a_id ON {{tables.a}} (id)"
+        back = "-- pgdbm:no-transaction\nDROP INDEX CONCURRENTLY {{schema}}.a_id"
+        migrations = manager(db, {"1.sql": A, "2.sql": index, "2.down.sql": back})
+        await migrations.apply_pending_migrations()
+        await migrations.revert()
+        assert applied(await migrations.apply_pending_migrations()) == ["2.sql"]
+
+
+class TestDecisions:
+    async def test_mark(self, db: AsyncDatabaseManager) -> None:
+        migrations = manager(db, {"1.sql": A, "2.sql": B})
+        await migrations.mark("1.sql", applied=True)
+        assert applied(await migrations.apply_pending_migrations()) == ["2.sql"]
+        assert not await db.table_exists("a")
+        await migrations.mark("1.sql", applied=False)
+        assert applied(await migrations.apply_pending_migrations()) == ["1.sql"]
+        with pytest.raises(pgdbm.MigrationError, match="already"):
+            await migrations.mark("1.sql", applied=True)
+        with pytest.raises(pgdbm.MigrationError, match="no migration"):
+            await migrations.mark("9.sql", applied=True)
+        assert [entry.outcome for entry in await migrations.journal()] == ["unmarked", "marked"]
+
+    async def test_repair_shows_before_it_accepts(self, db: AsyncDatabaseManager) -> None:
+        await manager(db, {"1.sql": A}).apply_pending_migrations()
+        changed = manager(db, {"1.sql": A + " -- better"})
+        (shown,) = await changed.repair()
+        assert (shown.filename, shown.recorded) == ("1.sql", changed.calculate_checksum(A))
+        with pytest.raises(pgdbm.ChecksumMismatchError):
+            await changed.apply_pending_migrations()
+        assert await changed.repair(accept=True) == [shown]
+        assert (await changed.apply_pending_migrations())["status"] == "up_to_date"
+        assert (await changed.journal())[0].outcome == "repaired"
+
+    async def test_states_of_what_did_not_go_well(self, db: AsyncDatabaseManager) -> None:
+        files = {
+            "1_a.sql": A,
+            "2_partial.sql": "-- pgdbm:no-transaction\nVACUUM;\nSELECT 1/0",
+            "9_newer.sql": "SELECT 1",
+        }
+        with pytest.raises(pgdbm.MigrationExecutionError):
+            await manager(db, files).apply_pending_migrations()
+        await manager(db, files).mark("9_newer.sql", applied=True)
+        states = await manager(db, {"1_a.sql": A, "2_partial.sql": files["2_partial.sql"]}).status()
+        assert [one.state for one in states.migrations] == ["applied", "partial", "ahead"]
+        assert states.state == "partial"
+        failing = {"1_a.sql": A, "3_bad.sql": "CREATE TABLE {{tables.a}} ()"}
+        with pytest.raises(pgdbm.MigrationExecutionError):
+            await manager(db, failing).apply_pending_migrations()
+        assert (await manager(db, failing).status()).migrations[-2].state == "failed"
