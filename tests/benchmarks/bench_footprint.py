@@ -6,12 +6,15 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager
 
 from .databases import Databases, shared_pool
 from .harness import race
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MANAGERS = 10_000
 

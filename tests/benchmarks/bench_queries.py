@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager
 
 from .databases import Databases, shared_pool
 from .harness import race, timed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Work = Callable[[], Awaitable[object]]
 

@@ -72,7 +72,7 @@ def test_every_target_that_a_document_names_exists() -> None:
 
 def test_the_mistake_that_the_readme_shows() -> None:
     (shown,) = blocks(README, "text")
-    text = 'CREATE INDEX i ON {{tables.a}} (id);\nCREATE INDEX CONCURRENTLY ON {{tables.a}} (id);'
+    text = "CREATE INDEX i ON {{tables.a}} (id);\nCREATE INDEX CONCURRENTLY ON {{tables.a}} (id);"
     with pytest.raises(MigrationFileError) as caught:
         parse(read_migration("002_index.sql", text.encode()), "app")
     assert str(caught.value).split() == shown.text.split()

@@ -26,7 +26,11 @@ _LOADED = re.compile(
 def test_the_site(tmp_path: Path) -> None:
     # All of it in one test: a build takes seconds.
     _build(tmp_path)
-    pages = {str(page.relative_to(tmp_path)): page.read_text() for kind in ("*.html", "*.css") for page in tmp_path.rglob(kind)}
+    pages = {
+        str(page.relative_to(tmp_path)): page.read_text()
+        for kind in ("*.html", "*.css")
+        for page in tmp_path.rglob(kind)
+    }
     assert len(pages) > 40
     assert {name: found[0] for name, text in pages.items() if (found := _LOADED.search(text))} == {}
 
@@ -42,7 +46,7 @@ def test_the_site(tmp_path: Path) -> None:
 
 def _build(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "true"},
         capture_output=True,

@@ -17,15 +17,15 @@ _RACER = Path(__file__).with_name("racer.py")
 
 
 class Racer:
-    """One ``racer.py`` process."""
+    """One ``racer.py`` process; ``settings`` are those of its DatabaseConfig."""
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+    def __init__(self, dsn: str, **settings: Any) -> None:
+        self._arguments = (dsn, json.dumps(settings))
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, str(_RACER), self._dsn, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            sys.executable, str(_RACER), *self._arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
         assert await self._answer() == "ready"
         return self
@@ -70,7 +70,7 @@ class Racer:
 
 
 @asynccontextmanager
-async def racers(dsn: str, count: int) -> AsyncIterator[list[Racer]]:
+async def racers(dsn: str, count: int, **settings: Any) -> AsyncIterator[list[Racer]]:
     """``count`` processes, started side by side."""
     async with AsyncExitStack() as stack:
-        yield list(await asyncio.gather(*(stack.enter_async_context(Racer(dsn)) for _ in range(count))))
+        yield list(await asyncio.gather(*(stack.enter_async_context(Racer(dsn, **settings)) for _ in range(count))))

@@ -155,7 +155,10 @@ class TestFailures:
         async with db.transaction() as tx:
             await tx.execute("LOCK TABLE {{tables.a}}")
             error = await failure_of(
-                db, {"1_a.sql": A, "2.sql": "SELECT 1;\nALTER TABLE {{tables.a}} ADD b int"}, lock_timeout=0.1, retry_for=0
+                db,
+                {"1_a.sql": A, "2.sql": "SELECT 1;\nALTER TABLE {{tables.a}} ADD b int"},
+                lock_timeout=0.1,
+                retry_for=0,
             )
         assert (error.sqlstate, error.statement) == ("55P03", 2)
 

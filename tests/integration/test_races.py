@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 TABLES = {
     f"{number:03}_t.sql": (
-        f"CREATE TABLE {{{{tables.t{number}}}}} (id int);\n"
-        f"INSERT INTO {{{{tables.t{number}}}}} VALUES (1);"
+        f"CREATE TABLE {{{{tables.t{number}}}}} (id int);\nINSERT INTO {{{{tables.t{number}}}}} VALUES (1);"
     )
     for number in range(1, 9)
 }

@@ -74,7 +74,7 @@ class TestRepeatable:
         assert (await manager(db, files).apply_pending_migrations())["status"] == "up_to_date"
         files["R__v.sql"] = view + ", 2 AS b"
         status = await manager(db, files).status()
-        assert [(one.filename, one.state) for one in status.migrations] == [("2.sql", "applied"), ("R__v.sql", "pending")]
+        assert [one.state for one in status.migrations] == ["applied", "pending"]
         assert applied(await manager(db, files).apply_pending_migrations()) == ["R__v.sql"]
         assert await db.fetch_value("SELECT b FROM {{schema}}.v") == 2
         assert sorted(await names(db)) == ["2.sql", "R__v.sql"]

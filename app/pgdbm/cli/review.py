@@ -59,17 +59,9 @@ async def status(
     found = await _statuses(session, modules)
     output = session.output
     rows = [("MODULE", "SCHEMA", "STATE", "APPLIED", "PENDING", "VERSION")]
-    for one in found:
-        rows.append(
-            (
-                one.module,
-                one.schema,
-                one.state,
-                str(one.applied),
-                str(one.pending),
-                one.version or "",
-            )
-        )
+    rows += [
+        (one.module, one.schema, one.state, str(one.applied), str(one.pending), one.version or "") for one in found
+    ]
     output.table(rows)
     for one in found:
         listed = [migration for migration in one.migrations if show_all or migration.state != "applied"]
@@ -87,7 +79,7 @@ async def status(
     states = {state for one in found for state, count in one.counts.items() if count}
     if not check:
         return 0
-    return FAILED if states & {"changed", "out_of_order"} else PENDING if "pending" in states else 0
+    return FAILED if states & {"changed", "out_of_order"} else PENDING if any(one.pending for one in found) else 0
 
 
 @command(migrate, "verify", MODULES, DATABASE)

@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..core.identifiers import check_identifier, quote
 from ..core.pool import is_alive
@@ -32,11 +32,11 @@ OWN_NAME = "{{schema}}"
 """What stands for the name of the schema itself."""
 
 _COLUMN_ORDER = "column order"
+_TABLE = re.compile(r"""("(?:[^"]|"")*"|[^".]+)\.""")
 _QUOTED = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'""")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class CatalogObject:
+class CatalogObject(NamedTuple):
     """One thing in a schema. ``name`` is unique within its ``kind``; ``definition`` is for people and for equality.
 
     Kinds: schema, table, column, column order, constraint, index, view, materialized view, sequence, trigger, rule,
@@ -75,15 +75,22 @@ async def read_catalog(
     path = [check_identifier(name) for name in (schema, stands_for) if name is not None]
     async with _reading(connection, path):
         rows = await connection.fetch(statement("catalog", "list", marker=f"'{OWN_NAME}'"), schema, list(exclude))
-    hidden = [row["name"] for row in rows if row["definition"] is None]
-    normalised = _normaliser(schema, hidden)
-    return tuple(
-        sorted(
-            CatalogObject(kind, normalised(name), normalised(definition))
-            for kind, name, definition in rows
-            if definition is not None
-        )
-    )
+    hidden: list[str] = []
+    found: list[CatalogObject] = []
+    columns: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for kind, name, definition, position in rows:
+        if kind == "hidden":
+            hidden.append(name)
+            continue
+        found.append(CatalogObject(kind, name, definition))
+        if position is not None:
+            table, column = _split(name)
+            columns[table].append((position, column))
+    found += [
+        CatalogObject(_COLUMN_ORDER, table, ", ".join(column for _, column in sorted(names)))
+        for table, names in columns.items()
+    ]
+    return tuple(sorted(_normalised(schema, hidden, found)))
 
 
 @asynccontextmanager
@@ -98,36 +105,46 @@ async def _reading(connection: Any, path: Sequence[str]) -> AsyncIterator[None]:
             await connection.execute(statement("catalog", f"end{within}"))
 
 
-def _normaliser(schema: str, hidden: Sequence[str]) -> Callable[[str], str]:
-    """Takes out what is left of the name of ``schema``: PostgreSQL itself leaves it out where it means an object.
+def _split(name: str) -> tuple[str, str]:
+    """``table.column`` in its parts, either of which may be quoted."""
+    match = _TABLE.match(name)
+    assert match is not None
+    return match[1], name[match.end() :]
+
+
+def _normalised(schema: str, hidden: Sequence[str], found: list[CatalogObject]) -> list[CatalogObject]:
+    """``found`` without what is left of the name of ``schema``: PostgreSQL leaves it out where it means an object.
 
     It does not where something in pg_catalog has the name of the object, one of ``hidden``; and in a string it cannot
     know: there, the name as templates write it counts.
     """
     quoted = quote(schema)
+    qualified: re.Pattern[str] | None = None
+    if hidden:
+        names = "|".join(re.escape(name) for name in sorted(set(hidden), key=len, reverse=True))
+        qualified = re.compile(
+            rf"""(?<![\w$".])(?:{re.escape(schema)}|{re.escape(quoted)})\.(?="?(?:{names})(?:[^\w$]|$))"""
+        )
 
     def in_literal(match: re.Match[str]) -> str:
         return match[0].replace(quoted, OWN_NAME) if match[0].startswith("'") else match[0]
 
-    if not hidden:
-        return lambda text: _QUOTED.sub(in_literal, text) if quoted in text else text
-    names = "|".join(re.escape(name) for name in sorted(set(hidden), key=len, reverse=True))
-    qualified = re.compile(
-        rf'(?<![\w$".])(?:{re.escape(schema)}|{re.escape(quoted)})\.(?="?(?:{names})(?:[^\w$]|$))'
-    )
-
     def normalised(text: str) -> str:
-        if schema not in text:
-            return text
-        return qualified.sub(f"{OWN_NAME}.", _QUOTED.sub(in_literal, text))
+        if quoted in text:
+            text = _QUOTED.sub(in_literal, text)
+        return qualified.sub(f"{OWN_NAME}.", text) if qualified is not None else text
 
-    return normalised
+    return [
+        CatalogObject(one.kind, normalised(one.name), normalised(one.definition))
+        if schema in one.definition or (qualified is not None and schema in one.name)
+        else one
+        for one in found
+    ]
 
 
 def serialise(objects: Iterable[CatalogObject]) -> bytes:
     """The one way in which equal listings are written, whatever their order. :func:`deserialise` reads it."""
-    rows = sorted((one.kind, one.name, one.definition) for one in objects)
-    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(sorted(objects), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def deserialise(listing: bytes) -> tuple[CatalogObject, ...]:

@@ -45,13 +45,15 @@ rel AS MATERIALIZED (
     SELECT c.oid, c.relkind, c.relowner, c.relacl, c.relpersistence, c.relispartition, c.relpartbound, c.reloftype,
            c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relhasrules, c.relhastriggers, c.relhasindex,
            c.reltoastrelid, pg_catalog.quote_ident(c.relname) AS label, c.relname,
-           CASE WHEN c.relam <> 0::oid THEN
-               (SELECT ' USING ' || pg_catalog.quote_ident(m.amname) FROM pg_catalog.pg_am m
-                WHERE m.oid = c.relam AND m.amname <> 'heap') END AS method,
-           COALESCE(' WITH (' || (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C")
-                                  FROM pg_catalog.unnest(c.reloptions) o) || ')', '')
-           || COALESCE(' TABLESPACE ' || (SELECT pg_catalog.quote_ident(t.spcname) FROM pg_catalog.pg_tablespace t
-                                          WHERE t.oid = c.reltablespace), '') AS storage
+           CASE WHEN c.relam <> 0::oid AND c.relam <> (SELECT m.oid FROM pg_catalog.pg_am m WHERE m.amname = 'heap')
+                THEN (SELECT ' USING ' || pg_catalog.quote_ident(m.amname) FROM pg_catalog.pg_am m WHERE m.oid = c.relam)
+                ELSE '' END
+           || CASE WHEN c.reloptions IS NULL THEN ''
+                   ELSE (SELECT ' WITH (' || pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") || ')'
+                         FROM pg_catalog.unnest(c.reloptions) o) END
+           || CASE c.reltablespace WHEN 0::oid THEN ''
+                   ELSE (SELECT ' TABLESPACE ' || pg_catalog.quote_ident(t.spcname) FROM pg_catalog.pg_tablespace t
+                         WHERE t.oid = c.reltablespace) END AS storage
     FROM member m
     JOIN pg_catalog.pg_class c ON c.oid = m.objid
     WHERE m.classid = 'pg_catalog.pg_class'::regclass::oid
@@ -79,10 +81,10 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
                         FROM pg_catalog.pg_inherits i WHERE i.inhrelid = r.oid HAVING pg_catalog.count(*) > 0), '')
            || CASE WHEN r.relispartition THEN ' ' || pg_catalog.pg_get_expr(r.relpartbound, r.oid) ELSE '' END
            || CASE r.relkind WHEN 'p' THEN ' PARTITION BY ' || pg_catalog.pg_get_partkeydef(r.oid) ELSE '' END
-           || COALESCE(r.method, '') || r.storage
+           || r.storage
            || COALESCE(' TOAST (' || (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C")
                                       FROM pg_catalog.pg_class t, pg_catalog.unnest(t.reloptions) o
-                                      WHERE t.oid = r.reltoastrelid) || ')', '')
+                                      WHERE t.oid = r.reltoastrelid AND t.reloptions IS NOT NULL) || ')', '')
            || COALESCE((SELECT ' SERVER ' || pg_catalog.quote_ident(s.srvname)
                                || COALESCE(' OPTIONS (' || pg_catalog.array_to_string(f.ftoptions, ', ') || ')', '')
                         FROM pg_catalog.pg_foreign_table f JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver
@@ -96,9 +98,10 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
     FROM rel r WHERE r.relkind IN ('r', 'p', 'f')
 
     UNION ALL
-    SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, a.attnum::integer, 'column',
+    SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, a.attnum::integer,
+           CASE WHEN r.relkind IN ('v', 'm') THEN 'view column' ELSE 'column' END,
            r.label || '.' || pg_catalog.quote_ident(a.attname),
-           CASE WHEN r.relkind IN ('v', 'm') THEN NULLIF('DEFAULT ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), '')
+           CASE WHEN r.relkind IN ('v', 'm') THEN 'DEFAULT ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid)
            ELSE
                pg_catalog.format_type(a.atttypid, a.atttypmod)
                || CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0::oid
@@ -125,13 +128,6 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
     WHERE r.relkind IN ('r', 'p', 'f', 'v', 'm')
 
     UNION ALL
-    SELECT 0::oid, 0::oid, 0, 'column order', r.label,
-           (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum)
-            FROM pg_catalog.pg_attribute a WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped),
-           NULL::oid, false, NULL, NULL
-    FROM rel r WHERE r.relkind IN ('r', 'p', 'f')
-
-    UNION ALL
     SELECT 'pg_catalog.pg_constraint'::regclass::oid, c.oid, 0, 'constraint',
            r.label || '.' || pg_catalog.quote_ident(c.conname),
            pg_catalog.pg_get_constraintdef(c.oid)
@@ -140,17 +136,37 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
            || CASE WHEN c.contype = 'f' AND EXISTS (
                        SELECT FROM pg_catalog.pg_trigger g
                        WHERE g.tgconstraint = c.oid AND g.tgisinternal AND g.tgenabled <> 'O')
-                   THEN ' TRIGGERS NOT ENABLED AS USUAL' ELSE '' END,
+                   THEN ' TRIGGERS NOT ENABLED AS USUAL' ELSE '' END
+           || CASE WHEN c.contype IN ('p', 'u', 'x') THEN (
+                  SELECT CASE WHEN i.reloptions IS NULL THEN ''
+                              ELSE ' WITH (' || pg_catalog.array_to_string(i.reloptions, ', ') || ')' END
+                         || CASE i.reltablespace WHEN 0::oid THEN '' ELSE (
+                                SELECT ' TABLESPACE ' || pg_catalog.quote_ident(t.spcname)
+                                FROM pg_catalog.pg_tablespace t WHERE t.oid = i.reltablespace) END
+                         || CASE WHEN x.indisreplident THEN ' REPLICA IDENTITY' ELSE '' END
+                         || CASE WHEN x.indisvalid AND x.indisready THEN '' ELSE ' INVALID' END
+                  FROM pg_catalog.pg_class i JOIN pg_catalog.pg_index x ON x.indexrelid = i.oid
+                  WHERE i.oid = c.conindid) ELSE '' END,
            NULL, false, NULL, NULL
     FROM rel r
     JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
-    WHERE r.relkind IN ('r', 'p', 'f') AND c.contype <> 't' AND NOT (c.contype = 'f' AND c.conparentid <> 0::oid)
+    WHERE r.relkind IN ('r', 'p', 'f')
+      AND CASE c.contype
+          WHEN 't' THEN false
+          WHEN 'f' THEN c.conparentid = 0::oid
+          -- From PostgreSQL 18 on; one that is named as usual is what NOT NULL of the column says.
+          WHEN 'n' THEN NOT (c.convalidated AND NOT c.connoinherit AND (
+              c.coninhcount > 0 AND NOT c.conislocal
+              OR pg_catalog.starts_with(c.conname::text, r.relname::text || '_')
+                 AND pg_catalog.right(c.conname::text, 9) = '_not_null'))
+          ELSE true END
 
     UNION ALL
     SELECT 'pg_catalog.pg_class'::regclass::oid, c.oid, 0, 'index', pg_catalog.quote_ident(c.relname),
            pg_catalog.pg_get_indexdef(c.oid, 0, true)
-           || COALESCE(' TABLESPACE ' || (SELECT pg_catalog.quote_ident(t.spcname) FROM pg_catalog.pg_tablespace t
-                                          WHERE t.oid = c.reltablespace), '')
+           || CASE c.reltablespace WHEN 0::oid THEN '' ELSE (
+                  SELECT ' TABLESPACE ' || pg_catalog.quote_ident(t.spcname) FROM pg_catalog.pg_tablespace t
+                  WHERE t.oid = c.reltablespace) END
            || CASE WHEN c.relispartition THEN
                   (SELECT ' PARTITION OF ' || h.inhparent::regclass::text FROM pg_catalog.pg_inherits h
                    WHERE h.inhrelid = c.oid) ELSE '' END
@@ -160,12 +176,16 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
     FROM rel r
     JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
     JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-    WHERE r.relkind IN ('r', 'p', 'm')
+    -- Those of constraints are what the constraint says.
+    WHERE r.relkind IN ('r', 'p', 'm') AND NOT i.indisprimary AND NOT i.indisexclusion
+      AND NOT (i.indisunique AND EXISTS (
+          SELECT FROM pg_catalog.pg_constraint o
+          WHERE o.conrelid = i.indrelid AND o.conindid = i.indexrelid AND o.contype = 'u'))
 
     UNION ALL
     SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, 0,
            CASE r.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, r.label,
-           COALESCE(r.method, '') || r.storage || ' AS' || pg_catalog.pg_get_viewdef(r.oid),
+           r.storage || ' AS' || pg_catalog.pg_get_viewdef(r.oid),
            r.relowner, true, 'r', r.relacl
     FROM rel r WHERE r.relkind IN ('v', 'm')
 
@@ -182,7 +202,7 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
         SELECT CASE d.deptype WHEN 'i' THEN ' IDENTITY OF ' ELSE ' OWNED BY ' END
                || a.attrelid::regclass::text || '.' || pg_catalog.quote_ident(a.attname) AS by
         FROM pg_catalog.pg_depend d
-        JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum::integer = d.refobjsubid
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid::smallint
         WHERE d.classid = 'pg_catalog.pg_class'::regclass::oid AND d.objid = r.oid
           AND d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
     ) o ON true
@@ -198,7 +218,8 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
     FROM rel r
     JOIN pg_catalog.pg_trigger g ON g.tgrelid = r.oid
     LEFT JOIN pg_catalog.pg_trigger p ON p.oid = g.tgparentid
-    WHERE r.relhastriggers AND CASE WHEN p.oid IS NULL THEN NOT g.tgisinternal
+    WHERE r.relhastriggers AND NOT (g.tgisinternal AND g.tgparentid = 0::oid)
+      AND CASE WHEN p.oid IS NULL THEN NOT g.tgisinternal
                                     ELSE NOT p.tgisinternal AND p.tgenabled <> g.tgenabled END
 
     UNION ALL
@@ -375,16 +396,18 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
            NULL, false, NULL, NULL
     FROM space JOIN pg_catalog.pg_default_acl d ON d.defaclnamespace = space.oid
 )
-SELECT kind, name, definition FROM found WHERE definition IS NOT NULL
+SELECT kind, name, definition, CASE kind WHEN 'column' THEN subid END AS position FROM found WHERE definition IS NOT NULL
 UNION ALL
-SELECT 'owner', kind || ' ' || name, pg_catalog.pg_get_userbyid(owner)::text FROM found WHERE is_owned
+SELECT 'owner', f.kind || ' ' || f.name, pg_catalog.pg_get_userbyid(f.owner)::text, NULL
+FROM found f CROSS JOIN space
+WHERE f.is_owned AND (f.owner <> space.nspowner OR f.kind = 'schema')
 UNION ALL
-SELECT 'comment', f.kind || ' ' || f.name, pg_catalog.replace(d.description, space.quoted, {{marker}})
+SELECT 'comment', f.kind || ' ' || f.name, pg_catalog.replace(d.description, space.quoted, {{marker}}), NULL
 FROM found f
 CROSS JOIN space
 JOIN pg_catalog.pg_description d ON d.objoid = f.oid AND d.classoid = f.classid AND d.objsubid = f.subid
 UNION ALL
-SELECT 'privileges', f.kind || ' ' || f.name, granted.text
+SELECT 'privileges', f.kind || ' ' || f.name, granted.text, NULL
 FROM found f
 CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.string_agg(a::text, ', ' ORDER BY a::text COLLATE "C"), '') AS text
                     FROM pg_catalog.unnest(f.acl) a) granted
@@ -392,7 +415,7 @@ CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.string_agg(a::text, ', ' ORDER BY
                     FROM pg_catalog.unnest(pg_catalog.acldefault(f.acl_kind, f.owner)) a) usual
 WHERE f.acl IS NOT NULL AND granted.text <> usual.text
 UNION ALL
-SELECT 'hidden', n.name, NULL
+SELECT 'hidden', n.name, '', NULL
 FROM (SELECT r.relname::text FROM rel r WHERE r.relkind <> 'S'
       UNION ALL SELECT p.proname::text FROM member m JOIN pg_catalog.pg_proc p ON p.oid = m.objid
                 WHERE m.classid = 'pg_catalog.pg_proc'::regclass::oid

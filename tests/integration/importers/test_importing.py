@@ -94,7 +94,7 @@ async def test_it_waits_for_a_runner_of_the_module(target: Database) -> None:
         # What the runner wrote while it held the lock is not written again.
         await target.manager(FILES).ensure_migrations_table()
         await connection.execute(
-            f"INSERT INTO {OURS} (filename, checksum, module_name) VALUES ('001_a.sql', 'x', 'app')"
+            f"INSERT INTO public.{OURS} (filename, checksum, module_name) VALUES ('001_a.sql', 'x', 'app')"
         )
         assert not task.done()
         await connection.execute("SELECT pg_advisory_unlock($1)", key)
@@ -133,22 +133,22 @@ async def test_pending_files_before_newer_ones_are_pointed_at(target: Database) 
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("tool", TOOLS)
-    async def test_there_is_no_such_table(self, target: Database, tool: str) -> None:
-        error = await target.refusal(tool, FILES)
-        assert (error.reason, error.code) == ("no_history", "import_refused")
-        assert "source_schema" in str(error)
+    async def test_there_is_no_such_table(self, target: Database) -> None:
+        for tool in TOOLS:
+            error = await target.refusal(tool, FILES)
+            assert (error.reason, error.code) == ("no_history", "import_refused")
+            assert "source_schema" in str(error)
 
     async def test_it_is_in_another_schema(self, target: Database) -> None:
         await target.run("CREATE SCHEMA audit; CREATE TABLE audit.schema_migrations (version text)")
         assert "schema audit" in str(await target.refusal("dbmate", FILES))
 
-    @pytest.mark.parametrize("tool", TOOLS)
-    async def test_it_is_a_table_of_something_else(self, target: Database, tool: str) -> None:
+    async def test_it_is_a_table_of_something_else(self, target: Database) -> None:
         await target.run("CREATE TABLE something (colour text)")
-        error = await target.refusal(tool, FILES, source_table="something")
-        assert error.reason == "no_history"
-        assert "it has no column" in str(error)
+        for tool in TOOLS:
+            error = await target.refusal(tool, FILES, source_table="something")
+            assert error.reason == "no_history"
+            assert "it has no column" in str(error)
 
     async def test_ours_would_have_the_same_name(self, target: Database) -> None:
         await target.run(THEIRS)

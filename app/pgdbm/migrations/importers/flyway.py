@@ -58,7 +58,8 @@ def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) ->
     if foreign:
         raise unconverted("flyway", foreign, "callbacks and undo scripts would be run as migrations.")
     ledger = _Ledger.of(rows)
-    failed = [row["script"] for row in ledger.versions.values() if not row["success"]]
+    counting = [*ledger.versions.values(), *([ledger.baseline] if ledger.baseline else [])]
+    failed = [row["script"] for row in counting if not row["success"]]
     if failed:
         raise ImportRefusedError(
             f"Flyway has {some_of(failed)} as failed. Undo by hand what is left of it, run `flyway repair`, and import "
@@ -92,7 +93,7 @@ class _Ledger:
 
     versions: dict[_Version, Mapping[str, Any]] = field(default_factory=dict)
     repeatables: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    baseline: tuple[_Version, Mapping[str, Any]] | None = None
+    baseline: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> _Ledger:
@@ -120,9 +121,7 @@ class _Ledger:
         if kind == "DELETE" or (kind.startswith("UNDO") and row["success"]):
             self.versions.pop(version, None)
         elif kind.endswith("BASELINE"):
-            self.baseline = (version, row)
-            if kind != "BASELINE":
-                self.versions[version] = row
+            self.baseline = row
         else:
             self.versions[version] = row
 
@@ -144,16 +143,12 @@ class _Matches:
             one.filename: one for one in migrations if one.filename.startswith("B") and _NAME.match(one.filename)
         }
         if ledger.baseline is not None:
-            version, row = ledger.baseline
-            below = [one for one in by_version if one <= version and one not in ledger.versions]
-            self.records += [Record(by_version[one], row["installed_on"], row["installed_by"]) for one in sorted(below)]
-            if below:
-                self.notes.append(
-                    f"{some_of(by_version[one].filename for one in sorted(below))}: not above Flyway's baseline "
-                    f"{row['version']}, and so counted as applied."
-                )
+            self._match_baseline(ledger, ledger.baseline, by_version)
+            script = scripts.pop(_base(ledger.baseline), None)
+            if script is not None:
+                self._match(ledger.baseline, script)
         for version, row in ledger.versions.items():
-            migration = scripts.pop(_base(row), None) or by_version.get(version)
+            migration = by_version.get(version)
             if migration is None:
                 self.unmatched.append(row["script"])
             else:
@@ -163,6 +158,18 @@ class _Matches:
             self.notes.append(
                 f"{some_of(scripts)}: baseline scripts, which Flyway does not run in this database; counted as "
                 f"applied. Take them out of the folder: in a new database pgdbm would run them after the others."
+            )
+
+    def _match_baseline(
+        self, ledger: _Ledger, row: Mapping[str, Any], by_version: Mapping[_Version, Migration]
+    ) -> None:
+        end = _numbers(row["version"])
+        below = [by_version[one] for one in sorted(by_version) if one <= end and one not in ledger.versions]
+        self.records += [Record(one, row["installed_on"], row["installed_by"]) for one in below]
+        if below:
+            self.notes.append(
+                f"{some_of(one.filename for one in below)}: not above Flyway's baseline {row['version']}, and so "
+                f"counted as applied."
             )
 
     def match_repeatables(self, ledger: _Ledger, migrations: Sequence[Migration]) -> None:
