@@ -10,7 +10,7 @@ WORKERS ?= auto
 
 export PYTHONPATH := $(CURDIR)/app
 
-.PHONY: help run test check bench lock wheel-test clean
+.PHONY: help run test check bench docs lock wheel-test clean
 
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: $(STAMP) ## Linters, type checkers and import contracts
 
 bench: $(STAMP) ## Measure, as ratios against baselines of the same run (BENCH="apply queries")
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+docs: $(STAMP) ## Build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel-test: $(STAMP) ## Build the wheel and run the tests against it instead of the sources
 	$(BIN)/python .ci/wheel_test.py

@@ -123,6 +123,15 @@ _KINDS = (
         ("module", "filename", "newest_applied"),
     ),
     ErrorKind(
+        "outcome_unknown",
+        409,
+        "Nobody knows whether a statement was done",
+        "An earlier run died under a statement that cannot run in a transaction, and nothing in the database tells "
+        "whether it was done. Nothing was applied after it.",
+        "Look at the database, say what you found with `AsyncMigrationManager.resolve_statement`, and migrate again.",
+        ("module", "filename", "statement", "line", "column"),
+    ),
+    ErrorKind(
         "body_too_large",
         413,
         "The body is too large",
@@ -205,11 +214,11 @@ _KINDS = (
     ErrorKind(
         "lock_timeout",
         503,
-        "Another runner holds the lock",
-        "Another runner of the same module did not finish within `PGDBM_LOCK_WAIT_S`, or a statement waited too "
-        "long for a table that somebody else uses.",
+        "Somebody else holds a lock",
+        "Another runner of the same module did not finish within `PGDBM_LOCK_WAIT_S`, or a statement met locks of "
+        "other work each time that it was tried for so long. Nothing of the migration it belongs to was kept.",
         "Try again, or look at what `holder` is doing.",
-        ("module", "holder", "waited_s", "retry_after"),
+        ("module", "holder", "waited_s", "filename", "statement", "line", "column", "sqlstate", "retry_after"),
         retry_after_s=5,
     ),
     ErrorKind(

@@ -28,6 +28,7 @@ MEDIA_TYPE = "application/problem+json"
 # PostgreSQL's states of a session that ended, or never began, for reasons of the server's or the network's.
 _AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
 _LOCK_NOT_AVAILABLE = "55P03"
+_CURED_BY_A_RETRY = (_LOCK_NOT_AVAILABLE, "40P01")
 _QUERY_CANCELED = "57014"
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
@@ -155,6 +156,8 @@ def _of_migration(error: library.MigrationError) -> Problem:
             fields |= {"newest_applied": error.newest_applied}
         case library.MigrationFileError():
             fields |= {"line": error.line, "column": error.column, "hint": error.hint}
+        case library.MigrationUnknownError():
+            fields |= {"statement": error.statement, "line": error.line}
         case library.MigrationLockTimeoutError():
             # The holder's query stays out: it is somebody's SQL, and may hold what is nobody else's business.
             holder = {name: value for name, value in (error.holder or {}).items() if name != "query"}
@@ -171,6 +174,8 @@ def _of_migration(error: library.MigrationError) -> Problem:
                 "applied": error.applied,
             }
     code = error.code if error.code in ERROR_KINDS else "migration_error"
+    if isinstance(error, library.MigrationExecutionError) and error.sqlstate in _CURED_BY_A_RETRY:
+        code = "lock_timeout"
     return Problem(code, error.message, **fields)
 
 

@@ -56,7 +56,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 5.0
     lock_wait_s: Annotated[
         float,
-        Meta(description="Seconds that a migrate waits for another runner of the same module.", ge=0, le=86400),
+        Meta(
+            description="Seconds that a migrate waits for another runner of the module, and for locks of other work.",
+            ge=0,
+            le=86400,
+        ),
     ] = 60.0
     shutdown_grace_s: Annotated[
         float,

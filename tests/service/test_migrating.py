@@ -209,7 +209,7 @@ def test_all_stops_at_the_first_failure(start: Callable[..., Any], repo: Any) ->
     assert [(item["module"], item["status"]) for item in problem["items"]] == [("a", "success")]
     assert problem["not_reached"] == ["c"]
     states = {item["name"]: item["state"] for item in service.get("/modules").json()["items"]}
-    assert states == {"a": "up_to_date", "b": "pending", "c": "pending"}
+    assert states == {"a": "up_to_date", "b": "failed", "c": "pending"}
 
 
 def test_concurrent_migrates_apply_once(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
@@ -288,3 +288,12 @@ def test_the_migration_goes_on_when_the_client_leaves(
     assert sql("SELECT to_regclass('m.t') AS t")[0]["t"] is not None
     eventually(lambda: sql("SELECT * FROM m.t"))
     assert service.get("/modules/m").json()["state"] == "up_to_date"
+
+
+def test_a_lock_that_stays_is_worth_a_retry(start: Callable[..., Any], repo: Any) -> None:
+    refused = "DO $$ BEGIN RAISE EXCEPTION 'locked' USING ERRCODE = 'lock_not_available'; END $$"
+    repo.write("m", _001_a=TABLE, _002_b=f"SELECT 1;\n{refused}")
+    response = start(lock_wait_s=0).post("/modules/m/migrate")
+    problem = assert_problem(response, 503, "lock_timeout")
+    assert int(response.headers["retry-after"]) > 0
+    assert (problem["filename"], problem["statement"], problem["line"]) == ("002_b.sql", 2, 2)

@@ -16,6 +16,7 @@ import re
 from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..core.identifiers import check_identifier, quote
@@ -33,6 +34,9 @@ OWN_NAME = "{{schema}}"
 
 _COLUMN_ORDER = "column order"
 _TABLE = re.compile(r"""("(?:[^"]|"")*"|[^".]+)\.""")
+_WITH_QUERY = re.compile(
+    r"""(?:WITH(?: RECURSIVE)?|\),)\s+("(?:[^"]|"")*"|[\w$]+)(?:\([^)]*\))?\s+AS\s+(?:NOT )?(?:MATERIALIZED )?\("""
+)
 _QUOTED = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'""")
 
 
@@ -74,7 +78,7 @@ async def read_catalog(
     """
     path = [check_identifier(name) for name in (schema, stands_for) if name is not None]
     async with _reading(connection, path):
-        rows = await connection.fetch(statement("catalog", "list", marker=f"'{OWN_NAME}'"), schema, list(exclude))
+        rows = await connection.fetch(_list(), schema, list(exclude))
     hidden: list[str] = []
     found: list[CatalogObject] = []
     columns: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -91,6 +95,12 @@ async def read_catalog(
         for table, names in columns.items()
     ]
     return tuple(sorted(_normalised(schema, hidden, found)))
+
+
+@cache
+def _list() -> str:
+    marker = f"'{OWN_NAME}'"
+    return statement("catalog", "list", marker=marker, others=statement("catalog_objects", "others", marker=marker))
 
 
 @asynccontextmanager
@@ -119,27 +129,24 @@ def _normalised(schema: str, hidden: Sequence[str], found: list[CatalogObject]) 
     know: there, the name as templates write it counts.
     """
     quoted = quote(schema)
-    qualified: re.Pattern[str] | None = None
-    if hidden:
-        names = "|".join(re.escape(name) for name in sorted(set(hidden), key=len, reverse=True))
-        qualified = re.compile(
-            rf"""(?<![\w$".])(?:{re.escape(schema)}|{re.escape(quoted)})\.(?="?(?:{names})(?:[^\w$]|$))"""
-        )
+    prefix = rf"""(?<![\w$".])(?:{re.escape(schema)}|{re.escape(quoted)})\."""
 
     def in_literal(match: re.Match[str]) -> str:
         return match[0].replace(quoted, OWN_NAME) if match[0].startswith("'") else match[0]
 
     def normalised(text: str) -> str:
+        if schema not in text:
+            return text
         if quoted in text:
             text = _QUOTED.sub(in_literal, text)
-        return qualified.sub(f"{OWN_NAME}.", text) if qualified is not None else text
+        # A query of a WITH clause hides the table of its name.
+        names = {*hidden, *(name.strip('"') for name in _WITH_QUERY.findall(text))} if "WITH" in text else {*hidden}
+        if names:
+            either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+            text = re.sub(rf"""{prefix}(?="?(?:{either})(?:[^\w$]|$))""", f"{OWN_NAME}.", text)
+        return text
 
-    return [
-        CatalogObject(one.kind, normalised(one.name), normalised(one.definition))
-        if schema in one.definition or (qualified is not None and schema in one.name)
-        else one
-        for one in found
-    ]
+    return [CatalogObject(one.kind, normalised(one.name), normalised(one.definition)) for one in found]
 
 
 def serialise(objects: Iterable[CatalogObject]) -> bytes:

@@ -9,7 +9,7 @@ from .lockmodes import LockMode
 from .parsetree import is_repeated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 _WRITING = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 _WITH_CLAUSES = _WRITING | {"SelectStmt"}
@@ -25,6 +25,7 @@ class Reference:
     location: int
     mode: LockMode
     made: bool = False
+    temporary: bool = False
 
     @property
     def relation(self) -> str:
@@ -40,7 +41,7 @@ def _walk(message: Any, scope: frozenset[str], mode: LockMode) -> Iterator[Refer
     kind = message.DESCRIPTOR.name
     if kind == "RangeVar":
         if message.schemaname or message.relname not in scope:
-            yield Reference(message.schemaname, message.relname, message.location, mode)
+            yield _reference(message, mode)
         return
     left_out = set()
     if kind in _WITH_CLAUSES and message.HasField("with_clause"):
@@ -56,8 +57,7 @@ def _walk(message: Any, scope: frozenset[str], mode: LockMode) -> Iterator[Refer
         mode = LockMode.ACCESS_SHARE
     elif kind == "IntoClause":
         left_out.add("rel")
-        target = message.rel
-        yield Reference(target.schemaname, target.relname, target.location, LockMode.ACCESS_EXCLUSIVE, made=True)
+        yield _reference(message.rel, LockMode.ACCESS_EXCLUSIVE, made=True)
     for field, value in message.ListFields():
         if field.message_type is None or field.name in left_out:
             continue
@@ -65,7 +65,12 @@ def _walk(message: Any, scope: frozenset[str], mode: LockMode) -> Iterator[Refer
             yield from _walk(part, scope, mode)
 
 
-def _with_clause(clause: Any, scope: frozenset[str]) -> Iterator[Reference]:
+def _reference(named: Any, mode: LockMode, *, made: bool = False) -> Reference:
+    temporary = named.relpersistence == "t"
+    return Reference(named.schemaname, named.relname, named.location, mode, made, temporary)
+
+
+def _with_clause(clause: Any, scope: frozenset[str]) -> Generator[Reference, None, frozenset[str]]:
     """The references in WITH; returns the names that the statement can use."""
     tables = [item.common_table_expr for item in clause.ctes]
     names = scope | {table.ctename for table in tables}

@@ -24,7 +24,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Migrator:
-    """Migrates modules over the shared pool. ``lock_wait_s`` bounds the wait for runners in other processes."""
+    """Migrates modules over the shared pool. ``lock_wait_s`` bounds each wait for others: runners, and locks."""
 
     def __init__(self, database: Database, executor: Executor, lock_wait_s: float) -> None:
         self._database = database
@@ -45,6 +45,7 @@ class Migrator:
             module.name,
             out_of_order=module.out_of_order,
             lock_wait_timeout=self._lock_wait_s,
+            retry_for=self._lock_wait_s,
         )
 
     async def migrate(self, module: Module, *, dry_run: bool) -> MigrateResult:

@@ -102,6 +102,9 @@ async def test_versions_and_repeatables(target: Database, history: History) -> N
     local = "SELECT to_char(applied_at, 'YYYY-MM-DD HH24:MI') FROM public.pgdbm_migrations WHERE filename = $1"
     assert await target.db.fetch_value(local, row.filename) == "2024-03-03 10:00"
     assert await target.apply(FILES) == ["V10__later.sql"]
+    changed = {**FILES, "R__views.sql": "CREATE OR REPLACE VIEW public.v AS SELECT 1 AS one, 2 AS two;"}
+    assert (await target.take("flyway", changed)).pending == ("R__views.sql",)
+    assert await target.apply(changed) == ["R__views.sql"]
 
 
 async def test_it_needs_no_local_time_zone_of_its_own(target: Database, history: History) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..files import Migration
 
-TABLE = "alembic_version"
+TABLE: str = "alembic_version"
 COLUMNS = frozenset({"version_num"})
 
 _UPGRADE = re.compile(r"^-- Running upgrade (?P<below>.*?) ?-> (?P<revision>.+?)[ \t]*\r?$\n?", re.MULTILINE)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..files import Migration
 
-TABLE = "schema_migrations"
+TABLE: str = "schema_migrations"
 COLUMNS = frozenset({"version"})
 
 _VERSION = re.compile(r"\d+")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..files import Migration
 
-TABLE = "flyway_schema_history"
+TABLE: str = "flyway_schema_history"
 COLUMNS = frozenset({"installed_rank", "version", "type", "script", "checksum", "success"})
 
 _Version = tuple[int, ...]

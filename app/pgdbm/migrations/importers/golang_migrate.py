@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..files import Migration
 
-TABLE = "schema_migrations"
+TABLE: str = "schema_migrations"
 COLUMNS = frozenset({"version", "dirty"})
 
 _NAME = re.compile(r"(?P<version>\d+)_(?P<title>.*)\.(?P<way>up|down)\.sql\Z")

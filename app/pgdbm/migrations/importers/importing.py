@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.identifiers import quote
 from ...core.queries import FAILURES
 from ...sql import statement
-from ..files import order_of, source_of
+from ..files import is_repeatable_name, order_of, source_of
 from ..history import History
 from ..locks import MigrationLock
 from ..manager import AsyncMigrationManager
@@ -187,14 +187,19 @@ class _Import:
             raise ImportRefusedError(
                 f"{self._history.table} is a table of another tool, and ours would have the same name. Either keep "
                 f"our history in another table, with migrations_table='pgdbm_migrations' here and wherever migrations "
-                f"are applied, or rename the other one (ALTER TABLE … RENAME TO …) and give its new name as "
-                f"source_table.",
+                f"are applied (in pgdbm.toml: under [project]), or rename the other one (ALTER TABLE … RENAME TO …) "
+                f"and give its new name as source_table.",
                 "table_taken",
             )
 
 
 async def _columns(connection: Any, schema: str, table: str) -> frozenset[str]:
     return frozenset(row[0] for row in await connection.fetch(statement("importers", "columns"), schema, table))
+
+
+def _is_done(migration: Migration, applied: Mapping[str, str]) -> bool:
+    recorded = applied.get(migration.filename)
+    return recorded is not None and (not migration.is_repeatable or recorded == migration.checksum)
 
 
 def _report(
@@ -206,12 +211,11 @@ def _report(
 ) -> ImportReport:
     known = [record.migration.filename for record in reading.records]
     imported = tuple(record.migration.filename for record in missing)
-    new = frozenset(imported)
-    settled = {*known, *applied}
-    pending = tuple(one.filename for one in migrations if one.filename not in settled)
+    names, new = frozenset(known), frozenset(imported)
+    pending = [one for one in migrations if one.filename not in names and not _is_done(one, applied)]
     notes = list(reading.notes)
-    newest = max((order_of(name) for name in known), default=None)
-    overtaken = [name for name in pending if newest is not None and order_of(name) < newest]
+    newest = max((order_of(name) for name in known if not is_repeatable_name(name)), default=None)
+    overtaken = [one.filename for one in pending if newest is not None and order_of(one.filename) < newest]
     if overtaken:
         notes.append(
             f"{some_of(overtaken)}: pending, though {tool} has applied newer ones. pgdbm will apply it next, unless "
@@ -223,6 +227,6 @@ def _report(
         unmatched=reading.unmatched,
         failed=reading.failed,
         checked=tuple(name for name in reading.checked if name in new),
-        pending=pending,
+        pending=tuple(one.filename for one in pending),
         notes=tuple(notes),
     )

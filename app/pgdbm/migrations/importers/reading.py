@@ -28,7 +28,8 @@ class ImportRefusedError(MigrationError):
 
     def __init__(self, message: str, reason: Reason, files: Iterable[str] = ()) -> None:
         names = tuple(files)
-        super().__init__(message, names[0] if names else None, details={"reason": reason, "files": names})
+        is_of_file = bool(names) and reason in ("checksum", "unconverted")
+        super().__init__(message, names[0] if is_of_file else None, details={"reason": reason, "files": names})
         self.reason = reason
         self.files = names
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..files import Migration
 
-TABLE = "_yoyo_migration"
+TABLE: str = "_yoyo_migration"
 COLUMNS = frozenset({"migration_hash", "migration_id", "applied_at_utc"})
 
 _LOG = "_yoyo_log"
