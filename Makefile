@@ -7,13 +7,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= auto
+VERSIONS ?= 14 15 16 17 18
+ENGINE_TESTS ?= tests/unit tests/golden tests/integration tests/torture
 
 export PYTHONPATH := $(CURDIR)/app
 
-.PHONY: help run test check bench docs lock wheel-test clean
+.PHONY: help run test check bench docs test-matrix lock wheel-test clean
 
 help: ## What there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(STAMP) ## Start the service (and an embedded PostgreSQL, unless DATABASE_URL is set)
 	@exec $(BIN)/python -m pgdbm_service
@@ -31,6 +33,13 @@ check: $(STAMP) ## Linters, type checkers and import contracts
 
 bench: $(STAMP) ## Measure, as ratios against baselines of the same run (BENCH="apply queries")
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+test-matrix: $(STAMP) ## Run the engine's tests on PostgreSQL 14 to 18 (VERSIONS="14 15")
+	@set -e; for version in $(VERSIONS); do \
+		programs=$$($(BIN)/python .ci/postgres $$version) || { [ $$? -eq 3 ] && continue; exit 1; }; \
+		echo "== PostgreSQL $$version"; \
+		PGDBM_POSTGRES_BIN=$$programs $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ENGINE_TESTS); \
+	done
 
 docs: $(STAMP) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

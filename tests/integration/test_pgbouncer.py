@@ -151,33 +151,26 @@ async def test_queries_of_many_on_few_connections(pooled: str) -> None:
 
 
 async def test_eight_runners_apply_each_migration_once(pooled: str, connect: Connect) -> None:
-    async with racers(pooled, 8, **POOLED) as runners, connect() as connection:
-        for number in range(6):
-            schema = f"round_{number}"
-            answers = await asyncio.gather(*(runner.migrate(schema, TABLES) for runner in runners))
-            assert applied_counts(answers) == dict.fromkeys(TABLES, 1), number
-            rows = await connection.fetch(f"SELECT filename FROM {schema}.schema_migrations ORDER BY id")
-            assert [row["filename"] for row in rows] == list(TABLES)
-            for table in range(1, len(TABLES) + 1):
-                assert await connection.fetchval(f"SELECT count(*) FROM {schema}.t{table}") == 1
-        assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
-
-
-async def test_eight_runners_with_files_that_are_not_cheap(pooled: str, connect: Connect) -> None:
-    """Which travel statement by statement instead of together."""
-    files = {
+    # These are not cheap: they travel statement by statement, the others together.
+    slow = {
         f"{number:03}.sql": (
             f"CREATE TABLE {{{{tables.t{number}}}}} AS SELECT generate_series(1, 50) AS id;\n"
             f"UPDATE {{{{tables.t{number}}}}} SET id = id + 1;\nSELECT pg_sleep(0.01);"
         )
         for number in range(1, 5)
     }
+    rounds: list[tuple[dict[str, str], dict[str, Any]]] = [(TABLES, {}), (slow, {}), (slow, {"atomic": "all"})] * 3
     async with racers(pooled, 8, **POOLED) as runners, connect() as connection:
-        for number in range(4):
-            schema, atomic = f"round_{number}", {"atomic": "all"} if number % 2 else {}
-            answers = await asyncio.gather(*(runner.migrate(schema, files, apply=atomic) for runner in runners))
+        for number, (files, how) in enumerate(rounds):
+            schema = f"round_{number}"
+            answers = await asyncio.gather(*(runner.migrate(schema, files, apply=how) for runner in runners))
             assert applied_counts(answers) == dict.fromkeys(files, 1), number
-            assert await connection.fetchval(f"SELECT sum(id) FROM {schema}.t3") == sum(range(2, 52))
+            rows = await connection.fetch(f"SELECT filename FROM {schema}.schema_migrations ORDER BY id")
+            assert [row["filename"] for row in rows] == list(files)
+            for table in range(1, len(files) + 1):
+                rows_there = await connection.fetchval(f"SELECT sum(id) FROM {schema}.t{table}")
+                assert rows_there == (1 if files is TABLES else sum(range(2, 52)))
+        assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 
 
 async def test_a_failure_has_its_place_while_others_are_in_the_way(pooled: str) -> None:
@@ -260,8 +253,8 @@ class TestWithoutTransaction:
 
     async def test_it_goes_past_the_pooler(self, pooled: str, database: str, connect: Connect) -> None:
         direct = {"direct_connection_string": database}
-        async with racers(pooled, 8, **POOLED, **direct) as runners, connect() as connection:
-            for number in range(4):
+        async with racers(pooled, 4, **POOLED, **direct) as runners, connect() as connection:
+            for number in range(3):
                 schema = f"round_{number}"
                 answers = await asyncio.gather(*(runner.migrate(schema, MIXED) for runner in runners))
                 assert applied_counts(answers) == dict.fromkeys(MIXED, 1), number

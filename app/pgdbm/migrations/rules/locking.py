@@ -26,7 +26,10 @@ _REWRITES = {
 def _is_about_tables(statement: SeenStatement) -> bool:
     for field in ("objtype", "remove_type", "rename_type", "object_type"):
         if field in statement.node.DESCRIPTOR.fields_by_name:
-            return object_type(statement.node, field) not in _NO_TABLES
+            about = object_type(statement.node, field)
+            if about == "COLUMN" and statement.kind == "rename_stmt":
+                about = object_type(statement.node, "relation_type")
+            return about not in _NO_TABLES
     return statement.kind not in ("view_stmt", "reindex_stmt")
 
 

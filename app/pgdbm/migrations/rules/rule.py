@@ -194,8 +194,7 @@ def _not_null_in(expression: Any) -> Iterator[str]:
 def _made(statement: SeenStatement) -> set[str]:
     node = statement.node
     if statement.kind == "create_stmt":
-        # Nobody's rows are in a new table; a partition of one that is in use is not such a table.
-        return set() if node.HasField("partbound") else {relation_name(node.relation)}
+        return {relation_name(node.relation)}
     if statement.kind == "create_foreign_table_stmt":
         return {relation_name(node.base_stmt.relation)}
     if statement.kind == "create_seq_stmt":

@@ -1,0 +1,216 @@
+"""The listing of a schema: every kind of object, every change, and nothing where nothing changed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
+from pgdbm.migrations.catalog import deserialise, difference, fingerprint, read_catalog, serialise
+
+from ..benchmarks.databases import psql_binary
+from ..conftest import ROOT, with_database
+from .schema_changes import BASE, CHANGES, NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+REPO = ROOT / "migrations_repo"
+
+
+async def build(connection: Any, schema: str, sql: str = BASE) -> None:
+    await connection.execute(f'CREATE SCHEMA "{schema}"; SET search_path = "{schema}", public; {sql}')
+
+
+@pytest.fixture(scope="module")
+def built(postgres_dsn: str) -> Iterator[str]:
+    """The DSN of a database with :data:`BASE` in schema ``app``; what tests change in it they take back."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+
+    async def make() -> None:
+        server = await asyncpg.connect(postgres_dsn)
+        await server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        await server.close()
+        connection = await asyncpg.connect(with_database(postgres_dsn, name))
+        await build(connection, "app")
+        await connection.close()
+
+    async def drop() -> None:
+        server = await asyncpg.connect(postgres_dsn)
+        await server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await server.close()
+
+    asyncio.run(make())
+    yield with_database(postgres_dsn, name)
+    asyncio.run(drop())
+
+
+@pytest.fixture
+async def connection(built: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(built, server_settings={"search_path": "app"})
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def empty(database: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize(("change", "expected"), CHANGES, ids=[change for change, _ in CHANGES])
+async def test_a_change_is_seen_as_what_it_is(connection: Any, change: str, expected: set[str]) -> None:
+    before = await read_catalog(connection, "app")
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(change.replace("{schema}", "app"))
+    after = await read_catalog(connection, "app")
+    await transaction.rollback()
+    changes = difference(before, after)
+    assert {f"{one.kind} {one.object_kind} {one.name}" for one in changes} == expected
+    assert fingerprint(before) != fingerprint(after)
+    for one in changes:
+        assert (one.before is None, one.after is None) == (one.kind == "added", one.kind == "removed")
+    assert len(difference(after, before)) == len(changes)
+
+
+@pytest.mark.parametrize("statements", NOTHING)
+async def test_what_means_nothing_is_no_change(connection: Any, statements: str) -> None:
+    before = await read_catalog(connection, "app")
+    for statement in statements.split("; "):
+        await connection.execute(statement)
+    after = await read_catalog(connection, "app")
+    assert difference(before, after) == ()
+    assert fingerprint(before) == fingerprint(after)
+
+
+async def test_two_schemas_built_alike_are_listed_alike(empty: Any) -> None:
+    # Names of its own objects, of PostgreSQL's, and of PostgreSQL's grammar: none of them may make a difference.
+    names = ("one", "Two", "t", "user", "pg_stat", "integer")
+    more = """
+        CREATE TABLE self (LIKE t INCLUDING ALL);
+        CREATE FUNCTION where_am_i() RETURNS text LANGUAGE sql SET search_path = "{name}", pg_temp
+            AS $$ SELECT name FROM "{name}".t $$;
+        CREATE FUNCTION lower(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION many(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION many(integer, integer) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+        CREATE AGGREGATE over_many(integer) (SFUNC = many, STYPE = integer);
+        CREATE TABLE path (id integer DEFAULT lower(1), seen "{name}".mood DEFAULT 'sad',
+                           number bigint DEFAULT nextval('"{name}".s'), past text DEFAULT '"{name}".t');
+        CREATE FUNCTION of_path(path) RETURNS integer LANGUAGE sql RETURN 1;
+        CREATE VIEW hiding AS WITH t AS (SELECT * FROM "{name}".t WHERE id > 1) SELECT t.id FROM t JOIN "{name}".child c ON c.id = t.id;
+        CREATE VIEW aliased AS SELECT "{name}".id FROM t AS "{name}";
+    """
+    listings = {}
+    for name in names:
+        if name.startswith("pg_"):
+            continue
+        await build(empty, name, BASE + more.replace("{name}", name))
+        listings[name] = await read_catalog(empty, name)
+        assert len(listings[name]) > 60
+    first = listings["one"]
+    for name, listing in listings.items():
+        aliased = {("view", "aliased")}
+        assert {(one.object_kind, one.name) for one in difference(first, listing)} <= aliased, name
+
+
+async def test_the_sample_modules_build_the_same_in_any_schema(pool: asyncpg.Pool[Any]) -> None:
+    for module in ("identity", "catalog", "orders"):
+        for schema in (module, f"{module}_again"):
+            manager = AsyncDatabaseManager(pool=pool, schema=schema)
+            await AsyncMigrationManager(manager, REPO / module, module).apply_pending_migrations()
+        async with pool.acquire() as connection:
+            listing = await read_catalog(connection, module, ["schema_migrations"])
+            again = await read_catalog(connection, f"{module}_again", ["schema_migrations"])
+        assert difference(listing, again) == ()
+        assert len(listing) > 50
+
+
+async def test_a_dump_that_is_restored_is_no_drift(empty: Any, database: str) -> None:
+    await build(empty, "app")
+    before = await read_catalog(empty, "app")
+    await empty.execute("SET search_path = public")
+    dump = Path(psql_binary()).with_name("pg_dump")
+    if not dump.exists():
+        pytest.skip("the embedded server has no pg_dump")
+    options = {"check": True, "capture_output": True, "env": {**os.environ, "LC_ALL": "C"}}
+    text = subprocess.run([dump, "-d", database, "-n", "app"], **options).stdout
+    await empty.execute("DROP SCHEMA app CASCADE")
+    subprocess.run([psql_binary(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database], input=text, **options)
+    assert difference(before, await read_catalog(empty, "app")) == ()
+
+
+async def test_excluded_tables_leave_nothing_behind(empty: Any) -> None:
+    await build(empty, "app", "CREATE TABLE kept (id integer)")
+    before = await read_catalog(empty, "app")
+    await empty.execute(
+        "CREATE TABLE ours (id serial PRIMARY KEY, other bigint GENERATED ALWAYS AS IDENTITY, name text UNIQUE);"
+        "CREATE INDEX ours_index ON ours (name); COMMENT ON TABLE ours IS 'x'; GRANT SELECT ON ours TO pg_monitor"
+    )
+    assert await read_catalog(empty, "app") != before
+    assert await read_catalog(empty, "app", ["ours"]) == before
+
+
+async def test_what_extensions_own_is_not_listed(empty: Any) -> None:
+    await build(empty, "app", "CREATE EXTENSION hstore")
+    kinds = {one.kind for one in await read_catalog(empty, "app")}
+    assert kinds == {"schema", "owner", "extension"}
+
+
+async def test_what_lies_in_the_schema_that_is_stood_for_is_named_alike(empty: Any) -> None:
+    table = "CREATE TABLE t (tags hstore)"
+    await build(empty, "app", f"CREATE EXTENSION hstore; {table}")
+    await build(empty, "scratch", table.replace("hstore", "app.hstore"))
+    listing, scratch = await read_catalog(empty, "app"), await read_catalog(empty, "scratch", stands_for="app")
+    assert {one.object_kind for one in difference(listing, scratch)} == {"extension"}
+
+
+async def test_a_listing_of_no_schema_is_empty(empty: Any) -> None:
+    assert await read_catalog(empty, "nothing") == ()
+
+
+async def test_reading_leaves_the_settings_of_the_session_alone(empty: Any) -> None:
+    async def settings() -> dict[str, str]:
+        return dict(await empty.fetch("SELECT name, setting FROM pg_settings WHERE name <> 'transaction_isolation'"))
+
+    await build(empty, "app")
+    before = await settings()
+    await read_catalog(empty, "app")
+    assert await settings() == before
+    async with empty.transaction():
+        await empty.execute("SET LOCAL work_mem = '9MB'; CREATE TABLE fresh ()")
+        within = await settings()
+        assert "fresh" in {one.name for one in await read_catalog(empty, "app")}
+        assert await settings() == within
+
+
+async def test_nothing_in_the_schema_runs_while_it_is_listed(empty: Any) -> None:
+    trap = """
+        CREATE TABLE sprung ();
+        CREATE FUNCTION spring() RETURNS boolean LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'sprung'; END $$;
+    """
+    for left, right in (("oid", "oid"), ("name", "name"), ("oid", "regclass"), ("text", "text"), ('"char"', '"char"')):
+        trap += f"""
+            CREATE FUNCTION spring({left}, {right}) RETURNS boolean LANGUAGE sql AS 'SELECT app.spring()';
+            CREATE OPERATOR = (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = spring);
+        """
+    trap += "CREATE FUNCTION quote_ident(name) RETURNS text LANGUAGE sql AS 'SELECT app.spring()::text';"
+    await build(empty, "app", "CREATE TABLE t (id integer); CREATE VIEW v AS SELECT * FROM t;" + trap)
+    await empty.execute("SET search_path = pg_catalog")
+    kinds = {one.kind for one in await read_catalog(empty, "app")}
+    assert {"view", "operator", "function", "table"} <= kinds
+
+
+async def test_a_listing_survives_being_written(connection: Any) -> None:
+    objects = await read_catalog(connection, "app")
+    assert deserialise(serialise(objects)) == objects
+    assert fingerprint(reversed(objects)) == fingerprint(objects)
