@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
-from pgdbm.migrations.catalog import deserialise, difference, fingerprint, read_catalog, serialise
+from pgdbm.migrations.catalog import CatalogObject, deserialise, difference, fingerprint, read_catalog, serialise
 
 from ..benchmarks.databases import psql_binary
 from ..conftest import ROOT, with_database
@@ -29,32 +29,36 @@ async def build(connection: Any, schema: str, sql: str = BASE) -> None:
     await connection.execute(f'CREATE SCHEMA "{schema}"; SET search_path = "{schema}", public; {sql}')
 
 
+Built = tuple[str, tuple[CatalogObject, ...]]
+
+
 @pytest.fixture(scope="module")
-def built(postgres_dsn: str) -> Iterator[str]:
-    """The DSN of a database with :data:`BASE` in schema ``app``; what tests change in it they take back."""
+def built(postgres_dsn: str) -> Iterator[Built]:
+    """The DSN of a database with :data:`BASE` in schema ``app``, and its listing; what tests change they take back."""
     name = f"test_{uuid.uuid4().hex[:16]}"
 
-    async def make() -> None:
+    async def make() -> tuple[CatalogObject, ...]:
         server = await asyncpg.connect(postgres_dsn)
         await server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
         await server.close()
         connection = await asyncpg.connect(with_database(postgres_dsn, name))
         await build(connection, "app")
+        listing = await read_catalog(connection, "app")
         await connection.close()
+        return listing
 
     async def drop() -> None:
         server = await asyncpg.connect(postgres_dsn)
         await server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await server.close()
 
-    asyncio.run(make())
-    yield with_database(postgres_dsn, name)
+    yield with_database(postgres_dsn, name), asyncio.run(make())
     asyncio.run(drop())
 
 
 @pytest.fixture
-async def connection(built: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(built, server_settings={"search_path": "app"})
+async def connection(built: Built) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(built[0], server_settings={"search_path": "app"})
     yield connection
     await connection.close()
 
@@ -67,8 +71,8 @@ async def empty(database: str) -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize(("change", "expected"), CHANGES, ids=[change for change, _ in CHANGES])
-async def test_a_change_is_seen_as_what_it_is(connection: Any, change: str, expected: set[str]) -> None:
-    before = await read_catalog(connection, "app")
+async def test_a_change_is_seen_as_what_it_is(built: Built, connection: Any, change: str, expected: set[str]) -> None:
+    before = built[1]
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute(change.replace("{schema}", "app"))
@@ -83,18 +87,17 @@ async def test_a_change_is_seen_as_what_it_is(connection: Any, change: str, expe
 
 
 @pytest.mark.parametrize("statements", NOTHING)
-async def test_what_means_nothing_is_no_change(connection: Any, statements: str) -> None:
-    before = await read_catalog(connection, "app")
+async def test_what_means_nothing_is_no_change(built: Built, connection: Any, statements: str) -> None:
     for statement in statements.split("; "):
         await connection.execute(statement)
     after = await read_catalog(connection, "app")
-    assert difference(before, after) == ()
-    assert fingerprint(before) == fingerprint(after)
+    assert difference(built[1], after) == ()
+    assert fingerprint(built[1]) == fingerprint(after)
 
 
 async def test_two_schemas_built_alike_are_listed_alike(empty: Any) -> None:
     # Names of its own objects, of PostgreSQL's, and of PostgreSQL's grammar: none of them may make a difference.
-    names = ("one", "Two", "t", "user", "pg_stat", "integer")
+    names = ("one", "Two", "t", "user", "integer")
     more = """
         CREATE TABLE self (LIKE t INCLUDING ALL);
         CREATE FUNCTION where_am_i() RETURNS text LANGUAGE sql SET search_path = "{name}", pg_temp
@@ -106,20 +109,17 @@ async def test_two_schemas_built_alike_are_listed_alike(empty: Any) -> None:
         CREATE TABLE path (id integer DEFAULT lower(1), seen "{name}".mood DEFAULT 'sad',
                            number bigint DEFAULT nextval('"{name}".s'), past text DEFAULT '"{name}".t');
         CREATE FUNCTION of_path(path) RETURNS integer LANGUAGE sql RETURN 1;
-        CREATE VIEW hiding AS WITH t AS (SELECT * FROM "{name}".t WHERE id > 1) SELECT t.id FROM t JOIN "{name}".child c ON c.id = t.id;
-        CREATE VIEW aliased AS SELECT "{name}".id FROM t AS "{name}";
+        CREATE VIEW hiding AS WITH t AS (SELECT * FROM "{name}".t WHERE id > 1)
+            SELECT t.id FROM t JOIN "{name}".child c ON c.id = t.id;
     """
     listings = {}
     for name in names:
-        if name.startswith("pg_"):
-            continue
         await build(empty, name, BASE + more.replace("{name}", name))
         listings[name] = await read_catalog(empty, name)
         assert len(listings[name]) > 60
     first = listings["one"]
     for name, listing in listings.items():
-        aliased = {("view", "aliased")}
-        assert {(one.object_kind, one.name) for one in difference(first, listing)} <= aliased, name
+        assert difference(first, listing) == (), name
 
 
 async def test_the_sample_modules_build_the_same_in_any_schema(pool: asyncpg.Pool[Any]) -> None:
@@ -143,6 +143,8 @@ async def test_a_dump_that_is_restored_is_no_drift(empty: Any, database: str) ->
         pytest.skip("the embedded server has no pg_dump")
     options = {"check": True, "capture_output": True, "env": {**os.environ, "LC_ALL": "C"}}
     text = subprocess.run([dump, "-d", database, "-n", "app"], **options).stdout
+    # An older server than this pg_dump does not know the setting.
+    text = text.replace(b"SET transaction_timeout = 0;", b"")
     await empty.execute("DROP SCHEMA app CASCADE")
     subprocess.run([psql_binary(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database], input=text, **options)
     assert difference(before, await read_catalog(empty, "app")) == ()

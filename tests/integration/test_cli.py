@@ -200,12 +200,12 @@ def test_verify_finds_what_is_wrong(project: Project) -> None:
     assert project.json("migrate", "verify")["status"] == "ok"
     project.write("users/001_users.sql", "CREATE TABLE changed (id int);")
     project.write("users/002_late.sql", "CREATE TABLE late (id int);")
-    (project.folder / "users/004_four.sql").unlink()
+    (project.folder / "users/003_three.sql").unlink()
     problems = project.json("migrate", "verify", exit_code=1)["problems"]
     assert [(one["filename"], one["state"]) for one in problems] == [
         ("001_users.sql", "changed"),
         ("002_late.sql", "out_of_order"),
-        ("004_four.sql", "missing"),
+        ("003_three.sql", "missing"),
     ]
     assert project.json("migrate", "apply", exit_code=1)["error"]["code"] == "checksum_changed"
     project.json("migrate", "status", "--check", exit_code=1)

@@ -383,3 +383,18 @@ class TestArguments:
         assert (await migrations.apply_pending_migrations())["status"] == "success"
         with pytest.raises(pgdbm.MigrationError):
             await migrations.create_migration("!!!", "SELECT 1")
+
+
+class TestRoles:
+    async def test_a_role_that_a_file_sets_ends_with_it(self, db: AsyncDatabaseManager) -> None:
+        await db.execute("DROP ROLE IF EXISTS test_guest")
+        await db.execute("CREATE ROLE test_guest")
+        files = {"1.sql": A + " SET ROLE test_guest; RESET ROLE; SET SESSION AUTHORIZATION test_guest; RESET ROLE;"}
+        error = await failure_of(db, files)
+        assert error.sqlstate == "42501"
+        assert "history row" in str(error)
+        no_transaction = "-- pgdbm:no-transaction\nANALYZE; SET ROLE test_guest"
+        assert (await failure_of(db, {"2.sql": no_transaction})).statement == 2
+        for _ in range(5):
+            assert await db.fetch_value("SELECT current_user = session_user AND current_user <> 'test_guest'")
+        await db.execute("DROP ROLE test_guest")

@@ -9,7 +9,10 @@ import asyncpg
 import postgast
 import pytest
 
+from pgdbm.migrations.files import read_migration
+from pgdbm.migrations.findings import inspect
 from pgdbm.migrations.locklevels import LockMode, StatementLock, locks_of
+from pgdbm.migrations.parser import parse
 
 from .lock_statements import IN_TRANSACTION, OUTSIDE, SETUP, SINCE
 
@@ -85,6 +88,23 @@ async def test_locks_in_a_transaction(connect: Callable[[], AbstractAsyncContext
     assert not missed, f"said to lock relations that are not named, and never seen to do so: {missed}"
 
 
+def test_every_statement_can_be_inspected() -> None:
+    statements = [*IN_TRANSACTION, *(s for known in SINCE.values() for s in known), *(s for s, *_ in OUTSIDE)]
+    content = "-- pgdbm:no-transaction\n" + ";\n".join(s for s in statements if not s.startswith("COPY"))
+    (one,) = inspect([parse(read_migration("all.sql", content.encode()), "app")], 18, schema="app", squawk=False)
+    assert [(s.kind.split()[0], s.line) for s in one.statements] == [
+        (
+            statement.split()[0]
+            .strip("(")
+            .replace("TABLE", "SELECT")
+            .replace("VALUES", "SELECT")
+            .replace("WITH", "INSERT"),
+            line,
+        )
+        for line, statement in enumerate((s for s in statements if not s.startswith("COPY")), 2)
+    ]
+
+
 def _first_words(statement: str) -> str:
     return " ".join(statement.split()[:2])
 
@@ -108,6 +128,28 @@ async def test_locks_outside_of_transactions(
         assert mode == said[relation]
     else:
         assert mode <= said[None]
+
+
+async def test_finishing_a_detached_partition(connect: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
+    statement = "ALTER TABLE app.parent DETACH PARTITION app.part"
+    async with connect() as holder, connect() as runner:
+        await holder.execute(SETUP)
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE app.part IN ACCESS SHARE MODE")
+            running = asyncio.create_task(runner.execute(f"{statement} CONCURRENTLY"))
+            await _wanted(holder, runner.get_server_pid(), "app.part", running)
+            await holder.execute("SELECT pg_cancel_backend($1)", runner.get_server_pid())
+            with pytest.raises(asyncpg.QueryCanceledError):
+                await running
+        names = {row["oid"]: row["name"] for row in await runner.fetch(_RELATIONS)}
+        async with runner.transaction():
+            await runner.execute(f"{statement} FINALIZE")
+            held = [
+                (names.get(row["relation"]), LockMode.from_pg_locks(row["mode"])) for row in await runner.fetch(_HELD)
+            ]
+        for lock in predicted(f"{statement} FINALIZE", 18):
+            if lock.relation is not None:
+                assert lock.mode == max(mode for name, mode in held if name == lock.relation)
 
 
 async def _wanted(holder: Any, pid: int, relation: str, running: asyncio.Task[Any]) -> LockMode:

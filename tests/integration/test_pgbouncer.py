@@ -212,7 +212,6 @@ async def test_a_failure_has_its_place_while_others_are_in_the_way(pooled: str) 
             await asyncio.gather(*noise)
 
 
-@pytest.mark.xfail(reason="what puts the settings back is a message of its own, and reaches another connection")
 async def test_settings_of_a_file_do_not_stay_with_somebody_else(pooled: str) -> None:
     files = {
         f"{number:03}.sql": f"CREATE TABLE {{{{tables.t{number}}}}} (id int);\nSET search_path = app;"

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 if TYPE_CHECKING:
     from types import TracebackType
 
+_PROTOCOL_3 = 3 << 16
+
 Side = Literal["before", "after"]
 
 
@@ -72,10 +74,15 @@ class CuttingProxy:
                     end.close()
             self._tasks.discard(task)
 
-    async def _count(self, reader: asyncio.StreamReader, to_server: asyncio.StreamWriter, back: asyncio.Task[None]) -> None:
+    async def _count(
+        self, reader: asyncio.StreamReader, to_server: asyncio.StreamWriter, back: asyncio.Task[None]
+    ) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
-            (length,) = struct.unpack("!i", await self._pass(reader, to_server, 4))
-            await self._pass(reader, to_server, length - 4)
+            code = None
+            while code != _PROTOCOL_3:  # what comes before asks whether there is TLS
+                head = await reader.readexactly(8)
+                length, code = struct.unpack("!ii", head)
+                to_server.write(head + await reader.readexactly(length - 8))
             while True:
                 head = await reader.readexactly(5)
                 body = await reader.readexactly(struct.unpack("!i", head[1:])[0] - 4)
@@ -90,11 +97,6 @@ class CuttingProxy:
                     await to_server.drain()
                 if cut:
                     return
-
-    async def _pass(self, reader: asyncio.StreamReader, to_server: asyncio.StreamWriter, count: int) -> bytes:
-        data = await reader.readexactly(count)
-        to_server.write(data)
-        return data
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

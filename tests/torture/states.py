@@ -92,7 +92,10 @@ async def history_of(connection: asyncpg.Connection[Any], schema: str) -> list[s
 
 async def open_pool(dsn: str, application_name: str = "pgdbm") -> asyncpg.Pool[Any]:
     config = DatabaseConfig(
-        connection_string=dsn, min_connections=1, max_connections=3, server_settings={"application_name": application_name}
+        connection_string=dsn,
+        min_connections=1,
+        max_connections=3,
+        server_settings={"application_name": application_name},
     )
     pool: asyncpg.Pool[Any] = await AsyncDatabaseManager.create_shared_pool(config)
     return pool

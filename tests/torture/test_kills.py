@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection[Any]]]
 
 
-@pytest.mark.parametrize(("torment", "quick", "long"), [(MIXED, 12, 150), (ALL, 4, 40)], ids=lambda x: getattr(x, "name", ""))
+@pytest.mark.parametrize(
+    ("torment", "quick", "long"), [(MIXED, 12, 150), (ALL, 4, 40)], ids=lambda x: getattr(x, "name", "")
+)
 async def test_at_every_boundary_of_statements(
     database: str, connect: Connect, torment: Torment, quick: int, long: int
 ) -> None:

@@ -75,7 +75,10 @@ async def live(order: dict[str, Any], gate: int, writing: int) -> None:
         tell(event=[event.kind, event.filename, event.statement])
 
     config = DatabaseConfig(
-        connection_string=order["dsn"], min_connections=1, max_connections=3, server_settings={"application_name": "victim"}
+        connection_string=order["dsn"],
+        min_connections=1,
+        max_connections=3,
+        server_settings={"application_name": "victim"},
     )
     pool = await AsyncDatabaseManager.create_shared_pool(config)
     options = dict(order.get("manager", {}))

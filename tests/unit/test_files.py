@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pgdbm import Migration, MigrationFileError
 from pgdbm.migrations import files
 from pgdbm.migrations.files import FolderSource, checksum_of, in_order, order_of, read_migration, source_of, version_of
+from pgdbm.migrations.plan import build_plan
 
 LONG_AGO = 1_500_000_000
 
@@ -95,10 +96,17 @@ class TestVersions:
     def test_two_files_with_one_version_are_both_named(self, first: str, second: str) -> None:
         for pair in itertools.permutations((first, second)):
             with pytest.raises(MigrationFileError, match="same version") as caught:
-                in_order([Migration(name, "", "") for name in (*pair, "005_c.sql")])
+                build_plan(in_order([Migration(name, "", "") for name in (*pair, "005_c.sql")]), {})
             assert first in str(caught.value)
             assert second in str(caught.value)
             assert caught.value.version is not None
+
+    def test_two_with_one_version_that_are_both_applied_stay(self) -> None:
+        migrations = in_order([Migration(name, "sum", "") for name in ("001_a.sql", "001_b.sql", "002_c.sql")])
+        applied = {"001_a.sql": "sum", "001_b.sql": "sum"}
+        assert [one.filename for one in build_plan(migrations, applied).pending] == ["002_c.sql"]
+        with pytest.raises(MigrationFileError, match=r"001_a\.sql and 001_b\.sql have the same version"):
+            build_plan(migrations, {"001_a.sql": "sum"})
 
     def test_names_without_a_version_do_not_collide(self) -> None:
         found = in_order([Migration(name, "", "") for name in ("b.sql", "a.sql", "1_z.sql")])
@@ -318,14 +326,6 @@ class TestWhatIsRemembered:
         link.unlink()
         link.symlink_to("target2")
         assert source.collect()[0].content == "SELECT 2;"
-
-    def test_a_duplicate_is_found_again(self, tmp_path: Path) -> None:
-        source = FolderSource(tmp_path)
-        for name in ("001_a.sql", "001_b.sql"):
-            write(tmp_path, name)
-        for _ in range(2):
-            with pytest.raises(MigrationFileError, match="same version"):
-                source.collect()
 
     def test_no_more_folders_than_that(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(FolderSource, "_most_folders", 2)

@@ -83,7 +83,3 @@ class TestMemory:
         with pytest.raises(MigrationFileError) as caught:
             source_of({"1.sql": content}).collect()
         assert caught.value.migration_file == "1.sql"
-
-    def test_two_of_one_version(self) -> None:
-        with pytest.raises(MigrationFileError, match="same version"):
-            source_of({"1.sql": "SELECT 1;", "001.sql": "SELECT 1;"}).collect()

@@ -23,10 +23,22 @@ if TYPE_CHECKING:
     from .config import Module
     from .session import Session
 
-_WORST_FIRST = ("changed", "out_of_order", "pending", "missing", "up_to_date")
+_WORST_FIRST = (
+    "unknown",
+    "partial",
+    "failed",
+    "changed",
+    "out_of_order",
+    "pending",
+    "missing",
+    "ahead",
+    "up_to_date",
+)
 _WRONG = {
     "changed": "was changed after it was applied: put it back, and write the change as a new migration",
-    "missing": "was applied, and the file is gone: bring it back, or run an app that is as new as the database",
+    "missing": "was applied, and the file is gone: bring it back",
+    "partial": "stopped in the middle: apply goes on there, see the history of attempts",
+    "unknown": "was under way when its runner died: apply finds out, or says what to look at",
     "out_of_order": "is pending and sorts before one that is applied: give it a newer version",
 }
 # The parser calls these after its own grammar rules.

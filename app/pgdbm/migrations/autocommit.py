@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from ..core.identifiers import quote
-from ..core.pool import is_lost
+from ..core.pool import is_alive, is_lost
 from ..errors import MigrationError, MigrationExecutionError, MigrationUnknownError
 from ..sql import statement as sql
 from .failures import RETRYABLE, AlreadyAppliedError, execution_error, offset_of, retry_pauses
@@ -39,14 +39,21 @@ async def apply_without_transaction(session: Session, migration: ParsedMigration
         MigrationUnknownError: an earlier runner died under a statement, and nothing tells whether it was done.
         MigrationError: the part that is done was changed in the file, or a statement left an INVALID index.
     """
+    try:
+        await _apply_under_lock(session, migration)
+    finally:
+        # The settings of the session are the migration's: nobody else may find them on this connection.
+        if is_alive(session.connection):
+            await session.reset()
+
+
+async def _apply_under_lock(session: Session, migration: ParsedMigration) -> None:
     async with session.lock.held_by_session(session.connection):
         applied = await session.history.applied(session.connection) or {}
         recorded = applied.get(migration.filename)
         if recorded is not None and (not migration.migration.is_repeatable or recorded == migration.migration.checksum):
             raise AlreadyAppliedError
         await _Resumable(session, migration).apply()
-    # The settings of the session are the migration's: nobody else may find them on this connection.
-    await session.reset()
 
 
 def _builds_index(running: Statement) -> bool:

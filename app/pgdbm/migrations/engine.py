@@ -195,8 +195,6 @@ class MigrationEngine:
                 await apply_together(session, group)
             else:
                 await apply_by_statement(session, group[0])
-            if any(migration.changes_session for migration in group):
-                await session.reset()
 
     async def _apply_without_transaction(self, session: Session, migration: ParsedMigration) -> None:
         if not self.db.has_direct_connection:

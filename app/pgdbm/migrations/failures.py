@@ -61,9 +61,14 @@ def located(error: asyncpg.PostgresError, migration: ParsedMigration, offset: in
 
 
 def execution_error(
-    error: asyncpg.PostgresError, migration: ParsedMigration, running: Statement | None, offset: int
+    error: asyncpg.PostgresError,
+    migration: ParsedMigration,
+    running: Statement | None,
+    offset: int,
+    otherwise: str = "",
 ) -> MigrationExecutionError:
-    """The error for ``offset`` in the text of ``running``; None means the commit."""
+    """The error for ``offset`` in the text of ``running``; None means that it was not a statement of the file's, and
+    ``otherwise`` says what it was."""
     message, where = str(error.args[0] if error.args else error), migration.filename
     line = column = number = None
     if running is not None:
@@ -74,8 +79,8 @@ def execution_error(
     for label, text in (("Detail", error.detail), ("Hint", error.hint), ("Context", error.context)):
         if text:
             parts.append(f"{label}: {text}")
-    if running is None:
-        parts.append("It failed at COMMIT, where deferred constraints are checked.")
+    if otherwise:
+        parts.append(otherwise)
     if migration.transactional:
         parts.append("Nothing of this file was kept.")
     elif number is not None and number > 1:

@@ -10,8 +10,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -314,6 +312,11 @@ def way_back_of(filename: str) -> str:
     return filename.removesuffix(".sql") + _DOWN
 
 
+def has_version(filename: str) -> bool:
+    """Whether a version, rather than the name, says where the file stands."""
+    return order_of(filename)[0] == 0
+
+
 def is_repeatable_name(filename: str) -> bool:
     """``R__name.sql``."""
     return filename.startswith(_REPEATABLE)
@@ -325,20 +328,5 @@ def is_migration_name(name: str) -> bool:
 
 
 def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
-    """``migrations`` in the order in which they apply.
-
-    Raises:
-        MigrationFileError: two files have one version; names both.
-    """
-    keyed = sorted(((order_of(migration.filename), migration) for migration in migrations), key=itemgetter(0))
-    for (key, migration), (next_key, follower) in pairwise(keyed):
-        if key[0] == 0 and key[:2] == next_key[:2]:
-            raise MigrationFileError(
-                f"{migration.filename} and {follower.filename} have the same version "
-                f"{migration.version}: rename one of them, so that their order is clear.",
-                follower.filename,
-                line=1,
-                version=migration.version,
-                hint=f"The other file is {migration.filename}.",
-            )
-    return tuple(migration for _, migration in keyed)
+    """``migrations`` in the order in which they apply."""
+    return tuple(sorted(migrations, key=lambda migration: order_of(migration.filename)))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ..errors import ChecksumMismatchError, MigrationError, OutOfOrderError
-from .files import Migration, is_repeatable_name, order_of, version_of
+from ..errors import ChecksumMismatchError, MigrationError, MigrationFileError, OutOfOrderError
+from .files import Migration, has_version, order_of, version_of
 from .results import MigrationStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from .journal import Outcome
     from .results import HistoryRow, OutOfOrder, State
@@ -38,6 +39,7 @@ def build_plan(
     Raises:
         ChecksumMismatchError: a file that was applied has another content now.
         OutOfOrderError: a pending file sorts before an applied one, and ``out_of_order`` is ``reject``.
+        MigrationFileError: a pending file has the version of another; names both.
         MigrationError: there is no migration ``target``.
     """
     last = None if target is None else _find_target(migrations, target)
@@ -55,11 +57,29 @@ def build_plan(
             raise ChecksumMismatchError(migration.filename, recorded, migration.checksum)
         else:
             skipped.append(migration)
+    if pending or beyond:
+        _check_versions(migrations, {migration.filename for migration in (*pending, *beyond)})
     if out_of_order == "reject" and pending:
-        newest = newest_of(name for name in applied if not is_repeatable_name(name))
+        newest = newest_of(filter(has_version, applied))
         if newest is not None and order_of(pending[0].filename) < order_of(newest):
             raise OutOfOrderError(pending[0].filename, newest)
     return Plan(tuple(pending), tuple(skipped), tuple(beyond))
+
+
+def _check_versions(migrations: Sequence[Migration], pending: Container[str]) -> None:
+    """Refuse two files with one version, whose order nobody can tell. Where both are applied, it no longer matters."""
+    for one, other in pairwise(migrations):
+        order, next_order = order_of(one.filename), order_of(other.filename)
+        if order[0] != 0 or order[:2] != next_order[:2] or not (one.filename in pending or other.filename in pending):
+            continue
+        raise MigrationFileError(
+            f"{one.filename} and {other.filename} have the same version {one.version}: rename one of them, so that "
+            f"their order is clear.",
+            other.filename if other.filename in pending else one.filename,
+            line=1,
+            version=one.version,
+            hint=f"The other file is {one.filename if other.filename in pending else other.filename}.",
+        )
 
 
 def _find_target(migrations: Sequence[Migration], target: str) -> tuple[int, tuple[int, ...], str]:
@@ -90,7 +110,7 @@ def statuses(
     """
     outcomes = outcomes or {}
     by_name = {row.filename: row for row in rows}
-    newest = newest_of(name for name in by_name if not is_repeatable_name(name))
+    newest = newest_of(filter(has_version, by_name))
     found: list[MigrationStatus] = []
     for migration in migrations:
         row = by_name.pop(migration.filename, None)

@@ -60,9 +60,14 @@ class Session:
         if self.connection.is_in_transaction():
             await self.send("ROLLBACK")
 
+    @property
+    def reset_sql(self) -> str:
+        """What puts the settings of the session back to what they were. asyncpg's own leaves the role as it is."""
+        return f"{statement('runner', 'reset_role')};\n{self.connection.get_reset_query()}"
+
     async def reset(self) -> None:
         """Put the settings of the session back to what they were."""
-        await self.connection.reset(timeout=NO_TIMEOUT_S)
+        await self.send(self.reset_sql)
 
     async def finish(self) -> None:
         """End a transaction that was cut short, and see what was committed without waiting for the disk onto it."""

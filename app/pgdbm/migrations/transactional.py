@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgdbm.migrations")
 
+_RECORDING = "It failed where the engine writes the history row: as which role did the file leave the transaction?"
+_COMMITTING = "It failed at COMMIT, where deferred constraints are checked."
+
 
 async def apply_together(session: Session, group: Sequence[ParsedMigration]) -> None:
     """Several cheap files in one message, a transaction each."""
@@ -113,6 +116,7 @@ async def _try(session: Session, migrations: Sequence[ParsedMigration]) -> None:
     """One attempt at ``migrations`` in one transaction."""
     composer, announcer = session.composer, session.announcer
     running: Statement | None = None
+    otherwise = ""
     current = migrations[0]
     began = time.perf_counter()
     try:
@@ -134,16 +138,21 @@ async def _try(session: Session, migrations: Sequence[ParsedMigration]) -> None:
                     len(current.statements),
                     ms=(time.perf_counter() - statement_began) * 1000,
                 )
-            running = None
+            running, otherwise = None, _RECORDING
             await session.send(composer.record(current))
-        await session.send("COMMIT")
+            otherwise = ""
+        commit, otherwise = "COMMIT", _COMMITTING
+        if any(migration.changes_session for migration in migrations):
+            # In the same message: through a transaction pooler the next one may reach another session.
+            commit += f";\n{session.reset_sql}"
+        await session.send(commit)
     except asyncpg.PostgresError as error:
         if is_lost(error):
             raise
         await session.roll_back()
         if running is None:
             raise_if_refused(error)
-        raise execution_error(error, current, running, offset_of(error)) from error
+        raise execution_error(error, current, running, offset_of(error), otherwise) from error
     for migration in migrations:
         session.note_applied(migration)
         announcer.say("migration_ended", migration.filename, ms=(time.perf_counter() - began) * 1000)

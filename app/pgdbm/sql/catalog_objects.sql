@@ -28,8 +28,9 @@ SELECT 'pg_catalog.pg_proc'::regclass::oid, p.oid, 0,
             FROM pg_catalog.unnest(p.proconfig) c), '')
        || CASE p.prokind
           WHEN 'a' THEN (
-              SELECT ' ' || (pg_catalog.to_jsonb(g) - ARRAY['aggfnoid', 'aggtranstype', 'aggmtranstype',
-                                                            'aggsortop'])::text
+              SELECT ' ' || (SELECT pg_catalog.string_agg(k || ' ' || v, ' ' ORDER BY k COLLATE "C")
+                             FROM pg_catalog.jsonb_each_text(pg_catalog.to_jsonb(g) - ARRAY[
+                                 'aggfnoid', 'aggtranstype', 'aggmtranstype', 'aggsortop']) x (k, v))
                      || ' STYPE ' || pg_catalog.format_type(g.aggtranstype, NULL)
                      || COALESCE(' MSTYPE ' || pg_catalog.format_type(NULLIF(g.aggmtranstype, 0::oid), NULL), '')
                      || COALESCE(' SORTOP ' || NULLIF(g.aggsortop, 0::oid)::regoperator::text, '')
@@ -74,8 +75,10 @@ SELECT 'pg_catalog.pg_type'::regclass::oid, t.oid, 0, 'type', pg_catalog.quote_i
                   || ' CANONICAL ' || g.rngcanonical::text || ' DIFF ' || g.rngsubdiff::text
            FROM pg_catalog.pg_range g JOIN pg_catalog.pg_opclass o ON o.oid = g.rngsubopc
            WHERE g.rngtypid = t.oid)
-       ELSE (pg_catalog.to_jsonb(t) - ARRAY['oid', 'typname', 'typnamespace', 'typowner', 'typacl', 'typarray',
-                                            'typrelid', 'typelem', 'typbasetype', 'typcollation'])::text END,
+       ELSE (SELECT pg_catalog.string_agg(k || ' ' || v, ' ' ORDER BY k COLLATE "C")
+             FROM pg_catalog.jsonb_each_text(pg_catalog.to_jsonb(t) - ARRAY[
+                 'oid', 'typname', 'typnamespace', 'typowner', 'typacl', 'typarray', 'typrelid', 'typelem',
+                 'typbasetype', 'typcollation']) x (k, v)) END,
        t.typowner, true, 'T', t.typacl
 FROM member m
 JOIN pg_catalog.pg_type t ON t.oid = m.objid

@@ -50,3 +50,7 @@ VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.clock_timestamp(),
 SELECT pg_catalog.set_config('lock_timeout', '0', false),
        pg_catalog.set_config('statement_timeout', '0', false),
        pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false)
+
+-- reset_role: back to the user that we connected as
+RESET SESSION AUTHORIZATION;
+RESET ROLE

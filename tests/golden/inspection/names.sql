@@ -8,6 +8,8 @@ DROP TABLE g, {{tables.h}}, i.j;
 DROP TRIGGER t ON k;
 COMMENT ON COLUMN l.m.n IS 'x';
 COMMENT ON TABLE {{tables.o}} IS 'x';
+COMMENT ON COLUMN {{tables.o}}.p IS 'x';
+COMMENT ON COLUMN {{schema}}.o.p IS 'x';
 COMMENT ON EXTENSION plpgsql IS 'x';
 ==== what needs no placeholder
 CREATE TEMPORARY TABLE scratch AS SELECT * FROM pg_catalog.pg_class, pg_index, information_schema.tables;

@@ -72,8 +72,8 @@ def drop_index_blocks(statement: SeenStatement, _file: SeenFile) -> Iterator[Hit
     about, names = dropped(statement)
     if about == "INDEX" and not statement.node.concurrent:
         yield Hit(
-            f"To drop {', '.join(names)}, everybody who reads or writes the table is kept out, and waits behind this "
-            "from the moment on when it waits itself."
+            f"Dropping {', '.join(names)} keeps everybody out of its table, and while it waits for a long query to end, "
+            "everybody else waits behind it."
         )
 
 

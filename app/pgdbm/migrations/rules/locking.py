@@ -51,7 +51,7 @@ def many_exclusive_locks(statement: SeenStatement, file: SeenFile) -> Iterator[H
     file.exclusive |= locked
     if len(before) < 2 <= len(file.exclusive):
         yield Hit(
-            f"One transaction keeps everybody out of {' and '.join(sorted(file.exclusive))}: it holds the first lock "
+            f"One transaction keeps everybody out of {', '.join(sorted(file.exclusive))}: it holds the first lock "
             "while it waits for the next, and programs that use the tables in another order run into a deadlock."
         )
 

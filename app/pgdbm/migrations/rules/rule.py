@@ -92,6 +92,10 @@ class Constraints:
     proved: set[tuple[str, str]] = field(default_factory=set)
 
 
+_FIRST_WITH_NEW_ENUMS_WHOLE = 17
+"""Before it, a value that is added to an enum is unsafe until the commit, even if the enum itself is as new."""
+
+
 @dataclass
 class SeenFile:
     """The file up to the statement that is looked at. ``schema`` None: rendered without one."""
@@ -136,7 +140,8 @@ class SeenFile:
         for start, length, *_ in self.parsed.rendered.edits:
             if statement.start <= start < statement.end:
                 given = self.parsed.rendered.text[start : start + length].replace('"', "")
-                if given in ("", whole) or (given.endswith(".") and whole.startswith(given)):
+                # With its dot: {{tables.orders}}.total is a column, {{schema}}.orders a table.
+                if given.removesuffix(".") in ("", whole) or (given.endswith(".") and whole.startswith(given)):
                     return True
         return False
 
@@ -153,7 +158,7 @@ class SeenFile:
             self._created_enums.add(".".join(strings(statement.node.type_name)))
         elif statement.kind == "alter_enum_stmt" and not statement.node.old_val:
             enum = ".".join(strings(statement.node.type_name))
-            if enum not in self._created_enums:
+            if enum not in self._created_enums or self.server_version < _FIRST_WITH_NEW_ENUMS_WHOLE:
                 self.enum_values[statement.node.new_val] = enum
         elif statement.kind == "alter_table_stmt":
             self._note_constraints(statement)
