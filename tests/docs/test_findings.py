@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.findings import NOTICES, Finding, inspect
-from pgdbm.migrations.locklevels import LockMode
+from pgdbm.migrations.inspection.findings import NOTICES, Finding, inspect
+from pgdbm.migrations.inspection.locklevels import LockMode
+from pgdbm.migrations.inspection.rules import RULES
+from pgdbm.migrations.inspection.squawk import SETTLED
 from pgdbm.migrations.parser import parse
-from pgdbm.migrations.rules import RULES
-from pgdbm.migrations.squawk import SETTLED
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
 _SECTION = re.compile(r"^## (PGDBM\d{3}) (\S+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.findings import inspect
+from pgdbm.migrations.inspection.findings import inspect
 from pgdbm.migrations.parser import parse
 
 FOLDER = Path(__file__).with_name("inspection")

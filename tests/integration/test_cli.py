@@ -187,10 +187,11 @@ def test_plan_names_statements_with_their_places(project: Project) -> None:
     assert [one["filename"] for one in pending] == ["001_users.sql", "002_index.sql"]
     assert [one["transactional"] for one in pending] == [True, False]
     places = [(one["number"], one["kind"], one["line"], one["column"]) for one in pending[1]["statements"]]
-    assert places == [(1, "create_stmt", 2, 1), (2, "index_stmt", 3, 1)]
+    assert places == [(1, "CREATE TABLE", 2, 1), (2, "CREATE INDEX CONCURRENTLY", 3, 1)]
+    assert pending[1]["statements"][1]["locks"] == [{"mode": "SHARE UPDATE EXCLUSIVE", "relation": "users.t"}]
     text = project.run("migrate", "plan", "-m", "users").stdout
     assert "002_index.sql  (no transaction)" in text
-    assert "create index" in text
+    assert "CREATE INDEX CONCURRENTLY" in text
 
 
 def test_verify_finds_what_is_wrong(project: Project) -> None:
@@ -241,7 +242,7 @@ def test_schemas_and_database_are_shown(project: Project) -> None:
     project.json("migrate", "apply")
     items = {one["name"]: one for one in project.json("schema", "list")["items"]}
     assert items["users"]["modules"] == ["users"]
-    assert items["users"]["tables"] == 2
+    assert items["users"]["tables"] == 3
     shown = project.json("schema", "show", "users")
     assert [(one["module"], one["applied"]) for one in shown["modules"]] == [("users", 1)]
     assert {"users", "schema_migrations"} == {one["name"] for one in shown["relations"]}

@@ -1,4 +1,4 @@
-"""The locks that :mod:`pgdbm.migrations.locklevels` names, compared with those that a server takes."""
+"""The locks that :mod:`pgdbm.migrations.inspection.locklevels` names, compared with those that a server takes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import postgast
 import pytest
 
 from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.findings import inspect
-from pgdbm.migrations.locklevels import LockMode, StatementLock, locks_of
+from pgdbm.migrations.inspection.findings import inspect
+from pgdbm.migrations.inspection.locklevels import LockMode, StatementLock, locks_of
 from pgdbm.migrations.parser import parse
 
 from .lock_statements import IN_TRANSACTION, OUTSIDE, SETUP, SINCE

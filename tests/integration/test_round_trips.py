@@ -19,6 +19,7 @@ class CountingProxy:
         self._parts = urlsplit(dsn)
         self.turns = 0
         self._clients_turn = True
+        self._serving: set[asyncio.Task[object]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -28,6 +29,7 @@ class CountingProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._server.close()
+        await asyncio.gather(*self._serving)
 
     @property
     def dsn(self) -> str:
@@ -36,11 +38,15 @@ class CountingProxy:
         return urlunsplit(self._parts._replace(netloc=f"{user_info}@127.0.0.1:{port}"))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
         assert self._parts.hostname is not None
+        self._serving.add(serving)
         upstream_reader, upstream_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
         await asyncio.gather(
             self._pump(reader, upstream_writer, clients=True), self._pump(upstream_reader, writer, clients=False)
         )
+        await asyncio.gather(writer.wait_closed(), upstream_writer.wait_closed(), return_exceptions=True)
 
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, clients: bool) -> None:
         while data := await source.read(65536):
@@ -71,7 +77,8 @@ async def test_cheap_files_travel_together(database: str) -> None:
     async with CountingProxy(database) as proxy:
         config = DatabaseConfig(connection_string=proxy.dsn, min_connections=1, max_connections=1)
         pool = await AsyncDatabaseManager.create_shared_pool(config)
-        migrations = AsyncMigrationManager(AsyncDatabaseManager(pool=pool, schema="app"), files, "m")
+        db = AsyncDatabaseManager(pool=pool, schema="app")
+        migrations = AsyncMigrationManager(db, files, "m", snapshots=False)
         before = proxy.turns
         assert len((await migrations.apply_pending_migrations())["applied"]) == 100
         assert proxy.turns - before < 25

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.findings import inspect
-from pgdbm.migrations.locklevels import LockMode
+from pgdbm.migrations.inspection.findings import inspect
+from pgdbm.migrations.inspection.locklevels import LockMode
 from pgdbm.migrations.parser import parse
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgdbm.migrations import squawk
+from pgdbm.migrations.inspection import squawk
 from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.findings import Finding, inspect
+from pgdbm.migrations.inspection.findings import Finding, inspect
+from pgdbm.migrations.inspection.squawk import Report, ask_squawk, find_squawk
 from pgdbm.migrations.parser import ParsedMigration, parse
-from pgdbm.migrations.squawk import Report, ask_squawk, find_squawk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,7 @@ def test_what_its_parser_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     report = Report()
     violation = {"rule_name": "syntax-error", "message": "expected command", "line": 0, "column": 0, "level": "Error"}
     squawk._read(report, 0, "SELECT 1", [violation])
-    monkeypatch.setattr("pgdbm.migrations.findings.ask_squawk", lambda *_: report)
+    monkeypatch.setattr("pgdbm.migrations.inspection.findings.ask_squawk", lambda *_: report)
     findings = found("SELECT 1")
     assert [(finding.rule, finding.severity) for finding in findings] == [("PGDBM024", "info")]
 
@@ -109,7 +109,7 @@ def test_without_it_names_of_its_rules_are_not_judged() -> None:
 )
 def test_a_program_that_misbehaves(script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = program(tmp_path, script)
-    monkeypatch.setattr("pgdbm.migrations.findings.find_squawk", lambda: path)
+    monkeypatch.setattr("pgdbm.migrations.inspection.findings.find_squawk", lambda: path)
     (finding,) = found("SELECT 1", "SELECT 2")
     assert (finding.rule, finding.severity, finding.filename) == ("PGDBM023", "warning", "001_case.sql")
     assert reason in finding.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,15 @@ from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
 from pgdbm.migrations.catalog import difference, read_catalog
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import asyncpg
 
     from pgdbm.migrations.catalog import CatalogObject
 
     from .plans import Torment
 
-OURS = ("schema_migrations", "pgdbm_journal")
+OURS = ("schema_migrations", "pgdbm_journal", "pgdbm_snapshots")
 
 _TABLES = """
 SELECT c.relname FROM pg_class c
@@ -90,7 +93,8 @@ async def history_of(connection: asyncpg.Connection[Any], schema: str) -> list[s
     return [row["filename"] for row in rows]
 
 
-async def open_pool(dsn: str, application_name: str = "pgdbm") -> asyncpg.Pool[Any]:
+@asynccontextmanager
+async def opened_pool(dsn: str, application_name: str = "pgdbm") -> AsyncIterator[asyncpg.Pool[Any]]:
     config = DatabaseConfig(
         connection_string=dsn,
         min_connections=1,
@@ -98,7 +102,10 @@ async def open_pool(dsn: str, application_name: str = "pgdbm") -> asyncpg.Pool[A
         server_settings={"application_name": application_name},
     )
     pool: asyncpg.Pool[Any] = await AsyncDatabaseManager.create_shared_pool(config)
-    return pool
+    try:
+        yield pool
+    finally:
+        pool.terminate()
 
 
 async def migrate(pool: asyncpg.Pool[Any], schema: str, torment: Torment, **options: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from .effort import SEED, dice, rounds
 from .plans import ALL, ALL_CHEAP, CHEAP, MIXED, Torment
-from .states import check_equal, history_of, migrate, open_pool, undisturbed, until_gone
+from .states import check_equal, history_of, migrate, opened_pool, undisturbed, until_gone
 from .victims import victims
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ async def test_at_every_boundary_of_statements(
     database: str, connect: Connect, torment: Torment, quick: int, long: int
 ) -> None:
     chance = dice(f"boundaries {torment.name}")
-    pool = await open_pool(database)
-    wanted = await undisturbed(pool, torment)
-    async with victims(database) as killed, connect() as connection:
+    async with opened_pool(database) as pool, victims(database) as killed, connect() as connection:
+        wanted = await undisturbed(pool, torment)
         (whole,) = await killed.migrate("counted", torment, listens=True)
         boundaries = list(range(1, len(whole["events"]) + 1))
         count = rounds(quick, long)
@@ -41,7 +40,6 @@ async def test_at_every_boundary_of_statements(
             (answer,) = await killed.migrate(schema, torment, listens=True, kill_at_event=boundary)
             assert answer["signal"] == signal.SIGKILL, why
             await _converges(pool, connection, schema, torment, wanted, why)
-    await pool.close()
 
 
 @pytest.mark.parametrize(
@@ -51,9 +49,8 @@ async def test_at_every_boundary_of_statements(
 )
 async def test_at_any_time(database: str, connect: Connect, torment: Torment, quick: int, long: int) -> None:
     chance = dice(f"times {torment.name}")
-    pool = await open_pool(database)
-    wanted = await undisturbed(pool, torment)
-    async with victims(database) as killed, connect() as connection:
+    async with opened_pool(database) as pool, victims(database) as killed, connect() as connection:
+        wanted = await undisturbed(pool, torment)
         (whole,) = await killed.migrate("timed", torment)
         seconds = whole["result"]["total_time_ms"] / 1000
         for number in range(rounds(quick, long)):
@@ -61,7 +58,6 @@ async def test_at_any_time(database: str, connect: Connect, torment: Torment, qu
             schema, why = f"kill_{number}", f"seed {SEED}, after {after:.4f} s of {seconds:.4f} s"
             (answer,) = await killed.migrate(schema, torment, kill_after_s=after)
             await _converges(pool, connection, schema, torment, wanted, (why, answer.get("error")))
-    await pool.close()
 
 
 async def _converges(

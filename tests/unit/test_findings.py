@@ -6,11 +6,11 @@ import postgast
 import pytest
 
 from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.findings import MigrationInspection, inspect
-from pgdbm.migrations.ignores import ignores_in
-from pgdbm.migrations.locklevels import LockMode, StatementLock, locks_of
+from pgdbm.migrations.inspection.findings import MigrationInspection, inspect
+from pgdbm.migrations.inspection.ignores import ignores_in
+from pgdbm.migrations.inspection.locklevels import LockMode, StatementLock, locks_of
+from pgdbm.migrations.inspection.rules import RULES
 from pgdbm.migrations.parser import parse
-from pgdbm.migrations.rules import RULES
 
 
 def inspected(*contents: str, schema: str | None = "app", version: int = 18) -> list[MigrationInspection]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import asyncpg
-
     from ..migrations import AsyncMigrationManager, MigrationStatus, ModuleStatus
     from .config import Module
     from .session import Session
@@ -40,15 +38,6 @@ _WRONG = {
     "partial": "stopped in the middle: apply goes on there, see the history of attempts",
     "unknown": "was under way when its runner died: apply finds out, or says what to look at",
     "out_of_order": "is pending and sorts before one that is applied: give it a newer version",
-}
-# The parser calls these after its own grammar rules.
-_KINDS = {
-    "create_stmt": "create table",
-    "createdb_stmt": "create database",
-    "define_stmt": "create",
-    "dropdb_stmt": "drop database",
-    "index_stmt": "create index",
-    "view_stmt": "create view",
 }
 _SHOWN_SQL = 72
 
@@ -145,7 +134,7 @@ async def plan(
     folder: Path | None,
     schema: str | None,
 ) -> None:
-    """Show what apply would run, statement by statement."""
+    """Show what apply would run: every statement, whom it blocks, and what is risky about it."""
     modules = session.modules((*module_names, *module_options), folder, schema)
     session.require_folders(modules)
     documents = []
@@ -156,7 +145,7 @@ async def plan(
                     {
                         "module": module.name,
                         "schema": module.schema,
-                        "pending": await _planned(session.migrations(module, pool), pool),
+                        "pending": await _planned(session.migrations(module, pool)),
                     }
                 )
             except AsyncDBError as error:
@@ -238,31 +227,39 @@ def _migration_document(migration: MigrationStatus) -> dict[str, Any]:
     }
 
 
-async def _planned(manager: AsyncMigrationManager, pool: asyncpg.Pool[Any]) -> list[dict[str, Any]]:
-    pending = await manager.get_pending_migrations()
-    if not pending:
-        return []
-    from ..migrations.parser import parse_all
-
-    async with pool.acquire() as connection:
-        server_version = connection.get_server_version().major
+async def _planned(manager: AsyncMigrationManager) -> list[dict[str, Any]]:
     return [
         {
-            "filename": parsed.filename,
-            "version": parsed.migration.version,
-            "transactional": parsed.transactional,
+            "filename": migration.filename,
+            "version": migration.version,
+            "transactional": migration.transactional,
             "statements": [
                 {
                     "number": statement.number,
-                    "kind": statement.traits.kind,
-                    "line": parsed.position(statement.start)[0],
-                    "column": parsed.position(statement.start)[1],
-                    "sql": parsed.text_of(statement),
+                    "kind": statement.kind,
+                    "line": statement.line,
+                    "column": statement.column,
+                    "blocks": statement.blocks,
+                    "locks": [{"mode": lock.mode.sql, "relation": lock.relation} for lock in statement.locks],
+                    "sql": sql,
                 }
-                for statement in parsed.statements
+                for statement, sql in zip(migration.statements, migration.sql, strict=True)
+            ],
+            "findings": [
+                {
+                    "rule": finding.rule,
+                    "severity": finding.severity,
+                    "message": finding.message,
+                    "advice": finding.advice,
+                    "statement": finding.statement,
+                    "line": finding.line,
+                    "column": finding.column,
+                    "source": finding.source,
+                }
+                for finding in migration.findings
             ],
         }
-        for parsed in parse_all(tuple(pending), manager.schema, server_version)
+        for migration in (await manager.plan()).pending
     ]
 
 
@@ -274,6 +271,10 @@ def _print_plan(session: Session, document: dict[str, Any]) -> None:
         output.line(f"  {migration['filename']}" + ("" if migration["transactional"] else "  (no transaction)"))
         for statement in migration["statements"]:
             sql = re.sub(r"\s+", " ", statement["sql"])
-            kind = _KINDS.get(statement["kind"]) or statement["kind"].removesuffix("_stmt").replace("_", " ")
             shown = sql if len(sql) <= _SHOWN_SQL else sql[: _SHOWN_SQL - 3] + "..."
-            output.line(f"    {statement['line']:>4}  {kind:<16}  {shown}")
+            blocks = "" if statement["blocks"] == "nothing" else f"  [blocks {statement['blocks']}]"
+            output.line(f"    {statement['line']:>4}  {shown}{blocks}")
+        for finding in migration["findings"]:
+            place = f"{finding['line']}:{finding['column']}"
+            output.line(f"    {finding['severity']}  {finding['rule']}  at {place}: {finding['message']}")
+            output.line(f"          {finding['advice']}")

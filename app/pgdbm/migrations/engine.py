@@ -11,11 +11,14 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import asyncpg
 
 from ..core.pool import is_lost
 from ..core.queries import FAILURES
 from ..errors import AsyncDBError, ConfigurationError, ConnectionError, MigrationExecutionError
+from . import drift
 from .autocommit import apply_without_transaction
 from .failures import AlreadyAppliedError, LockHeldError, retry_pauses
 from .message import Composer
@@ -53,13 +56,15 @@ class EngineOptions:
 
     ``lock_timeout`` (None: the server's setting) bounds what one transactional statement waits for a lock of somebody
     else's work; ``retry_for`` how long such a migration is tried again; ``find_out_for`` how long the server is looked
-    for after the connection was lost.
+    for after the connection was lost. ``snapshots``: whether a run that applied something keeps what the schema is
+    then, for :meth:`~pgdbm.migrations.AsyncMigrationManager.drift` to compare.
     """
 
     out_of_order: OutOfOrder = "allow"
     lock_timeout: float | None = 5.0
     retry_for: float = 600.0
     find_out_for: float = 60.0
+    snapshots: bool = True
 
 
 @dataclass(slots=True)
@@ -82,7 +87,11 @@ class MigrationEngine:
 
     async def plan(self, target: str | None = None) -> Plan:
         """What is pending now, up to ``target``. Creates nothing."""
-        return (await self._look(await self.collect(), self.options.out_of_order, target, create=False))[0]
+        return (await self.look(target))[0]
+
+    async def look(self, target: str | None = None) -> tuple[Plan, int]:
+        """The plan, and the major version of the server that it is for. Creates nothing."""
+        return await self._look(await self.collect(), self.options.out_of_order, target, create=False)
 
     async def apply(self, *, dry_run: bool = False, target: str | None = None, atomic: Atomic = "file") -> ApplyResult:
         """Apply what is pending, up to version ``target``; on a dry run, parse it and say what it is.
@@ -130,6 +139,8 @@ class MigrationEngine:
         if run.applied:
             async with self.db.acquire() as connection:
                 times = await self.history.times(connection, run.applied)
+                if self.options.snapshots:
+                    await self._keep_snapshot(connection)
             self.announcer.say("run_ended", ms=run.milliseconds)
         applied_here = set(run.applied)
         skipped = tuple([one.filename for one in plan.skipped if one.filename not in applied_here])
@@ -141,6 +152,13 @@ class MigrationEngine:
             total=len(plan.pending) + len(plan.skipped) + len(plan.beyond_target),
             total_time_ms=run.milliseconds,
         )
+
+    async def _keep_snapshot(self, connection: Any) -> None:
+        """The migrations are applied; that the picture of it could not be kept is logged, and no more."""
+        try:
+            await drift.save(connection, self.history.schema, self.history.module, self.history.table_name)
+        except asyncpg.PostgresError as error:
+            logger.warning("No snapshot of schema %s was kept: %s", self.history.schema, error)
 
     async def _work(self, run: Run, parsed: list[ParsedMigration], server_version: int, atomic: Atomic) -> bool:
         """Apply ``parsed``; True where another runner came between and it has to be looked at anew."""

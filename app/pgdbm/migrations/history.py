@@ -28,6 +28,7 @@ class History:
     def __init__(self, schema: str, table: str, module: str) -> None:
         self.schema = schema
         self.module = module
+        self.table_name = table
         self.table = f"{quote(schema)}.{quote(table)}"
 
     def sql(self, name: str) -> str:

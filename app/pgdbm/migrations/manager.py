@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from ..core.identifiers import check_identifier
 from ..core.queries import FAILURES
 from ..errors import ConfigurationError, MigrationError
+from .drift import drift
 from .engine import EngineOptions, MigrationEngine
 from .events import Announcer
 from .files import Migration, checksum_of, source_of
 from .history import History
 from .journal import Journal
 from .locks import MigrationLock
+from .parser import parse_all
 from .plan import statuses
-from .results import ModuleStatus
+from .results import MigrationPlan, ModuleStatus, PlannedMigration
 from .verbs import Verbs
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from ..core.manager import AsyncDatabaseManager
+    from .drift import DriftReport
     from .engine import Atomic
     from .events import Listener
     from .journal import JournalEntry
@@ -49,7 +53,8 @@ class AsyncMigrationManager:
     ``lock_timeout`` (seconds, 5; None: the server's setting) bounds what a transactional statement waits for a lock
     of anybody else, and ``retry_for`` (seconds, 600; 0: never) how long a migration that met such a lock, or a
     deadlock, is tried again. Migrations have no other time limit, whatever the pool's command and statement timeouts
-    are. ``on_event`` is called with every :class:`~pgdbm.migrations.events.Event`.
+    are. ``on_event`` is called with every :class:`~pgdbm.migrations.events.Event`. ``snapshots`` (True): a run that
+    applied something keeps a listing of the schema in a table beside the history, which :meth:`drift` compares.
 
     Raises:
         TypeError: ``schema=`` (it belongs to the database manager) or another unknown keyword.
@@ -68,6 +73,7 @@ class AsyncMigrationManager:
         lock_timeout: float | None = 5.0,
         retry_for: float = 600.0,
         on_event: Listener | None = None,
+        snapshots: bool = True,
         **unknown: Any,
     ) -> None:
         if "schema" in unknown:
@@ -111,7 +117,9 @@ class AsyncMigrationManager:
             self._journal,
             self._lock,
             Announcer(self.schema, module_name, on_event),
-            EngineOptions(out_of_order=out_of_order, lock_timeout=lock_timeout, retry_for=retry_for),
+            EngineOptions(
+                out_of_order=out_of_order, lock_timeout=lock_timeout, retry_for=retry_for, snapshots=snapshots
+            ),
         )
         self._verbs = Verbs(self._engine)
 
@@ -186,6 +194,41 @@ class AsyncMigrationManager:
         """A page of the history, newest first, in UTC; ``before`` is the id of the last row of the page before."""
         async with self._connection() as connection:
             return await self._history.page(connection, limit, before)
+
+    async def plan(self, *, target: str | None = None, squawk: bool = True) -> MigrationPlan:
+        """What apply would do now: every statement that is pending, the locks it takes, what it blocks, and findings.
+
+        ``squawk``: its rules too, where it is installed. Creates nothing; raises as apply does for files that cannot
+        be run as they are.
+        """
+        from .inspection import inspect  # here, since it takes as long as the rest, and few programs plan
+
+        with self._own_errors():
+            plan, server_version = await self._engine.look(target)
+        parsed = await asyncio.to_thread(parse_all, plan.pending, self.schema, server_version)
+        inspected = await asyncio.to_thread(inspect, parsed, server_version, schema=self.schema, squawk=squawk)
+        return MigrationPlan(
+            module=self.module_name,
+            schema=self.schema,
+            pending=tuple(
+                PlannedMigration(
+                    filename=one.filename,
+                    version=one.migration.version,
+                    checksum=one.migration.checksum,
+                    transactional=one.transactional,
+                    sql=tuple(map(one.text_of, one.statements)),
+                    statements=found.statements,
+                    findings=found.findings,
+                )
+                for one, found in zip(parsed, inspected, strict=True)
+            ),
+            skipped=tuple(one.filename for one in plan.skipped),
+        )
+
+    async def drift(self) -> DriftReport:
+        """What is different in the schema now from when migrations were last applied to it. Changes nothing."""
+        async with self._connection() as connection:
+            return await drift(connection, self.schema, self.migrations_table)
 
     async def revert(self, steps: int = 1) -> list[Applied]:
         """Run the ``NAME.down.sql`` of the ``steps`` newest applied migrations, newest first, each a transaction.

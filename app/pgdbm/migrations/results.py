@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from .inspection import Finding, StatementInspection
 
 State = Literal[
     "pending", "applied", "baseline", "changed", "missing", "ahead", "out_of_order", "failed", "partial", "unknown"
@@ -44,6 +47,38 @@ class ApplyResult:
     pending: tuple[str, ...]
     total: int
     total_time_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMigration:
+    """A pending migration as it would run: its statements with the locks they take, and what is risky about it.
+
+    ``sql`` has the text of each statement, as it would be sent.
+    """
+
+    filename: str
+    version: str
+    checksum: str
+    transactional: bool
+    sql: tuple[str, ...]
+    statements: tuple[StatementInspection, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationPlan:
+    """What apply would do now. ``digest`` changes when anything of it does."""
+
+    module: str
+    schema: str
+    pending: tuple[PlannedMigration, ...]
+    skipped: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` and the hash of module, schema and the pending files with their contents."""
+        parts = [self.module, self.schema, *(f"{one.filename}\n{one.checksum}" for one in self.pending)]
+        return "sha256:" + hashlib.sha256("\n\n".join(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

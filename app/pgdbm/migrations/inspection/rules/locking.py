@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...statements import option_is_on
 from ..lockmodes import LockMode
 from ..parsetree import object_type
-from ..statements import option_is_on
 from .rule import Hit, rule
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..statements import option_is_on
 from .parsetree import alter_commands, definition, enum_name, object_type
-from .statements import option_is_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable

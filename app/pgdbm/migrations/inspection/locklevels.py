@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..statements import option_is_on
 from .alterlocks import alter_table, referenced_tables
 from .lockmodes import Blocks, LockMode, StatementLock, strongest
 from .parsetree import (
@@ -21,7 +22,6 @@ from .parsetree import (
     strings,
 )
 from .relations import references
-from .statements import option_is_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

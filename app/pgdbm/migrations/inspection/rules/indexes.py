@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...statements import option_is_on
 from ..parsetree import enum_name
-from ..statements import option_is_on
 from .rule import Hit, dropped, rule
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def drop_index_blocks(statement: SeenStatement, _file: SeenFile) -> Iterator[Hit
     about, names = dropped(statement)
     if about == "INDEX" and not statement.node.concurrent:
         yield Hit(
-            f"Dropping {', '.join(names)} keeps everybody out of its table, and while it waits for a long query to end, "
-            "everybody else waits behind it."
+            f"Dropping {', '.join(names)} keeps everybody out of its table, and while it waits for a long query to "
+            "end, everybody else waits behind it."
         )
 
 

@@ -18,7 +18,7 @@ from .squawk import Report, ask_squawk, find_squawk
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .parser import ParsedMigration
+    from ..parser import ParsedMigration
 
 __all__ = ["NOTICES", "Finding", "MigrationInspection", "Notice", "StatementInspection", "inspect"]
 

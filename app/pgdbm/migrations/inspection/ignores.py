@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .parser import ParsedMigration
+    from ..parser import ParsedMigration
 
 _MARK = "pgdbm:ignore"
 _COMMENT = re.compile(r"--[ \t]*pgdbm:ignore(?P<file>-file)?(?:[ \t]+(?P<rules>\S+))?(?:[ \t]+(?P<reason>\S.*?))?\s*\Z")

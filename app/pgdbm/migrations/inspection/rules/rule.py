@@ -13,8 +13,8 @@ from ..relations import Reference, references
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ...parser import ParsedMigration
     from ..lockmodes import StatementLock
-    from ..parser import ParsedMigration
 
 Severity = Literal["error", "warning", "info"]
 """``error``: expected to fail, or to lose what nobody meant to lose. ``warning``: hurts others while it runs, or breaks

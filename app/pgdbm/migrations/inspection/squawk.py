@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .parser import ParsedMigration
+    from ..parser import ParsedMigration
     from .rules import Severity
 
 _MOST_FILES = 1000
