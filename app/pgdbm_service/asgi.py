@@ -14,15 +14,19 @@ from .executor import Executor
 from .health.controller import HealthController
 from .lifespan import lifespan_of
 from .logs import configure_logs, log_request
+from .managers import Managers
 from .modules.controller import ModuleController, migrate_all
 from .modules.migrate import Migrator
-from .modules.registry import read_registry
 from .modules.views import ModuleViews
 from .pages import error_page, to_docs
 from .plugins import openapi, plugins, static_files
 from .query_parameters import known_query_parameters
+from .registry import read_registry
 from .schemas.controller import SchemaController
 from .settings import Settings, read_settings
+from .verbs.controller import VerbController
+from .verbs.deciding import Decider
+from .verbs.looking import Looker
 
 if TYPE_CHECKING:
     from litestar.types import Guard, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
@@ -63,18 +67,20 @@ def create_app(settings: Settings | None = None) -> Service:
         limit=settings.migration_connections, wait_s=settings.lock_wait_s, grace_s=settings.shutdown_grace_s
     )
     registry = read_registry(settings.migrations_repo)
-    migrator = Migrator(database, executor, settings.lock_wait_s)
-    views = ModuleViews(database, registry, migrator)
+    managers = Managers(database, registry, settings.lock_wait_s)
     dependencies: dict[str, Any] = {
         "database": database,
         "executor": executor,
         "registry": registry,
-        "migrator": migrator,
-        "views": views,
+        "managers": managers,
+        "migrator": Migrator(database, executor, managers),
+        "views": ModuleViews(database, registry, managers),
+        "looker": Looker(database, managers),
+        "decider": Decider(database, executor, managers),
     }
     calls = Router(
         "/",
-        route_handlers=[HealthController, SchemaController, ModuleController, migrate_all, error_page],
+        route_handlers=[HealthController, SchemaController, ModuleController, VerbController, migrate_all, error_page],
         guards=[known_query_parameters],
     )
     guards: list[Guard] = [same_origin]

@@ -69,8 +69,10 @@ async def test_two_workers_do_each_job_once_and_give_up_on_a_bad_one(
         )
     assert [tuple(table) for table in tables] == [
         ("shop", "orders"),
+        ("shop", "pgdbm_snapshots"),
         ("shop", "schema_migrations"),
         ("worker", "jobs"),
+        ("worker", "pgdbm_snapshots"),
         ("worker", "schema_migrations"),
     ]
     for worker in workers:

@@ -245,7 +245,7 @@ def test_schemas_and_database_are_shown(project: Project) -> None:
     assert items["users"]["tables"] == 3
     shown = project.json("schema", "show", "users")
     assert [(one["module"], one["applied"]) for one in shown["modules"]] == [("users", 1)]
-    assert {"users", "schema_migrations"} == {one["name"] for one in shown["relations"]}
+    assert {"users", "schema_migrations", "pgdbm_snapshots"} == {one["name"] for one in shown["relations"]}
     assert project.json("schema", "show", "nope", exit_code=1)["error"]["code"] == "schema_unknown"
     info = project.json("db", "info")
     assert info["database"] == project.variables["DATABASE_URL"].rpartition("/")[2]

@@ -24,7 +24,7 @@ HISTORY = "schema_migrations"
 async def applied(db: AsyncDatabaseManager) -> AsyncDatabaseManager:
     """A manager whose schema ``app`` has one migration applied."""
     files = {"001_t.sql": "CREATE TABLE {{tables.t}} (id integer)"}
-    await AsyncMigrationManager(db, files, "first").apply_pending_migrations()
+    await AsyncMigrationManager(db, files, "first", snapshots=False).apply_pending_migrations()
     return db
 
 

@@ -186,7 +186,7 @@ def test_schemas(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) 
     items = {item["name"]: item for item in service.get("/schemas").json()["items"]}
     assert set(items) == {"orders", "public"}
     assert items["orders"]["modules"] == ["orders"]
-    assert items["orders"]["tables"] == 2
+    assert items["orders"]["tables"] == 3
     assert items["orders"]["size_bytes"] > 0
     with_system = service.get("/schemas", params={"system": "true"}).json()["items"]
     assert "pg_catalog" in [item["name"] for item in with_system]

@@ -57,7 +57,7 @@ async def save(connection: Any, schema: str, module: str, history_table: str) ->
     # What another module named stays excluded, or each would see the history of the other come and go.
     excluded = sorted({*(before["excluded"] or ()), history_table})
     version: int = connection.get_server_version().major
-    objects = await read_catalog(connection, schema, _own_tables(excluded))
+    objects = await read_catalog(connection, schema, own_tables(excluded))
     listing, fingerprint = await asyncio.to_thread(_pack, objects)
     now = before["now"]
     same = (fingerprint, FORMAT, version, excluded)
@@ -95,7 +95,7 @@ async def drift(connection: Any, schema: str, history_table: str) -> DriftReport
             module,
             reason="The snapshot was taken by another version of pgdbm and cannot be compared: take a new one.",
         )
-    objects = await read_catalog(connection, schema, _own_tables({*row["excluded"], history_table}))
+    objects = await read_catalog(connection, schema, own_tables({*row["excluded"], history_table}))
     changes = await asyncio.to_thread(_changes, row["listing"], row["fingerprint"], objects)
     version: int = connection.get_server_version().major
     reason = None
@@ -107,7 +107,8 @@ async def drift(connection: Any, schema: str, history_table: str) -> DriftReport
     return DriftReport(not changes, since, module, changes, reason)
 
 
-def _own_tables(history_tables: Iterable[str]) -> tuple[str, ...]:
+def own_tables(history_tables: Iterable[str]) -> tuple[str, ...]:
+    """The tables in a schema that are no module's but ours."""
     return (TABLE, journal.TABLE, *history_tables)
 
 

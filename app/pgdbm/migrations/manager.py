@@ -20,7 +20,7 @@ from .history import History
 from .journal import Journal
 from .locks import MigrationLock
 from .parser import parse_all
-from .plan import statuses
+from .plan import check_versions, statuses
 from .results import MigrationPlan, ModuleStatus, PlannedMigration
 from .verbs import Verbs
 
@@ -268,11 +268,17 @@ class AsyncMigrationManager:
             return await self._journal.entries(connection, limit)
 
     async def status(self) -> ModuleStatus:
-        """Where every migration stands. Two queries; creates nothing."""
+        """Where every migration stands. Two queries; creates nothing.
+
+        Raises:
+            MigrationFileError: a file cannot be read, or a pending one has the version of another.
+        """
         migrations = await self._engine.collect()
         async with self._connection() as connection:
             rows = await self._history.rows(connection)
             outcomes = await self._journal.latest(connection)
+        applied = {row.filename for row in rows}
+        check_versions(migrations, {one.filename for one in migrations if one.filename not in applied})
         found = statuses(migrations, rows, self._out_of_order, outcomes)
         return ModuleStatus(self.module_name, self.schema, found)
 

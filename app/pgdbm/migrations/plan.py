@@ -11,7 +11,7 @@ from .files import Migration, has_version, order_of, version_of
 from .results import MigrationStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from .journal import Outcome
     from .results import HistoryRow, OutOfOrder, State
@@ -57,8 +57,7 @@ def build_plan(
             raise ChecksumMismatchError(migration.filename, recorded, migration.checksum)
         else:
             skipped.append(migration)
-    if pending or beyond:
-        _check_versions(migrations, {migration.filename for migration in (*pending, *beyond)})
+    check_versions(migrations, {migration.filename for migration in (*pending, *beyond)})
     if out_of_order == "reject" and pending:
         newest = newest_of(filter(has_version, applied))
         if newest is not None and order_of(pending[0].filename) < order_of(newest):
@@ -66,8 +65,10 @@ def build_plan(
     return Plan(tuple(pending), tuple(skipped), tuple(beyond))
 
 
-def _check_versions(migrations: Sequence[Migration], pending: Container[str]) -> None:
+def check_versions(migrations: Sequence[Migration], pending: Collection[str]) -> None:
     """Refuse two files with one version, whose order nobody can tell. Where both are applied, it no longer matters."""
+    if not pending:
+        return
     for one, other in pairwise(migrations):
         order, next_order = order_of(one.filename), order_of(other.filename)
         if order[0] != 0 or order[:2] != next_order[:2] or not (one.filename in pending or other.filename in pending):

@@ -71,8 +71,6 @@ _OPEN = frozenset(
     }
 )
 
-Targets = "Callable[[Any], list[str] | None]"
-
 
 def _relation(field: str) -> Callable[[Any], list[str] | None]:
     return lambda node: [getattr(node, field).schemaname]
@@ -88,7 +86,22 @@ def _schema_in(parts: list[str]) -> str:
 
 _IN_SCHEMAS = frozenset(
     f"OBJECT_{name}"
-    for name in ["AGGREGATE", "COLLATION", "DOMAIN", "FUNCTION", "INDEX", "MATVIEW", "OPERATOR", "PROCEDURE", "ROUTINE", "SEQUENCE", "STATISTIC_EXT", "TABLE", "TYPE", "VIEW"]
+    for name in [
+        "AGGREGATE",
+        "COLLATION",
+        "DOMAIN",
+        "FUNCTION",
+        "INDEX",
+        "MATVIEW",
+        "OPERATOR",
+        "PROCEDURE",
+        "ROUTINE",
+        "SEQUENCE",
+        "STATISTIC_EXT",
+        "TABLE",
+        "TYPE",
+        "VIEW",
+    ]
 )
 _OF_TABLES = frozenset({"OBJECT_COLUMN", "OBJECT_POLICY", "OBJECT_RULE", "OBJECT_TABCONSTRAINT", "OBJECT_TRIGGER"})
 

@@ -38,16 +38,16 @@ WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.gran
   AND l.relation >= 16384::oid
   AND (n.nspname IS NULL OR n.nspname <> 'information_schema' AND n.nspname !~ '^pg_toast')
 
+-- drops: how many things that are no tables the open transaction dropped
+SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks
+WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'object' AND mode = 'AccessExclusiveLock'
+
 -- traces: what the open transaction did beyond the schema $1, besides locks on tables; what others did just now may
 -- be taken for ours
 SELECT 'roles, databases or what else the server has only once' AS what
 WHERE EXISTS (SELECT FROM pg_catalog.pg_locks
               WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND database = 0::oid
                 AND mode NOT IN ('AccessShareLock', 'RowShareLock'))
-UNION ALL
-SELECT 'something was dropped, and what it was cannot be told'
-WHERE EXISTS (SELECT FROM pg_catalog.pg_locks
-              WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'object' AND mode = 'AccessExclusiveLock')
 UNION ALL
 SELECT 'something in schema ' || n.nspname
 FROM pg_catalog.pg_namespace n

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import Controller, get, post
-from litestar.openapi.spec import Operation, RequestBody
 from litestar.params import Body, Parameter
 
 from ..database import Database
 from ..errors import documented, invalid_request
+from ..optional_bodies import OptionalBodyOperation
+from ..registry import Registry
 from .migrate import Migrator
-from .registry import Registry, require_valid
 from .structs import (
     HistoryPage,
+    MigrateAllBody,
     MigrateAllResult,
     MigrateBody,
     MigrateResult,
@@ -33,6 +33,7 @@ _MIGRATE = (
     "cross_origin",
     "checksum_changed",
     "out_of_order",
+    "outcome_unknown",
     "body_too_large",
     "migration_failed",
     "migration_file_invalid",
@@ -48,16 +49,7 @@ _MIGRATE = (
 _LARGEST_ID = 2**31 - 1
 
 
-@dataclass
-class _OptionalBodyOperation(Operation):
-    """Litestar describes every body as required."""
-
-    def __post_init__(self) -> None:
-        if isinstance(self.request_body, RequestBody):
-            self.request_body.required = False
-
-
-_OptionalBody = Annotated[MigrateBody | None, Body(description="May be left out.")]
+_LEFT_OUT = Body(description="May be left out.")
 
 
 class ModuleController(Controller):
@@ -102,33 +94,29 @@ class ModuleController(Controller):
     @post(
         "/{module:str}/migrate",
         status_code=200,
-        operation_class=_OptionalBodyOperation,
-        responses=documented("module_unknown", *_MIGRATE),
+        operation_class=OptionalBodyOperation,
+        responses=documented("module_unknown", "plan_moved", *_MIGRATE),
     )
     async def migrate(
         self,
-        registry: Registry,
-        views: ModuleViews,
         migrator: Migrator,
         module: str,
-        data: _OptionalBody = None,
+        data: Annotated[MigrateBody | None, _LEFT_OUT] = None,
     ) -> MigrateResult:
         """Apply what is pending. Answers when it is done; goes on to its end if the client goes away."""
-        found = registry.find(module)
-        if found is None:
-            raise views.unknown(module)
-        require_valid(found)
-        return await migrator.migrate(found, dry_run=data is not None and data.dry_run)
+        return await migrator.migrate(module, data or MigrateBody())
 
 
 @post(
     "/migrate",
     status_code=200,
     tags=["modules"],
-    operation_class=_OptionalBodyOperation,
+    operation_class=OptionalBodyOperation,
     responses=documented(*_MIGRATE),
 )
-async def migrate_all(registry: Registry, migrator: Migrator, data: _OptionalBody = None) -> MigrateAllResult:
+async def migrate_all(
+    registry: Registry, migrator: Migrator, data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None
+) -> MigrateAllResult:
     """Apply what is pending in every module, each after those that it depends on, up to the first failure."""
     return await migrator.migrate_all(registry.in_order(), dry_run=data is not None and data.dry_run)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from .registry import ModuleProblem
+from ..registry import ModuleProblem
 
 ModuleState = Literal[
     "up_to_date",
@@ -108,10 +109,23 @@ class HistoryPage(msgspec.Struct):
     next: str | None = None
 
 
-class MigrateBody(msgspec.Struct, forbid_unknown_fields=True):
+class MigrateAllBody(msgspec.Struct, forbid_unknown_fields=True):
     """``dry_run`` says what would be applied, and changes nothing."""
 
     dry_run: bool = False
+
+
+class MigrateBody(msgspec.Struct, forbid_unknown_fields=True):
+    """``dry_run`` says what would be applied, and changes nothing.
+
+    ``target``: nothing behind this version, or file name. ``atomic``: ``all`` is one transaction for everything.
+    ``plan``: the digest of the plan that was looked at, for the same target; what has another one is not applied.
+    """
+
+    dry_run: bool = False
+    target: Annotated[str, Meta(min_length=1)] | None = None
+    atomic: Literal["file", "all"] = "file"
+    plan: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")] | None = None
 
 
 class AppliedMigration(msgspec.Struct):

@@ -6,29 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 from pgdbm.core.templating import TemplateError, render
 from pgdbm.errors import AsyncDBError
-from pgdbm.migrations import AsyncMigrationManager
 from pgdbm.migrations.files import version_of
 
 from ..errors import Problem, problem_of, spelt_alike
-from ..history_tables import HistoryModule, modules_in_history
-from .registry import Module, ModuleProblem, require_valid
+from ..history_tables import modules_in_history
+from ..registry import Module, ModuleProblem
 from .structs import HistoryItem, HistoryPage, Migration, MigrationFile, MigrationList, ModuleDetail, ModuleSummary
 
 if TYPE_CHECKING:
     from pgdbm.migrations import ModuleStatus
 
     from ..database import Database
-    from .migrate import Migrator
-    from .registry import Registry
+    from ..history_tables import HistoryModule
+    from ..managers import Managers
+    from ..registry import Registry
 
 
 class ModuleViews:
     """Reads only. Every method may raise what the database raises."""
 
-    def __init__(self, database: Database, registry: Registry, migrator: Migrator) -> None:
+    def __init__(self, database: Database, registry: Registry, managers: Managers) -> None:
         self._database = database
         self._registry = registry
-        self._migrator = migrator
+        self._managers = managers
 
     async def summaries(self) -> list[ModuleSummary]:
         """Every registered module, then those that stand in a history table only."""
@@ -45,13 +45,13 @@ class ModuleViews:
         ]
 
     async def detail(self, name: str) -> ModuleDetail:
-        found = await self._find(name)
+        found = await self._managers.find(name)
         if isinstance(found, Module):
             return await self._detail(found)
         return _unregistered(found)
 
     async def migrations(self, name: str) -> MigrationList:
-        status = await (await self._manager(name)).status()
+        status = await (await self._managers.to_read(name)).status()
         return MigrationList(
             [
                 Migration(
@@ -69,7 +69,7 @@ class ModuleViews:
 
     async def migration_file(self, name: str, filename: str) -> MigrationFile:
         """One file. Files are looked up by name among the module's own: no path of the caller's is opened."""
-        manager = await self._manager(name)
+        manager = await self._managers.to_read(name)
         files = {file.filename: file for file in await manager.find_migration_files()}
         file = files.get(filename)
         if file is None:
@@ -105,7 +105,7 @@ class ModuleViews:
 
     async def history(self, name: str, limit: int, before: int | None) -> tuple[HistoryPage, int | None]:
         """A page, and the id that the next one begins before."""
-        manager = await self._manager(name)
+        manager = await self._managers.to_read(name)
         rows = await manager.history(limit + 1, before)
         page = HistoryPage(
             [
@@ -126,32 +126,13 @@ class ModuleViews:
         if module.problem is not None:
             return _described(module, module.problem)
         try:
-            status = await self._migrator.manager(module).status()
+            status = await self._managers.of(module).status()
         except (AsyncDBError, OSError, Problem) as error:
             problem = problem_of(error)
             if problem.code == "database_unavailable":
                 raise
             return _described(module, _as_module_problem(problem))
         return _described(module, status)
-
-    async def _find(self, name: str) -> Module | HistoryModule:
-        module = self._registry.find(name)
-        if module is not None:
-            return module
-        for found in await modules_in_history(self._database.manager()):
-            if found.name == name:
-                return found
-        raise self.unknown(name)
-
-    async def _manager(self, name: str) -> AsyncMigrationManager:
-        found = await self._find(name)
-        if isinstance(found, Module):
-            require_valid(found)
-            return self._migrator.manager(found)
-        return AsyncMigrationManager(self._database.manager(found.schema), {}, found.name)
-
-    def unknown(self, name: str) -> Problem:
-        return Problem("module_unknown", f"There is no module {name!r}.", module=name, hint=self._registry.hint(name))
 
 
 def _described(module: Module, state: ModuleStatus | ModuleProblem) -> ModuleDetail:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import MigrationError, MigrationFileError
 from ..files import in_order, is_migration_name, read_migration
+from ..plan import check_versions
 from .tools import tool_of
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def _texts(folder: Path) -> dict[str, str]:
 
 def _check(converted: Converted) -> None:
     """Our own rules for a folder: no empty file, no version twice."""
-    in_order(read_migration(name, text.encode()) for name, text in converted.files.items() if is_migration_name(name))
+    names = filter(is_migration_name, converted.files)
+    migrations = in_order(read_migration(name, converted.files[name].encode()) for name in names)
+    check_versions(migrations, converted.files.keys())
 
 
 def _differs(path: Path, text: str) -> bool:

@@ -15,7 +15,7 @@ import structlog
 
 from pgdbm.core.identifiers import is_identifier
 
-from ..errors import Problem, spelt_alike
+from .errors import Problem, spelt_alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
