@@ -52,7 +52,7 @@ lock: ## Write the locks anew (needs uv)
 		--no-header --output-file requirements.lock
 	UV_PYTHON_DOWNLOADS=never uv export -q --format requirements-txt --extra service --no-default-groups --no-emit-project \
 		--no-header --output-file requirements.service.lock
-	rm -f uv.lock
+	rm -f uv.*
 
 clean: ## Remove what was made here, the embedded server's data too
 	rm -rf $(VENV) .cache .pgdbm build dist

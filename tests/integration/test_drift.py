@@ -63,7 +63,7 @@ async def test_modules_that_share_a_schema_share_its_snapshot(applied: AsyncData
     files = {"001_u.sql": "CREATE TABLE {{tables.u}} (id integer)"}
     async with connect() as connection:
         await save(connection, "app", "first", HISTORY)
-        second = AsyncMigrationManager(applied, files, "second", migrations_table="other_history")
+        second = AsyncMigrationManager(applied, files, "second", migrations_table="other_history", snapshots=False)
         await second.apply_pending_migrations()
         await save(connection, "app", "second", "other_history")
         for table in (HISTORY, "other_history"):
@@ -77,7 +77,7 @@ async def test_modules_that_share_a_schema_share_its_snapshot(applied: AsyncData
 async def test_tables_of_our_own_are_no_drift(applied: AsyncDatabaseManager, connect: Connect) -> None:
     async with connect() as connection:
         await save(connection, "app", "first", HISTORY)
-        broken = AsyncMigrationManager(applied, {"001_x.sql": "SELECT 1/0"}, "broken")
+        broken = AsyncMigrationManager(applied, {"001_x.sql": "SELECT 1/0"}, "broken", snapshots=False)
         with pytest.raises(Exception, match="division by zero"):
             await broken.apply_pending_migrations()
         assert await connection.fetchval("SELECT to_regclass('app.pgdbm_journal') IS NOT NULL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +28,7 @@ _UNENCODABLE = (TypeError, ValueError, AttributeError, ArithmeticError, LookupEr
 _UNQUALIFIED = re.compile(r'relation "(\w+)" does not exist')
 
 
-class Queries:
+class Queries(ABC):
     """SQL with ``{{tables.x}}`` templates, sent to a pool or to one connection.
 
     Every method takes ``timeout`` in seconds; None means the pool's command_timeout, and TimeoutError is raised when
@@ -36,9 +37,9 @@ class Queries:
 
     _schema: str | None
 
+    @abstractmethod
     def _target(self) -> Any:
         """What runs the queries: an asyncpg pool or connection; their query methods are the same."""
-        raise NotImplementedError
 
     def prepare_query(self, query: str) -> str:
         """``query`` with its placeholders rendered for this manager's schema.
