@@ -128,8 +128,18 @@ _KINDS = (
         "Nobody knows whether a statement was done",
         "An earlier run died under a statement that cannot run in a transaction, and nothing in the database tells "
         "whether it was done. Nothing was applied after it.",
-        "Look at the database, say what you found with `AsyncMigrationManager.resolve_statement`, and migrate again.",
+        "Look at the database, say what you found with `POST /modules/{module}/resolve` (in Python "
+        "`AsyncMigrationManager.resolve_statement`), and migrate again.",
         ("module", "filename", "statement", "line", "column"),
+    ),
+    ErrorKind(
+        "plan_moved",
+        409,
+        "The plan is not what it was",
+        "The digest in `plan` is not that of what is pending now: files came or changed, or somebody else has migrated "
+        "meanwhile. With a `target` the plan has to be for the same target. Nothing was applied.",
+        "Look at `GET /modules/{module}/plan` again, and migrate with its digest.",
+        ("module", "plan", "current_plan"),
     ),
     ErrorKind(
         "body_too_large",
@@ -248,6 +258,15 @@ _KINDS = (
         "`checks` says which one, and why.",
         ("checks", "retry_after"),
         retry_after_s=2,
+    ),
+    ErrorKind(
+        "not_migrated",
+        503,
+        "The module is not migrated",
+        "Not every migration that `GET /modules/{module}/ready` asks for is applied: those up to `require`, or all.",
+        "Wait, or migrate. `missing` has the names of the files; where no file has the version in `require`, that.",
+        ("module", "missing", "hint", "retry_after"),
+        retry_after_s=5,
     ),
 )
 

@@ -7,12 +7,15 @@ import hashlib
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from pgdbm import AsyncDatabaseManager, DatabaseConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HISTORY = """CREATE SCHEMA app;
 CREATE TABLE app.schema_migrations (id serial PRIMARY KEY, filename varchar(255) NOT NULL,
@@ -33,12 +36,18 @@ CREATE INDEX thing_{number}_created ON {{{{tables.thing_{number}}}}} (created_at
 """
 
 
-def write_migrations(folder: Path, count: int) -> list[str]:
+def insert(number: int) -> str:
+    """One migration: a row, in a table that the first one makes."""
+    table = "CREATE TABLE {{tables.entry}} (number int NOT NULL, note text);\n" if number == 1 else ""
+    return f"{table}INSERT INTO {{{{tables.entry}}}} (number, note) VALUES ({number}, 'entry {number}');\n"
+
+
+def write_migrations(folder: Path, count: int, body: Callable[[int], str] = ddl) -> list[str]:
     """``count`` files in ``folder``; returns their texts as psql would get them, for schema app."""
     folder.mkdir(parents=True, exist_ok=True)
     plain = []
     for number in range(1, count + 1):
-        text = ddl(number)
+        text = body(number)
         path = folder / f"{number:05}_thing.sql"
         path.write_text(text)
         # As if it had been there for a while: a file written a moment ago is read again.

@@ -1,4 +1,4 @@
-"""The commands of README and tutorial are run, in the order of the page, and answer as the page shows."""
+"""The commands of README, tutorial and how-to are run, in the order of the page, and answer as the page shows."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEPLOY = DOCS / "howto" / "deploy.md"
+OPERATE = DOCS / "howto" / "operate-over-http.md"
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the documents call curl, and there is none")
 
@@ -58,6 +59,16 @@ def test_tutorial(tmp_path: Path) -> None:
     finally:
         terminal.close()
     assert not (tmp_path / "migrations_repo" / "notes").exists()
+
+
+@needs_curl
+def test_operating(database: str, tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, DATABASE_URL=database)
+    try:
+        for block in blocks(OPERATE, "console"):
+            terminal.run(block)
+    finally:
+        terminal.close()
 
 
 def test_every_target_that_a_document_names_exists() -> None:

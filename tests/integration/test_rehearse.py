@@ -37,7 +37,7 @@ OTHER = "CREATE SCHEMA other; CREATE TABLE other.t (id integer PRIMARY KEY); CRE
 @pytest.fixture
 async def applied(db: AsyncDatabaseManager) -> AsyncDatabaseManager:
     """A manager of schema ``app`` that has :data:`FIRST`; beside it is a schema ``other``."""
-    await AsyncMigrationManager(db, FIRST, "app").apply_pending_migrations()
+    await AsyncMigrationManager(db, FIRST, "app", snapshots=False).apply_pending_migrations()
     await db.execute(OTHER)
     return db
 
@@ -54,9 +54,7 @@ async def rehearsed(db: AsyncDatabaseManager, *pending: str, **options: Any) -> 
 async def everything(db: AsyncDatabaseManager) -> dict[str, Any]:
     """What a rehearsal must not change."""
     async with db.acquire() as connection:
-        found: dict[str, Any] = {
-            schema: await read_catalog(connection, schema) for schema in ("app", "other", "public")
-        }
+        found: dict[str, Any] = {schema: await read_catalog(connection, schema) for schema in ("app", "other")}
         for table in ("app.t", "other.t", "other.log", "app.schema_migrations"):
             found[table] = await connection.fetch(f"TABLE {table}")
         for catalog in ("pg_namespace", "pg_extension", "pg_roles"):
@@ -279,6 +277,13 @@ async def test_what_a_dead_process_left_is_dropped(applied: AsyncDatabaseManager
         assert (await rehearse(applied, MemorySource(FIRST).collect(), history)).succeeded
         names = "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'pgdbm_rehearsal%'"
         assert [row[0] for row in await other.fetch(names)] == [alive]
+
+
+async def test_several_at_once_do_not_meet(applied: AsyncDatabaseManager) -> None:
+    files = MemorySource(FIRST | {"003_u.sql": "CREATE TABLE {{tables.u}} ()"}).collect()
+    history = History("app", "schema_migrations", "app")
+    results = await asyncio.gather(*(rehearse(applied, files, history) for _ in range(3)))
+    assert [(result.succeeded, result.left_behind) for result in results] == [(True, None)] * 3
 
 
 async def test_bare_names_mean_the_rehearsals_tables(database: str) -> None:

@@ -132,6 +132,8 @@ def test_openapi_describes_every_answer(start: Callable[..., Any]) -> None:
         "/modules/{module}/migrations/{filename}",
         "/modules/{module}/history",
         "/modules/{module}/migrate",
+        "/modules/{module}/plan",
+        "/modules/{module}/ready",
         "/migrate",
         "/health/live",
         "/health/ready",

@@ -67,7 +67,7 @@ def test_bodies_that_are_fine(start: Callable[..., Any], repo: Any) -> None:
 
 BAD_BODIES: dict[str | bytes, str] = {
     '{"dryrun": true}': "dryrun",
-    '{"dry_run": true, "target": "003"}': "target",
+    '{"dry_run": true, "targets": "003"}': "targets",
     '{"dry_run": "perhaps"}': "dry_run",
     '{"dry_run": 7}': "dry_run",
     "[]": "body",

@@ -38,7 +38,7 @@ _BY_STATEMENT = {
     "003_view.sql": "CREATE VIEW {{tables.moods}} AS SELECT DISTINCT mood FROM {{tables.people}};\n" + mark("003"),
     "010_items.sql": (
         "CREATE TABLE {{tables.items}} AS\n"
-        "SELECT i AS id, i % 97 AS kind, md5(i::text) AS code FROM generate_series(1, 20000) AS i;\n"
+        "SELECT i AS id, i % 97 AS kind, md5(i::text) AS code FROM generate_series(1, 6000) AS i;\n"
         "ALTER TABLE {{tables.items}} ALTER COLUMN id SET NOT NULL;\n"
         "UPDATE {{tables.items}} SET kind = kind + 1 WHERE id % 10 = 0;\n" + mark("010")
     ),

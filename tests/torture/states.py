@@ -43,21 +43,23 @@ SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND app
 
 @dataclass(frozen=True)
 class State:
-    """A schema after a run: what is in the catalog, a digest of every table, and the rows of the history."""
+    """A schema after a run: what is in the catalog, rows and digest of every table, and the rows of the history."""
 
     catalog: tuple[CatalogObject, ...]
     data: dict[str, tuple[int, str | None]]
     history: tuple[tuple[str, str], ...]
 
 
-async def read_state(connection: asyncpg.Connection[Any], schema: str) -> State:
+async def read_state(connection: asyncpg.Connection[Any], schema: str, *, history: bool = True) -> State:
     data = {}
     for row in await connection.fetch(_TABLES, f'"{schema}"', list(OURS)):
         count, digest = await connection.fetchrow(_DIGEST.format(schema, row["relname"]))  # type: ignore[misc]
         data[row["relname"]] = (count, digest)
-    history = await connection.fetch(f"SELECT filename, checksum FROM {schema}.schema_migrations ORDER BY filename")
+    rows = []
+    if history:
+        rows = await connection.fetch(f"SELECT filename, checksum FROM {schema}.schema_migrations ORDER BY filename")
     catalog = tuple(await read_catalog(connection, schema, exclude=OURS))
-    return State(catalog, data, tuple((row["filename"], row["checksum"]) for row in history))
+    return State(catalog, data, tuple((row["filename"], row["checksum"]) for row in rows))
 
 
 async def check_equal(connection: asyncpg.Connection[Any], schema: str, wanted: State, why: object) -> None:

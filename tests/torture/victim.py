@@ -1,6 +1,6 @@
 """A process that starts others, which migrate and may be killed while they do. Run as a script.
 
-Reads orders, a line of JSON each, and answers each with one. Starting a Python that has everything imported takes half
+Reads orders, a line of JSON each, and answers each with a line when it has begun and one when it is over. Starting a Python that has everything imported takes half
 a second; forking it takes a millisecond, and the child is a process like any other.
 """
 
@@ -103,6 +103,7 @@ def obey(order: dict[str, Any]) -> list[dict[str, Any]]:
     for child in children:
         child.wait_until_ready()
     os.write(opening, b"!" * len(children))
+    print(json.dumps("began"), flush=True)
     kill_after = order.get("kill_after_s")
     if kill_after is not None:
         time.sleep(kill_after)

@@ -19,7 +19,7 @@ _LONGEST_LINE = 64 * 1024 * 1024
 
 
 class Victims:
-    """Starts processes that migrate: ``sent`` starts them, ``answers`` waits for their end."""
+    """Starts processes that migrate: ``send`` returns once they have begun, ``answers`` once they have ended."""
 
     def __init__(self, process: asyncio.subprocess.Process, dsn: str) -> None:
         self._process = process
@@ -31,6 +31,7 @@ class Victims:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(whole).encode() + b"\n")
         await self._process.stdin.drain()
+        assert await self.line() == "began"
 
     async def answers(self) -> list[dict[str, Any]]:
         """For every process: ``signal``, ``events``, and ``result`` or ``error``, ``message``, ``details``."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
@@ -21,7 +22,7 @@ from ..errors import AsyncDBError, ConfigurationError, ConnectionError, Migratio
 from . import drift
 from .autocommit import apply_without_transaction
 from .failures import AlreadyAppliedError, LockHeldError, retry_pauses
-from .message import Composer
+from .message import Composer, compose
 from .parser import parse_all
 from .plan import build_plan
 from .results import Applied, ApplyResult
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .history import History
     from .journal import Journal
     from .locks import MigrationLock
+    from .message import Message
     from .parser import ParsedMigration
     from .plan import Plan
     from .results import OutOfOrder
@@ -203,16 +205,21 @@ class MigrationEngine:
         return False
 
     async def _apply(self, session: Session, parsed: Sequence[ParsedMigration]) -> None:
-        together = not self.announcer.is_heard
-        waiting = list(reversed(parsed))
-        while waiting:
-            group = take_group(waiting, together=together)
-            if not group[0].transactional:
-                await self._apply_without_transaction(session, group[0])
-            elif together and group[0].cheap:
-                await apply_together(session, group)
+        groups = grouped(parsed, together=not self.announcer.is_heard)
+        composed: dict[int, Message] = {}
+
+        def prepare(number: int) -> None:
+            if number < len(groups) and groups[number].together and number not in composed:
+                composed[number] = compose(session.composer, groups[number].migrations, session.last)
+
+        for number, group in enumerate(groups):
+            if group.together:
+                prepare(number)
+                await apply_together(session, group.migrations, composed.pop(number), partial(prepare, number + 1))
+            elif group.migrations[0].transactional:
+                await apply_by_statement(session, group.migrations[0])
             else:
-                await apply_by_statement(session, group[0])
+                await self._apply_without_transaction(session, group.migrations[0])
 
     async def _apply_without_transaction(self, session: Session, migration: ParsedMigration) -> None:
         if not self.db.has_direct_connection:
@@ -258,18 +265,33 @@ class MigrationEngine:
             ) from error
 
 
-def take_group(waiting: list[ParsedMigration], *, together: bool) -> list[ParsedMigration]:
-    """The next migrations of the reversed list ``waiting`` that may travel together; takes them off it."""
-    group = [waiting.pop()]
-    if not together or not group[0].cheap:
-        return group
-    length = len(group[0].rendered.text)
-    while waiting and waiting[-1].cheap and len(group) < _MOST_FILES_IN_MESSAGE:
-        length += len(waiting[-1].rendered.text)
-        if length > _MOST_CHARACTERS_IN_MESSAGE:
-            break
-        group.append(waiting.pop())
-    return group
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Migrations that travel together in one message; one that does not is a group of its own."""
+
+    migrations: Sequence[ParsedMigration]
+    together: bool
+
+
+def grouped(parsed: Sequence[ParsedMigration], *, together: bool) -> list[Group]:
+    """``parsed`` in groups, in order. Only neighbours that are cheap travel together, and not too much at once."""
+    groups: list[Group] = []
+    cheap: list[ParsedMigration] = []
+    length = 0
+    for migration in parsed:
+        fits = together and migration.cheap
+        full = len(cheap) == _MOST_FILES_IN_MESSAGE or length > _MOST_CHARACTERS_IN_MESSAGE
+        if cheap and (full or not fits):
+            groups.append(Group(cheap, together=True))
+            cheap, length = [], 0
+        if fits:
+            cheap.append(migration)
+            length += len(migration.rendered.text)
+        else:
+            groups.append(Group((migration,), together=False))
+    if cheap:
+        groups.append(Group(cheap, together=True))
+    return groups
 
 
 def _check_that_all_fit_into_one_transaction(parsed: Sequence[ParsedMigration]) -> None:

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -79,6 +80,7 @@ def version_of(filename: str) -> str:
     return stem
 
 
+@lru_cache(maxsize=32768)
 def order_of(filename: str) -> tuple[int, tuple[int, ...], str]:
     """What file names sort by: versions as numbers (9 before 10), then names without a version, repeatables last."""
     if is_repeatable_name(filename):

@@ -26,31 +26,45 @@ ALREADY_APPLIED = '"pgdbm:already-applied"'
 """What the text of the server's error contains when our own look at lock or history stopped a transaction."""
 
 _FIRST_WITH_TRANSACTION_TIMEOUT = 17
+_DONE, _FILENAME, _CHECKSUM = "$done$", "$filename$", "$checksum$"
 
 
-@dataclass(frozen=True, slots=True)
 class Composer:
     """Writes the parts of transactions that are not the author's. ``lock_timeout_ms`` None leaves the setting alone."""
 
-    history: History
-    lock_key: int
-    lock_timeout_ms: int | None
-    server_version: int
+    def __init__(self, history: History, lock_key: int, lock_timeout_ms: int | None, server_version: int) -> None:
+        lock_timeout = (
+            "pg_catalog.current_setting('lock_timeout')" if lock_timeout_ms is None else literal(str(lock_timeout_ms))
+        )
+        has_transaction_timeout = server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT
+        # A message of several statements cannot have parameters. What is the same for every file is filled in once.
+        self._opening = {
+            waits: statement(
+                "runner",
+                "open",
+                lock_timeout=lock_timeout,
+                no_transaction_timeout=statement("runner", "no_transaction_timeout") if has_transaction_timeout else "",
+                no_wait_for_disk="" if waits else statement("runner", "no_wait_for_disk"),
+                key=str(lock_key),
+                done=_DONE,
+            )
+            for waits in (True, False)
+        }
+        self._templates = {
+            name: statement(
+                "runner",
+                name,
+                history=history.table,
+                module=literal(history.module),
+                filename=_FILENAME,
+                checksum=_CHECKSUM,
+            )
+            for name in ("look", "look_repeatable", "record", "record_repeatable")
+        }
 
     def opening(self, *, wait_for_disk: bool = True, done: str = "") -> str:
         """BEGIN, the settings, and the lock. ``done`` is what the session has as ``pgdbm.done`` after the commit."""
-        lock_timeout = (
-            "pg_catalog.current_setting('lock_timeout')"
-            if self.lock_timeout_ms is None
-            else literal(str(self.lock_timeout_ms))
-        )
-        parts = [statement("runner", "begin", lock_timeout=lock_timeout)]
-        if self.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT:
-            parts.append(statement("runner", "no_transaction_timeout"))
-        if not wait_for_disk:
-            parts.append(statement("runner", "asynchronous_commit"))
-        parts.append(statement("runner", "lock", key=str(self.lock_key), done=literal(done)))
-        return ";\n".join(parts)
+        return self._opening[wait_for_disk].replace(_DONE, literal(done))
 
     def preamble(self, migration: ParsedMigration, *, wait_for_disk: bool, done: str = "") -> str:
         """The opening, and the look whether somebody else applied it meanwhile."""
@@ -58,36 +72,16 @@ class Composer:
 
     def look(self, migration: ParsedMigration) -> str:
         """The look whether somebody else applied it meanwhile; for a repeatable one, this content of it."""
-        name = "look_repeatable" if migration.migration.is_repeatable else "look"
-        return self._fill(name, migration)
+        return self._fill("look_repeatable" if migration.migration.is_repeatable else "look", migration)
 
     def record(self, migration: ParsedMigration) -> str:
         """The history row."""
         return self._fill("record_repeatable" if migration.migration.is_repeatable else "record", migration)
 
     def _fill(self, name: str, migration: ParsedMigration) -> str:
-        template = statement(
-            "runner",
-            name,
-            history=self.history.table,
-            filename="$filename",
-            module="$module",
-            checksum="$checksum",
-        )
-        return fill(
-            template,
-            filename=migration.filename,
-            module=self.history.module,
-            checksum=migration.migration.checksum,
-        )
-
-
-_VALUE = re.compile(r"\$(filename|module|checksum)\b")
-
-
-def fill(sql: str, **values: str) -> str:
-    """``sql`` with its values as literals: a message of several statements cannot have parameters."""
-    return _VALUE.sub(lambda slot: literal(values[slot[1]]), sql)
+        # The file name last: it may hold anything, also what looks like a slot.
+        template = self._templates[name].replace(_CHECKSUM, literal(migration.migration.checksum))
+        return template.replace(_FILENAME, literal(migration.filename))
 
 
 def literal(value: str) -> str:

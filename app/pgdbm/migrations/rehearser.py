@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .rehearsal import FileRehearsal
 
 _INVALID_TERMINATION = "2D000"
+# To build or refresh, PostgreSQL itself makes a table and drops it.
+_REBUILDING = ("create_table_as_stmt", "refresh_mat_view_stmt")
 _DROPPED = "it dropped something, and what it was cannot be told"
 
 Held = dict[tuple[int, LockMode], tuple[str | None, str | None]]
@@ -89,9 +91,10 @@ class Rehearser:
         held = await self._held() if measured else {}
         dropped: str | None = None
         for one, reach in zip(migration.statements, reaches, strict=True):
-            drops = await self._drops() if reach is Reach.OPEN else 0
+            may_drop = _may_drop(one, reach)
+            drops = await self._drops() if may_drop else 0
             milliseconds = await self._execute(migration, one, measured)
-            if reach is Reach.OPEN and await self._drops() != drops:
+            if may_drop and await self._drops() != drops:
                 dropped = _DROPPED
             locks: tuple[TakenLock, ...] = ()
             if measured:
@@ -149,7 +152,7 @@ class Rehearser:
             return
         locks = self._taken(before, await self._held(), known)
         beyond = await self._beyond(reach)
-        if reach is Reach.OPEN and beyond is None and await self._drops() != drops:
+        if beyond is None and _may_drop(one, reach) and await self._drops() != drops:
             beyond = _DROPPED
         if beyond is None:
             await self._commit(migration, measured)
@@ -257,6 +260,11 @@ class Rehearser:
 
     async def _send(self, sql: str) -> None:
         await self._connection.execute(sql, timeout=NO_TIMEOUT_S)
+
+
+def _may_drop(one: Statement, reach: Reach) -> bool:
+    """Whether the statement may drop what it does not name."""
+    return reach is Reach.OPEN and one.traits.kind not in _REBUILDING
 
 
 def _ran(

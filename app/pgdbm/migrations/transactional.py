@@ -16,7 +16,7 @@ from .failures import RETRYABLE, execution_error, located, offset_of, raise_if_r
 from .message import compose, compose_all
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .message import Message
     from .parser import ParsedMigration, Statement
@@ -28,11 +28,12 @@ _RECORDING = "It failed where the engine writes the history row: as which role d
 _COMMITTING = "It failed at COMMIT, where deferred constraints are checked."
 
 
-async def apply_together(session: Session, group: Sequence[ParsedMigration]) -> None:
-    """Several cheap files in one message, a transaction each."""
-    message = compose(session.composer, group, session.last)
+async def apply_together(
+    session: Session, group: Sequence[ParsedMigration], message: Message, meanwhile: Callable[[], None]
+) -> None:
+    """Several cheap files in ``message``, a transaction each; does ``meanwhile`` while the server works."""
     try:
-        await session.send(message.text)
+        await _send_and(session, message, meanwhile)
     except asyncpg.PostgresError as error:
         if is_lost(error):
             raise
@@ -49,10 +50,27 @@ async def apply_together(session: Session, group: Sequence[ParsedMigration]) -> 
         # The server does not say where: find out by running the file, which left nothing behind, by statement.
         await apply_by_statement(session, failed)
         if rest:
-            await apply_together(session, rest)
+            await apply_together(session, rest, compose(session.composer, rest, session.last), _nothing)
     else:
         for migration in group:
             session.note_applied(migration)
+
+
+async def _send_and(session: Session, message: Message, meanwhile: Callable[[], None]) -> None:
+    sending = asyncio.ensure_future(session.send(message.text))
+    try:
+        # Once for the task to begin, and with it the bytes to leave.
+        await asyncio.sleep(0)
+        meanwhile()
+        await sending
+    finally:
+        if not sending.done():
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+
+def _nothing() -> None:
+    return None
 
 
 async def _roll_back_to(session: Session, message: Message) -> int:

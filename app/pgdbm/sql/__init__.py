@@ -1,7 +1,7 @@
 """SQL in named, described statements.
 
-A file ``area.sql`` holds statements, each under a line ``-- name: what it is for``. ``{{history}}`` and the like are
-filled in by :meth:`Statements.bind` with identifiers that are quoted already; values travel as parameters.
+A file ``area.sql`` holds statements, each under a comment ``-- name: what it is for``. ``{{history}}`` and the like are
+filled in by :func:`statement` with identifiers that are quoted already; values travel as parameters.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from functools import cache, lru_cache
 from importlib.resources import files
 
-_HEADER = re.compile(r"^-- (?P<name>[a-z_]+): .+$", re.MULTILINE)
+_HEADER = re.compile(r"^-- (?P<name>[a-z_]+): .+$(?:\n--.*$)*", re.MULTILINE)
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 

@@ -125,7 +125,7 @@ class MigrateBody(msgspec.Struct, forbid_unknown_fields=True):
     dry_run: bool = False
     target: Annotated[str, Meta(min_length=1)] | None = None
     atomic: Literal["file", "all"] = "file"
-    plan: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")] | None = None
+    plan: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
 
 
 class AppliedMigration(msgspec.Struct):

@@ -1,0 +1,397 @@
+"""The verbs over HTTP: plan, drift, journal, ready; mark, repair, revert, resolve."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from pgdbm.migrations.journal import hash_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
+NO_TRANSACTION = "-- pgdbm:no-transaction\n"
+UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+READS = ("plan", "drift", "journal", "ready")
+CHANGES: dict[str, dict[str, Any] | None] = {
+    "mark": {"filename": "001_a.sql", "applied": True},
+    "repair": None,
+    "revert": None,
+    "resolve": {"filename": "001_a.sql", "statement": 1, "done": True},
+}
+
+
+def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    problem: dict[str, Any] = response.json()
+    assert (response.status_code, problem["code"]) == (status, code), problem
+    return problem
+
+
+def down(repo: Any, module: str, name: str, content: str) -> None:
+    (repo.path / module / f"{name}.down.sql").write_text(content)
+
+
+def test_plan(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT 1;\n\n  DROP TABLE {{tables.t}}")
+    service = start()
+    service.post("/modules/m/migrate", json={"target": "1"})
+    response = service.get("/modules/m/plan")
+    assert response.status_code == 200, response.text
+    plan = response.json()
+    (pending,) = plan.pop("pending")
+    assert re.fullmatch("sha256:[0-9a-f]{64}", plan.pop("digest"))
+    assert plan == {"module": "m", "schema": "m", "skipped": 1}
+    select, drop = pending.pop("statements")
+    assert select | {"kind": ""} == {
+        "number": 1,
+        "kind": "",
+        "line": 1,
+        "column": 1,
+        "sql": "SELECT 1",
+        "locks": [],
+        "blocks": "nothing",
+    }
+    assert drop == {
+        "number": 2,
+        "kind": "DROP TABLE",
+        "line": 3,
+        "column": 3,
+        "sql": 'DROP TABLE "m".t',
+        # The one without a name: whatever a foreign key would lead to.
+        "locks": [
+            {"mode": "ACCESS EXCLUSIVE", "relation": "m.t"},
+            {"mode": "ACCESS EXCLUSIVE", "relation": None},
+        ],
+        "blocks": "reads and writes",
+    }
+    found = [one for one in pending.pop("findings") if one["source"] == "pgdbm" and one["statement"] == 2]
+    assert found
+    for finding in found:
+        assert finding.keys() == {"rule", "severity", "message", "advice", "statement", "line", "column", "source"}
+        assert finding["line"] == 3
+    assert len(pending.pop("checksum")) == 64
+    assert pending == {"filename": "002_b.sql", "version": "002", "transactional": True}
+    assert len(sql("SELECT FROM m.schema_migrations")) == 1
+
+
+def test_plan_of_what_cannot_run(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELEKT")
+    service = start()
+    problem = assert_problem(service.get("/modules/m/plan"), 422, "migration_file_invalid")
+    assert (problem["module"], problem["filename"], problem["line"]) == ("m", "002_b.sql", 1)
+    assert service.get("/modules/m/plan?target=001").json()["pending"][0]["filename"] == "001_a.sql"
+    assert_problem(service.get("/modules/m/plan?target=007"), 422, "migration_error")
+    assert_problem(service.get("/modules/m/plan?target="), 400, "invalid_request")
+
+
+def test_migrating_what_was_planned(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT 1")
+    service = start()
+    looked_at = service.get("/modules/m/plan").json()["digest"]
+    of_first = service.get("/modules/m/plan?target=001").json()["digest"]
+    assert looked_at != of_first
+    repo.write("m", _002_b="SELECT 2")
+    problem = assert_problem(service.post("/modules/m/migrate", json={"plan": looked_at}), 409, "plan_moved")
+    now = service.get("/modules/m/plan").json()["digest"]
+    assert (problem["module"], problem["plan"], problem["current_plan"]) == ("m", looked_at, now)
+    assert_problem(service.post("/modules/m/migrate", json={"plan": looked_at, "dry_run": True}), 409, "plan_moved")
+    assert sql("SELECT FROM pg_namespace WHERE nspname = 'm'") == []
+
+    first = service.post("/modules/m/migrate", json={"plan": of_first, "target": "001"}).json()
+    assert [one["filename"] for one in first["applied"]] == ["001_a.sql"]
+    assert_problem(service.post("/modules/m/migrate", json={"plan": now}), 409, "plan_moved")
+    rest = service.get("/modules/m/plan").json()["digest"]
+    assert service.post("/modules/m/migrate", json={"plan": rest}).json()["status"] == "success"
+    recorded = {row["filename"]: row["checksum"] for row in sql("SELECT filename, checksum FROM m.schema_migrations")}
+    files = service.get("/modules/m/migrations").json()["items"]
+    assert recorded == {one["filename"]: one["checksum"] for one in files}
+    done = service.get("/modules/m/plan").json()
+    assert (done["pending"], done["skipped"]) == ([], 2)
+
+
+def test_a_digest_that_is_none(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start()
+    for body in ({"plan": "sha256:abc"}, {"plan": ""}, {"target": ""}, {"atomic": "none"}):
+        problem = assert_problem(service.post("/modules/m/migrate", json=body), 400, "invalid_request")
+        assert len(problem["errors"]) == 1
+    assert_problem(service.post("/migrate", json={"target": "001"}), 400, "invalid_request")
+
+
+def test_all_or_nothing(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT 1 / 0")
+    service = start()
+    assert_problem(service.post("/modules/m/migrate", json={"atomic": "all"}), 422, "migration_failed")
+    assert sql("SELECT to_regclass('m.t') AS t")[0]["t"] is None
+    repo.write("m", _002_b=f"{NO_TRANSACTION}VACUUM {{{{tables.t}}}}")
+    problem = assert_problem(service.post("/modules/m/migrate", json={"atomic": "all"}), 422, "migration_error")
+    assert "002_b.sql" in problem["detail"]
+    repo.write("m", _002_b="SELECT 1")
+    assert service.post("/modules/m/migrate", json={"atomic": "all"}).json()["status"] == "success"
+
+
+def test_drift(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start()
+    never = service.get("/modules/m/drift").json()
+    assert (never["clean"], never["since"], never["changes"]) == (False, None, [])
+    assert never["reason"]
+    service.post("/modules/m/migrate")
+    clean = service.get("/modules/m/drift").json()
+    assert UTC.fullmatch(clean.pop("since"))
+    assert clean == {"clean": True, "module": "m", "reason": None, "changes": []}
+    sql("ALTER TABLE m.t ADD COLUMN surprise text")
+    drift = service.get("/modules/m/drift").json()
+    assert drift["clean"] is False
+    (change,) = [one for one in drift["changes"] if one["kind"] == "added"]
+    assert change.keys() == {"kind", "object_kind", "name", "before", "after"}
+    assert (change["object_kind"], change["before"]) == ("column", None)
+    assert "surprise" in change["name"]
+    assert change["after"]
+
+
+def test_journal(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a="SELECT 1 / 0")
+    service = start()
+    assert service.get("/modules/m/journal").json() == {"items": [], "next": None}
+    service.post("/modules/m/migrate")
+    service.post("/modules/m/mark", json={"filename": "001_a.sql", "applied": True})
+    newest, oldest = service.get("/modules/m/journal").json()["items"]
+    assert (newest["filename"], newest["outcome"], newest["statement"]) == ("001_a.sql", "marked", None)
+    assert (oldest["outcome"], oldest["sqlstate"], oldest["attempt"]) == ("failed", "22012", 1)
+    assert newest["id"] > oldest["id"]
+    assert UTC.fullmatch(newest["began_at"])
+    assert UTC.fullmatch(newest["ended_at"])
+    assert service.get("/modules/m/journal?limit=1").json()["items"] == [newest]
+    for limit in (0, 1001, "x"):
+        assert_problem(service.get(f"/modules/m/journal?limit={limit}"), 400, "invalid_request")
+
+
+def test_ready(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT 1", _003_c="SELECT 1")
+    service = start()
+    response = service.get("/modules/m/ready")
+    problem = assert_problem(response, 503, "not_migrated")
+    assert (problem["module"], problem["missing"]) == ("m", ["001_a.sql", "002_b.sql", "003_c.sql"])
+    assert int(response.headers["retry-after"]) == problem["retry_after"] > 0
+
+    service.post("/modules/m/migrate", json={"target": "002"})
+    for require in ("002", "2", "002_b.sql", "001"):
+        ready = service.get("/modules/m/ready", params={"require": require})
+        assert ready.status_code == 200, ready.text
+        assert ready.json() == {"module": "m", "schema": "m", "status": "ready", "version": "002"}
+    for require in ("003", "3", "003_c.sql", None):
+        refused = service.get("/modules/m/ready", params={"require": require} if require else {})
+        assert assert_problem(refused, 503, "not_migrated")["missing"] == ["003_c.sql"]
+    newer = assert_problem(service.get("/modules/m/ready?require=004"), 503, "not_migrated")
+    assert newer["missing"] == ["004"]
+    assert_problem(service.get("/modules/m/ready?require="), 400, "invalid_request")
+
+    service.post("/modules/m/migrate")
+    assert service.get("/modules/m/ready").json()["version"] == "003"
+    # What it made is there, whatever the file says now; and an older service does not know the newest file.
+    repo.write("m", _002_b="SELECT 2")
+    (repo.path / "m" / "003_c.sql").unlink()
+    assert service.get("/modules/m/ready").status_code == 200
+    assert service.get("/modules/m/ready?require=003").status_code == 200
+
+
+def test_ready_counts_what_came_too_late(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _002_b="SELECT 1")
+    service = start()
+    service.post("/modules/m/migrate")
+    repo.write("m", _001_a="SELECT 1")
+    problem = assert_problem(service.get("/modules/m/ready?require=002"), 503, "not_migrated")
+    assert problem["missing"] == ["001_a.sql"]
+    assert_problem(service.get("/modules/m/plan"), 409, "out_of_order")
+
+
+def test_mark(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT 1")
+    service = start()
+    body = {"filename": "001_a.sql", "applied": True}
+    assert service.post("/modules/m/mark", json=body).json() == {"module": "m", "schema": "m"} | body
+    assert sql("SELECT to_regclass('m.t') AS t")[0]["t"] is None
+    assert service.get("/modules/m").json()["applied"] == 1
+    problem = assert_problem(service.post("/modules/m/mark", json=body), 422, "migration_error")
+    assert (problem["module"], problem["filename"]) == ("m", "001_a.sql")
+    unknown = service.post("/modules/m/mark", json={"filename": "001_b.sql", "applied": True})
+    assert "001_a.sql" in assert_problem(unknown, 404, "migration_unknown")["hint"]
+    nul = service.post("/modules/m/mark", json={"filename": "a\x00", "applied": False})
+    assert_problem(nul, 422, "migration_error")
+
+    (repo.path / "m" / "001_a.sql").unlink()
+    assert service.post("/modules/m/mark", json=body | {"applied": False}).status_code == 200
+    assert sql("SELECT FROM m.schema_migrations") == []
+
+
+def test_repair(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT 1")
+    service = start()
+    service.post("/modules/m/migrate")
+    repo.write("m", _002_b="SELECT 2")
+    refused = assert_problem(service.post("/modules/m/migrate"), 409, "checksum_changed")
+    assert_problem(service.get("/modules/m/plan"), 409, "checksum_changed")
+    looked = service.post("/modules/m/repair").json()
+    assert looked == {
+        "module": "m",
+        "schema": "m",
+        "accepted": False,
+        "items": [
+            {
+                "filename": "002_b.sql",
+                "recorded": refused["recorded_checksum"],
+                "current": refused["current_checksum"],
+                "diff": None,
+            }
+        ],
+    }
+    assert service.get("/modules/m").json()["changed"] == 1
+    accepted = service.post("/modules/m/repair", json={"accept": True}).json()
+    assert accepted == looked | {"accepted": True}
+    assert service.post("/modules/m/repair").json()["items"] == []
+    assert service.post("/modules/m/migrate").json()["status"] == "up_to_date"
+
+
+def test_revert(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="ALTER TABLE {{tables.t}} ADD b text", _003_c="CREATE TABLE {{tables.u}} ()")
+    down(repo, "m", "002_b", "ALTER TABLE {{tables.t}} DROP b")
+    down(repo, "m", "003_c", "DROP TABLE {{tables.u}}")
+    service = start()
+    service.post("/modules/m/migrate")
+    answer = service.post("/modules/m/revert").json()
+    assert answer["module"] == "m"
+    assert [(one["filename"], one["schema"]) for one in answer["reverted"]] == [("003_c.sql", "m")]
+    assert answer["reverted"][0]["execution_time_ms"] >= 0
+    assert sql("SELECT to_regclass('m.u') AS u")[0]["u"] is None
+    service.post("/modules/m/migrate")
+    two = service.post("/modules/m/revert", json={"steps": 2}).json()
+    assert [one["filename"] for one in two["reverted"]] == ["003_c.sql", "002_b.sql"]
+    problem = assert_problem(service.post("/modules/m/revert"), 422, "migration_error")
+    assert (problem["module"], problem["filename"]) == ("m", "001_a.sql")
+    assert [one["filename"] for one in service.get("/modules/m/history").json()["items"]] == ["001_a.sql"]
+
+
+def test_a_way_back_that_fails(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE)
+    down(repo, "m", "001_a", "SELECT 1;\nDROP TABLE {{tables.nothing}}")
+    service = start()
+    service.post("/modules/m/migrate")
+    problem = assert_problem(service.post("/modules/m/revert"), 422, "migration_failed")
+    assert (problem["module"], problem["statement"], problem["line"], problem["sqlstate"]) == ("m", 2, 2, "42P01")
+    assert service.get("/modules/m").json()["applied"] == 1
+
+
+async def test_reverting_waits_for_its_turn(start: Callable[..., Any], repo: Any, connect: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT pg_advisory_xact_lock(7)")
+    down(repo, "m", "001_a", "DROP TABLE {{tables.t}}")
+    service = start(lock_wait_s=0.3)
+    async with connect() as connection:
+        await connection.execute("SELECT pg_advisory_lock(7)")
+        with ThreadPoolExecutor(1) as threads:
+            call = threads.submit(service.post, "/modules/m/migrate")
+            blocked = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while not await connection.fetch(blocked):
+                await asyncio.sleep(0.01)
+            refused = await asyncio.to_thread(service.post, "/modules/m/revert")
+            await connection.execute("SELECT pg_advisory_unlock(7)")
+            assert (await asyncio.to_thread(call.result)).status_code == 200
+    assert assert_problem(refused, 503, "lock_timeout")["module"] == "m"
+    assert int(refused.headers["retry-after"]) > 0
+
+
+def test_resolve(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start()
+    service.post("/modules/m/migrate")
+    repo.write("m", _002_b=f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY ON {{{{tables.t}}}} (id)")
+    body = {"filename": "002_b.sql", "statement": 1, "done": True}
+    assert_problem(service.post("/modules/m/resolve", json=body), 422, "migration_error")
+    # What a runner that died under the statement leaves behind.
+    service.post("/modules/m/mark", json={"filename": "002_b.sql", "applied": True})
+    service.post("/modules/m/mark", json={"filename": "002_b.sql", "applied": False})
+    sql(
+        "INSERT INTO m.pgdbm_journal (module, filename, statement, outcome, statement_hash, pid) "
+        "VALUES ('m', '002_b.sql', 1, 'begun', $1, 0)",
+        hash_of('CREATE INDEX CONCURRENTLY ON "m".t (id)'),
+    )
+    unknown = assert_problem(service.post("/modules/m/migrate"), 409, "outcome_unknown")
+    assert (unknown["module"], unknown["filename"], unknown["statement"]) == ("m", "002_b.sql", 1)
+    assert service.post("/modules/m/resolve", json=body).json() == {"module": "m", "schema": "m"} | body
+    assert service.post("/modules/m/migrate").json()["status"] == "success"
+    assert len(sql("SELECT FROM pg_index WHERE indrelid = 'm.t'::regclass")) == 1
+    nowhere = service.post("/modules/m/resolve", json=body | {"filename": "x\x00"})
+    assert_problem(nowhere, 404, "migration_unknown")
+
+
+def test_bodies_that_are_not_right(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start()
+    bad: list[tuple[str, Any]] = [
+        ("mark", {}),
+        ("mark", {"filename": "001_a.sql"}),
+        ("mark", {"filename": "", "applied": True}),
+        ("mark", {"filename": "001_a.sql", "applied": True, "force": True}),
+        ("repair", {"accept": "perhaps"}),
+        ("revert", {"steps": 0}),
+        ("revert", {"step": 1}),
+        ("resolve", {"filename": "001_a.sql", "statement": 0, "done": True}),
+        ("resolve", {"filename": "001_a.sql", "statement": 1}),
+    ]
+    for verb, body in bad:
+        problem = assert_problem(service.post(f"/modules/m/{verb}", json=body), 400, "invalid_request")
+        assert len(problem["errors"]) == 1, (verb, body, problem)
+    assert_problem(service.post("/modules/m/revert?steps=1"), 400, "invalid_request")
+
+
+def test_modules_that_cannot_be_used(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("bad", "depends = 1", _001_a=TABLE)
+    repo.write("gone", _001_a="SELECT 1 / 0")
+    service = start()
+    for module, status, code in (("nothing", 404, "module_unknown"), ("bad", 422, "module_invalid")):
+        for verb in READS:
+            assert_problem(service.get(f"/modules/{module}/{verb}"), status, code)
+        for verb, body in CHANGES.items():
+            problem = assert_problem(service.post(f"/modules/{module}/{verb}", json=body), status, code)
+            assert problem["module"] == module
+    assert sql("SELECT FROM pg_namespace WHERE nspname = 'bad'") == []
+
+
+def test_what_only_the_history_knows_can_be_looked_at(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE)
+    start().post("/modules/m/migrate")
+    (repo.path / "m" / "001_a.sql").unlink()
+    (repo.path / "m").rmdir()
+    service = start()
+    assert service.get("/modules/m/drift").json()["clean"] is True
+    assert service.get("/modules/m/journal").status_code == 200
+    for verb in ("plan", "ready"):
+        assert_problem(service.get(f"/modules/m/{verb}"), 404, "module_unknown")
+    assert_problem(service.post("/modules/m/revert"), 404, "module_unknown")
+
+
+def test_without_a_database(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start(wait=False, database_url="postgresql://nobody@127.0.0.1:1/nothing")
+    for verb in READS:
+        assert_problem(service.get(f"/modules/m/{verb}"), 503, "database_unavailable")
+    for verb, body in CHANGES.items():
+        assert_problem(service.post(f"/modules/m/{verb}", json=body), 503, "database_unavailable")
+
+
+def test_the_description_names_every_answer(start: Callable[..., Any]) -> None:
+    paths = start().get("/docs/openapi.json").json()["paths"]
+    calls = {verb: paths[f"/modules/{{module}}/{verb}"] for verb in (*READS, *CHANGES)}
+    for verb in READS:
+        assert {"200", "404", "503"} <= calls[verb]["get"]["responses"].keys()
+    for verb in CHANGES:
+        assert {"200", "400", "404", "422", "503"} <= calls[verb]["post"]["responses"].keys()
+        required = calls[verb]["post"]["requestBody"]["required"]
+        assert required is (verb in ("mark", "resolve"))
+    assert "not_migrated" in calls["ready"]["get"]["responses"]["503"]["description"]
+    migrate = paths["/modules/{module}/migrate"]["post"]["responses"]
+    assert "plan_moved" in migrate["409"]["description"]

@@ -1,0 +1,54 @@
+"""Files that were right once, and what happens to them: pieces are lost, doubled, swapped, and strewn in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+
+_ROOT = Path(__file__).parent.parent.parent
+_DIVIDER = re.compile(rb"^==== .+\n", re.MULTILINE)
+_SHARDS = (
+    "'", '"', "$$", "$a$", "$1", "/*", "*/", "--", "\n", "\r\n", "\r", ";", ";;", "E'\\'", "U&'\\0041'", "U&\"d\\0061t\"",
+    "B'1'", "x'", "\\", "\\.", "BEGIN ATOMIC ", " END", " CASE ", "(", ")", "[", "]", ",", ".", "::", ":=", "@", "#", "`",
+    "{{tables.x}}", "{{schema}}", "{{", "}}", "{{nothing}}", "é", "😀", "\u00a0", "\u2028", "\ufeff", "\u0000", "\t",
+    " COPY t FROM stdin;\n1\n\\.\n", " COMMIT;", " BEGIN;", " SELECT ", " 1e", " 0x", " 1_0", "-- pgdbm:no-transaction\n",
+    "CREATE INDEX CONCURRENTLY i ON t (a);", "\v", "\f", "'a'\n'b'", "'a' -- c\n'b'", "E'a\\'b'", " UESCAPE '!'",
+)  # fmt: skip
+
+
+def _sources() -> tuple[bytes, ...]:
+    golden = sorted((_ROOT / "tests" / "golden" / "parser").glob("*.sql"))
+    cases = [case for path in golden for case in _DIVIDER.split(path.read_bytes()) if case.strip()]
+    return (*cases, *(path.read_bytes() for path in sorted((_ROOT / "migrations_repo").rglob("*.sql"))))
+
+
+SOURCES = _sources()
+
+
+def mutated(chance: random.Random) -> bytes:
+    """One of the files, or two, with one to six things done to it."""
+    text = chance.choice(SOURCES).decode(errors="surrogateescape")
+    for _ in range(chance.randint(1, 6)):
+        start = chance.randint(0, len(text))
+        end = min(len(text), start + int(chance.expovariate(0.1)))
+        match chance.randint(0, 6):
+            case 0:
+                text = text[:start] + text[end:]
+            case 1:
+                text = text[:end] + text[start:]
+            case 2:
+                text = text[:start] + text[start:end].swapcase()[::-1] + text[end:]
+            case 3 | 4 | 5:
+                text = text[:start] + chance.choice(_SHARDS) + text[start:]
+            case _:
+                other = chance.choice(SOURCES).decode(errors="surrogateescape")
+                text = text[:start] + other[chance.randint(0, len(other)) :]
+    raw = text.encode(errors="surrogateescape")
+    if chance.random() < 0.05:
+        place = chance.randint(0, len(raw))
+        raw = raw[:place] + chance.randbytes(2) + raw[place:]
+    return raw

@@ -1,0 +1,169 @@
+"""Files nobody would write: the parser refuses them with a place, or loses nothing of them; the server agrees."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from typing import TYPE_CHECKING
+
+import asyncpg
+import hypothesis
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pgdbm import MigrationFileError
+from pgdbm.migrations.files import read_migration
+from pgdbm.migrations.parser import GRAMMAR_VERSION, parse
+
+from .effort import SEED, rounds
+from .mutations import SOURCES, mutated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgdbm.migrations.parser import ParsedMigration
+
+_OUTSIDE = "-- pgdbm:no-transaction\n"
+_IN_FAILED_TRANSACTION = "25P02"
+_SEVERAL = "cannot insert multiple commands into a prepared statement"
+# What a file may hold between statements: white space, semicolons, comments to the end of the line or nested ones.
+_BETWEEN = re.compile(r"(?:[ \t\n\r\f\v;]|--[^\n\r]*)+")
+
+# Where libpg_query's scanner is known to differ: it does not let a comment stand between the parts of a string that goes
+# on in the next line, and it lets letters follow a parameter, which no migration can have.
+_KNOWN_TO_DIFFER = re.compile(r"'\s*--[^\n\r]*[\n\r](?:\s|--[^\n\r]*[\n\r])*'|[$]\d+[A-Za-z_\x80-\U0010ffff]")
+
+
+def parsed(content: bytes) -> ParsedMigration:
+    return parse(read_migration("1_x.sql", content), "app")
+
+
+def rest_of(between: str) -> str:
+    """What is left of the text between two statements when all that means nothing is taken out."""
+    left, depth, position = [], 0, 0
+    while position < len(between):
+        if between.startswith("/*", position):
+            depth, position = depth + 1, position + 2
+        elif depth and between.startswith("*/", position):
+            depth, position = depth - 1, position + 2
+        elif depth:
+            position += 1
+        elif match := _BETWEEN.match(between, position):
+            position = match.end()
+        else:
+            left.append(between[position])
+            position += 1
+    return "".join(left) + "/*" * depth
+
+
+class Judge:
+    """What the server thinks of a text, without running it.
+
+    In a transaction that has failed, the server parses what it is sent, and then refuses to look at what it means.
+    """
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def prepare(self) -> None:
+        await self._connection.execute("BEGIN")
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await self._connection.execute("SELECT 1/0")
+
+    async def opinion(self, text: str) -> tuple[str, int | None]:
+        """``one`` command (or none), ``several``, or ``refused``, and where, in characters from 0."""
+        try:
+            await self._connection.prepare(text)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate == _IN_FAILED_TRANSACTION:
+                return "one", None
+            if str(error) == _SEVERAL:
+                return "several", None
+            return "refused", int(error.position) - 1 if error.position else None
+        return "one", None  # what ends a transaction may be prepared in a failed one
+
+    async def check(self, content: bytes) -> str:
+        """Compare the parser's opinion with the server's; returns it."""
+        try:
+            migration = parsed(content)
+        except MigrationFileError as error:
+            return await self._check_refused(content, error)
+        text = migration.rendered.text
+        end, count = 0, len(migration.statements)
+        for statement in migration.statements:
+            assert statement.start >= end
+            assert rest_of(text[end : statement.start]) == ""
+            end = statement.end
+            one = migration.text_of(statement)
+            assert _KNOWN_TO_DIFFER.search(one) or (await self.opinion(one))[0] == "one", one
+        assert rest_of(text[end:]) == ""
+        if not _KNOWN_TO_DIFFER.search(text):
+            assert (await self.opinion(text))[0] == ("several" if count > 1 else "one")
+        return f"{min(count, 2)} statements"
+
+    async def _check_refused(self, content: bytes, error: MigrationFileError) -> str:
+        assert error.migration_file == "1_x.sql"
+        syntax = re.match(r"1_x\.sql:\d+:\d+: (?!statement \d|unknown placeholder|not UTF-8)", str(error))
+        if not syntax or error.column is None:
+            return "refused"
+        text = read_migration("1_x.sql", content).content
+        if "{{" not in text and not _KNOWN_TO_DIFFER.search(text):
+            opinion, offset = await self.opinion(text)
+            assert opinion == "refused", error
+            assert offset is not None
+            before = text[:offset]
+            line = before.count("\n") + 1
+            assert (error.line, error.column) == (line, offset - before.rfind("\n")), (text, offset)
+        return "syntax error"
+
+
+def run_with_judge(dsn: str, examples: Callable[[Callable[[bytes], str]], None]) -> None:
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(dsn))
+        try:
+            if connection.get_server_version().major != GRAMMAR_VERSION:
+                pytest.skip(f"the grammar is that of PostgreSQL {GRAMMAR_VERSION}")
+            judge = Judge(connection)
+            runner.run(judge.prepare())
+            examples(lambda content: runner.run(judge.check(content)))
+        finally:
+            runner.run(connection.close())
+
+
+_SETTINGS = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True)
+
+
+def test_mutated_files(postgres_dsn: str) -> None:
+    seen: set[str] = set()
+
+    def examples(check: Callable[[bytes], str]) -> None:
+        chance = random.Random(SEED)
+        for number in range(rounds(500, 40_000)):
+            content = mutated(chance)
+            try:
+                seen.add(check(content))
+            except Exception as error:
+                raise AssertionError(f"seed {SEED}, example {number}: {content!r}") from error
+
+    run_with_judge(postgres_dsn, examples)
+    assert seen >= {"syntax error", "refused", "1 statements", "2 statements"}
+
+
+def test_the_files_themselves(postgres_dsn: str) -> None:
+    run_with_judge(postgres_dsn, lambda check: [check(source) for source in SOURCES] and None)
+
+
+def test_random_bytes(postgres_dsn: str) -> None:
+    def examples(check: Callable[[bytes], str]) -> None:
+        @hypothesis.seed(SEED)
+        @settings(_SETTINGS, max_examples=rounds(150, 5000))
+        @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode())))
+        def example(content: bytes) -> None:
+            check(content)
+            check(_OUTSIDE.encode() + content)
+
+        example()
+
+    run_with_judge(postgres_dsn, examples)

@@ -1,0 +1,111 @@
+"""Random plans, applied through disturbances, leave what their statements leave when they are run one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pgdbm.core.templating import render
+from pgdbm.migrations.catalog import difference
+
+from .effort import SEED, rounds
+from .grammar import RandomPlan, random_plans
+from .plans import Torment
+from .states import check_clean, migrate, opened_pool, read_state, until_gone
+from .victims import victims
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from .victims import Victims
+
+_TERMINATE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'victim'
+"""
+_DISTURBANCES = st.lists(
+    st.one_of(
+        st.tuples(st.just("killed at event"), st.integers(1, 60)),
+        st.tuples(st.just("killed after ms"), st.integers(0, 60)),
+        st.tuples(st.just("terminated after ms"), st.integers(0, 60)),
+        st.tuples(st.just("up to file"), st.integers(1, 8)),
+        st.tuples(st.just("runners at once"), st.integers(2, 3)),
+    ),
+    max_size=3,
+)
+
+
+class Arena:
+    """A database in which plans are applied, in a schema that is new each time."""
+
+    def __init__(self, pool: asyncpg.Pool[Any], disturbed: Victims, connection: asyncpg.Connection[Any]) -> None:
+        self._pool = pool
+        self._victims = disturbed
+        self._connection = connection
+
+    async def compare(self, plan: RandomPlan, disturbances: list[tuple[str, int]]) -> None:
+        await self._connection.execute("DROP SCHEMA IF EXISTS plain, disturbed CASCADE; CREATE SCHEMA plain")
+        for statement in plan.statements:
+            await self._connection.execute(render(statement, "plain").text)
+        torment = Torment("random", plan.files)
+        for how, amount in disturbances:
+            await self._disturb(torment, how, amount)
+        await migrate(self._pool, "disturbed", torment)
+        await until_gone(self._connection, "victim")
+        wanted, state = [await read_state(self._connection, schema, history=False) for schema in ("plain", "disturbed")]
+        assert not difference(wanted.catalog, state.catalog)
+        assert state.data == wanted.data
+        await check_clean(self._connection, disturbances)
+
+    async def _disturb(self, torment: Torment, how: str, amount: int) -> None:
+        match how:
+            case "killed at event":
+                await self._victims.migrate("disturbed", torment, listens=True, kill_at_event=amount)
+            case "killed after ms":
+                await self._victims.migrate("disturbed", torment, kill_after_s=amount / 1000)
+            case "terminated after ms":
+                await self._victims.send("disturbed", torment)
+                await asyncio.sleep(amount / 1000)
+                await self._connection.execute(_TERMINATE)
+                (answer,) = await self._victims.answers()
+                assert answer.get("error") in (None, "ConnectionError"), answer
+            case "up to file":
+                target = f"{min(amount, len(torment.files))}_x.sql"
+                await migrate(self._pool, "disturbed", Torment("random", torment.files, {"target": target}))
+            case "runners at once":
+                answers = await self._victims.migrate("disturbed", torment, runners=amount)
+                assert all("result" in answer for answer in answers), answers
+
+
+async def arena(stack: AsyncExitStack, dsn: str) -> Arena:
+    pool = await stack.enter_async_context(opened_pool(dsn))
+    disturbed = await stack.enter_async_context(victims(dsn))
+    return Arena(pool, disturbed, await stack.enter_async_context(pool.acquire()))
+
+
+def test_are_what_their_statements_are(database: str) -> None:
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        where = runner.run(arena(stack, database))
+        try:
+
+            @hypothesis.seed(SEED)
+            @settings(
+                max_examples=rounds(15, 400),
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+                print_blob=True,
+            )
+            @given(plan=random_plans(), disturbances=_DISTURBANCES)
+            def compare(plan: RandomPlan, disturbances: list[tuple[str, int]]) -> None:
+                runner.run(where.compare(plan, disturbances))
+
+            compare()
+        finally:
+            runner.run(stack.aclose())
