@@ -32,8 +32,8 @@ _SEVERAL = "cannot insert multiple commands into a prepared statement"
 _BETWEEN = re.compile(r"(?:[ \t\n\r\f\v;]|--[^\n\r]*)+")
 
 # Where libpg_query's scanner is known to differ: it does not let a comment stand between the parts of a string that goes
-# on in the next line, and it lets letters follow a parameter, which no migration can have.
-_KNOWN_TO_DIFFER = re.compile(r"'\s*--[^\n\r]*[\n\r](?:\s|--[^\n\r]*[\n\r])*'|[$]\d+[A-Za-z_\x80-\U0010ffff]")
+# on in the next line, and it takes parameters, which no migration can have, where PostgreSQL does not.
+_KNOWN_TO_DIFFER = re.compile(r"'\s*--[^\n\r]*[\n\r](?:\s|--[^\n\r]*[\n\r])*'|[$]\d")
 
 
 def parsed(content: bytes) -> ParsedMigration:

@@ -33,9 +33,9 @@ class Composer:
     """Writes the parts of transactions that are not the author's. ``lock_timeout_ms`` None leaves the setting alone."""
 
     def __init__(self, history: History, lock_key: int, lock_timeout_ms: int | None, server_version: int) -> None:
-        lock_timeout = (
-            "pg_catalog.current_setting('lock_timeout')" if lock_timeout_ms is None else literal(str(lock_timeout_ms))
-        )
+        lock_timeout = ""
+        if lock_timeout_ms is not None:
+            lock_timeout = statement("runner", "lock_timeout", milliseconds=str(lock_timeout_ms))
         has_transaction_timeout = server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT
         # A message of several statements cannot have parameters. What is the same for every file is filled in once.
         self._opening = {
