@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .core import AsyncDatabaseManager, DatabaseConfig, SchemaManager, TransactionManager
     from .errors import (
         AsyncDBError,
+        BaselineMismatchError,
         ChecksumMismatchError,
         ConfigurationError,
         ConnectionError,
@@ -45,6 +46,7 @@ __all__ = [
     "AsyncDatabaseManager",
     "AsyncMigrationManager",
     "AsyncTestDatabase",
+    "BaselineMismatchError",
     "ChecksumMismatchError",
     "ConfigurationError",
     "ConnectionError",

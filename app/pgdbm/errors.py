@@ -14,6 +14,7 @@
     │   ├── ChecksumMismatchError       recorded, current
     │   ├── OutOfOrderError             newest_applied
     │   ├── MigrationExecutionError     statement, line, column, sqlstate, hint, applied
+    │   ├── BaselineMismatchError       changes: the schema is not what the skipped files would build
     │   ├── MigrationUnknownError       statement, line, column: it may or may not have run
     │   └── MigrationLockTimeoutError   holder, waited_s
     ├── DatabaseTestError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncDBError",
+    "BaselineMismatchError",
     "ChecksumMismatchError",
     "ConfigurationError",
     "ConnectionError",
@@ -228,6 +230,19 @@ class MigrationExecutionError(MigrationError):
         self.transactional = transactional
         self.applied: list[dict[str, Any]] = []
         self.attempts = 1
+
+
+class BaselineMismatchError(MigrationError):
+    """The schema is not what the migrations that a baseline skips would build. ``changes`` says what differs.
+
+    ``before`` in a change is what the files would build, ``after`` what is there.
+    """
+
+    code = "baseline_mismatch"
+
+    def __init__(self, message: str, changes: Sequence[Any]) -> None:
+        super().__init__(message, details={"changes": [(one.kind, one.object_kind, one.name) for one in changes]})
+        self.changes = tuple(changes)
 
 
 class MigrationUnknownError(MigrationError):

@@ -123,6 +123,14 @@ _KINDS = (
         ("module", "filename", "newest_applied"),
     ),
     ErrorKind(
+        "baseline_mismatch",
+        409,
+        "The schema is not what a baseline says",
+        "The schema differs from what the migrations that the baseline skips would build.",
+        "Bring the two together, or take the baseline without the check.",
+        ("module", "filename"),
+    ),
+    ErrorKind(
         "outcome_unknown",
         409,
         "Nobody knows whether a statement was done",

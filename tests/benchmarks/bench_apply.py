@@ -1,4 +1,4 @@
-"""N migrations against psql doing the same work, against the bare SQL in one transaction, and all in one transaction."""
+"""N migrations against psql doing the same work, against the bare SQL in one go, and all in one transaction."""
 
 from __future__ import annotations
 

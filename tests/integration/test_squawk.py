@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgdbm.migrations.inspection import squawk
 from pgdbm.migrations.files import read_migration
+from pgdbm.migrations.inspection import squawk
 from pgdbm.migrations.inspection.findings import Finding, inspect
 from pgdbm.migrations.inspection.squawk import Report, ask_squawk, find_squawk
 from pgdbm.migrations.parser import ParsedMigration, parse

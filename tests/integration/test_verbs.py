@@ -178,3 +178,51 @@ class TestDecisions:
         with pytest.raises(pgdbm.MigrationExecutionError):
             await manager(db, failing).apply_pending_migrations()
         assert (await manager(db, failing).status()).migrations[-2].state == "failed"
+
+
+class TestBaseline:
+    FILES = {"1_a.sql": A, "2_b.sql": "CREATE INDEX a_id ON {{tables.a}} (id);", "3_c.sql": B}  # noqa: RUF012
+
+    async def test_a_schema_that_is_what_the_files_build(self, db: AsyncDatabaseManager) -> None:
+        await db.execute("CREATE SCHEMA app")
+        await db.execute("CREATE TABLE {{tables.a}} (id int PRIMARY KEY)")
+        await db.execute("CREATE INDEX a_id ON {{tables.a}} (id)")
+        migrations = manager(db, self.FILES)
+        assert await migrations.baseline("2") == ["1_a.sql", "2_b.sql"]
+        assert [one.state for one in (await migrations.status()).migrations] == ["baseline", "baseline", "pending"]
+        assert applied(await migrations.apply_pending_migrations()) == ["3_c.sql"]
+        with pytest.raises(pgdbm.MigrationError, match="where a history begins"):
+            await migrations.baseline("3")
+
+    async def test_one_that_is_not(self, db: AsyncDatabaseManager) -> None:
+        await db.execute("CREATE SCHEMA app")
+        await db.execute("CREATE TABLE {{tables.a}} (id bigint PRIMARY KEY)")
+        migrations = manager(db, self.FILES)
+        with pytest.raises(pgdbm.BaselineMismatchError, match="a_id is missing") as caught:
+            await migrations.baseline("2")
+        assert {(one.kind, one.object_kind) for one in caught.value.changes} >= {("changed", "column")}
+        assert (await migrations.status()).applied == 0
+        assert await migrations.baseline("2", check=False) == ["1_a.sql", "2_b.sql"]
+
+
+class TestRehearsal:
+    async def test_it_says_what_would_happen_and_leaves_nothing(self, db: AsyncDatabaseManager) -> None:
+        migrations = manager(db, {"1.sql": A, "2.sql": "SELECT 1;\nALTER TABLE {{tables.a}} ADD b int;\nSELECT 1/0"})
+        rehearsal = await migrations.rehearse()
+        assert rehearsal.failure is not None
+        assert (rehearsal.failure.filename, rehearsal.failure.statement) == ("2.sql", 3)
+        assert not await db.fetch_value("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname ~ 'app|rehearsal')")
+
+
+class TestDrift:
+    async def test_after_a_failure_and_after_a_revert_there_is_none(self, db: AsyncDatabaseManager) -> None:
+        files = {"1.sql": A, "2.sql": B, "2.down.sql": "DROP TABLE {{tables.b}}", "3.sql": "SELECT 1/0"}
+        migrations = manager(db, files)
+        with pytest.raises(pgdbm.MigrationExecutionError):
+            await migrations.apply_pending_migrations()
+        assert (await migrations.drift()).clean
+        await migrations.revert()
+        assert (await migrations.drift()).clean
+        await db.execute("ALTER TABLE {{tables.a}} ADD sneaked int")
+        (change,) = (await migrations.drift()).changes
+        assert (change.kind, change.object_kind) == ("added", "column")

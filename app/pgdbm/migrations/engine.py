@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import asyncpg
-
 from ..core.pool import is_lost
 from ..core.queries import FAILURES
 from ..errors import AsyncDBError, ConfigurationError, ConnectionError, MigrationExecutionError
@@ -142,7 +140,7 @@ class MigrationEngine:
             async with self.db.acquire() as connection:
                 times = await self.history.times(connection, run.applied)
                 if self.options.snapshots:
-                    await self._keep_snapshot(connection)
+                    await self.keep_snapshot(connection)
             self.announcer.say("run_ended", ms=run.milliseconds)
         applied_here = set(run.applied)
         skipped = tuple([one.filename for one in plan.skipped if one.filename not in applied_here])
@@ -155,11 +153,11 @@ class MigrationEngine:
             total_time_ms=run.milliseconds,
         )
 
-    async def _keep_snapshot(self, connection: Any) -> None:
+    async def keep_snapshot(self, connection: Any) -> None:
         """The migrations are applied; that the picture of it could not be kept is logged, and no more."""
         try:
             await drift.save(connection, self.history.schema, self.history.module, self.history.table_name)
-        except asyncpg.PostgresError as error:
+        except FAILURES as error:
             logger.warning("No snapshot of schema %s was kept: %s", self.history.schema, error)
 
     async def _work(self, run: Run, parsed: list[ParsedMigration], server_version: int, atomic: Atomic) -> bool:
@@ -188,6 +186,8 @@ class MigrationEngine:
                     error.applied = [
                         {"filename": name, "execution_time_ms": times.get(name, 0)} for name in run.applied
                     ]
+                    if run.applied and self.options.snapshots:
+                        await self.keep_snapshot(connection)
                     raise
                 finally:
                     await session.finish()
@@ -236,6 +236,7 @@ class MigrationEngine:
             ConnectionError: with what is applied and what is not, or that the server could not be asked.
         """
         began = time.monotonic()
+        applied: dict[str, str] = {}
         for pause in retry_pauses():
             try:
                 # The server works on, without us, until it notices; while it does, it holds our lock.

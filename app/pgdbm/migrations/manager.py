@@ -6,13 +6,15 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.identifiers import check_identifier
 from ..core.queries import FAILURES
-from ..errors import ConfigurationError, MigrationError
-from .drift import drift
+from ..errors import BaselineMismatchError, ConfigurationError, MigrationError
+from .catalog import difference, read_catalog
+from .drift import drift, own_tables
 from .engine import EngineOptions, MigrationEngine
 from .events import Announcer
 from .files import Migration, checksum_of, source_of
@@ -34,11 +36,13 @@ if TYPE_CHECKING:
     from .engine import Atomic
     from .events import Listener
     from .journal import JournalEntry
+    from .rehearsal import Rehearsal
     from .results import Applied, HistoryRow, OutOfOrder, Repair
 
 logger = logging.getLogger("pgdbm.migrations")
 
 _LONGEST_MODULE = 100
+_BASELINE_WORDS = {"added": "is there besides", "removed": "is missing", "changed": "is another"}
 
 
 class AsyncMigrationManager:
@@ -230,6 +234,63 @@ class AsyncMigrationManager:
         async with self._connection() as connection:
             return await drift(connection, self.schema, self.migrations_table)
 
+    async def rehearse(
+        self, *, target: str | None = None, timeout: float | None = 300.0, with_catalog: bool = False
+    ) -> Rehearsal:
+        """Build the history and what is pending in a scratch schema, and drop it: the locks really taken, the times,
+        and whether it works. ``timeout`` (seconds) bounds it; ``with_catalog`` adds a listing of what was built.
+
+        Raises as apply does for files that cannot be run as they are; a statement that fails is data.
+        """
+        from .rehearse import rehearse  # here, as few programs rehearse
+
+        with self._own_errors():
+            return await rehearse(
+                self.db,
+                await self._engine.collect(),
+                self._history,
+                out_of_order=self._out_of_order,
+                target=target,
+                timeout=timeout,
+                lock_timeout=self._engine.options.lock_timeout,
+                with_catalog=with_catalog,
+            )
+
+    async def baseline(self, version: str, *, check: bool = True) -> list[str]:
+        """Take every migration up to ``version`` for applied, where the history begins; returns their names.
+
+        ``check``: build what they would build in a scratch schema first, and compare it with what is there.
+
+        Raises:
+            BaselineMismatchError: the schema is not what they would build; ``changes`` says what differs.
+            MigrationError: there is no such version, or the history has begun already.
+        """
+        with self._own_errors():
+            return await self._verbs.baseline(version, partial(self._check_baseline, version) if check else None)
+
+    async def _check_baseline(self, version: str) -> None:
+        rehearsal = await self.rehearse(target=version, with_catalog=True)
+        if rehearsal.failure is not None:
+            raise MigrationError(
+                f"The migrations up to {version} cannot be built to compare them: {rehearsal.failure.message} "
+                f"({rehearsal.failure.filename}, line {rehearsal.failure.line}).",
+                rehearsal.failure.filename,
+            )
+        if rehearsal.catalog is None:
+            raise MigrationError(
+                f"The migrations up to {version} could not be built completely to compare them"
+                f"{': ' + rehearsal.stopped if rehearsal.stopped else ''}. Say check=False if you know that they match."
+            )
+        async with self._connection() as connection:
+            found = await read_catalog(connection, self.schema, own_tables([self.migrations_table]))
+        changes = difference(rehearsal.catalog, found)
+        if changes:
+            told = "; ".join(f"{one.object_kind} {one.name} {_BASELINE_WORDS[one.kind]}" for one in changes[:5])
+            more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
+            raise BaselineMismatchError(
+                f"Schema {self.schema!r} is not what the migrations up to {version} would build: {told}{more}.", changes
+            )
+
     async def revert(self, steps: int = 1) -> list[Applied]:
         """Run the ``NAME.down.sql`` of the ``steps`` newest applied migrations, newest first, each a transaction.
 
@@ -256,11 +317,8 @@ class AsyncMigrationManager:
         Raises:
             MigrationError: the journal knows of no unknown outcome there.
         """
-        async with self._connection() as connection:
-            record = (await self._journal.statements(connection, filename)).get(statement)
-            if record is None or record.outcome != "begun":
-                raise MigrationError(f"{filename}: the outcome of statement {statement} is not unknown.", filename)
-            await self._journal.end(connection, record.id, "done" if done else "failed")
+        with self._own_errors():
+            await self._verbs.resolve(filename, statement, done=done)
 
     async def journal(self, limit: int = 50) -> list[JournalEntry]:
         """What happened besides success, newest first: attempts, failures, statements outside transactions."""

@@ -158,5 +158,8 @@ class ModuleStatus:
     def state(self) -> ModuleState:
         """The state that wants attention first."""
         order: tuple[ModuleState, ...] = get_args(ModuleState)
-        present = {migration.state for migration in self.migrations}
-        return next((state for state in order if state in present), "up_to_date")
+        present: set[str] = {migration.state for migration in self.migrations}
+        for state in order:
+            if state in present:
+                return state
+        return "up_to_date"

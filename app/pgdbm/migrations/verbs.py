@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from .engine import MigrationEngine
-    from .files import Migration
     from .parser import ParsedMigration, Statement
 
 
@@ -56,6 +55,23 @@ class Verbs:
 
         await self._under_lock(write)
 
+    async def resolve(self, filename: str, statement: int, *, done: bool) -> None:
+        """Say whether a statement outside a transaction, whose outcome is unknown, was done.
+
+        Raises:
+            MigrationError: the journal knows of no unknown outcome there.
+        """
+        journal = self.engine.journal
+
+        async def write(connection: Any) -> None:
+            record = (await journal.statements(connection, filename)).get(statement)
+            if record is None or record.outcome != "begun":
+                raise MigrationError(f"{filename}: the outcome of statement {statement} is not unknown.", filename)
+            await journal.end(connection, record.id, "done" if done else "failed")
+
+        # Under the lock, since a runner that is at work has statements that are begun, too.
+        await self._under_lock(write)
+
     async def repair(self, *, accept: bool = False) -> list[Repair]:
         """The applied migrations whose content has changed; with ``accept`` their present content is taken for it."""
         history, found = self.engine.history, list[Repair]()
@@ -82,7 +98,7 @@ class Verbs:
                 await compare(connection)
         return list(found)
 
-    async def baseline(self, version: str, check: Callable[[list[Migration]], Awaitable[None]] | None) -> list[str]:
+    async def baseline(self, version: str, check: Callable[[], Awaitable[None]] | None) -> list[str]:
         """Take every migration up to ``version`` for applied; returns their names. ``check`` may refuse by raising.
 
         Raises:
@@ -96,7 +112,7 @@ class Verbs:
             )
         skipped = [migration for migration in plan.pending if not migration.is_repeatable]
         if check is not None:
-            await check(skipped)
+            await check()
         await self._ensure_history()
 
         async def write(connection: Any) -> None:
@@ -137,6 +153,9 @@ class Verbs:
             began = time.perf_counter()
             await self._revert_one(name, way_back)
             done.append(Applied(name, round((time.perf_counter() - began) * 1000)))
+        if self.engine.options.snapshots:
+            async with self.engine.db.acquire() as connection:
+                await self.engine.keep_snapshot(connection)
         return done
 
     async def _revert_one(self, name: str, way_back: ParsedMigration) -> None:
