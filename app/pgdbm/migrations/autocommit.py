@@ -88,7 +88,7 @@ class _Resumable:
             checksum = migration.migration.checksum
             await session.history.record(self._connection, self._filename, checksum, milliseconds)
             await self._journal.note(self._connection, self._filename, "finished")
-        session.run.applied.append(self._filename)
+        session.note_applied(migration, on_disk=True)
         session.announcer.say("migration_ended", self._filename, ms=milliseconds)
 
     def _check_done_part(self, known: dict[int, StatementRecord]) -> None:

@@ -23,11 +23,11 @@ NO_TIMEOUT_S = 10 * 365 * 24 * 3600.0
 
 @dataclass(slots=True)
 class Run:
-    """What one call of apply has done so far."""
+    """What one call of apply has done so far. ``on_disk``: how many of ``applied``, in order, no crash can take back."""
 
     began: float = field(default_factory=time.perf_counter)
     applied: list[str] = field(default_factory=list)
-    to_be_flushed: bool = False
+    on_disk: int = 0
 
     @property
     def milliseconds(self) -> float:
@@ -74,10 +74,15 @@ class Session:
         if not is_alive(self.connection):
             return
         await self.roll_back()
-        if self.run.to_be_flushed:
+        if self.run.on_disk < len(self.run.applied):
             await self.send(statement("locks", "flush"))
-            self.run.to_be_flushed = False
+            self.run.on_disk = len(self.run.applied)
 
-    def note_applied(self, migration: ParsedMigration) -> None:
+    def waits_for_disk(self, migration: ParsedMigration) -> bool:
+        """Whether the commit of ``migration`` does, and with it every one before: somebody is told that it is applied."""
+        return self.announcer.is_heard or migration is self.last
+
+    def note_applied(self, migration: ParsedMigration, *, on_disk: bool) -> None:
         self.run.applied.append(migration.filename)
-        self.run.to_be_flushed = migration is not self.last
+        if on_disk:
+            self.run.on_disk = len(self.run.applied)

@@ -39,21 +39,22 @@ async def apply_together(
             raise
         committed = await _roll_back_to(session, message)
         for migration in group[:committed]:
-            session.note_applied(migration)
+            session.note_applied(migration, on_disk=False)
         raise_if_refused(error)
         failed, rest = group[committed], group[committed + 1 :]
         where = message.locate(int(error.position) - 1) if error.position else None
-        if where is not None and where[0] is failed:
+        if where is not None and where[0] is failed and error.sqlstate not in RETRYABLE:
             reason = located(error, *where)
             await note_failure(session, reason, attempt=1)
             raise reason from error
-        # The server does not say where: find out by running the file, which left nothing behind, by statement.
+        # The server does not say where, or a lock of somebody else's was in the way: run the file, which left nothing
+        # behind, by statement, which finds out, and tries again.
         await apply_by_statement(session, failed)
         if rest:
             await apply_together(session, rest, compose(session.composer, rest, session.last), _nothing)
     else:
         for migration in group:
-            session.note_applied(migration)
+            session.note_applied(migration, on_disk=session.waits_for_disk(migration))
 
 
 async def _send_and(session: Session, message: Message, meanwhile: Callable[[], None]) -> None:
@@ -99,7 +100,7 @@ async def apply_all(session: Session, migrations: Sequence[ParsedMigration]) -> 
             raise_if_refused(error)
         else:
             for migration in migrations:
-                session.note_applied(migration)
+                session.note_applied(migration, on_disk=True)
             return
     await _with_retries(session, migrations)
 
@@ -138,7 +139,7 @@ async def _try(session: Session, migrations: Sequence[ParsedMigration]) -> None:
     current = migrations[0]
     began = time.perf_counter()
     try:
-        wait_for_disk = migrations[-1] is session.last
+        wait_for_disk = session.waits_for_disk(migrations[-1])
         for current in migrations:
             announcer.say("migration_began", current.filename, statements=len(current.statements))
             if current is migrations[0]:
@@ -172,7 +173,7 @@ async def _try(session: Session, migrations: Sequence[ParsedMigration]) -> None:
             raise_if_refused(error)
         raise execution_error(error, current, running, offset_of(error), otherwise) from error
     for migration in migrations:
-        session.note_applied(migration)
+        session.note_applied(migration, on_disk=wait_for_disk)
         announcer.say("migration_ended", migration.filename, ms=(time.perf_counter() - began) * 1000)
 
 
