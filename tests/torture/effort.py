@@ -1,4 +1,4 @@
-"""How long to torture: ``PGDBM_TORTURE`` unset is the quick setting, 1 the long one, any other number that many times it."""
+"""How long to torture: the quick setting without ``PGDBM_TORTURE``, the long one with 1, N times that with N."""
 
 from __future__ import annotations
 

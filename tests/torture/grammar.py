@@ -49,7 +49,7 @@ class Author:
             kinds += [self._insert, self._insert_many, self._add_column, self._update, self._comment]
             kinds += [self._create_index, self._create_view, self._set_default]
             if outside:
-                kinds += [self._create_index_outside, self._create_index_outside, self._vacuum, self._reindex]
+                kinds += [self._create_index_outside, self._vacuum, self._reindex]
         if self._indexed():
             kinds += [self._drop_index_outside if outside else self._drop_index]
         if self._unseen():
@@ -76,7 +76,8 @@ class Author:
         return f"CREATE TABLE {{{{tables.{name}}}}} (id int PRIMARY KEY{definitions})"
 
     def _type(self) -> str:
-        if self._enums and self._draw(st.booleans()):
+        of_enum: bool = self._draw(st.booleans())
+        if self._enums and of_enum:
             return "{{schema}}." + self._draw(st.sampled_from(list(self._enums)))
         name = self._draw(st.sampled_from(list(_TYPES)))
         return f"{name} NOT NULL DEFAULT {_TYPES[name]}" if self._draw(st.booleans()) else name
@@ -124,7 +125,7 @@ class Author:
         return self._drop("")
 
     def _drop_index_outside(self) -> str:
-        return self._drop("CONCURRENTLY IF EXISTS ")
+        return self._drop("CONCURRENTLY ")
 
     def _create_view(self) -> str:
         table, name = self._table(), self._name("v")

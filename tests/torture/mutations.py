@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parent.parent.parent
 _DIVIDER = re.compile(rb"^==== .+\n", re.MULTILINE)
 _SHARDS = (
-    "'", '"', "$$", "$a$", "$1", "/*", "*/", "--", "\n", "\r\n", "\r", ";", ";;", "E'\\'", "U&'\\0041'", "U&\"d\\0061t\"",
-    "B'1'", "x'", "\\", "\\.", "BEGIN ATOMIC ", " END", " CASE ", "(", ")", "[", "]", ",", ".", "::", ":=", "@", "#", "`",
-    "{{tables.x}}", "{{schema}}", "{{", "}}", "{{nothing}}", "é", "😀", "\u00a0", "\u2028", "\ufeff", "\u0000", "\t",
-    " COPY t FROM stdin;\n1\n\\.\n", " COMMIT;", " BEGIN;", " SELECT ", " 1e", " 0x", " 1_0", "-- pgdbm:no-transaction\n",
-    "CREATE INDEX CONCURRENTLY i ON t (a);", "\v", "\f", "'a'\n'b'", "'a' -- c\n'b'", "E'a\\'b'", " UESCAPE '!'",
-)  # fmt: skip
+    *("'", '"', "$$", "$a$", "$1", "/*", "*/", "--", "\n", "\r\n", "\r", "\t", "\v", "\f", ";", ";;", "\\", "\\."),
+    *("E'\\'", "E'a\\'b'", "U&'\\0041'", 'U&"d\\0061t"', " UESCAPE '!'", "B'1'", "x'", "'a'\n'b'", "'a' -- c\n'b'"),
+    *("(", ")", "[", "]", ",", ".", "::", ":=", "@", "#", "`", "é", "😀", "\u00a0", "\u2028", "\ufeff", "\u0000"),
+    *("{{tables.x}}", "{{schema}}", "{{", "}}", "{{nothing}}", " 1e", " 0x", " 1_0", "-- pgdbm:no-transaction\n"),
+    *("BEGIN ATOMIC ", " END", " CASE ", " SELECT ", " COMMIT;", " BEGIN;", " COPY t FROM stdin;\n1\n\\.\n"),
+    "CREATE INDEX CONCURRENTLY i ON t (a);",
+)
 
 
 def _sources() -> tuple[bytes, ...]:

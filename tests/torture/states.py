@@ -50,10 +50,10 @@ class State:
     history: tuple[tuple[str, str], ...]
 
 
-async def read_state(connection: asyncpg.Connection[Any], schema: str, *, history: bool = True) -> State:
+async def read_state(connection: Any, schema: str, *, history: bool = True) -> State:
     data = {}
     for row in await connection.fetch(_TABLES, f'"{schema}"', list(OURS)):
-        count, digest = await connection.fetchrow(_DIGEST.format(schema, row["relname"]))  # type: ignore[misc]
+        count, digest = await connection.fetchrow(_DIGEST.format(schema, row["relname"]))
         data[row["relname"]] = (count, digest)
     rows = []
     if history:
@@ -62,7 +62,7 @@ async def read_state(connection: asyncpg.Connection[Any], schema: str, *, histor
     return State(catalog, data, tuple((row["filename"], row["checksum"]) for row in rows))
 
 
-async def check_equal(connection: asyncpg.Connection[Any], schema: str, wanted: State, why: object) -> None:
+async def check_equal(connection: Any, schema: str, wanted: State, why: object) -> None:
     """``schema`` is as ``wanted``, nothing was applied twice, and nothing is left that a run should take away."""
     state = await read_state(connection, schema)
     assert not difference(wanted.catalog, state.catalog), why
@@ -74,20 +74,20 @@ async def check_equal(connection: asyncpg.Connection[Any], schema: str, wanted: 
     await check_clean(connection, why)
 
 
-async def check_clean(connection: asyncpg.Connection[Any], why: object) -> None:
+async def check_clean(connection: Any, why: object) -> None:
     """No lock of ours, no index that is not valid, no partition that is half detached, anywhere in the database."""
     assert await connection.fetchval(_LOCKS) == 0, why
     assert [row[0] for row in await connection.fetch(_INVALID)] == [], why
     assert await connection.fetchval("SELECT count(*) FROM pg_inherits WHERE inhdetachpending") == 0, why
 
 
-async def until_gone(connection: asyncpg.Connection[Any], application_name: str) -> None:
+async def until_gone(connection: Any, application_name: str) -> None:
     """Until the server has noticed that the clients of that name are gone."""
     while await connection.fetchval(_OTHERS, application_name):
         await asyncio.sleep(0.005)
 
 
-async def history_of(connection: asyncpg.Connection[Any], schema: str) -> list[str]:
+async def history_of(connection: Any, schema: str) -> list[str]:
     """The files that the history has, in the order in which they apply; none where there is no table."""
     if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.schema_migrations") is None:
         return []

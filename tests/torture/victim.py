@@ -1,7 +1,8 @@
 """A process that starts others, which migrate and may be killed while they do. Run as a script.
 
-Reads orders, a line of JSON each, and answers each with a line when it has begun and one when it is over. Starting a Python that has everything imported takes half
-a second; forking it takes a millisecond, and the child is a process like any other.
+Reads orders, a line of JSON each, and answers each with a line when it has begun and one when it is over. Starting a
+Python that has everything imported takes half a second; forking it takes a millisecond, and the child is a process
+like any other.
 """
 
 from __future__ import annotations

@@ -190,6 +190,9 @@ def is_lost(error: BaseException) -> bool:
     """Whether ``error`` means that the connection is gone, rather than that the server refused something."""
     if isinstance(error, _LOST):
         return True
+    if isinstance(error, asyncpg.InternalClientError):
+        # The server's goodbye came between two queries, and the connection has not noticed its end yet.
+        return "cannot switch to state" in str(error)
     if type(error) is not asyncpg.InterfaceError:
         return False
     return "connection is closed" in str(error) or "released back to the pool" in str(error)

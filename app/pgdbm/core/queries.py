@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model")
 
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # What asyncpg's encoders raise for a value of a wrong type; in a COPY it comes through as it is.
 _UNENCODABLE = (TypeError, ValueError, AttributeError, ArithmeticError, LookupError)
 

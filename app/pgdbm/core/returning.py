@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from .grammar import TreeTooDeepError, parse_tree
+
 
 @lru_cache(maxsize=1024)
 def with_returning_id(sql: str) -> str:
@@ -17,8 +19,8 @@ def with_returning_id(sql: str) -> str:
     import postgast  # here, since it takes a quarter of a second and most programs never need it
 
     try:
-        statements = postgast.parse(sql).stmts
-    except postgast.PgQueryError:
+        statements = parse_tree(sql)
+    except (postgast.PgQueryError, TreeTooDeepError):
         return f"{sql}\nRETURNING id"
     if len(statements) != 1:
         return sql

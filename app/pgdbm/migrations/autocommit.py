@@ -206,6 +206,8 @@ class _Resumable:
             case "alter_table_stmt":
                 partition = await self._connection.fetchrow(self._journal.sql("partition"), *traits.concerns)
                 return partition is None
+            case "drop_stmt":
+                return not await self._connection.fetchval(self._journal.sql("relation_exists"), *traits.concerns)
             case "createdb_stmt" | "dropdb_stmt":
                 exists = await self._connection.fetchval(self._journal.sql("database_exists"), *traits.concerns)
                 return bool(exists) == (traits.kind == "createdb_stmt")
@@ -221,6 +223,8 @@ class _Resumable:
 
     async def _to_go_on(self, running: Statement, text: str) -> str:
         """What to run instead of ``text`` where an earlier attempt got half of the way."""
+        if running.traits.kind == "reindex_stmt" and running.traits.concerns:
+            await self._drop_leftovers(running)
         if running.traits.kind != "alter_table_stmt" or running.traits.autocommit_only is None:
             return text
         partition = await self._connection.fetchrow(self._journal.sql("partition"), *running.traits.concerns)
@@ -228,6 +232,13 @@ class _Resumable:
             parent, child = running.traits.concerns
             return f"ALTER TABLE {parent} DETACH PARTITION {child} FINALIZE"
         return text
+
+    async def _drop_leftovers(self, running: Statement) -> None:
+        """Before REINDEX CONCURRENTLY: the INVALID copies of an earlier attempt, which it would pass over."""
+        for row in await self._connection.fetch(self._journal.sql("reindex_leftovers"), *running.traits.concerns):
+            name = f"{quote(row['schema'])}.{quote(row['name'])}"
+            logger.info("Dropping the INVALID index %s that an earlier attempt left", name)
+            await self._session.send(f"DROP INDEX CONCURRENTLY {name}")
 
     async def _index_state(self, running: Statement) -> asyncpg.Record | None:
         schema, table, index = running.traits.concerns

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..core.pool import is_lost
 from ..core.queries import FAILURES
 from ..errors import AsyncDBError, ConfigurationError, ConnectionError, MigrationExecutionError
+from ..sql import statement
 from . import drift
 from .autocommit import apply_without_transaction
 from .failures import AlreadyAppliedError, LockHeldError, retry_pauses
@@ -29,7 +31,7 @@ from .transactional import apply_all, apply_by_statement, apply_together
 from .watch import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..core.manager import AsyncDatabaseManager
     from .events import Announcer
@@ -100,17 +102,19 @@ class MigrationEngine:
         """
         run = Run()
         migrations = await self.collect()
-        while True:
-            plan, server_version = await self._look(migrations, self.options.out_of_order, target, create=not dry_run)
-            parsed = await self._parse(plan.pending, server_version) if plan.pending else []
-            if atomic == "all":
-                _check_that_all_fit_into_one_transaction(parsed)
-            if dry_run or not parsed:
-                return await self._result(run, plan, dry_run=dry_run)
-            if not run.applied:
-                self.announcer.say("run_began", pending=[one.filename for one in parsed])
-            if await self._work(run, parsed, server_version, atomic):
-                continue
+        with _told_how_far(run):
+            while True:
+                plan, server_version = await self._look(
+                    migrations, self.options.out_of_order, target, create=not dry_run
+                )
+                parsed = await self._parse(plan.pending, server_version) if plan.pending else []
+                if atomic == "all":
+                    _check_that_all_fit_into_one_transaction(parsed)
+                if dry_run or not parsed:
+                    return await self._result(run, plan, dry_run=dry_run)
+                if not run.applied:
+                    self.announcer.say("run_began", pending=[one.filename for one in parsed])
+                await self._work(run, parsed, server_version, atomic)
 
     async def apply_one(self, migration: Migration) -> int:
         """Apply ``migration`` whatever else is pending; returns milliseconds, 0 if the history has it already."""
@@ -137,10 +141,14 @@ class MigrationEngine:
     async def _result(self, run: Run, plan: Plan, *, dry_run: bool = False) -> ApplyResult:
         times: dict[str, int] = {}
         if run.applied:
-            async with self.db.acquire() as connection:
-                times = await self.history.times(connection, run.applied)
-                if self.options.snapshots:
-                    await self.keep_snapshot(connection)
+            try:
+                async with self.db.acquire() as connection:
+                    times = await self.history.times(connection, run.applied)
+                    if self.options.snapshots:
+                        await self.keep_snapshot(connection)
+            except (ConnectionError, *FAILURES) as error:
+                # What was applied is on disk by now, and that is what matters.
+                logger.warning("How long the migrations took could not be read: %s", error)
             self.announcer.say("run_ended", ms=run.milliseconds)
         applied_here = set(run.applied)
         skipped = tuple([one.filename for one in plan.skipped if one.filename not in applied_here])
@@ -243,13 +251,14 @@ class MigrationEngine:
                 await self.lock.wait_until_free(self.db)
                 async with self.db.acquire() as connection:
                     applied = await self.history.applied(connection) or {}
+                    await connection.execute(statement("locks", "flush"))
                 break
             except (AsyncDBError, *FAILURES) as away:
                 if time.monotonic() - began + pause > self.options.find_out_for:
                     raise ConnectionError(
                         f"The connection was lost while migrations were applied: {error}. The server could not be "
                         f"asked what was committed ({away}); run again to find out and to go on.",
-                        details={"applied": list(run.applied), "error_type": type(error).__name__},
+                        details={"applied": run.applied[: run.on_disk], "error_type": type(error).__name__},
                     ) from error
                 await asyncio.sleep(pause)
         missing = []
@@ -258,12 +267,32 @@ class MigrationEngine:
                 missing.append(migration.filename)
             elif migration.filename not in run.applied:
                 run.applied.append(migration.filename)
+        # A server that crashed has forgotten what was committed without waiting for the disk.
+        run.applied = [filename for filename in run.applied if filename not in missing]
+        run.on_disk = len(run.applied)
         if missing:
             raise ConnectionError(
                 f"The connection was lost while migrations were applied: {error}. {len(run.applied)} of them are "
                 f"applied; of {missing[0]} nothing was kept that the next run would not take up. Run again to go on.",
                 details={"applied": list(run.applied), "pending": missing, "error_type": type(error).__name__},
             ) from error
+
+
+@contextmanager
+def _told_how_far(run: Run) -> Iterator[None]:
+    """Whoever hears that the connection was lost hears what was applied before."""
+    try:
+        yield
+    except ConnectionError as error:
+        error.details.setdefault("applied", list(run.applied))
+        raise
+    except FAILURES as error:
+        if not is_lost(error):
+            raise
+        raise ConnectionError(
+            f"The connection to the server was lost or refused: {error or type(error).__name__}",
+            details={"applied": list(run.applied), "error_type": type(error).__name__},
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
+from ..core.grammar import TreeTooDeepError, parse_tree, without_comments
 from ..core.templating import Rendered, TemplateError, render
 from ..errors import MigrationFileError
 from . import statements
@@ -109,13 +110,15 @@ def _split(migration: Migration, rendered: Rendered, server_version: int) -> tup
     text = rendered.text
     encoded = text.encode()
     try:
-        raw_statements = postgast.parse(text).stmts
+        raw_statements = parse_tree(text)
+    except TreeTooDeepError:
+        return _split_deep(text)
     except postgast.PgQueryError as error:
         if server_version > GRAMMAR_VERSION:
             # A newer server may know what our grammar does not: it gets the whole text, and decides.
             return (Statement(1, 0, len(text), statements.UNKNOWN),)
-        offset = len(encoded[: max(error.cursorpos - 1, 0)].decode(errors="replace"))
-        _refuse_syntax(migration, rendered, offset, error.message)
+        # Of an error, the parser counts characters; of statements, bytes.
+        _refuse_syntax(migration, rendered, max(error.cursorpos - 1, 0), error.message)
     ascii_only = len(encoded) == len(text)
     found = []
     for number, raw in enumerate(raw_statements, 1):
@@ -125,6 +128,27 @@ def _split(migration: Migration, rendered: Rendered, server_version: int) -> tup
             start, end = len(encoded[:start].decode()), len(encoded[:end].decode())
         kind: str = raw.stmt.WhichOneof("node")
         found.append(Statement(number, start, end, statements.traits_of(kind, getattr(raw.stmt, kind))))
+    return tuple(found)
+
+
+def _split_deep(text: str) -> tuple[Statement, ...]:
+    """The statements of a text of which one nests too deeply: that one stays unknown, and the server decides."""
+    import postgast
+
+    encoded, bare = text.encode(), without_comments(text) or text
+    found: list[Statement] = []
+    end = 0
+    for number, part in enumerate(postgast.split(bare), 1):
+        start = bare.encode().index(part.encode(), end)
+        end = start + len(part.encode())
+        try:
+            tree = parse_tree(part)[0].stmt
+        except TreeTooDeepError:
+            traits = statements.UNKNOWN
+        else:
+            kind = tree.WhichOneof("node")
+            traits = statements.traits_of(kind, getattr(tree, kind))
+        found.append(Statement(number, len(encoded[:start].decode()), len(encoded[:end].decode()), traits))
     return tuple(found)
 
 

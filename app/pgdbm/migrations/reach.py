@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from ..core.grammar import TreeTooDeepError, parse_tree
 from .inspection.parsetree import enum_name, name_parts, object_names, strings
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def reach_of(sql: str, schema: str) -> Reach:
     import postgast  # here, since it takes a quarter of a second and few programs rehearse
 
     try:
-        statements = postgast.parse(sql).stmts
-    except postgast.PgQueryError:
+        statements = parse_tree(sql)
+    except (postgast.PgQueryError, TreeTooDeepError):
         return Reach.BEYOND
     return max((_reach(raw.stmt, schema) for raw in statements), default=Reach.INSIDE)
 

@@ -23,7 +23,7 @@ NO_TIMEOUT_S = 10 * 365 * 24 * 3600.0
 
 @dataclass(slots=True)
 class Run:
-    """What one call of apply has done so far. ``on_disk``: how many of ``applied``, in order, no crash can take back."""
+    """What one call of apply has done so far. ``on_disk``: how many of ``applied``, in order, a crash leaves alone."""
 
     began: float = field(default_factory=time.perf_counter)
     applied: list[str] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Session:
             self.run.on_disk = len(self.run.applied)
 
     def waits_for_disk(self, migration: ParsedMigration) -> bool:
-        """Whether the commit of ``migration`` does, and with it every one before: somebody is told that it is applied."""
+        """Whether the commit of ``migration`` does, and with it all before: somebody is told that it is applied."""
         return self.announcer.is_heard or migration is self.last
 
     def note_applied(self, migration: ParsedMigration, *, on_disk: bool) -> None:

@@ -6,7 +6,10 @@ Field and node names are those of libpg_query's protobuf, in snake case.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _NO_TRANSACTION_FIX = "put the line `-- pgdbm:no-transaction` at the top of a file of its own for it."
 _CONTROL = (
@@ -120,8 +123,11 @@ def _table(relation: Any) -> str:
 
 def _regclass(relation: Any) -> str:
     """A relation's name as to_regclass() takes it."""
-    parts = [part for part in (relation.schemaname, relation.relname) if part]
-    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+    return _quoted([relation.schemaname, relation.relname])
+
+
+def _quoted(parts: Iterable[str]) -> str:
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts if part)
 
 
 def _create_table(kind: str, node: Any) -> Traits:
@@ -160,7 +166,11 @@ def _alter_table(kind: str, node: Any) -> Traits:
 def _drop(kind: str, node: Any) -> Traits:
     if not node.concurrent:
         return Traits(kind, cheap=True)
-    return Traits(kind, autocommit_only="DROP INDEX CONCURRENTLY", repeats_safely=node.missing_ok)
+    # It takes one index, and no more.
+    name = [part.string.sval for part in node.objects[0].list.items]
+    return Traits(
+        kind, autocommit_only="DROP INDEX CONCURRENTLY", concerns=(_quoted(name),), repeats_safely=node.missing_ok
+    )
 
 
 def _insert(kind: str, node: Any) -> Traits:
@@ -169,7 +179,9 @@ def _insert(kind: str, node: Any) -> Traits:
 
 def _reindex(kind: str, node: Any) -> Traits:
     if option_is_on(node.params, "concurrently"):
-        return Traits(kind, autocommit_only="REINDEX CONCURRENTLY", repeats_safely=True)
+        relation = _regclass(node.relation) if node.HasField("relation") else None
+        concerns = (relation, node.name or None)
+        return Traits(kind, autocommit_only="REINDEX CONCURRENTLY", concerns=concerns, repeats_safely=True)
     whole = type(node).DESCRIPTOR.fields_by_name["kind"].enum_type.values_by_number[node.kind].name
     if whole in ("REINDEX_OBJECT_DATABASE", "REINDEX_OBJECT_SYSTEM", "REINDEX_OBJECT_SCHEMA"):
         return Traits(kind, autocommit_only=f"REINDEX {whole.rpartition('_')[2]}", repeats_safely=True)

@@ -64,3 +64,27 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)
 -- partition: whether a table is a partition of another, and whether its detaching was begun
 SELECT i.inhdetachpending AS pending FROM pg_catalog.pg_inherits i
 WHERE i.inhparent = pg_catalog.to_regclass($1) AND i.inhrelid = pg_catalog.to_regclass($2)
+
+-- relation_exists: whether a name means a table or an index in this session
+SELECT pg_catalog.to_regclass($1) IS NOT NULL
+
+-- reindex_leftovers: what a REINDEX CONCURRENTLY that was cut off left: of an index or a table (and of its partitions
+-- and its TOAST table), else of a schema, or of everything
+WITH meant AS (
+    SELECT pg_catalog.to_regclass($1)::oid AS oid
+    UNION SELECT relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1))
+), concerned AS (
+    SELECT r.oid, r.reltoastrelid FROM pg_catalog.pg_class r
+    WHERE CASE WHEN $1::text IS NULL
+               THEN $2::text IS NULL OR r.relnamespace::regnamespace::text = pg_catalog.quote_ident($2)
+               ELSE r.oid IN (SELECT oid FROM meant) OR r.oid IN (SELECT i.indrelid FROM pg_catalog.pg_index i
+                                                                  WHERE i.indexrelid IN (SELECT oid FROM meant)) END
+)
+SELECT n.nspname AS schema, c.relname AS name
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$'
+  AND i.indrelid IN (SELECT oid FROM concerned UNION ALL SELECT reltoastrelid FROM concerned)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p
+                  WHERE p.index_relid = c.oid AND p.pid <> pg_catalog.pg_backend_pid())

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ...core.grammar import TreeTooDeepError, parse_tree
 from .ignores import Ignore, ignores_in
 from .locklevels import Blocks, StatementLock, blocks_of, locks_of
 from .rules import RULES, Constraints, Rule, SeenFile, SeenStatement, Severity
@@ -151,8 +152,8 @@ def _nodes(parsed: ParsedMigration) -> list[tuple[str, object]] | None:
     import postgast
 
     try:
-        raw_statements = postgast.parse(parsed.rendered.text).stmts
-    except postgast.PgQueryError:
+        raw_statements = parse_tree(parsed.rendered.text)
+    except (postgast.PgQueryError, TreeTooDeepError):
         return None
     kinds = [raw.stmt.WhichOneof("node") for raw in raw_statements]
     return [(kind, getattr(raw.stmt, kind)) for kind, raw in zip(kinds, raw_statements, strict=True)]

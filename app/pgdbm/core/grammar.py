@@ -1,0 +1,60 @@
+"""PostgreSQL's own parser, as libpg_query has it, without the two things that libpg_query gets wrong.
+
+Importing ``postgast`` takes a quarter of a second, and most programs never need it: everything here imports it late.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class TreeTooDeepError(Exception):
+    """The text is right, and nests too deeply for its tree to be handed over: some fifty operators or UNIONs do."""
+
+
+def parse_tree(sql: str) -> Sequence[Any]:
+    """The statements in ``sql``: libpg_query's RawStmt messages, with ``stmt_location`` and ``stmt_len`` in bytes.
+
+    Raises:
+        postgast.PgQueryError: a syntax error; its ``cursorpos`` counts characters, from 1.
+        TreeTooDeepError: see there.
+    """
+    import postgast
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    statements: Sequence[Any]
+    try:
+        try:
+            statements = postgast.parse(sql).stmts
+        except postgast.PgQueryError as error:
+            bare = without_comments(sql)
+            if bare is None:
+                raise
+            # PostgreSQL takes a comment between words that belong together, as in NOT /* … */ IN.
+            try:
+                statements = postgast.parse(bare).stmts
+            except postgast.PgQueryError:
+                raise error from None
+    except DecodeError as error:
+        raise TreeTooDeepError from error
+    return statements
+
+
+def without_comments(sql: str) -> str | None:
+    """``sql`` with spaces for its comments, every byte of them; None where there are none, or nobody can tell."""
+    import postgast
+
+    if "--" not in sql and "/*" not in sql:
+        return None
+    bare = bytearray(sql.encode())
+    try:
+        tokens = postgast.scan(sql).tokens
+    except postgast.PgQueryError:
+        return None
+    comments = [token for token in tokens if bare[token.start : token.start + 2].startswith((b"--", b"/*"))]
+    for token in comments:
+        bare[token.start : token.end] = b" " * (token.end - token.start)
+    return bare.decode() if comments else None
