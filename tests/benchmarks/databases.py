@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import secrets
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,20 +90,23 @@ async def run_psql(dsn: str, script: Path, *options: str) -> None:
 
 
 class Databases:
-    """Empty databases on one server, one at a time."""
+    """Empty databases on one server."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self.dsn = urlunsplit(urlsplit(dsn)._replace(path="/bench"))
 
     async def fresh(self) -> str:
-        """The DSN of an empty database; the one before is dropped, and the disk is given time to settle."""
+        """The DSN of a new, empty database; the disk is given time to settle.
+
+        Those before stay until the server's folder goes: ext4 is slow to create files for half a minute after many
+        were deleted, and would time that instead.
+        """
+        name = f"bench_{secrets.token_hex(4)}"
         connection: Any = await asyncpg.connect(self._dsn)
-        await connection.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
-        await connection.execute("CREATE DATABASE bench TEMPLATE template0")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         await connection.execute("CHECKPOINT")
         await connection.close()
-        return self.dsn
+        return urlunsplit(urlsplit(self._dsn)._replace(path=f"/{name}"))
 
 
 async def shared_pool(dsn: str) -> Any:

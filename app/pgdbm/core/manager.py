@@ -7,11 +7,10 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-import asyncpg
-
 from ..errors import ConfigurationError, PoolError
 from .connecting import UNREACHABLE, connection_error
-from .identifiers import check_identifier, quote
+from .creation import create_schema
+from .identifiers import check_identifier
 from .pool import ConfiguredPool, open_own_pool, open_shared_pool, own_pools
 from .queries import FAILURES, Queries
 from .transaction import TransactionManager
@@ -19,6 +18,8 @@ from .transaction import TransactionManager
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import TracebackType
+
+    import asyncpg
 
     from .config import DatabaseConfig
     from .dsn import Target
@@ -246,19 +247,3 @@ class AsyncDatabaseManager(Queries):
     def __repr__(self) -> str:
         kind = "own pool" if self._owns_pool else "shared pool"
         return f"<AsyncDatabaseManager schema={self._schema!r} {kind}>"
-
-
-async def create_schema(db: AsyncDatabaseManager, schema: str) -> None:
-    """Create ``schema`` where it is missing; asks first, since CREATE needs a privilege that looking does not."""
-    check_identifier(schema)
-    exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)"
-    async with db.acquire() as connection:
-        try:
-            if await connection.fetchval(exists, schema):
-                return
-            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
-        except (asyncpg.UniqueViolationError, asyncpg.DuplicateSchemaError):
-            # IF NOT EXISTS looks before it writes: another session was between the two.
-            return
-        except FAILURES as error:
-            raise db.failure(error, f"CREATE SCHEMA {quote(schema)}", ()) from error

@@ -14,6 +14,7 @@ from .identifiers import check_identifier, is_identifier
 from .masking import mask_error, mask_parameters
 from .pool import is_lost
 from .returning import with_returning_id
+from .rows import dicts_of
 from .templating import TemplateError, render_query
 
 if TYPE_CHECKING:
@@ -86,9 +87,7 @@ class Queries(ABC):
             rows = await self._target().fetch(sql, *args, timeout=timeout)
         if not rows:
             return []
-        # Half the time of dict(row), which asks for every key by itself.
-        names = tuple(rows[0].keys())
-        return [dict(zip(names, row.values(), strict=False)) for row in rows]
+        return dicts_of(tuple(rows[0].keys()))(rows)
 
     async def fetch_value(self, query: str, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
         """One column (from 0) of the first row, or None."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import SchemaError
+from .creation import create_schema
 from .identifiers import check_identifier, quote
-from .manager import create_schema
 
 if TYPE_CHECKING:
     from .manager import AsyncDatabaseManager

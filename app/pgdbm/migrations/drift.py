@@ -12,8 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-
+from ..core.creation import NOT_THERE, create_if_missing
 from ..core.identifiers import quote
 from ..sql import statement
 from . import journal
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 TABLE = "pgdbm_snapshots"
 
-_NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
-_THERE_NOW = (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
 # More takes several times as long for a fifth less.
 _COMPRESSION = 1
 
@@ -83,7 +80,7 @@ async def drift(connection: Any, schema: str, history_table: str) -> DriftReport
     try:
         async with _savepoint(connection):
             row = await connection.fetchrow(statement("snapshots", "newest", snapshots=table))
-    except _NOT_THERE:
+    except NOT_THERE:
         row = None
     if row is None:
         return DriftReport(False, reason="No snapshot was taken yet: apply takes one when it has applied something.")
@@ -128,14 +125,9 @@ async def _look(connection: Any, table: str) -> Any:
     try:
         async with _savepoint(connection):
             return await connection.fetchrow(look)
-    except _NOT_THERE:
+    except NOT_THERE:
         pass
-    try:
-        async with _savepoint(connection):
-            await connection.execute(statement("snapshots", "create", snapshots=table))
-    except _THERE_NOW:
-        # IF NOT EXISTS looks before it writes: somebody else was between the two, and the table is there.
-        pass
+    await create_if_missing(connection, statement("snapshots", "create", snapshots=table))
     return await connection.fetchrow(look)
 
 

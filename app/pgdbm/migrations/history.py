@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-
+from ..core.creation import NOT_THERE, create_if_missing, create_schema
 from ..core.identifiers import quote
-from ..core.manager import create_schema
 from ..sql import statement
 from .results import HistoryRow
 
@@ -15,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..core.manager import AsyncDatabaseManager
-
-_NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
 
 
 class History:
@@ -39,21 +35,21 @@ class History:
         """Checksum by file name; None where the table, or its schema, is not there."""
         try:
             return dict(await connection.fetch(self.sql("applied"), self.module))
-        except _NOT_THERE:
+        except NOT_THERE:
             return None
 
     async def rows(self, connection: Any) -> list[HistoryRow]:
         """Every row, oldest first; none where there is no table."""
         try:
             return [HistoryRow(**row) for row in await connection.fetch(self.sql("rows"), self.module)]
-        except _NOT_THERE:
+        except NOT_THERE:
             return []
 
     async def page(self, connection: Any, limit: int, before: int | None) -> list[HistoryRow]:
         """The newest ``limit`` rows with an id under ``before``, newest first."""
         try:
             found = await connection.fetch(self.sql("page"), self.module, before, limit)
-        except _NOT_THERE:
+        except NOT_THERE:
             return []
         return [HistoryRow(**row) for row in found]
 
@@ -61,7 +57,7 @@ class History:
         """The newest rows as plain dicts, with the server's local time."""
         try:
             return [dict(row) for row in await connection.fetch(self.sql("newest"), self.module, limit)]
-        except _NOT_THERE:
+        except NOT_THERE:
             return []
 
     async def times(self, connection: Any, filenames: Sequence[str]) -> dict[str, int]:
@@ -73,11 +69,7 @@ class History:
         """Create the schema and the table where they are missing; several may do so at once."""
         await create_schema(db, self.schema)
         async with db.acquire() as connection:
-            try:
-                await connection.execute(self.sql("create"))
-            except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
-                # IF NOT EXISTS looks before it writes: another runner was between the two, and the table is there.
-                await connection.fetch(self.sql("applied"), self.module)
+            await create_if_missing(connection, self.sql("create"))
 
     async def record(self, connection: Any, filename: str, checksum: str, milliseconds: int) -> None:
         """A row for a migration that was applied outside a transaction."""

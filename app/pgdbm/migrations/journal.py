@@ -11,8 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import asyncpg
-
+from ..core.creation import NOT_THERE, create_if_missing
 from ..core.identifiers import quote
 from ..sql import statement
 
@@ -26,9 +25,6 @@ TABLE = "pgdbm_journal"
 Outcome = Literal[
     "begun", "done", "failed", "retried", "finished", "marked", "unmarked", "reverted", "repaired", "baselined"
 ]
-
-_NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
-_THERE_NOW = (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +73,7 @@ class Journal:
 
     async def create(self, connection: Any) -> None:
         """Create the table where it is missing; several may do so at once."""
-        try:
-            await connection.execute(self.sql("create"))
-        except _THERE_NOW:
-            # IF NOT EXISTS looks before it writes: somebody else was between the two.
-            logger.debug("%s was made by another session", self.table)
+        await create_if_missing(connection, self.sql("create"))
 
     async def note(
         self,
@@ -98,7 +90,7 @@ class Journal:
         values = (self._module, filename, statement, outcome, None, attempt, sqlstate, message)
         try:
             await connection.execute(self.sql("note"), *values)
-        except _NOT_THERE:
+        except NOT_THERE:
             await self.create(connection)
             await connection.execute(self.sql("note"), *values)
 
@@ -122,7 +114,7 @@ class Journal:
         """The newest word on each statement of ``filename`` that was begun."""
         try:
             rows = await connection.fetch(self.sql("statements"), self._module, filename)
-        except _NOT_THERE:
+        except NOT_THERE:
             return {}
         return {row["statement"]: StatementRecord(**row) for row in rows}
 
@@ -130,12 +122,12 @@ class Journal:
         """The newest outcome by file name, of the files that have an entry."""
         try:
             return dict(await connection.fetch(self.sql("latest"), self._module))
-        except _NOT_THERE:
+        except NOT_THERE:
             return {}
 
     async def entries(self, connection: Any, limit: int) -> list[JournalEntry]:
         """The newest ``limit`` entries, newest first."""
         try:
             return [JournalEntry(**row) for row in await connection.fetch(self.sql("entries"), self._module, limit)]
-        except _NOT_THERE:
+        except NOT_THERE:
             return []
