@@ -12,6 +12,7 @@ from pgdbm.core.manager import AsyncDatabaseManager
 from pgdbm.errors import AsyncDBError
 
 from .errors import Problem, database_unavailable
+from .own_schema import prepare_own_schema
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -110,6 +111,14 @@ class Database:
         """Raise unless the database answers now."""
         await self.within_limit(self.manager().fetch_value("SELECT 1"))
 
+    async def _prepare(self, pool: asyncpg.Pool[Any]) -> None:
+        try:
+            await prepare_own_schema(pool)
+        except BaseException:
+            pool.terminate()
+            raise
+        self._pool = pool
+
     def _abandon(self, task: asyncio.Task[Any]) -> None:
         self._abandoned.add(task)
         task.add_done_callback(self._forget)
@@ -125,7 +134,8 @@ class Database:
         while True:
             try:
                 async with asyncio.timeout(self._settings.database_timeout_s):
-                    self._pool = await AsyncDatabaseManager.create_shared_pool(config)
+                    pool = await AsyncDatabaseManager.create_shared_pool(config)
+                await self._prepare(pool)
             except TimeoutError:
                 self._failure = "The server did not answer in time."
             except AsyncDBError as error:

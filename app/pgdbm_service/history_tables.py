@@ -9,6 +9,8 @@ import msgspec
 from pgdbm.core.identifiers import quote
 from pgdbm.errors import QueryError
 
+from .own_schema import OWN_SCHEMA
+
 if TYPE_CHECKING:
     from pgdbm.core.manager import AsyncDatabaseManager
 
@@ -21,7 +23,7 @@ FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = $1
   AND c.relkind IN ('r', 'p')
-  AND n.nspname !~ '^pg_'
+  AND n.nspname !~ '^pg_' AND n.nspname <> $2
   AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
   AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
@@ -60,7 +62,7 @@ async def modules_in_history(db: AsyncDatabaseManager) -> list[HistoryModule]:
 
 
 async def _look(db: AsyncDatabaseManager) -> list[HistoryModule]:
-    schemas = [row["schema"] for row in await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE)]
+    schemas = [row["schema"] for row in await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE, OWN_SCHEMA)]
     found: list[HistoryModule] = []
     for start in range(0, len(schemas), _SCHEMAS_IN_STATEMENT):
         found += await _modules_of(db, schemas[start : start + _SCHEMAS_IN_STATEMENT])

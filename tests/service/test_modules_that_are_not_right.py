@@ -90,7 +90,11 @@ def test_hidden_folders_and_plain_files_are_passed_over(start: Callable[..., Any
 
 
 def test_history_table_that_may_not_be_read(
-    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], database: str
+    start: Callable[..., Any],
+    repo: Any,
+    sql: Callable[..., Any],
+    database: str,
+    eventually: Callable[..., Any],
 ) -> None:
     from urllib.parse import urlsplit, urlunsplit
 
@@ -102,6 +106,11 @@ def test_history_table_that_may_not_be_read(
         sql(f"GRANT USAGE ON SCHEMA m TO {role}")
         parts = urlsplit(database)
         url = urlunsplit(parts._replace(netloc=f"{role}:reader@{parts.hostname}:{parts.port}"))
+        waiting = start(database_url=url, wait=False)
+        eventually(lambda: "needs CREATE on the database" in waiting.get("/health/ready").text)
+        sql(f"GRANT USAGE ON SCHEMA pgdbm_service TO {role}")
+        sql(f"GRANT ALL ON ALL TABLES IN SCHEMA pgdbm_service TO {role}")
+        sql(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA pgdbm_service TO {role}")
         service = start(database_url=url)
         listed = service.get("/modules").json()["items"][0]
         assert (listed["state"], listed["problem"]["code"]) == ("invalid", "database_error")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..own_schema import OWN_SCHEMA
 from .structs import Index, SchemaDetail, SchemaSummary, Table
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ SELECT n.nspname AS name,
        CASE WHEN t.any_locked THEN NULL ELSE COALESCE(t.size_bytes, 0) END AS size_bytes
 FROM pg_catalog.pg_namespace n
 LEFT JOIN tables t ON t.relnamespace = n.oid
-WHERE $1 OR (n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')
+WHERE $1 OR (n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '{OWN_SCHEMA}'))
 ORDER BY n.nspname
 """  # noqa: S608 - one constant in another
 
