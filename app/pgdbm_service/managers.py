@@ -52,15 +52,19 @@ class Managers:
                 return found
         raise self._unknown(name)
 
-    def of(self, module: Module) -> AsyncMigrationManager:
-        """The manager of ``module``.
+    async def schemas_of(self, module: Module) -> list[str]:
+        """The schemas that ``module`` is for, in the order in which they are migrated."""
+        return [module.schema]
+
+    def of(self, module: Module, schema: str | None = None) -> AsyncMigrationManager:
+        """The manager of ``module`` in one of its schemas, by default the first.
 
         Raises:
             Problem: module_invalid, if the folder has gone: no files would look like nothing to do.
         """
         if not module.folder.is_dir():
             raise Problem("module_invalid", f"The folder of module {module.name} is gone.", module=module.name)
-        return self._manager(module, module.folder)
+        return self._manager(module, module.folder, schema)
 
     async def frozen(self, module: Module) -> AsyncMigrationManager:
         """The manager of ``module`` with its files as they are now, whatever becomes of them on the disk.
@@ -82,9 +86,11 @@ class Managers:
         require_valid(found)
         return self.of(found)
 
-    def _manager(self, module: Module, files: Path | Mapping[str, str]) -> AsyncMigrationManager:
+    def _manager(
+        self, module: Module, files: Path | Mapping[str, str], schema: str | None = None
+    ) -> AsyncMigrationManager:
         return AsyncMigrationManager(
-            self._database.manager(module.schema),
+            self._database.manager(schema or module.schema),
             files,
             module.name,
             out_of_order=module.out_of_order,
