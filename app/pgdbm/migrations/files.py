@@ -267,14 +267,18 @@ class FolderSource:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
-                if not name.endswith(".sql") or not is_migration_name(name) or not self._is_file(entry):
+                seen = known_files.get(name)
+                # What became a link since has another inode, or another time of change.
+                if seen is None and not (is_migration_name(name) and self._is_file(entry)):
                     continue
                 stat = entry.stat()
                 signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-                seen = known_files.get(name)
-                if seen is not None and seen[0] == signature:
-                    files[name] = seen
-                    continue
+                if seen is not None:
+                    if seen[0] == signature:
+                        files[name] = seen
+                        continue
+                    if not self._is_file(entry):
+                        continue
                 reread = True
                 migration = read_migration(name, (self._folder / name).read_bytes())
                 if now - max(stat.st_mtime_ns, stat.st_ctime_ns) > self._settled_ns:

@@ -48,15 +48,14 @@ def build_plan(
     skipped: list[Migration] = []
     for migration in migrations:
         recorded = applied.get(migration.filename)
-        if recorded is None or (migration.is_repeatable and recorded != migration.checksum):
-            if last is not None and order_of(migration.filename) > last:
-                beyond.append(migration)
-            else:
-                pending.append(migration)
-        elif recorded != migration.checksum:
-            raise ChecksumMismatchError(migration.filename, recorded, migration.checksum)
-        else:
+        if recorded == migration.checksum:
             skipped.append(migration)
+        elif recorded is not None and not migration.is_repeatable:
+            raise ChecksumMismatchError(migration.filename, recorded, migration.checksum)
+        elif last is not None and order_of(migration.filename) > last:
+            beyond.append(migration)
+        else:
+            pending.append(migration)
     check_versions(migrations, {migration.filename for migration in (*pending, *beyond)})
     if out_of_order == "reject" and pending:
         newest = newest_of(filter(has_version, applied))
