@@ -1,0 +1,137 @@
+"""The service over HTTP: against a bare Litestar handler, with nothing pending, and what it costs to have it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import socket
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from .databases import Databases, insert, write_migrations
+from .harness import race
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_APP = str(Path(__file__).resolve().parents[2] / "app")
+_SECONDS = 3
+_CLIENTS = 16
+_POST = 'wrk.method = "POST"\n'
+
+
+async def main(dsn: str, folder: Path, rounds: int) -> None:
+    database = await Databases(dsn).fresh()
+    repo = folder / "repo"
+    write_migrations(repo / "app", 25, insert)
+    (repo / "app" / "module.toml").write_text('schema = "app"\n')
+    variables = {"DATABASE_URL": database, "PGDBM_MIGRATIONS_REPO": str(repo), "PGDBM_LOG_LEVEL": "warning"}
+    async with _running("-m", "pgdbm_service", **variables) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+            answer = (await client.post("/modules/app/migrate")).raise_for_status()
+            assert answer.json()["status"] == "success"
+            assert len((await client.get("/modules/app/history")).json()["items"]) == 20
+        print(f"\nMemory of the service when idle: {service.megabytes():.0f} MB  (at most 110)")
+        await _with_wrk(service.url, variables, folder, rounds)
+    await _start(variables, rounds)
+
+
+async def _with_wrk(url: str, variables: dict[str, str], folder: Path, rounds: int) -> None:
+    if shutil.which("wrk") is None:
+        print("\nwrk is not installed: requests over HTTP were not measured")
+        return
+    async with _running("-m", "tests.benchmarks.bare_service", **variables) as bare:
+
+        async def reading(address: str) -> float:
+            requests = re.search(r"Requests/sec:\s+([\d.]+)", await _wrk(address))
+            assert requests is not None
+            return 1 / float(requests[1])
+
+        result = await race(
+            f"History of 20 rows, {_CLIENTS} clients, seconds per request",
+            {
+                "pgdbm_service": lambda: reading(f"{url}/modules/app/history"),
+                "bare Litestar": lambda: reading(f"{bare.url}/history"),
+            },
+            rounds,
+        )
+        result.show(("pgdbm_service", "bare Litestar", round(1 / 0.7, 3)))
+    script = folder / "post.lua"
+    script.write_text(_POST)
+    text = await _wrk(f"{url}/modules/app/migrate", "--latency", "-s", str(script))
+    p50, p99 = (_milliseconds(re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", text)) for share in (50, 99))
+    print(f"\nNothing pending, POST …/migrate, {_CLIENTS} clients")
+    print(f"  p50 {p50:.1f} ms (at most 8)  {'ok' if p50 <= 8 else 'OVER'}")
+    print(f"  p99 {p99:.1f} ms (at most 30)  {'ok' if p99 <= 30 else 'OVER'}")
+
+
+def _milliseconds(found: re.Match[str] | None) -> float:
+    assert found is not None
+    return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
+
+
+async def _wrk(address: str, *options: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *("wrk", "-t1", f"-c{_CLIENTS}", f"-d{_SECONDS}s", *options, address), stdout=asyncio.subprocess.PIPE
+    )
+    text = (await process.communicate())[0].decode()
+    assert "Non-2xx" not in text, text
+    return text
+
+
+async def _start(variables: dict[str, str], rounds: int) -> None:
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        async with _running("-m", "pgdbm_service", **variables):
+            seconds.append(time.perf_counter() - began)
+    middle = statistics.median(seconds)
+    print(f"\nStart to ready, the database up: {middle:.2f} s (at most 1.5)  {'ok' if middle <= 1.5 else 'OVER'}")
+
+
+class _Server:
+    def __init__(self, port: int, pid: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self._pid = pid
+
+    def megabytes(self) -> float:
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self._pid}/status").read_text())
+        assert found is not None
+        return int(found[1]) / 1024
+
+
+@contextlib.asynccontextmanager
+async def _running(*program: str, **variables: str) -> AsyncIterator[_Server]:
+    """A server of Python's, once it answers; ended at the end of the block."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    root = str(Path(_APP).parent)
+    environment: dict[str, Any] = os.environ | {"PYTHONPATH": os.pathsep.join((_APP, root)), "PGDBM_PORT": str(port)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *program, str(port)),
+        env=environment | variables,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    server = _Server(port, process.pid)
+    try:
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    # The baseline has no such call: any answer says that it is there.
+                    if (await client.get("/health/ready")).status_code in (200, 404):
+                        break
+                assert process.returncode is None
+                await asyncio.sleep(0.01)
+        yield server
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
