@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -237,3 +238,15 @@ async def test_a_wait_for_another_runner_is_a_lock_wait(repo: Any, database: str
     text = metrics.text().decode()
     assert value(text, "pgdbm_lock_wait_seconds_count", module="m") == 1
     assert value(text, "pgdbm_migrations_applied_total", module="m") == 1
+
+
+def test_the_documented_metrics_are_those_exported(repo: Any, database: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md").read_text()
+    metrics, _ = observed(repo, database)
+    rows = [
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | {family.documentation} |"
+        for family in metrics.registry.collect()
+        if family.name.startswith("pgdbm_")
+    ]
+    shown = [line for line in page.splitlines() if line.startswith("| `pgdbm_")]
+    assert shown == rows, "the table has to be:\n" + "\n".join(rows)
