@@ -8,28 +8,35 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.enums import ScopeType
 
+from .activity.controller import ActivityController, show_metrics
 from .auth import loopback_only, same_origin
 from .database import Database
 from .executor import Executor
 from .health.controller import HealthController
 from .lifespan import lifespan_of
-from .logs import configure_logs, log_request
+from .logs import configure_logs, log_request, name_what_it_is_about
 from .managers import Managers
+from .metrics import Metrics
 from .modules.controller import ModuleController, migrate_all
 from .modules.migrate import Migrator
 from .modules.views import ModuleViews
+from .observer import Observer
 from .pages import error_page, to_docs
-from .plugins import openapi, plugins, static_files
+from .plugins import openapi, our_version, plugins, static_files
 from .query_parameters import known_query_parameters
 from .registry import read_registry
 from .schemas.controller import SchemaController
 from .settings import Settings, read_settings
+from .standing import Standing
 from .verbs.controller import VerbController
 from .verbs.deciding import Decider
 from .verbs.looking import Looker
 
 if TYPE_CHECKING:
     from litestar.types import Guard, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+    from opentelemetry.trace import TracerProvider
+
+    from .tracing import Tracing
 
 
 class Service(Litestar):
@@ -42,7 +49,11 @@ class Service(Litestar):
         send: Send | LifeSpanSend,
     ) -> None:
         if scope["type"] == ScopeType.HTTP:
-            await log_request(super().__call__, scope, receive, send)  # type: ignore[arg-type]
+            call: Any = super().__call__
+            tracing: Tracing | None = self.state.tracing
+            if tracing is not None:
+                call = tracing.around(call)
+            await log_request(call, scope, receive, send, self.state.metrics.answered)  # type: ignore[arg-type]
             return
 
         async def send_in_one_line(message: Any) -> None:
@@ -54,8 +65,10 @@ class Service(Litestar):
         await super().__call__(scope, receive, send_in_one_line)
 
 
-def create_app(settings: Settings | None = None) -> Service:
+def create_app(settings: Settings | None = None, tracer_provider: TracerProvider | None = None) -> Service:
     """The service for ``settings`` (default: from the environment). Nothing is connected before it is started.
+
+    ``tracer_provider``: makes the traces, instead of one that sends them to ``settings.traces_url``.
 
     Raises:
         SettingsError: a value that it cannot start with.
@@ -68,20 +81,33 @@ def create_app(settings: Settings | None = None) -> Service:
     )
     registry = read_registry(settings.migrations_repo)
     managers = Managers(database, registry, settings.lock_wait_s)
+    standing = Standing(database, registry, managers, settings.metrics_look_s)
+    metrics = Metrics(database, executor, standing)
+    tracing = _tracing(settings, tracer_provider)
     dependencies: dict[str, Any] = {
         "database": database,
         "executor": executor,
         "registry": registry,
         "managers": managers,
-        "migrator": Migrator(database, executor, managers),
+        "migrator": Migrator(database, executor, managers, Observer(metrics, tracing)),
         "views": ModuleViews(database, registry, managers),
         "looker": Looker(database, managers),
         "decider": Decider(database, executor, managers),
+        "metrics": metrics,
     }
     calls = Router(
         "/",
-        route_handlers=[HealthController, SchemaController, ModuleController, VerbController, migrate_all, error_page],
-        guards=[known_query_parameters],
+        route_handlers=[
+            HealthController,
+            SchemaController,
+            ModuleController,
+            VerbController,
+            ActivityController,
+            migrate_all,
+            show_metrics,
+            error_page,
+        ],
+        guards=[name_what_it_is_about, known_query_parameters],
     )
     guards: list[Guard] = [same_origin]
     if settings.loopback_only:
@@ -93,14 +119,23 @@ def create_app(settings: Settings | None = None) -> Service:
             "registered_names": Provide(registry.names_by_schema, sync_to_thread=False),
         },
         guards=guards,
-        lifespan=[lifespan_of(settings, database, executor)],
+        lifespan=[lifespan_of(settings, database, executor, tracing), standing.lifespan],
         logging_config=None,
         openapi_config=openapi(),
         plugins=plugins(),
         request_max_body_size=settings.max_body_bytes,
     )
-    app.state.update({"database": database, "registry": registry})
+    app.state.update({"database": database, "registry": registry, "metrics": metrics, "tracing": tracing})
     return app
+
+
+def _tracing(settings: Settings, provider: TracerProvider | None) -> Tracing | None:
+    """Imports OpenTelemetry only where it is used: it is an extra, and takes its time."""
+    if provider is None and settings.traces_url is None:
+        return None
+    from .tracing import Tracing, tracing_to
+
+    return tracing_to(settings, our_version()) if provider is None else Tracing(provider)
 
 
 def _provide(value: Any) -> Provide:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -29,6 +29,14 @@ _CLOSE_S = 5.0
 _LOCK_TIMEOUT_MS = 2000
 
 logger = structlog.get_logger("pgdbm_service")
+
+
+class PoolNumbers(NamedTuple):
+    """Connections that are open, those of them that are in use, and the most that there can be."""
+
+    size: int
+    used: int
+    max: int
 
 
 class Database:
@@ -87,6 +95,14 @@ class Database:
         if self._pool is None:
             raise database_unavailable()
         return AsyncDatabaseManager(pool=self._pool, schema=schema)
+
+    def pool_numbers(self) -> PoolNumbers:
+        """How full the pool is; empty while there has been no connection yet."""
+        pool = self._pool
+        if pool is None:
+            return PoolNumbers(0, 0, self._settings.max_connections)
+        size = pool.get_size()
+        return PoolNumbers(size, size - pool.get_idle_size(), pool.get_max_size())
 
     async def within_limit(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of ``work``, or a Problem after ``database_timeout_s``.

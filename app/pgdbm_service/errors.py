@@ -134,6 +134,8 @@ def problem_of(error: Exception) -> Problem:
     if is_database_away(error):
         logger.warning("database unavailable", error_type=type(error).__name__)
         return database_unavailable()
+    if isinstance(error, library.MonitoringError) and isinstance(error.__cause__, library.AsyncDBError):
+        return problem_of(error.__cause__)
     if isinstance(error, library.MigrationError):
         return _of_migration(error)
     if isinstance(error, library.QueryError):

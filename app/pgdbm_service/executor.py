@@ -26,11 +26,14 @@ class Executor:
     """Owns the tasks that migrate.
 
     ``limit`` is how many may do so at once. A call waits ``wait_s`` for its turn. When the service stops, what
-    runs has ``grace_s`` to finish, counted from ``begin_shutdown``; then it is cancelled.
+    runs has ``grace_s`` to finish, counted from ``begin_shutdown``; then it is cancelled. ``migrating`` calls have a
+    turn now, ``waiting`` ones wait for theirs.
     """
 
     def __init__(self, *, limit: int, wait_s: float, grace_s: float) -> None:
-        self._limit = limit
+        self.limit = limit
+        self.migrating = 0
+        self.waiting = 0
         self._slots = asyncio.Semaphore(limit)
         self._wait_s = wait_s
         self._grace_s = grace_s
@@ -77,8 +80,12 @@ class Executor:
                     waited_s=self._wait_s,
                 )
             if not await self._entered(self._slots, stack):
-                raise Problem("busy", f"{self._limit} migrations are running; none finished within {self._wait_s:g} s.")
-            yield
+                raise Problem("busy", f"{self.limit} migrations are running; none finished within {self._wait_s:g} s.")
+            self.migrating += 1
+            try:
+                yield
+            finally:
+                self.migrating -= 1
 
     def begin_shutdown(self) -> None:
         """Take no new work, and give what runs ``grace_s`` from now. Only the first call counts."""
@@ -102,11 +109,14 @@ class Executor:
                 await asyncio.wait(late, timeout=_CUT_OFF_S)
 
     async def _entered(self, gate: asyncio.Lock | asyncio.Semaphore, stack: contextlib.AsyncExitStack) -> bool:
+        self.waiting += 1
         try:
             async with asyncio.timeout(self._wait_s):
                 await gate.acquire()
         except TimeoutError:
             return False
+        finally:
+            self.waiting -= 1
         stack.callback(gate.release)
         return True
 

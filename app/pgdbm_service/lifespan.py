@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from .database import Database
     from .executor import Executor
     from .settings import Settings
+    from .tracing import Tracing
 
 logger = structlog.get_logger("pgdbm_service")
 
 
 def lifespan_of(
-    settings: Settings, database: Database, executor: Executor
+    settings: Settings, database: Database, executor: Executor, tracing: Tracing | None
 ) -> Callable[[Litestar], contextlib.AbstractAsyncContextManager[None]]:
     """The service's lifespan: a database server of our own if there is no other, the pool, the migrations.
 
@@ -39,6 +40,8 @@ def lifespan_of(
         for name in unknown_variables():
             logger.warning("unknown variable", name=name)
         async with contextlib.AsyncExitStack() as stack:
+            if tracing is not None:
+                stack.push_async_callback(asyncio.to_thread, tracing.shut_down)
             url = settings.database_url
             if url is None:
                 try:

@@ -19,6 +19,8 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from litestar.connection import ASGIConnection
+    from litestar.handlers import BaseRouteHandler
     from litestar.types import Message, Receive, Scope, Send
     from structlog.typing import EventDict, Processor
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _CREDENTIALS = re.compile(r"(postgres(?:ql)?://[^\s:/@]*:)[^\s@]+@")
+_NAMED_IN_PATHS = ("module", "run_id")
 
 logger = structlog.get_logger("pgdbm_service.request")
 
@@ -86,11 +89,15 @@ def configure_logs(settings: Settings) -> None:
 
 
 async def log_request(
-    app: Callable[[Scope, Receive, Send], Awaitable[None]], scope: Scope, receive: Receive, send: Send
+    app: Callable[[Scope, Receive, Send], Awaitable[None]],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    answered: Callable[[str, str, int, float], None],
 ) -> None:
     """Answer one HTTP request with its id in ``X-Request-ID``, and log one line about it.
 
-    The client's own id is kept if it is a plain short word.
+    The client's own id is kept if it is a plain short word. ``answered`` is told method, route, status and seconds.
     """
     request_id = _request_id(scope)
     scope.setdefault("state", {})["request_id"] = request_id
@@ -99,7 +106,7 @@ async def log_request(
     async def send_with_id(message: Message) -> None:
         nonlocal status
         if message["type"] == "http.response.start":
-            status = message["status"]
+            scope["state"]["status"] = status = message["status"]
             message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
         await send(message)
 
@@ -109,7 +116,9 @@ async def log_request(
         await app(scope, receive, send_with_id)
     finally:
         path = scope.get("path_template") or "(no route)"
-        quiet = path.startswith("/health") and status < 400
+        quiet = path.startswith(("/health", "/metrics")) and status < 400
+        seconds = time.perf_counter() - began
+        answered(str(scope.get("method", "")), path, status, seconds)
         fields = {"problem": scope["state"]["problem"]} if "problem" in scope["state"] else {}
         logger.log(
             logging.DEBUG if quiet else logging.INFO,
@@ -117,10 +126,16 @@ async def log_request(
             method=scope.get("method", ""),
             path=path,
             status=status,
-            ms=round((time.perf_counter() - began) * 1000, 1),
+            ms=round(seconds * 1000, 1),
             **fields,
         )
-        structlog.contextvars.unbind_contextvars("request_id")
+        structlog.contextvars.unbind_contextvars("request_id", *_NAMED_IN_PATHS)
+
+
+async def name_what_it_is_about(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard that refuses nothing: from here on every line of the request names the module and the run in its path."""
+    named = {name: connection.path_params[name] for name in _NAMED_IN_PATHS if name in connection.path_params}
+    structlog.contextvars.bind_contextvars(**named)
 
 
 def _request_id(scope: Scope) -> str:

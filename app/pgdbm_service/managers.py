@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pgdbm.migrations.events import Listener
+
     from .database import Database
     from .registry import Registry
 
@@ -56,23 +58,23 @@ class Managers:
         """The schemas that ``module`` is for, in the order in which they are migrated."""
         return [module.schema]
 
-    def of(self, module: Module, schema: str | None = None) -> AsyncMigrationManager:
-        """The manager of ``module`` in one of its schemas, by default the first.
+    def of(self, module: Module, schema: str | None = None, on_event: Listener | None = None) -> AsyncMigrationManager:
+        """The manager of ``module`` in one of its schemas, by default the first. ``on_event`` hears what it does.
 
         Raises:
             Problem: module_invalid, if the folder has gone: no files would look like nothing to do.
         """
         if not module.folder.is_dir():
             raise Problem("module_invalid", f"The folder of module {module.name} is gone.", module=module.name)
-        return self._manager(module, module.folder, schema)
+        return self._manager(module, module.folder, schema, on_event)
 
-    async def frozen(self, module: Module) -> AsyncMigrationManager:
+    async def frozen(self, module: Module, on_event: Listener | None = None) -> AsyncMigrationManager:
         """The manager of ``module`` with its files as they are now, whatever becomes of them on the disk.
 
         Files that lead back are left out.
         """
         files = await self.of(module).find_migration_files()
-        return self._manager(module, {file.filename: file.content for file in files})
+        return self._manager(module, {file.filename: file.content for file in files}, on_event=on_event)
 
     async def to_read(self, name: str) -> AsyncMigrationManager:
         """A manager to read with: one without files, where only a history table knows the module.
@@ -87,7 +89,11 @@ class Managers:
         return self.of(found)
 
     def _manager(
-        self, module: Module, files: Path | Mapping[str, str], schema: str | None = None
+        self,
+        module: Module,
+        files: Path | Mapping[str, str],
+        schema: str | None = None,
+        on_event: Listener | None = None,
     ) -> AsyncMigrationManager:
         return AsyncMigrationManager(
             self._database.manager(schema or module.schema),
@@ -96,6 +102,7 @@ class Managers:
             out_of_order=module.out_of_order,
             lock_wait_timeout=self._lock_wait_s,
             retry_for=self._lock_wait_s,
+            on_event=on_event,
         )
 
     def _unknown(self, name: str) -> Problem:

@@ -59,14 +59,17 @@ def plugins() -> list[PluginProtocol]:
     return [problem_details_plugin()]
 
 
-def openapi() -> OpenAPIConfig:
+def our_version() -> str:
     try:
-        our_version = version("pgdbm")
+        return version("pgdbm")
     except PackageNotFoundError:
-        our_version = "unknown"
+        return "unknown"
+
+
+def openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="pgdbm",
-        version=our_version,
+        version=our_version(),
         description="PostgreSQL schema migrations as a service. Errors are `application/problem+json` with a "
         "`code`; `/errors/{code}` explains each.",
         path="/docs",

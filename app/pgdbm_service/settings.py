@@ -77,6 +77,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="console is for people, json for programs; auto: console on a terminal, else json."),
     ] = "auto"
 
+    metrics_look_s: Annotated[
+        float,
+        Meta(description="Seconds between two looks at what is pending, for the metrics.", gt=0, le=3600),
+    ] = 15.0
+    traces_url: Annotated[
+        str | None,
+        Meta(description="Where OpenTelemetry traces go, as OTLP over HTTP: http://collector:4318/v1/traces."),
+    ] = None
+
     @property
     def migration_connections(self) -> int:
         """How many connections may do migrations at once."""
@@ -151,6 +160,8 @@ def _check(settings: Settings, given: Any) -> None:
             f"PGDBM_HOST is {settings.host!r}, which others can reach, and no auth is configured: listen on "
             f"127.0.0.1, or set PGDBM_ALLOW_UNAUTHENTICATED=true if whoever reaches the port may migrate."
         )
+    if settings.traces_url is not None:
+        _check_traces(settings.traces_url)
     repo = settings.migrations_repo
     if not repo.is_dir() and ("migrations_repo" in given or repo.exists()):
         raise SettingsError(f"PGDBM_MIGRATIONS_REPO is '{repo}': there is no such folder.")
@@ -171,6 +182,19 @@ def _check_url(url: str) -> None:
             "DATABASE_URL is not of the form postgresql://user:password@host:port/database "
             "(its value is not shown, since it may hold a password)."
         )
+
+
+def _check_traces(url: str) -> None:
+    from importlib.util import find_spec
+
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise SettingsError(
+            "PGDBM_TRACES_URL is not of the form http://host:4318/v1/traces; a token for it belongs into "
+            "OTEL_EXPORTER_OTLP_HEADERS (the value is not shown, since it may hold one)."
+        )
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        raise SettingsError("PGDBM_TRACES_URL is set, and OpenTelemetry is not installed: install pgdbm[otel].")
 
 
 def _check_embedded() -> None:

@@ -108,10 +108,10 @@ def start(repo: Repo, database: str) -> Iterator[Callable[..., RunningService]]:
     """``start(**settings)``: the service on a free port, in a thread of this process."""
     with contextlib.ExitStack() as stack:
 
-        def run(*, wait: bool = True, **settings: Any) -> RunningService:
+        def run(*, wait: bool = True, tracer_provider: Any = None, **settings: Any) -> RunningService:
             settings = {"database_url": database, "migrations_repo": repo.path, "log_level": "warning"} | settings
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            app = create_app(Settings(**settings))
+            app = create_app(Settings(**settings), tracer_provider)
             server = uvicorn.Server(uvicorn.Config(app, access_log=False, lifespan="on", log_config=None))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             thread.start()

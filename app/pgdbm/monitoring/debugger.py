@@ -57,8 +57,8 @@ class DatabaseDebugger:
 
     async def find_blocking_queries(self) -> list[dict[str, Any]]:
         """Who waits for whose lock in this database, longest first: blocked_pid, blocked_user, blocked_application,
-        blocked_query, blocked_seconds, and blocking_pid, blocking_user, blocking_application, blocking_state,
-        blocking_query.
+        blocked_query, blocked_seconds, blocked_state, blocked_transaction_seconds, and blocking_pid, blocking_user,
+        blocking_application, blocking_state, blocking_transaction_seconds, blocking_query.
 
         Raises:
             MonitoringError: the server could not be asked.

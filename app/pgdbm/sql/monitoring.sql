@@ -4,10 +4,13 @@ SELECT blocked.pid AS blocked_pid,
        blocked.application_name AS blocked_application,
        blocked.query AS blocked_query,
        EXTRACT(epoch FROM pg_catalog.clock_timestamp() - blocked.query_start)::float8 AS blocked_seconds,
+       blocked.state AS blocked_state,
+       EXTRACT(epoch FROM pg_catalog.clock_timestamp() - blocked.xact_start)::float8 AS blocked_transaction_seconds,
        blocking.pid AS blocking_pid,
        blocking.usename::text AS blocking_user,
        blocking.application_name AS blocking_application,
        blocking.state AS blocking_state,
+       EXTRACT(epoch FROM pg_catalog.clock_timestamp() - blocking.xact_start)::float8 AS blocking_transaction_seconds,
        blocking.query AS blocking_query
 FROM pg_catalog.pg_stat_activity AS blocked
 CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(blocked.pid)) AS blocker (pid)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..database import Database
     from ..executor import Executor
     from ..managers import Managers
+    from ..observer import ObservedRun, Observer
     from ..registry import Module
     from .structs import MigrateStatus
 
@@ -27,10 +28,11 @@ logger = structlog.get_logger("pgdbm_service")
 class Migrator:
     """Migrates modules over the shared pool."""
 
-    def __init__(self, database: Database, executor: Executor, managers: Managers) -> None:
+    def __init__(self, database: Database, executor: Executor, managers: Managers, observer: Observer) -> None:
         self._database = database
         self._executor = executor
         self._managers = managers
+        self._observer = observer
 
     async def migrate(self, name: str, wishes: MigrateBody) -> MigrateResult:
         """Apply what is pending, to its end even if the caller goes away.
@@ -67,14 +69,21 @@ class Migrator:
         return MigrateAllResult(status=status, items=results, not_reached=[], total_time_ms=elapsed)
 
     async def _migrate(self, module: Module, wishes: MigrateBody) -> MigrateResult:
+        with self._observer.run(module.name, counted=not wishes.dry_run) as run:
+            result = await self._migrate_observed(module, wishes, run)
+            if result.status != "dry_run":
+                run.ended(result.status, len(result.applied))
+            return result
+
+    async def _migrate_observed(self, module: Module, wishes: MigrateBody, run: ObservedRun) -> MigrateResult:
         try:
             # Fails soon where the database is away: a migration itself has no time limit.
             await self._database.check()
             if wishes.dry_run:
-                answer = await self._apply(module, wishes)
+                answer = await self._apply(module, wishes, run)
             else:
                 async with self._executor.turn(module.name):
-                    answer = await self._apply(module, wishes)
+                    answer = await self._apply(module, wishes, run)
         except Exception as error:
             problem = problem_of(error).with_fields(module=module.name)
             logger.warning("migrate failed", module=module.name, problem=problem.code, reason=problem.detail)
@@ -92,12 +101,12 @@ class Migrator:
             total_time_ms=None if elapsed is None else round(elapsed, 1),
         )
 
-    async def _apply(self, module: Module, wishes: MigrateBody) -> dict[str, Any]:
+    async def _apply(self, module: Module, wishes: MigrateBody, run: ObservedRun) -> dict[str, Any]:
         if wishes.plan is None:
-            manager = self._managers.of(module)
+            manager = self._managers.of(module, on_event=run.listener)
         else:
             # What is compared is what is applied then, even if a file changes between the two.
-            manager = await self._managers.frozen(module)
+            manager = await self._managers.frozen(module, run.listener)
             digest = (await manager.plan(target=wishes.target, squawk=False)).digest
             if digest != wishes.plan:
                 raise Problem(

@@ -1,0 +1,1 @@
+"""What the database is busy with, and what the service counts."""

@@ -1,0 +1,122 @@
+"""One run as it is seen from outside: in the log, in the metrics and, where they are wanted, in the traces."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from pgdbm.migrations.events import Event, Listener
+
+    from .metrics import Metrics
+    from .standing import RunStatus
+    from .tracing import RunTrace, Tracing
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class Observer:
+    """Begins the observation of runs."""
+
+    def __init__(self, metrics: Metrics, tracing: Tracing | None) -> None:
+        self._metrics = metrics
+        self._tracing = tracing
+
+    @contextlib.contextmanager
+    def run(self, module: str, run_id: str | None = None, *, counted: bool = True) -> Iterator[ObservedRun]:
+        """Observe a run of ``module`` for the length of the block, in which every line of the log names it.
+
+        A block that raises is a failed run, one that is cancelled a cancelled one. A dry run is not ``counted``.
+        """
+        names = {"module": module} | ({} if run_id is None else {"run_id": run_id})
+        began = time.perf_counter()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(structlog.contextvars.bound_contextvars(**names))
+            trace = None if self._tracing is None else stack.enter_context(self._tracing.run(module, run_id))
+            run = ObservedRun(self._metrics, module, trace)
+            try:
+                yield run
+            except asyncio.CancelledError:
+                run.ended("cancelled")
+                raise
+            except BaseException as error:
+                run.ended("failed")
+                run.count_attempts_of(error)
+                raise
+            finally:
+                if counted:
+                    seconds = time.perf_counter() - began
+                    self._metrics.run_ended(module, run.status, seconds, applied=run.applied, retries=run.retries)
+
+
+class ObservedRun:
+    """What a run did so far. ``on_event`` is a listener to the engine's events.
+
+    Listening makes the engine send statement by statement, and is what single statements, waits and retries are seen
+    by. ``listener`` is ``on_event`` only if a trace wants them; without it a retry shows when the run fails of it.
+    """
+
+    def __init__(self, metrics: Metrics, module: str, trace: RunTrace | None) -> None:
+        self._metrics = metrics
+        self._module = module
+        self._trace = trace
+        self._waiting_since: datetime | None = None
+        self._statement_began: datetime | None = None
+        self.status: RunStatus = "success"
+        self.applied = 0
+        self.retries = 0
+
+    @property
+    def listener(self) -> Listener | None:
+        return None if self._trace is None else self.on_event
+
+    def ended(self, status: RunStatus, applied: int = 0) -> None:
+        """Say how it ended, and what it applied."""
+        self.status = status
+        self.applied += applied
+
+    def on_event(self, event: Event) -> None:
+        """Take note of ``event``."""
+        if self._trace is not None:
+            self._trace.on_event(event)
+        match event.kind:
+            case "waiting_for_runner":
+                self._waiting_since = self._waiting_since or event.at
+                return
+            case "blocked":
+                self._waiting_since = self._waiting_since or self._statement_began or event.at
+                return
+            case "progress":
+                return
+            case "retrying" | "migration_failed" if event.details.get("sqlstate") == _LOCK_NOT_AVAILABLE:
+                self._waiting_since = self._waiting_since or self._statement_began
+        if self._waiting_since is not None:
+            self._metrics.lock_waited(self._module, (event.at - self._waiting_since).total_seconds())
+            self._waiting_since = None
+        if event.kind == "retrying":
+            self.retries += 1
+            self._metrics.retried(self._module)
+        self._statement_began = event.at if event.kind == "statement_began" else None
+
+    def count_attempts_of(self, error: BaseException) -> None:
+        """Count the waits and attempts that ``error`` tells of, where no event did."""
+        cause: BaseException | None = error
+        while cause is not None:
+            waited_s = getattr(cause, "waited_s", None)
+            if isinstance(waited_s, float):
+                self._metrics.lock_waited(self._module, waited_s)
+                return
+            attempts = getattr(cause, "attempts", None)
+            if isinstance(attempts, int):
+                self._metrics.retried(self._module, max(0, attempts - 1 - self.retries))
+                self.retries = max(self.retries, attempts - 1)
+                return
+            # A problem may have been raised from itself.
+            cause = None if cause.__cause__ is cause else cause.__cause__

@@ -1,0 +1,124 @@
+"""Where the modules stand, looked at now and then: what watches the service must not wait for the database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from .errors import Problem, is_database_away
+from .own_schema import OWN_SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from litestar import Litestar
+
+    from .database import Database
+    from .managers import Managers
+    from .registry import Module, Registry
+
+RunStatus = Literal["success", "up_to_date", "failed", "cancelled"]
+
+# An instance renews its row every few seconds.
+_INSTANCES = """
+SELECT pg_catalog.count(*) FROM {{tables.instances}}
+WHERE seen_at > pg_catalog.now() - interval '30 seconds'
+"""
+
+logger = structlog.get_logger("pgdbm_service")
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleStanding:
+    """Over ``schemas`` schemas: how many migrations are pending, and in how many schemas any is."""
+
+    schemas: int
+    behind: int
+    pending: int
+
+
+class Standing:
+    """What the last look saw; it stays when a later one sees nothing.
+
+    A look asks one schema after the other, over one connection, each within the limit of any other read.
+    """
+
+    def __init__(self, database: Database, registry: Registry, managers: Managers, period_s: float) -> None:
+        self._database = database
+        self._registry = registry
+        self._managers = managers
+        self._period_s = period_s
+        self.modules: Mapping[str, ModuleStanding] = {}
+        self.instances = 0
+        self.database_up = False
+        self.looked_at = 0.0
+        self.on_module: Callable[[str], None] = lambda _: None
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        """Look, for the length of the block, every ``period_s``."""
+        task = asyncio.create_task(self._keep_looking(), name="look at the modules")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Look once. A database that is away leaves what was seen before, and is what is seen now."""
+        try:
+            await self._database.check()
+            self.database_up = True
+            await self._look()
+        except Exception as error:
+            if not (isinstance(error, Problem) or is_database_away(error)):
+                logger.error("looking at the modules failed", exc_info=error)
+                return
+            self.database_up = not _is_away(error)
+            logger.debug("looking at the modules failed", reason=str(error))
+
+    async def _look(self) -> None:
+        own = self._database.manager(OWN_SCHEMA)
+        self.instances = await self._database.within_limit(own.fetch_value(_INSTANCES))
+        seen: dict[str, ModuleStanding] = {}
+        for module in self._registry:
+            self.on_module(module.name)
+            if module.problem is None:
+                try:
+                    seen[module.name] = await self._look_at(module)
+                except Exception as error:
+                    if _is_away(error):
+                        raise
+                    # One that cannot be read, by its files or by its tables, must not hide the others.
+                    logger.warning("looking at a module failed", module=module.name, reason=str(error))
+        self.modules = seen
+        self.looked_at = time.time()
+
+    async def _look_at(self, module: Module) -> ModuleStanding:
+        schemas = await self._database.within_limit(self._managers.schemas_of(module))
+        pending = [
+            (await self._database.within_limit(self._managers.of(module, schema).status())).pending
+            for schema in schemas
+        ]
+        return ModuleStanding(len(schemas), sum(1 for count in pending if count), sum(pending))
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await self.look()
+            if self._database.connected.is_set():
+                await asyncio.sleep(self._period_s)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._period_s):
+                        await self._database.connected.wait()
+
+
+def _is_away(error: BaseException) -> bool:
+    if isinstance(error, Problem):
+        return error.code == "database_unavailable"
+    return is_database_away(error)

@@ -1,0 +1,169 @@
+"""What the database is doing, seen through real locks and real queries."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgdbm_service.activity.masking import masked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+import asyncio
+
+import asyncpg
+
+SECRET = "hunter2"
+
+
+class Sessions:
+    """Sessions of a loop in a thread of its own: some hold a lock, some wait for one."""
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._connections: list[Any] = []
+        self._waiting: list[Any] = []
+
+    def open(self, application: str) -> Any:
+        settings = {"application_name": application}
+        connection = self._wait(asyncpg.connect(self._database, server_settings=settings))
+        self._connections.append(connection)
+        return connection
+
+    def run(self, connection: Any, query: str) -> None:
+        self._wait(connection.execute(query))
+
+    def begin(self, connection: Any, query: str) -> None:
+        self._waiting.append(asyncio.run_coroutine_threadsafe(connection.execute(query), self._loop))
+
+    def close(self) -> None:
+        async def end() -> None:
+            for connection in self._connections:
+                connection.terminate()
+
+        self._wait(end())
+        for future in self._waiting:
+            future.exception(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+
+    def _wait(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+
+@pytest.fixture
+def sessions(database: str) -> Any:
+    sessions = Sessions(database)
+    yield sessions
+    sessions.close()
+
+
+def test_who_blocks_whom(
+    start: Callable[..., Any], sql: Callable[..., Any], sessions: Sessions, eventually: Callable[..., Any]
+) -> None:
+    sql("CREATE TABLE public.a ()")
+    service = start()
+    assert service.get("/activity/blocking").json() == {"items": [], "next": None}
+    holder, first, second = (sessions.open(name) for name in ("holder", "first", "second"))
+    sessions.run(holder, f"BEGIN; LOCK TABLE public.a IN ACCESS SHARE MODE; SELECT '{SECRET}'")
+    sessions.begin(first, f"LOCK TABLE public.a /* {SECRET} */ IN ACCESS EXCLUSIVE MODE; SELECT '{SECRET}'")
+    eventually(lambda: service.get("/activity/blocking").json()["items"])
+    sessions.begin(second, f"SELECT '{SECRET}' FROM public.a")
+
+    def two_deep() -> Any:
+        [root] = service.get("/activity/blocking").json()["items"]
+        return root if root["blocks"] and root["blocks"][0]["blocks"] else None
+
+    root = eventually(two_deep)
+    [waiting] = root["blocks"]
+    [last] = waiting["blocks"]
+    assert [one["application"] for one in (root, waiting, last)] == ["holder", "first", "second"]
+    assert (root["state"], root["waiting_s"]) == ("idle in transaction", None)
+    assert root["transaction_age_s"] >= waiting["waiting_s"] >= last["waiting_s"] >= 0
+    assert last["query"] == "SELECT ? FROM public.a"
+    assert last["blocks"] == []
+    assert {one["pid"] for one in (root, waiting, last)} == {
+        row["pid"]
+        for row in sql("SELECT pid FROM pg_stat_activity WHERE application_name IN ('holder', 'first', 'second')")
+    }
+    assert SECRET not in service.get("/activity/blocking").text
+
+
+def test_long_running(start: Callable[..., Any], sessions: Sessions, eventually: Callable[..., Any]) -> None:
+    service = start()
+    sleeper = sessions.open("sleeper")
+    sessions.begin(sleeper, f"SELECT pg_sleep(60), '{SECRET}'")
+
+    def seen(threshold_s: float) -> list[Any]:
+        items = service.get("/activity/long-running", params={"threshold_s": threshold_s}).json()["items"]
+        return [item for item in items if item["application"] == "sleeper"]
+
+    [found] = eventually(lambda: seen(0.01))
+    assert found["query"] == "SELECT pg_sleep(?), ?"
+    assert found["state"] == "active"
+    assert found["duration_s"] >= 0.01
+    assert found["started_at"].endswith("Z")
+    assert seen(3600) == []
+    assert service.get("/activity/long-running").json() == {"items": [], "next": None}
+    for bad in ("-1", "soon", "nan"):
+        assert service.get("/activity/long-running", params={"threshold_s": bad}).status_code == 400
+
+
+def test_pool(start: Callable[..., Any], repo: Any, eventually: Callable[..., Any]) -> None:
+    repo.write("m", _001_a="SELECT pg_sleep(1)")
+    service = start(max_connections=5)
+    idle = service.get("/activity/pool").json()
+    assert (idle["max"], idle["migrating_max"], idle["migrating"], idle["waiting"]) == (5, 3, 0, 0)
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(service.post, "/modules/m/migrate") for _ in range(2)]
+
+        def both() -> Any:
+            pool = service.get("/activity/pool").json()
+            return pool if (pool["migrating"], pool["waiting"]) == (1, 1) else None
+
+        busy = eventually(both)
+        assert [call.result().status_code for call in calls] == [200, 200]
+    assert busy["used"] >= 1
+    assert busy["free"] == busy["size"] - busy["used"]
+    after = service.get("/activity/pool").json()
+    assert (after["migrating"], after["waiting"]) == (0, 0)
+
+
+def test_without_a_database(start: Callable[..., Any], proxy: Any, proxied: str) -> None:
+    service = start(database_url=proxied)
+    proxy.cut()
+    for path in ("/activity/blocking", "/activity/long-running"):
+        response = service.get(path)
+        assert (response.status_code, response.json()["code"]) == (503, "database_unavailable"), response.text
+    assert service.get("/activity/pool").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("SELECT 1, 'a''b', x1 FROM t WHERE y = $1", "SELECT ?, ?, x1 FROM t WHERE y = $1"),
+        ("SELECT E'a\\'b', 'c'", "SELECT ?, ?"),
+        ("SELECT $$it's$$, $a$ $$ $a$, 'x'", "SELECT ?, ?, ?"),
+        ("-- it's\nSELECT 'secret'", "SELECT ?"),
+        ("/* it's /* nested */ */ SELECT 'secret'", "SELECT ?"),
+        ("""SELECT "it's", 'secret'""", """SELECT "it's", ?"""),
+        ("SELECT '-- no comment', 'secret'", "SELECT ?, ?"),
+        ("SELECT 'cut off", "SELECT ?"),
+        ("SELECT $a$cut off", "SELECT ?"),
+        ("SELECT E'cut off\\", "SELECT ?"),
+        ("SELECT 1 /* cut off 'x", "SELECT ?"),
+        ("SELECT 'a\\', secret'", "SELECT ?"),
+        ("SELECT B'01', X'ff', U&'\\0041', 1.5e3, .5", "SELECT ?, ?, ?, ?, ?"),
+        ("ALTER ROLE a PASSWORD 'secret'", "ALTER ROLE a PASSWORD ?"),
+    ],
+)
+def test_masking(query: str, shown: str) -> None:
+    assert masked(query) == shown

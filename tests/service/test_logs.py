@@ -1,0 +1,71 @@
+"""Lines of the log: JSON, each with the request, the run and the module that it is about."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from pgdbm_service.logs import configure_logs
+from pgdbm_service.settings import Settings
+
+from .test_metrics import observed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def test_every_line_of_a_request_names_request_and_module(
+    start: Callable[..., Any], repo: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    repo.write("good", _001_a="DO $$BEGIN RAISE WARNING 'w'; END$$")
+    repo.write("bad", _001_a="SELECT 1 / 0")
+    service = start(log_level="info", log_format="json")
+    capfd.readouterr()
+    service.post("/modules/good/migrate", headers={"X-Request-ID": "of-good"})
+    service.post("/modules/bad/migrate", headers={"X-Request-ID": "of-bad"})
+    service.get("/modules", headers={"X-Request-ID": "of-all"})
+    written = lines(capfd.readouterr().err)
+    for module in ("good", "bad"):
+        mine = [line for line in written if line.get("request_id") == f"of-{module}"]
+        assert {line["module"] for line in mine} == {module}
+        assert {"request"} < {line["event"] for line in mine}
+    [last] = [line for line in written if line.get("request_id") == "of-all"]
+    assert "module" not in last
+
+
+def test_migrating_all_names_each_module_in_its_turn(
+    start: Callable[..., Any], repo: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    repo.write("a", _001_a="SELECT 1")
+    repo.write("b", _001_a="SELECT 1")
+    service = start(log_level="info", log_format="json")
+    capfd.readouterr()
+    service.post("/migrate", headers={"X-Request-ID": "all"})
+    mine = [line for line in lines(capfd.readouterr().err) if line.get("request_id") == "all"]
+    migrated = [line["module"] for line in mine if line["event"] == "migrated"]
+    assert migrated == ["a", "b"]
+    [request] = [line for line in mine if line["event"] == "request"]
+    assert "module" not in request
+
+
+def test_every_line_of_a_run_names_it(repo: Any, database: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The lines of the library too, which knows nothing of runs."""
+    configure_logs(Settings(log_level="info", log_format="json"))
+    _, observer = observed(repo, database)
+    with observer.run("m", "run-1"):
+        logging.getLogger("pgdbm.migrations").warning("from the library")
+        structlog.get_logger("pgdbm_service").info("from the service")
+    logging.getLogger("pgdbm.migrations").warning("after it")
+    first, second, after = lines(capfd.readouterr().err)
+    assert [(line["module"], line["run_id"]) for line in (first, second)] == [("m", "run-1")] * 2
+    assert "run_id" not in after
+    assert "module" not in after
