@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= auto
 VERSIONS ?= 14 15 16 17 18
-ENGINE_TESTS ?= tests/unit tests/golden tests/integration tests/torture
+ENGINE_TESTS ?= tests/unit tests/golden tests/contract tests/integration tests/torture
 TIMES ?= 1
 
 export PYTHONPATH := $(CURDIR)/app
