@@ -226,7 +226,7 @@ class _OwnErrors:
 
 
 def _cannot_raise(records: Iterable[Sequence[Any]]) -> bool:
-    """Whether to go through ``records`` raises nothing that would be taken for an encoder's; asynchronous ones do not."""
+    """Whether going through ``records`` raises nothing that could be taken for an encoder's."""
     return isinstance(records, list | tuple) or hasattr(records, "__aiter__")
 
 
