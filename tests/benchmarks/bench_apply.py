@@ -42,8 +42,8 @@ import asyncio, resource, sys
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
 
 async def main(dsn, folder):
-    config = DatabaseConfig(connection_string=dsn, min_connections=1, max_connections=2)
-    async with AsyncDatabaseManager(config, schema="app") as db:
+    config = DatabaseConfig(connection_string=dsn, schema="app", min_connections=1, max_connections=2)
+    async with AsyncDatabaseManager(config) as db:
         await AsyncMigrationManager(db, folder, "app").apply_pending_migrations()
 
 asyncio.run(main(*sys.argv[1:]))

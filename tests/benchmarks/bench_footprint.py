@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -37,7 +38,10 @@ async def main(dsn: str, _folder: Path, rounds: int) -> None:
 
     def importing(module: str) -> float:
         code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-        return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        # As it is once installed: compiled before, which a checkout may be told not to be.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        command = [sys.executable, "-c", code]
+        return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
     async def ours() -> float:
         return importing("pgdbm; pgdbm.AsyncDatabaseManager; pgdbm.AsyncMigrationManager")

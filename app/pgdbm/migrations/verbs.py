@@ -14,7 +14,6 @@ from ..core.pool import is_alive, is_lost
 from ..errors import MigrationError
 from .failures import LockHeldError, execution_error, offset_of, raise_if_refused
 from .files import is_repeatable_name, order_of, way_back_of
-from .former import diff_to
 from .message import Composer
 from .parser import parse
 from .results import Applied, Repair
@@ -101,6 +100,8 @@ class Verbs:
         else:
             async with self.engine.db.acquire() as connection:
                 await compare(connection)
+
+        from .former import diff_to  # here, as few programs repair
 
         def differences() -> list[Repair]:
             return [
