@@ -268,11 +268,13 @@ class FolderSource:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
-                if not name.endswith(".sql") or not is_migration_name(name) or not self._is_file(entry):
+                seen = known_files.get(name)
+                if seen is None and not is_migration_name(name):
+                    continue
+                if not entry.is_file(follow_symlinks=False) and not self._is_file(entry):
                     continue
                 stat = entry.stat()
                 signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-                seen = known_files.get(name)
                 if seen is not None and seen[0] == signature:
                     files[name] = seen
                     continue
@@ -292,8 +294,7 @@ class FolderSource:
         return ordered
 
     def _is_file(self, entry: os.DirEntry[str]) -> bool:
-        if entry.is_file(follow_symlinks=False):
-            return True
+        """Whether ``entry``, which is no plain file, is a link to one in the folder."""
         if not entry.is_symlink():
             return False
         try:

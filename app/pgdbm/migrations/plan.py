@@ -48,7 +48,7 @@ def build_plan(
     skipped: list[Migration] = []
     for migration in migrations:
         recorded = applied.get(migration.filename)
-        if recorded is None or (migration.is_repeatable and recorded != migration.checksum):
+        if recorded is None or (recorded != migration.checksum and migration.is_repeatable):
             if last is not None and order_of(migration.filename) > last:
                 beyond.append(migration)
             else:
