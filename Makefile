@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= auto
 VERSIONS ?= 14 15 16 17 18
-ENGINE_TESTS ?= tests/unit tests/golden tests/integration tests/torture
+ENGINE_TESTS ?= tests/unit tests/golden tests/contract tests/integration tests/torture
+TIMES ?= 1
 
 export PYTHONPATH := $(CURDIR)/app
 
-.PHONY: help run test check bench docs test-matrix lock wheel-test clean
+.PHONY: help run test check bench torture docs test-matrix lock wheel-test clean
 
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ test-matrix: $(STAMP) ## Run the engine's tests on PostgreSQL 14 to 18 (VERSIONS
 		echo "== PostgreSQL $$version"; \
 		PGDBM_POSTGRES_BIN=$$programs $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ENGINE_TESTS); \
 	done
+
+torture: $(STAMP) ## The long setting of tests/torture: kills, cuts, crashes, races (TIMES=2 for twice that)
+	PGDBM_TORTURE=$(TIMES) $(BIN)/python -m pytest -v -n $(WORKERS) --dist worksteal tests/torture
 
 docs: $(STAMP) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pgdbm.embedded import EmbeddedPostgres
 
-NAMES = ("apply", "nothing_pending", "queries", "footprint", "fanout", "drift", "service")
+NAMES = ("apply", "nothing_pending", "queries", "footprint", "fanout", "drift", "parsing", "service")
 
 
 def main() -> None:

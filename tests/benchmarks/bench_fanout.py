@@ -14,7 +14,7 @@ from .harness import race, timed
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SCHEMAS = 200
+_SCHEMAS = 1000
 _MIGRATIONS = 10
 
 

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import os
 import secrets
+import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +89,31 @@ async def run_psql(dsn: str, script: Path, *options: str) -> None:
     )
     if await process.wait():
         raise RuntimeError(f"psql failed on {script}")
+
+
+def dbmate_binary() -> str | None:
+    """The dbmate of this environment, else that of the system; None where there is none."""
+    beside = Path(sys.executable).with_name("dbmate")
+    return str(beside) if beside.is_file() else shutil.which("dbmate")
+
+
+def dbmate_migrations(folder: Path, plain: list[str]) -> Path:
+    """The same migrations as dbmate takes them, in a folder of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, text in enumerate(plain, 1):
+        schema = "CREATE SCHEMA app;\n" if number == 1 else ""
+        (folder / f"{number:05}_thing.sql").write_text(f"-- migrate:up\n{schema}{text}-- migrate:down\n")
+    return folder
+
+
+async def run_dbmate(program: str, dsn: str, folder: Path) -> None:
+    url = urlunsplit(urlsplit(dsn)._replace(scheme="postgres", query="sslmode=disable"))
+    process = await asyncio.create_subprocess_exec(
+        *(program, "--url", url, "--migrations-dir", str(folder), "--no-dump-schema", "migrate"),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    if await process.wait():
+        raise RuntimeError(f"dbmate failed on {folder}")
 
 
 class Databases:

@@ -80,22 +80,3 @@ async def test_a_cancelled_task_leaves_nothing_and_no_lock(db: AsyncDatabaseMana
             await run
         assert not await db.table_exists("half")
         assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
-
-
-async def test_a_holder_that_does_not_end_is_named(db: AsyncDatabaseManager, connect: Connect) -> None:
-    run = asyncio.create_task(AsyncMigrationManager(db, FILES, "racer").apply_pending_migrations())
-    async with connect() as connection:
-        pid = await until_asleep(connection)
-        with pytest.raises(pgdbm.MigrationLockTimeoutError, match=f"pid {pid}") as caught:
-            await AsyncMigrationManager(db, FILES, "racer", lock_wait_timeout=0.3).apply_pending_migrations()
-        assert caught.value.holder is not None
-        assert caught.value.holder["pid"] == pid
-        assert caught.value.holder["application_name"] == "pgdbm"
-        assert caught.value.waited_s >= 0.3
-        # The waiter holds nothing while it waits: no transaction, no snapshot.
-        others = "SELECT count(*) FROM pg_stat_activity WHERE pid <> ALL ($1) AND xact_start IS NOT NULL"
-        own = await connection.fetchval("SELECT pg_backend_pid()")
-        assert await connection.fetchval(others + " AND datname = current_database()", [pid, own]) == 0
-    run.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await run

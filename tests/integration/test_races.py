@@ -80,23 +80,3 @@ async def test_tasks_of_one_process_race_too(db: AsyncDatabaseManager) -> None:
     managers = [AsyncMigrationManager(db, CONCURRENT, "m") for _ in range(6)]
     answers = await asyncio.gather(*(manager.apply_pending_migrations() for manager in managers))
     assert applied_counts(answers) == dict.fromkeys(CONCURRENT, 1)
-
-
-async def test_modules_and_schemas_do_not_wait_for_each_other(pool: asyncpg.Pool[Any], connect: Connect) -> None:
-    waiting = {"001.sql": "SELECT pg_advisory_xact_lock(42)"}
-
-    async def migrate(schema: str, module: str, files: dict[str, str]) -> dict[str, Any]:
-        db = AsyncDatabaseManager(pool=pool, schema=schema)
-        return await AsyncMigrationManager(db, files, module, lock_timeout=None).apply_pending_migrations()
-
-    async with connect() as connection:
-        await connection.execute("SELECT pg_advisory_lock(42)")
-        blocked = asyncio.create_task(migrate("one", "m", waiting))
-        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            await asyncio.sleep(0.02)
-        quick = {"001.sql": "CREATE TABLE {{tables.quick}} ()"}
-        assert (await migrate("two", "m", quick))["status"] == "success"
-        assert (await migrate("one", "other", quick))["status"] == "success"
-        assert not blocked.done()
-        await connection.execute("SELECT pg_advisory_unlock(42)")
-        assert (await blocked)["status"] == "success"

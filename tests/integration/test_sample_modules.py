@@ -50,7 +50,20 @@ async def test_what_they_build_works(pool: asyncpg.Pool[Any]) -> None:
     assert {"r", "p", "v", "m", "i"} <= set(kinds)
     assert await pool.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") > 0
     assert await pool.fetchval("SELECT count(*) FROM pg_attribute WHERE attgenerated = 's'") > 0
+    assert await pool.fetchval("SELECT count(*) FROM pg_enum") > 0
+    assert await pool.fetchval("SELECT count(*) FROM pg_constraint WHERE contype = 'f'") > 0
+    indexes = "SELECT count(*) FROM pg_index WHERE indrelid::regclass::text ~ '^(identity|catalog|orders)[.]' AND {}"
+    assert await pool.fetchval(indexes.format("indpred IS NOT NULL")) > 0
+    assert await pool.fetchval(indexes.format("indexprs IS NOT NULL")) > 0
     assert await pool.fetchval("SELECT count(*) FROM orders.order_overview") == 0
+
+
+def test_what_they_are_written_with() -> None:
+    texts = [path.read_text() for module in MODULES for path in sorted((REPO / module).glob("*.sql"))]
+    outside = [text for text in texts if text.startswith("-- pgdbm:no-transaction")]
+    assert any(re.search("CREATE (UNIQUE )?INDEX CONCURRENTLY", text) for text in outside)
+    assert any(re.search(r"DO \$\w*\$.*LOOP.*LIMIT", text, re.DOTALL) for text in texts), "a backfill in batches"
+    assert all("{{tables." in text or "{{schema}}" in text for text in texts)
 
 
 def test_they_declare_what_they_depend_on() -> None:

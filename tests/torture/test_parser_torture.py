@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pgdbm import MigrationFileError
 from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.parser import GRAMMAR_VERSION, parse
+from pgdbm.migrations.parser import GRAMMAR_VERSION, parse, parse_all
 
 from .effort import SEED, rounds
 from .mutations import SOURCES, mutated
@@ -151,6 +151,30 @@ def test_mutated_files(postgres_dsn: str) -> None:
 
     run_with_judge(postgres_dsn, examples)
     assert seen >= {"syntax error", "refused", "1 statements", "2 statements"}
+
+
+def outcome(parse: Callable[[], list[ParsedMigration]]) -> object:
+    try:
+        return [(one.rendered.text, one.statements, one.transactional) for one in parse()]
+    except MigrationFileError as error:
+        return str(error)
+
+
+def test_files_parsed_together_are_what_each_is_alone() -> None:
+    chance = random.Random(SEED)
+    together = 0
+    for number in range(rounds(300, 20_000)):
+        contents = [mutated(chance) if chance.random() < 0.3 else chance.choice(SOURCES) for _ in range(4)]
+        migrations = []
+        for version, content in enumerate(contents, 1):
+            try:
+                migrations.append(read_migration(f"{version}_x.sql", content))
+            except MigrationFileError:
+                continue
+        alone = outcome(lambda given=migrations: [parse(one, "app") for one in given])
+        assert outcome(lambda given=migrations: parse_all(tuple(given), "app")) == alone, (SEED, number, contents)
+        together += not isinstance(alone, str)
+    assert together
 
 
 def test_the_files_themselves(postgres_dsn: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from . import importing, review  # noqa: F401 - they add their commands to migrate
+from . import importing, repair, review  # noqa: F401 - they add their commands to migrate
 from .database import db
 from .dev import dev
 from .init import add_init

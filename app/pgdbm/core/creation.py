@@ -28,13 +28,18 @@ _MADE_MEANWHILE = (
 _PAUSES_S = (0.0, 0.002, 0.01, 0.05, 0.2, 0.5, 1.0)
 
 
-async def create_if_missing(connection: Any, create: str) -> None:
+async def create_if_missing(connection: Any, create: str, *, wait_for_disk: bool = True) -> None:
     """Run ``create``, a CREATE … IF NOT EXISTS, whoever else runs it too; afterwards this session knows the name.
+
+    Without ``wait_for_disk`` a crash may take it back, unless a later commit waits: for what is worth nothing without
+    that one.
 
     IF NOT EXISTS looks before it writes: where another session was between the two, the server reports a duplicate.
     It may do so a moment before it tells this session's caches what the other has committed, and a query would then
     still not find it. So the statement is run again until it has nothing to complain about.
     """
+    if not wait_for_disk and not connection.is_in_transaction():
+        create = f"SET LOCAL synchronous_commit = off;\n{create}"
     for pause in _PAUSES_S:
         try:
             # An error must not end a transaction that there is.

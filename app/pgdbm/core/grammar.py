@@ -5,6 +5,7 @@ Importing ``postgast`` takes a quarter of a second, and most programs never need
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,14 @@ class TreeTooDeepError(Exception):
     """The text is right, and nests too deeply for its tree to be handed over: some fifty operators or UNIONs do."""
 
 
+@cache
+def _decode_error() -> type[Exception]:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    found: type[Exception] = DecodeError
+    return found
+
+
 def parse_tree(sql: str) -> Sequence[Any]:
     """The statements in ``sql``: libpg_query's RawStmt messages, with ``stmt_location`` and ``stmt_len`` in bytes.
 
@@ -23,7 +32,6 @@ def parse_tree(sql: str) -> Sequence[Any]:
         TreeTooDeepError: see there.
     """
     import postgast
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     statements: Sequence[Any]
     try:
@@ -38,7 +46,7 @@ def parse_tree(sql: str) -> Sequence[Any]:
                 statements = postgast.parse(bare).stmts
             except postgast.PgQueryError:
                 raise error from None
-    except DecodeError as error:
+    except _decode_error() as error:
         raise TreeTooDeepError from error
     return statements
 

@@ -13,10 +13,11 @@ from .creation import create_schema
 from .identifiers import check_identifier
 from .pool import ConfiguredPool, open_own_pool, open_shared_pool, own_pools
 from .queries import FAILURES, Queries
+from .rows import as_dicts
 from .transaction import TransactionManager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
     import asyncpg
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .dsn import Target
 
 logger = logging.getLogger("pgdbm")
+
+_MANY_ROWS = 200
 
 
 class AsyncDatabaseManager(Queries):
@@ -238,6 +241,27 @@ class AsyncDatabaseManager(Queries):
             "schema": self._schema,
             **row,
         }
+
+    async def _fetch_dicts(self, sql: str, args: Sequence[Any], timeout: float | None) -> list[dict[str, Any]]:
+        pool = self._target()
+        connection = await pool.acquire()
+        try:
+            rows = await connection.fetch(sql, *args, timeout=timeout)
+        except BaseException:
+            await pool.release(connection)
+            raise
+        if len(rows) < _MANY_ROWS:
+            await pool.release(connection)
+            return as_dicts(rows)
+        # Giving a connection back is a round trip. Many rows become dicts meanwhile.
+        releasing = asyncio.ensure_future(pool.release(connection))
+        try:
+            # Twice, for the pool to begin, and for the task of its own that it gives it back in.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return as_dicts(rows)
+        finally:
+            await releasing
 
     def _target(self) -> Any:
         if self._pool is None:

@@ -6,7 +6,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+
+
+def as_dicts(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """asyncpg's records as dicts."""
+    return dicts_of(tuple(rows[0].keys()))(rows) if rows else []
 
 
 @lru_cache(maxsize=512)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from .identifiers import is_identifier, quote
 
 # Only braces around something like a name count, so that array literals such as '{{1,2},{3,4}}' are left alone; what
 # begins with "tables." is meant as ours, whatever follows.
-_PLACEHOLDER = re.compile(r"(\\?)\{\{[ \t]*(tables\.[^{}\n]*?|[A-Za-z_][\w.\-]*)[ \t]*\}\}(\.?)")
+_BRACES = r"\{\{[ \t]*(tables\.[^{}\n]*?|[A-Za-z_][\w.\-]*)[ \t]*\}\}(\.?)"
+_PLACEHOLDER = re.compile(_BRACES)
+# Slower by far, since it cannot skip to the next brace.
+_MAYBE_ESCAPED = re.compile(r"\\?" + _BRACES)
 
 
 class TemplateError(ValueError):
@@ -28,17 +31,28 @@ class TemplateError(ValueError):
         self.column = column
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rendered:
-    """A text after rendering, and how its offsets map back.
-
-    ``edits`` holds, in order, (start in ``text``, length in ``text``, start in the source, length in the source) of
-    every placeholder, in characters.
-    """
+    """A text after rendering for ``schema``, and how its offsets map back."""
 
     text: str
     source: str
-    edits: tuple[tuple[int, int, int, int], ...]
+    schema: str | None
+
+    @cached_property
+    def edits(self) -> tuple[tuple[int, int, int, int], ...]:
+        """(start in ``text``, length in ``text``, start in ``source``, length in ``source``) of every placeholder.
+
+        In order, and in characters. Only made when somebody asks where something is.
+        """
+        edits = []
+        shift = 0
+        for match in _placeholders(self.source).finditer(self.source):
+            start, end = match.span()
+            length = len(_replacement(match, self.schema))
+            edits.append((start + shift, length, start, end - start))
+            shift += length - (end - start)
+        return tuple(edits)
 
     def source_offset(self, offset: int) -> int:
         """The offset in the source for ``offset`` in the rendered text; inside a placeholder, where that begins."""
@@ -63,27 +77,13 @@ def line_and_column(text: str, offset: int) -> tuple[int, int]:
 
 
 def render(source: str, schema: str | None) -> Rendered:
-    """Render ``source`` for ``schema`` (None: unqualified), keeping the map back to the source.
+    """Render ``source`` for ``schema`` (None: unqualified), with the way back to the source.
 
     Raises TemplateError for a placeholder that does not exist or holds something that is no identifier.
     """
     if "{{" not in source:
-        return Rendered(source, source, ())
-    parts: list[str] = []
-    edits: list[tuple[int, int, int, int]] = []
-    copied_to = 0
-    length = 0
-    for match in _PLACEHOLDER.finditer(source):
-        escaped, name, dot = match.groups()
-        replacement = match.group(0)[1:] if escaped else _expand(name, dot, schema, source, match)
-        parts.append(source[copied_to : match.start()])
-        length += match.start() - copied_to
-        edits.append((length, len(replacement), match.start(), match.end() - match.start()))
-        parts.append(replacement)
-        length += len(replacement)
-        copied_to = match.end()
-    parts.append(source[copied_to:])
-    return Rendered("".join(parts), source, tuple(edits))
+        return Rendered(source, source, schema)
+    return Rendered(_placeholders(source).sub(lambda match: _replacement(match, schema), source), source, schema)
 
 
 @lru_cache(maxsize=4096)
@@ -92,26 +92,39 @@ def render_query(source: str, schema: str | None) -> str:
     return render(source, schema).text
 
 
-def _expand(name: str, dot: str, schema: str | None, source: str, match: re.Match[str]) -> str:
+def _placeholders(source: str) -> re.Pattern[str]:
+    return _MAYBE_ESCAPED if "\\{{" in source else _PLACEHOLDER
+
+
+def _replacement(match: re.Match[str], schema: str | None) -> str:
+    if match[0][0] == "\\":
+        return match[0][1:]
+    try:
+        return _expanded(match[1], match[2], schema)
+    except _UnknownError as error:
+        raise TemplateError(match[0], str(error), *line_and_column(match.string, match.start())) from None
+
+
+class _UnknownError(Exception):
+    """Why a name cannot be expanded."""
+
+
+# A file names its tables several times.
+@lru_cache(maxsize=4096)
+def _expanded(name: str, dot: str, schema: str | None) -> str:
     if name == "schema":
         if schema is None:
             return "" if dot else "public"
         return quote(schema) + dot
     head, *names = name.split(".")
     if head != "tables" or not 1 <= len(names) <= 2:
-        raise _template_error(
-            match,
-            source,
+        raise _UnknownError(
             "there is no such placeholder. Use {{tables.name}}, {{tables.schema.name}} or {{schema}}; "
-            "write \\{{" + name + "}} for literal braces.",
+            "write \\{{" + name + "}} for literal braces."
         )
     for part in names:
         if not is_identifier(part):
-            raise _template_error(match, source, f"{part!r} is not a plain identifier.")
+            raise _UnknownError(f"{part!r} is not a plain identifier.")
     if len(names) == 2:
         return f"{quote(names[0])}.{names[1]}{dot}"
     return (names[0] if schema is None else f"{quote(schema)}.{names[0]}") + dot
-
-
-def _template_error(match: re.Match[str], source: str, reason: str) -> TemplateError:
-    return TemplateError(match.group(0), reason, *line_and_column(source, match.start()))

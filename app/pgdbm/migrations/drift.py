@@ -127,7 +127,7 @@ async def _look(connection: Any, table: str) -> Any:
             return await connection.fetchrow(look)
     except NOT_THERE:
         pass
-    await create_if_missing(connection, statement("snapshots", "create", snapshots=table))
+    await create_if_missing(connection, statement("snapshots", "create", snapshots=table), wait_for_disk=False)
     return await connection.fetchrow(look)
 
 

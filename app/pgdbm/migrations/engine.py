@@ -234,7 +234,7 @@ class MigrationEngine:
             await apply_without_transaction(session, migration)
             return
         # Through a transaction pooler there is no session that could hold a lock.
-        async with self.db.acquire_direct() as direct:
+        async with self.db.acquire_direct() as direct, watching(self.db, direct, self.announcer):
             await apply_without_transaction(replace(session, connection=direct), migration)
 
     async def _find_out(self, run: Run, parsed: Sequence[ParsedMigration], error: BaseException) -> None:

@@ -69,7 +69,8 @@ class History:
         """Create the schema and the table where they are missing; several may do so at once."""
         await create_schema(db, self.schema)
         async with db.acquire() as connection:
-            await create_if_missing(connection, self.sql("create"))
+            # What it is for waits, or writes nothing that would be missed.
+            await create_if_missing(connection, self.sql("create"), wait_for_disk=False)
 
     async def record(self, connection: Any, filename: str, checksum: str, milliseconds: int) -> None:
         """A row for a migration that was applied outside a transaction."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .drift import DriftReport
     from .engine import Atomic
     from .events import Listener
+    from .former import Former
     from .journal import JournalEntry
     from .rehearsal import Rehearsal
     from .results import Applied, HistoryRow, OutOfOrder, Repair
@@ -306,10 +307,14 @@ class AsyncMigrationManager:
         with self._own_errors():
             await self._verbs.mark(filename, applied=applied)
 
-    async def repair(self, *, accept: bool = False) -> list[Repair]:
-        """The applied files whose content has changed; ``accept`` takes what they hold now for applied. Journalled."""
+    async def repair(self, *, accept: bool = False, former: Former | None = None) -> list[Repair]:
+        """The applied files whose content has changed; ``accept`` takes what they hold now for applied. Journalled.
+
+        ``former`` (a mapping by checksum, or a function of file name and checksum, called in a thread) knows what they
+        held, for a ``diff`` in each answer; :func:`~pgdbm.migrations.former.in_git` asks a repository.
+        """
         with self._own_errors():
-            return await self._verbs.repair(accept=accept)
+            return await self._verbs.repair(accept=accept, former=former)
 
     async def resolve_statement(self, filename: str, statement: int, *, done: bool) -> None:
         """Say whether a statement outside a transaction, whose outcome is unknown, was done. Then run again.

@@ -5,8 +5,7 @@ Field and node names are those of libpg_query's protobuf, in snake case.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +18,7 @@ _CONTROL = (
 _COPY = "COPY from or to the client needs a client that sends the rows: use INSERT, or COPY with a file on the server."
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(NamedTuple):
     """What matters of one statement.
 
     ``cheap``: running it twice costs next to nothing. ``cheap_on``: it is cheap if the file itself made that table.

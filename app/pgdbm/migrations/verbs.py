@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from .engine import MigrationEngine
+    from .files import Migration
+    from .former import Former
     from .parser import ParsedMigration, Statement
 
 
@@ -72,9 +75,10 @@ class Verbs:
         # Under the lock, since a runner that is at work has statements that are begun, too.
         await self._under_lock(write)
 
-    async def repair(self, *, accept: bool = False) -> list[Repair]:
+    async def repair(self, *, accept: bool = False, former: Former | None = None) -> list[Repair]:
         """The applied migrations whose content has changed; with ``accept`` their present content is taken for it."""
-        history, found = self.engine.history, list[Repair]()
+        history = self.engine.history
+        found: list[tuple[Migration, str]] = []
         migrations = await self.engine.collect()
 
         async def compare(connection: Any) -> None:
@@ -85,7 +89,7 @@ class Verbs:
                 if before in (None, migration.checksum) or migration.is_repeatable:
                     continue
                 assert before is not None
-                found.append(Repair(migration.filename, before, migration.checksum))
+                found.append((migration, before))
                 if accept:
                     await history.accept(connection, migration.filename, migration.checksum)
                     message = f"checksum {before} became {migration.checksum}"
@@ -96,7 +100,21 @@ class Verbs:
         else:
             async with self.engine.db.acquire() as connection:
                 await compare(connection)
-        return list(found)
+
+        from .former import diff_to  # here, as few programs repair
+
+        def differences() -> list[Repair]:
+            return [
+                Repair(
+                    one.filename,
+                    before,
+                    one.checksum,
+                    diff_to(one.filename, before, one.checksum, one.content, former),
+                )
+                for one, before in found
+            ]
+
+        return await asyncio.to_thread(differences)
 
     async def baseline(self, version: str, check: Callable[[], Awaitable[None]] | None) -> list[str]:
         """Take every migration up to ``version`` for applied; returns their names. ``check`` may refuse by raising.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
-from importlib.resources import files
+from typing import Any, cast
 
 _HEADER = re.compile(r"^-- (?P<name>[a-z_]+): .+$(?:\n--.*$)*", re.MULTILINE)
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
@@ -17,7 +17,9 @@ _SLOT = re.compile(r"\{\{(\w+)\}\}")
 @cache
 def load(area: str) -> dict[str, str]:
     """The statements of ``area.sql`` by name, as written."""
-    text = (files(__name__) / f"{area}.sql").read_text(encoding="utf-8")
+    # From a zip too, as importlib.resources would; but to import that takes longer than all that is read here.
+    loader = cast(Any, __spec__.loader)
+    text = loader.get_data(f"{__path__[0]}/{area}.sql").decode()
     headers = list(_HEADER.finditer(text))
     ends = [header.start() for header in headers[1:]] + [len(text)]
     return {header["name"]: text[header.end() : end].strip() for header, end in zip(headers, ends, strict=True)}

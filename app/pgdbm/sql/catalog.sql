@@ -12,6 +12,8 @@ ROLLBACK TO SAVEPOINT pgdbm_catalog; RELEASE SAVEPOINT pgdbm_catalog
 
 -- settings: what PostgreSQL's own descriptions of objects depend on. The schema is in the search_path, so that they
 -- leave its name out; behind pg_catalog, so that nothing in it is called instead of what PostgreSQL itself means.
+-- Right after migrations the planner takes the catalogs for as small as they were before them, and would read all of
+-- pg_attrdef for every column with a default.
 SELECT pg_catalog.set_config('search_path', 'pg_catalog, {{path}}, pg_temp', true),
        pg_catalog.set_config('quote_all_identifiers', 'off', true),
        pg_catalog.set_config('TimeZone', 'UTC', true),
@@ -21,7 +23,8 @@ SELECT pg_catalog.set_config('search_path', 'pg_catalog, {{path}}, pg_temp', tru
        pg_catalog.set_config('extra_float_digits', '1', true),
        pg_catalog.set_config('lc_monetary', 'C', true),
        pg_catalog.set_config('work_mem', '32MB', true),
-       pg_catalog.set_config('jit', 'off', true)
+       pg_catalog.set_config('jit', 'off', true),
+       pg_catalog.set_config('enable_seqscan', 'off', true)
 
 -- list: every object in the schema $1 but the tables named in $2 and what belongs to them. Members are found by what
 -- depends on the schema, which has an index; operators are between equal types and functions qualified, so that

@@ -1,0 +1,46 @@
+"""A part of the engine's tests on other versions of PostgreSQL; ``make test-matrix`` runs all of them on each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ..conftest import ROOT
+
+_LEFT_OUT = 3
+_PATIENCE_S = 300
+_PART = (
+    "tests/integration/test_resume.py",
+    "tests/integration/test_drift.py",
+    "tests/integration/test_round_trips.py",
+    "tests/integration/test_verbs.py",
+)
+
+
+@pytest.mark.skipif("PGDBM_POSTGRES_BIN" in os.environ, reason="this is the run on one of them")
+@pytest.mark.parametrize("version", ["14", "16"])
+def test_a_part_of_it(version: str) -> None:
+    found = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "postgres", version],
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        check=False,
+    )
+    if found.returncode == _LEFT_OUT:
+        pytest.skip(found.stderr.strip().splitlines()[-1])
+    assert found.returncode == 0, found.stderr
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PGDBM_TEST"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *_PART],
+        cwd=ROOT,
+        env={**kept, "PGDBM_POSTGRES_BIN": found.stdout.strip()},
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
