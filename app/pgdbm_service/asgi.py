@@ -21,7 +21,9 @@ from .modules.views import ModuleViews
 from .pages import error_page, to_docs
 from .plugins import openapi, plugins, static_files
 from .query_parameters import known_query_parameters
-from .registry import read_registry
+from .registered_modules import RegisteredModules
+from .registry import Registry
+from .repository import read_repository
 from .schemas.controller import SchemaController
 from .settings import Settings, read_settings
 from .verbs.controller import VerbController
@@ -66,8 +68,9 @@ def create_app(settings: Settings | None = None) -> Service:
     executor = Executor(
         limit=settings.migration_connections, wait_s=settings.lock_wait_s, grace_s=settings.shutdown_grace_s
     )
-    registry = read_registry(settings.migrations_repo)
-    managers = Managers(database, registry, settings.lock_wait_s)
+    registry = Registry(read_repository(settings.migrations_repo))
+    registered_modules = RegisteredModules(database, registry)
+    managers = Managers(database, registry, registered_modules, settings.lock_wait_s)
     dependencies: dict[str, Any] = {
         "database": database,
         "executor": executor,
@@ -88,10 +91,7 @@ def create_app(settings: Settings | None = None) -> Service:
         guards.insert(0, loopback_only)
     app = Service(
         route_handlers=[calls, to_docs, static_files()],
-        dependencies={
-            **{name: _provide(value) for name, value in dependencies.items()},
-            "registered_names": Provide(registry.names_by_schema, sync_to_thread=False),
-        },
+        dependencies={name: _provide(value) for name, value in dependencies.items()},
         guards=guards,
         lifespan=[lifespan_of(settings, database, executor)],
         logging_config=None,

@@ -100,6 +100,14 @@ _KINDS = (
         ("module", "filename", "hint"),
     ),
     ErrorKind(
+        "bundle_unknown",
+        404,
+        "There is no such bundle",
+        "No bundle with this digest was ever registered.",
+        "`GET /modules/{module}/bundles` lists the bundles that a module has had.",
+        ("module", "bundle"),
+    ),
+    ErrorKind(
         "method_not_allowed",
         405,
         "This address does not take this method",
@@ -150,6 +158,15 @@ _KINDS = (
         ("module", "plan", "current_plan"),
     ),
     ErrorKind(
+        "bundle_moved",
+        409,
+        "The module has another bundle now",
+        "The digest in `bundle` is not that of the module now: somebody has registered another bundle, or the files of "
+        "the repository have changed. Nothing was applied.",
+        "Look at `GET /modules/{module}` again, and migrate with its digest.",
+        ("module", "bundle", "current_bundle"),
+    ),
+    ErrorKind(
         "body_too_large",
         413,
         "The body is too large",
@@ -191,7 +208,8 @@ _KINDS = (
         "The module cannot be used",
         "The module's folder or its `module.toml` is not right: a key that does not exist, a value of the wrong "
         "kind, a dependency that is unknown or leads in a circle.",
-        "Correct `filename` at `key`, and restart the service: the repository is read at its start.",
+        "Correct `filename` at `key`, or register the module again. A change in the repository is seen within seconds, "
+        "or at once after `POST /repo/sync`.",
         ("module", "filename", "key", "line", "column", "hint"),
     ),
     ErrorKind(

@@ -12,6 +12,8 @@ from pgdbm.errors import QueryError
 from .own_schema import OWN_SCHEMA
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pgdbm.core.manager import AsyncDatabaseManager
 
 HISTORY_TABLE = "schema_migrations"
@@ -23,7 +25,7 @@ FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = $1
   AND c.relkind IN ('r', 'p')
-  AND n.nspname !~ '^pg_' AND n.nspname <> $2
+  AND n.nspname !~ '^pg_' AND n.nspname <> $2 AND ($3::text[] IS NULL OR n.nspname = ANY ($3))
   AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
   AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
@@ -50,19 +52,21 @@ class HistoryModule(msgspec.Struct, frozen=True):
     last_filename: str
 
 
-async def modules_in_history(db: AsyncDatabaseManager) -> list[HistoryModule]:
-    """Every module of every history table that we may read, by schema and name."""
+async def modules_in_history(db: AsyncDatabaseManager, among: Collection[str] | None = None) -> list[HistoryModule]:
+    """Every module of every history table that we may read, by schema and name; in the schemas ``among``, if given."""
+    schemas = None if among is None else list(among)
     try:
-        return await _look(db)
+        return await _look(db, schemas)
     except QueryError as error:
         # Tenants come and go: a schema may vanish between the two looks.
         if error.details.get("sqlstate") not in _DROPPED_MEANWHILE:
             raise
-        return await _look(db)
+        return await _look(db, schemas)
 
 
-async def _look(db: AsyncDatabaseManager) -> list[HistoryModule]:
-    schemas = [row["schema"] for row in await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE, OWN_SCHEMA)]
+async def _look(db: AsyncDatabaseManager, among: list[str] | None) -> list[HistoryModule]:
+    rows = await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE, OWN_SCHEMA, among)
+    schemas = [row["schema"] for row in rows]
     found: list[HistoryModule] = []
     for start in range(0, len(schemas), _SCHEMAS_IN_STATEMENT):
         found += await _modules_of(db, schemas[start : start + _SCHEMAS_IN_STATEMENT])

@@ -11,8 +11,8 @@ from litestar.params import Body, Parameter
 
 from ..database import Database
 from ..errors import documented, invalid_request
+from ..managers import Managers
 from ..optional_bodies import OptionalBodyOperation
-from ..registry import Registry
 from .migrate import Migrator
 from .structs import (
     HistoryPage,
@@ -115,10 +115,10 @@ class ModuleController(Controller):
     responses=documented(*_MIGRATE),
 )
 async def migrate_all(
-    registry: Registry, migrator: Migrator, data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None
+    managers: Managers, migrator: Migrator, data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None
 ) -> MigrateAllResult:
     """Apply what is pending in every module, each after those that it depends on, up to the first failure."""
-    return await migrator.migrate_all(registry.in_order(), dry_run=data is not None and data.dry_run)
+    return await migrator.migrate_all(await managers.in_order(), dry_run=data is not None and data.dry_run)
 
 
 def _cursor_of(row_id: int) -> str:

@@ -38,7 +38,7 @@ class Migrator:
         Raises:
             Problem: with ``module``, and whatever else the code's page names.
         """
-        module = self._managers.registered(name)
+        module = await self._managers.current(name)
         return await self._executor.run(lambda: self._migrate(module, wishes))
 
     async def migrate_all(self, modules: Sequence[Module], *, dry_run: bool) -> MigrateAllResult:

@@ -38,7 +38,7 @@ class ModuleSummary(msgspec.Struct, kw_only=True):
 
     name: str
     schema: str
-    source: Literal["repo", "history"]
+    source: Literal["repo", "registered", "history"]
     state: ModuleState
     applied: int = 0
     pending: int = 0

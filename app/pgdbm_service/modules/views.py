@@ -33,11 +33,11 @@ class ModuleViews:
     async def summaries(self) -> list[ModuleSummary]:
         """Every registered module, then those that stand in a history table only."""
         details = [await self._detail(module) for module in self._registry]
-        registered = {(module.schema, module.name) for module in self._registry}
+        registered = {module.name for module in self._registry}
         details += [
             _unregistered(found)
             for found in await modules_in_history(self._database.manager())
-            if (found.schema, found.name) not in registered
+            if found.name not in registered
         ]
         return [
             ModuleSummary(**{name: getattr(detail, name) for name in ModuleSummary.__struct_fields__})
@@ -139,7 +139,7 @@ def _described(module: Module, state: ModuleStatus | ModuleProblem) -> ModuleDet
     detail = ModuleDetail(
         name=module.name,
         schema=module.schema,
-        source="repo",
+        source=module.source,
         state="invalid",
         description=module.description,
         depends_on=module.depends_on,
