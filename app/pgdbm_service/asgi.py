@@ -15,8 +15,7 @@ from .health.controller import HealthController
 from .lifespan import lifespan_of
 from .logs import configure_logs, log_request
 from .managers import Managers
-from .modules.controller import ModuleController, migrate_all
-from .modules.migrate import Migrator
+from .modules.controller import ModuleController
 from .modules.views import ModuleViews
 from .pages import error_page, to_docs
 from .plugins import openapi, plugins, static_files
@@ -24,6 +23,8 @@ from .query_parameters import known_query_parameters
 from .registered_modules import RegisteredModules
 from .registry import Registry
 from .repository import read_repository
+from .runs.background import Runs
+from .runs.controller import RunController, migrate, migrate_all
 from .schemas.controller import SchemaController
 from .settings import Settings, read_settings
 from .verbs.controller import VerbController
@@ -71,19 +72,30 @@ def create_app(settings: Settings | None = None) -> Service:
     registry = Registry(read_repository(settings.migrations_repo))
     registered_modules = RegisteredModules(database, registry)
     managers = Managers(database, registry, registered_modules, settings.lock_wait_s)
+    runs = Runs(settings, database, executor, managers)
     dependencies: dict[str, Any] = {
+        "settings": settings,
         "database": database,
         "executor": executor,
         "registry": registry,
         "managers": managers,
-        "migrator": Migrator(database, executor, managers),
         "views": ModuleViews(database, registry, managers),
         "looker": Looker(database, managers),
         "decider": Decider(database, executor, managers),
+        "runs": runs,
     }
     calls = Router(
         "/",
-        route_handlers=[HealthController, SchemaController, ModuleController, VerbController, migrate_all, error_page],
+        route_handlers=[
+            HealthController,
+            SchemaController,
+            ModuleController,
+            VerbController,
+            RunController,
+            migrate,
+            migrate_all,
+            error_page,
+        ],
         guards=[known_query_parameters],
     )
     guards: list[Guard] = [same_origin]
@@ -93,7 +105,7 @@ def create_app(settings: Settings | None = None) -> Service:
         route_handlers=[calls, to_docs, static_files()],
         dependencies={name: _provide(value) for name, value in dependencies.items()},
         guards=guards,
-        lifespan=[lifespan_of(settings, database, executor)],
+        lifespan=[lifespan_of(settings, database, executor, [runs])],
         logging_config=None,
         openapi_config=openapi(),
         plugins=plugins(),

@@ -108,6 +108,14 @@ _KINDS = (
         ("module", "bundle"),
     ),
     ErrorKind(
+        "run_unknown",
+        404,
+        "There is no such run",
+        "There never was a run with this id, or it ended more than `PGDBM_RUN_RETENTION_DAYS` ago.",
+        "`GET /runs` lists the runs.",
+        ("run_id",),
+    ),
+    ErrorKind(
         "method_not_allowed",
         405,
         "This address does not take this method",
@@ -167,11 +175,44 @@ _KINDS = (
         ("module", "bundle", "current_bundle"),
     ),
     ErrorKind(
+        "run_cancelled",
+        409,
+        "The run was cancelled",
+        "Somebody has cancelled the run. The statement at work was rolled back, unless it runs without a transaction; "
+        "what was applied before it stays applied.",
+        "Migrate again, or `POST /runs/{run_id}/retry`: it goes on where it stopped.",
+        ("module", "schema", "run_id"),
+    ),
+    ErrorKind(
+        "run_ended",
+        409,
+        "The run has ended",
+        "What has ended cannot be cancelled.",
+        "`GET /runs/{run_id}` says how it ended.",
+        ("run_id", "run_status"),
+    ),
+    ErrorKind(
+        "run_not_retryable",
+        409,
+        "There is nothing to retry",
+        "The run is under way, or has succeeded in every schema.",
+        "Wait for it, or migrate the module.",
+        ("run_id", "run_status"),
+    ),
+    ErrorKind(
         "body_too_large",
         413,
         "The body is too large",
         "The body has more bytes than `PGDBM_MAX_BODY_BYTES`.",
         "Send less, or raise the limit.",
+    ),
+    ErrorKind(
+        "idempotency_key_reused",
+        422,
+        "The Idempotency-Key belongs to another request",
+        "The same caller has used the key before, for another module or with another body. Nothing was done.",
+        "Take a new key for a new request.",
+        ("module", "run_id"),
     ),
     ErrorKind(
         "migration_failed",
@@ -191,6 +232,8 @@ _KINDS = (
             "database_detail",
             "hint",
             "applied",
+            "schema",
+            "run_id",
         ),
     ),
     ErrorKind(
@@ -254,7 +297,19 @@ _KINDS = (
         "Another runner of the same module did not finish within `PGDBM_LOCK_WAIT_S`, or a statement met locks of "
         "other work each time that it was tried for so long. Nothing of the migration it belongs to was kept.",
         "Try again, or look at what `holder` is doing.",
-        ("module", "holder", "waited_s", "filename", "statement", "line", "column", "sqlstate", "retry_after"),
+        (
+            "module",
+            "holder",
+            "waited_s",
+            "filename",
+            "statement",
+            "line",
+            "column",
+            "sqlstate",
+            "schema",
+            "run_id",
+            "retry_after",
+        ),
         retry_after_s=5,
     ),
     ErrorKind(
@@ -271,9 +326,10 @@ _KINDS = (
         503,
         "The service is stopping",
         "The service was told to stop. It takes no new migrations, and one that did not finish within "
-        "`PGDBM_SHUTDOWN_GRACE_S` was cancelled and rolled back, unless it runs without a transaction.",
-        "Try again: another instance, or this one after its restart, goes on where it stopped.",
-        ("retry_after",),
+        "`PGDBM_SHUTDOWN_GRACE_S` was cancelled and rolled back, unless it runs without a transaction. Its run "
+        "is in the queue again.",
+        "Try again: another instance, or this one after its restart, goes on where it stopped, and the call joins it.",
+        ("module", "run_id", "retry_after"),
         retry_after_s=5,
     ),
     ErrorKind(

@@ -80,6 +80,12 @@ class Executor:
                 raise Problem("busy", f"{self._limit} migrations are running; none finished within {self._wait_s:g} s.")
             yield
 
+    @contextlib.asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one of the slots, however long it takes to get one."""
+        async with self._slots:
+            yield
+
     def begin_shutdown(self) -> None:
         """Take no new work, and give what runs ``grace_s`` from now. Only the first call counts."""
         if self._cutting_off is None:

@@ -185,6 +185,7 @@ class Managers:
             out_of_order=module.out_of_order,
             lock_wait_timeout=self._lock_wait_s,
             retry_for=self._lock_wait_s,
+            role=module.role,
         )
 
     def _unknown(self, name: str) -> Problem:

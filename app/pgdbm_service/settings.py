@@ -66,6 +66,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Meta(description="Seconds that running migrations may take to finish when the service stops.", ge=0, le=86400),
     ] = 30.0
+    takeover_s: Annotated[
+        float,
+        Meta(
+            description="Seconds after which the others take over what an instance was doing that is not heard of.",
+            ge=1,
+            le=25,
+        ),
+    ] = 15.0
+    stream_keep_alive_s: Annotated[
+        float,
+        Meta(description="Seconds of silence after which a stream of events gets a comment.", ge=0.1, le=300),
+    ] = 15.0
+    run_retention_days: Annotated[
+        float, Meta(description="Days for which a run is remembered after its end.", ge=0, le=36500)
+    ] = 90.0
     max_body_bytes: Annotated[int, Meta(description="The largest request body that is read.", ge=1024, le=2**30)] = (
         10 * 1024 * 1024
     )

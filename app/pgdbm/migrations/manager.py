@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgdbm.migrations")
 
 _LONGEST_MODULE = 100
+_LONGEST_ROLE = 63
 _BASELINE_WORDS = {"added": "is there besides", "removed": "is missing", "changed": "is another"}
 
 
@@ -97,6 +98,8 @@ class AsyncMigrationManager:
             raise ConfigurationError(f"out_of_order is {out_of_order!r}; choose 'allow' or 'reject'.", "out_of_order")
         if lock_wait_timeout < 0 or retry_for < 0 or (lock_timeout is not None and lock_timeout < 0):
             raise ConfigurationError("A timeout cannot be negative.", "lock_timeout")
+        if role is not None and not 0 < len(role.encode()) <= _LONGEST_ROLE:
+            raise ConfigurationError(f"role is {role!r}; a role's name has 1 to {_LONGEST_ROLE} bytes.", "role")
         if module_name is None:
             module_name = db.schema if db.schema not in (None, "public") else "default"
             logger.warning(
@@ -132,7 +135,7 @@ class AsyncMigrationManager:
                 lock_timeout=lock_timeout,
                 retry_for=retry_for,
                 snapshots=snapshots,
-                role=None if role is None else check_identifier(role, "role"),
+                role=role,
                 on_backend=on_backend,
             ),
         )

@@ -1,4 +1,4 @@
-"""The module calls, and POST /migrate."""
+"""The calls that look at modules."""
 
 from __future__ import annotations
 
@@ -6,20 +6,13 @@ import base64
 import binascii
 from typing import Annotated
 
-from litestar import Controller, get, post
-from litestar.params import Body, Parameter
+from litestar import Controller, get
+from litestar.params import Parameter
 
 from ..database import Database
 from ..errors import documented, invalid_request
-from ..managers import Managers
-from ..optional_bodies import OptionalBodyOperation
-from .migrate import Migrator
 from .structs import (
     HistoryPage,
-    MigrateAllBody,
-    MigrateAllResult,
-    MigrateBody,
-    MigrateResult,
     MigrationFile,
     MigrationList,
     ModuleDetail,
@@ -29,27 +22,8 @@ from .views import ModuleViews
 
 _READ = ("database_unavailable", "lock_timeout")
 _READ_ONE = ("module_unknown", "module_invalid", "migration_file_invalid", *_READ)
-_MIGRATE = (
-    "cross_origin",
-    "checksum_changed",
-    "out_of_order",
-    "outcome_unknown",
-    "body_too_large",
-    "migration_failed",
-    "migration_file_invalid",
-    "migration_error",
-    "module_invalid",
-    "database_error",
-    "database_unavailable",
-    "lock_timeout",
-    "busy",
-    "shutting_down",
-)
 # The history's ids are PostgreSQL integers.
 _LARGEST_ID = 2**31 - 1
-
-
-_LEFT_OUT = Body(description="May be left out.")
 
 
 class ModuleController(Controller):
@@ -90,35 +64,6 @@ class ModuleController(Controller):
         page, following = await database.within_limit(views.history(module, limit, before))
         page.next = None if following is None else _cursor_of(following)
         return page
-
-    @post(
-        "/{module:str}/migrate",
-        status_code=200,
-        operation_class=OptionalBodyOperation,
-        responses=documented("module_unknown", "plan_moved", *_MIGRATE),
-    )
-    async def migrate(
-        self,
-        migrator: Migrator,
-        module: str,
-        data: Annotated[MigrateBody | None, _LEFT_OUT] = None,
-    ) -> MigrateResult:
-        """Apply what is pending. Answers when it is done; goes on to its end if the client goes away."""
-        return await migrator.migrate(module, data or MigrateBody())
-
-
-@post(
-    "/migrate",
-    status_code=200,
-    tags=["modules"],
-    operation_class=OptionalBodyOperation,
-    responses=documented(*_MIGRATE),
-)
-async def migrate_all(
-    managers: Managers, migrator: Migrator, data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None
-) -> MigrateAllResult:
-    """Apply what is pending in every module, each after those that it depends on, up to the first failure."""
-    return await migrator.migrate_all(await managers.in_order(), dry_run=data is not None and data.dry_run)
 
 
 def _cursor_of(row_id: int) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 from ..registry import ModuleProblem
 
@@ -26,7 +25,6 @@ ModuleState = Literal[
 MigrationState = Literal[
     "pending", "applied", "baseline", "changed", "missing", "ahead", "out_of_order", "failed", "partial", "unknown"
 ]
-MigrateStatus = Literal["success", "up_to_date", "dry_run"]
 
 
 class ModuleSummary(msgspec.Struct, kw_only=True):
@@ -107,53 +105,3 @@ class HistoryPage(msgspec.Struct):
 
     items: list[HistoryItem]
     next: str | None = None
-
-
-class MigrateAllBody(msgspec.Struct, forbid_unknown_fields=True):
-    """``dry_run`` says what would be applied, and changes nothing."""
-
-    dry_run: bool = False
-
-
-class MigrateBody(msgspec.Struct, forbid_unknown_fields=True):
-    """``dry_run`` says what would be applied, and changes nothing.
-
-    ``target``: nothing behind this version, or file name. ``atomic``: ``all`` is one transaction for everything.
-    ``plan``: the digest of the plan that was looked at, for the same target; what has another one is not applied.
-    """
-
-    dry_run: bool = False
-    target: Annotated[str, Meta(min_length=1)] | None = None
-    atomic: Literal["file", "all"] = "file"
-    plan: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
-
-
-class AppliedMigration(msgspec.Struct):
-    filename: str
-    schema: str
-    execution_time_ms: int
-
-
-class MigrateResult(msgspec.Struct, kw_only=True):
-    """``skipped`` counts what was applied before, ``total`` every file. ``pending`` is filled on a dry run only."""
-
-    module: str
-    status: MigrateStatus
-    applied: list[AppliedMigration]
-    pending: list[str]
-    skipped: int
-    total: int
-    total_time_ms: float | None
-    run_id: str | None = None
-
-
-class MigrateAllResult(msgspec.Struct, kw_only=True):
-    """One result per module, in the order in which they were migrated.
-
-    When a module fails, the problem document has these results as ``items``, and the rest as ``not_reached``.
-    """
-
-    status: MigrateStatus
-    items: list[MigrateResult]
-    not_reached: list[str]
-    total_time_ms: float

@@ -11,6 +11,7 @@ from pgdbm.migrations.files import version_of
 from ..errors import Problem, problem_of, spelt_alike
 from ..history_tables import modules_in_history
 from ..registry import Module, ModuleProblem
+from ..run_records import RunRecords
 from .structs import HistoryItem, HistoryPage, Migration, MigrationFile, MigrationList, ModuleDetail, ModuleSummary
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class ModuleViews:
         self._database = database
         self._registry = registry
         self._managers = managers
+        self._records = RunRecords(database)
 
     async def summaries(self) -> list[ModuleSummary]:
         """Every registered module, then those that stand in a history table only."""
@@ -39,6 +41,9 @@ class ModuleViews:
             for found in await modules_in_history(self._database.manager())
             if found.name not in registered
         ]
+        last_runs = await self._records.last_runs()
+        for detail in details:
+            detail.last_run = last_runs.get(detail.name)
         return [
             ModuleSummary(**{name: getattr(detail, name) for name in ModuleSummary.__struct_fields__})
             for detail in details
@@ -46,9 +51,9 @@ class ModuleViews:
 
     async def detail(self, name: str) -> ModuleDetail:
         found = await self._managers.find(name)
-        if isinstance(found, Module):
-            return await self._detail(found)
-        return _unregistered(found)
+        detail = await self._detail(found) if isinstance(found, Module) else _unregistered(found)
+        detail.last_run = await self._records.last_run(name)
+        return detail
 
     async def migrations(self, name: str) -> MigrationList:
         status = await (await self._managers.to_read(name)).status()
@@ -107,6 +112,7 @@ class ModuleViews:
         """A page, and the id that the next one begins before."""
         manager = await self._managers.to_read(name)
         rows = await manager.history(limit + 1, before)
+        runs = await self._records.runs_of(manager.module_name, manager.schema, rows)
         page = HistoryPage(
             [
                 HistoryItem(
@@ -116,6 +122,7 @@ class ModuleViews:
                     applied_at=row.applied_at,
                     applied_by=row.applied_by,
                     execution_time_ms=row.execution_time_ms,
+                    run_id=runs.get(row.id),
                 )
                 for row in rows[:limit]
             ]
