@@ -9,6 +9,7 @@ from litestar.di import Provide
 from litestar.enums import ScopeType
 
 from .auth import loopback_only, same_origin
+from .background import Job, background
 from .database import Database
 from .executor import Executor
 from .health.controller import HealthController
@@ -21,18 +22,33 @@ from .pages import error_page, to_docs
 from .plugins import openapi, plugins, static_files
 from .query_parameters import known_query_parameters
 from .registered_modules import RegisteredModules
+from .registrations.controller import RegistrationController, sync_repository
+from .registrations.limits import Limits
+from .registrations.registrar import Registrar
 from .registry import Registry
 from .repository import read_repository
+from .repository_sync import RepositorySync
+from .run_records import RunRecords
 from .runs.background import Runs
 from .runs.controller import RunController, migrate, migrate_all
 from .schemas.controller import SchemaController
 from .settings import Settings, read_settings
+from .summaries import Summaries
 from .verbs.controller import VerbController
 from .verbs.deciding import Decider
 from .verbs.looking import Looker
 
 if TYPE_CHECKING:
     from litestar.types import Guard, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+
+
+# A replica knows within this time what was registered through another, and what has come into the repository.
+_REGISTRY_EVERY_S = 0.5
+_REPOSITORY_EVERY_S = 1.0
+# Fields of a form beside its files.
+_FORM_FIELDS = 100
+# How often a replica asks whether it is time to reconcile; one of them does it.
+_LEASE_EVERY_S = 5.0
 
 
 class Service(Litestar):
@@ -71,29 +87,47 @@ def create_app(settings: Settings | None = None) -> Service:
     )
     registry = Registry(read_repository(settings.migrations_repo))
     registered_modules = RegisteredModules(database, registry)
-    managers = Managers(database, registry, registered_modules, settings.lock_wait_s)
-    runs = Runs(settings, database, executor, managers)
+    summaries = Summaries(database)
+    managers = Managers(database, registry, registered_modules, summaries, settings.lock_wait_s)
+    runs = Runs(settings, database, executor, managers, summaries)
+    repository_sync = RepositorySync(settings.migrations_repo, registry)
     dependencies: dict[str, Any] = {
         "settings": settings,
         "database": database,
         "executor": executor,
         "registry": registry,
         "managers": managers,
-        "views": ModuleViews(database, registry, managers),
+        "views": ModuleViews(registry, managers, summaries, RunRecords(database)),
         "looker": Looker(database, managers),
         "decider": Decider(database, executor, managers),
         "runs": runs,
+        "registrar": Registrar(database, registry, registered_modules, summaries),
+        "bundle_limits": Limits(settings.max_bundle_bytes, settings.max_bundle_files),
+        "repository_sync": repository_sync,
     }
+    jobs = [
+        Job("look what is registered", _REGISTRY_EVERY_S, registered_modules.catch_up, database),
+        Job(
+            "compare summaries with histories",
+            _LEASE_EVERY_S,
+            lambda: summaries.reconcile(list(registry), settings.reconcile_s),
+            database,
+        ),
+    ]
+    if settings.watch_repo:
+        jobs.append(Job("watch the migrations repository", _REPOSITORY_EVERY_S, repository_sync.look))
     calls = Router(
         "/",
         route_handlers=[
             HealthController,
             SchemaController,
             ModuleController,
+            RegistrationController,
             VerbController,
             RunController,
             migrate,
             migrate_all,
+            sync_repository,
             error_page,
         ],
         guards=[known_query_parameters],
@@ -105,11 +139,12 @@ def create_app(settings: Settings | None = None) -> Service:
         route_handlers=[calls, to_docs, static_files()],
         dependencies={name: _provide(value) for name, value in dependencies.items()},
         guards=guards,
-        lifespan=[lifespan_of(settings, database, executor, [runs])],
+        lifespan=[lifespan_of(settings, database, executor, [runs]), background(jobs)],
         logging_config=None,
         openapi_config=openapi(),
         plugins=plugins(),
         request_max_body_size=settings.max_body_bytes,
+        multipart_form_part_limit=settings.max_bundle_files + _FORM_FIELDS,
     )
     app.state.update({"database": database, "registry": registry})
     return app

@@ -126,9 +126,10 @@ _KINDS = (
         "checksum_changed",
         409,
         "An applied migration has changed",
-        "A file that was applied has another content than it had then. Nothing was applied.",
+        "A file that was applied has another content than it had then. Nothing was applied, or registered. `diff` "
+        "shows what is different, where the former content is known.",
         "Put the file back as it was, and write the change as a new migration.",
-        ("module", "filename", "recorded_checksum", "current_checksum"),
+        ("module", "filename", "schema", "recorded_checksum", "current_checksum", "diff", "changed"),
     ),
     ErrorKind(
         "out_of_order",
@@ -200,11 +201,47 @@ _KINDS = (
         ("run_id", "run_status"),
     ),
     ErrorKind(
+        "module_conflict",
+        409,
+        "The module cannot be changed like this",
+        "The module is a folder of the migrations repository, where it has to be changed; or other modules depend on "
+        "what was to be unregistered. Nothing was changed.",
+        "Follow `hint`.",
+        ("module", "hint"),
+    ),
+    ErrorKind(
+        "precondition_failed",
+        412,
+        "The module has changed meanwhile",
+        "`If-Match` names another bundle than the module has, or `If-None-Match: *` was sent and the module is "
+        "registered. Nothing was changed.",
+        "Look at `GET /modules/{module}`, whose ETag is the digest of the bundle, and decide again.",
+        ("current_bundle",),
+    ),
+    ErrorKind(
         "body_too_large",
         413,
         "The body is too large",
         "The body has more bytes than `PGDBM_MAX_BODY_BYTES`.",
         "Send less, or raise the limit.",
+    ),
+    ErrorKind(
+        "bundle_too_large",
+        413,
+        "The module is too large",
+        "The files have more bytes together, once unpacked, than `PGDBM_MAX_BUNDLE_BYTES`, or there are more of them "
+        "than `PGDBM_MAX_BUNDLE_FILES`. Nothing was stored.",
+        "Send less, or raise the limits.",
+        ("max_bytes", "max_files"),
+    ),
+    ErrorKind(
+        "archive_invalid",
+        422,
+        "The archive cannot be taken",
+        "It is damaged, or no tar or tar.gz; or a member is a link or a device, leads out of the archive, is there "
+        "twice, or lies in another folder than the rest. Nothing was stored.",
+        "Make it anew from the module's folder: `tar -czf m.tar.gz -C FOLDER .`",
+        ("filename",),
     ),
     ErrorKind(
         "idempotency_key_reused",

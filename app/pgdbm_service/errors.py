@@ -236,6 +236,14 @@ def _entry(field: str, message: str) -> dict[str, str]:
     return {"field": "body" if field == "data" else field, "message": message.replace("`", "")}
 
 
+def invalid_body(error: Exception) -> Problem:
+    """A 400 for JSON that is none, or not what the call takes."""
+    if not isinstance(error, msgspec.ValidationError):
+        return invalid_request([{"field": "body", "message": f"not JSON: {error}"}])
+    message, _, path = str(error).partition(" - at `$")
+    return invalid_request([_entry(path.strip("`.") or "data", message)])
+
+
 def invalid_request(errors: list[dict[str, str]]) -> Problem:
     """A 400 for ``errors``, each with ``field`` and ``message``."""
     told = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors)

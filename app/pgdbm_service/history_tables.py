@@ -14,7 +14,7 @@ from .own_schema import OWN_SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pgdbm.core.manager import AsyncDatabaseManager
+    from pgdbm.core.queries import Queries
 
 HISTORY_TABLE = "schema_migrations"
 
@@ -32,6 +32,7 @@ WHERE c.relname = $1
        WHERE a.attrelid = c.oid AND NOT a.attisdropped
          AND a.attname IN ('id', 'filename', 'checksum', 'module_name', 'applied_at')) = 5
 ORDER BY n.nspname
+LIMIT $4
 """
 _MODULES_OF_SCHEMA = """
 SELECT {number} AS number, module_name,
@@ -40,7 +41,7 @@ SELECT {number} AS number, module_name,
 FROM {table} WHERE module_name IS NOT NULL GROUP BY module_name
 """
 _SCHEMAS_IN_STATEMENT = 100
-_DROPPED_MEANWHILE = frozenset({"42P01", "3F000"})
+DROPPED_MEANWHILE = frozenset({"42P01", "3F000"})
 
 
 class HistoryModule(msgspec.Struct, frozen=True):
@@ -52,28 +53,33 @@ class HistoryModule(msgspec.Struct, frozen=True):
     last_filename: str
 
 
-async def modules_in_history(db: AsyncDatabaseManager, among: Collection[str] | None = None) -> list[HistoryModule]:
+async def modules_in_history(db: Queries, among: Collection[str] | None = None) -> list[HistoryModule]:
     """Every module of every history table that we may read, by schema and name; in the schemas ``among``, if given."""
     schemas = None if among is None else list(among)
     try:
         return await _look(db, schemas)
     except QueryError as error:
         # Tenants come and go: a schema may vanish between the two looks.
-        if error.details.get("sqlstate") not in _DROPPED_MEANWHILE:
+        if error.details.get("sqlstate") not in DROPPED_MEANWHILE:
             raise
         return await _look(db, schemas)
 
 
-async def _look(db: AsyncDatabaseManager, among: list[str] | None) -> list[HistoryModule]:
-    rows = await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE, OWN_SCHEMA, among)
-    schemas = [row["schema"] for row in rows]
+async def schemas_with_history(db: Queries, *, among: list[str] | None = None, limit: int | None = None) -> list[str]:
+    """The schemas with a history table that we may read, by name; ``limit``: that many at most."""
+    rows = await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE, OWN_SCHEMA, among, limit)
+    return [row["schema"] for row in rows]
+
+
+async def _look(db: Queries, among: list[str] | None) -> list[HistoryModule]:
+    schemas = await schemas_with_history(db, among=among)
     found: list[HistoryModule] = []
     for start in range(0, len(schemas), _SCHEMAS_IN_STATEMENT):
         found += await _modules_of(db, schemas[start : start + _SCHEMAS_IN_STATEMENT])
     return sorted(found, key=lambda module: (module.schema, module.name))
 
 
-async def _modules_of(db: AsyncDatabaseManager, schemas: list[str]) -> list[HistoryModule]:
+async def _modules_of(db: Queries, schemas: list[str]) -> list[HistoryModule]:
     parts = [
         _MODULES_OF_SCHEMA.format(number=number, table=f"{quote(schema)}.{quote(HISTORY_TABLE)}")
         for number, schema in enumerate(schemas)

@@ -12,7 +12,6 @@ from pgdbm.migrations.fanout import schemas_like
 
 from .bundles import read_folder
 from .errors import Problem, database_unavailable, invalid_request
-from .history_tables import HistoryModule, modules_in_history
 from .registry import Module, require_valid
 
 if TYPE_CHECKING:
@@ -25,17 +24,24 @@ if TYPE_CHECKING:
     from .database import Database
     from .registered_modules import RegisteredModules
     from .registry import Registry
+    from .summaries import HistoryOnly, Summaries
 
 
 class Managers:
     """Managers over the shared pool. ``lock_wait_s`` bounds each wait of theirs: for other runners, and for locks."""
 
     def __init__(
-        self, database: Database, registry: Registry, registrations: RegisteredModules, lock_wait_s: float
+        self,
+        database: Database,
+        registry: Registry,
+        registrations: RegisteredModules,
+        summaries: Summaries,
+        lock_wait_s: float,
     ) -> None:
         self._database = database
         self._registry = registry
         self._registrations = registrations
+        self._summaries = summaries
         self._lock_wait_s = lock_wait_s
 
     def registered(self, name: str) -> Module:
@@ -47,7 +53,7 @@ class Managers:
         """
         module = self._registry.find(name)
         if module is None:
-            raise self._unknown(name) if self._registry.is_complete else database_unavailable()
+            raise self.unknown(name) if self._registry.is_complete else database_unavailable()
         require_valid(module)
         return module
 
@@ -96,7 +102,12 @@ class Managers:
                 return msgspec.structs.replace(module, bundle=now)
         return await self._registrations.stored(name, bundle)
 
-    async def find(self, name: str) -> Module | HistoryModule:
+    async def know_registered(self) -> None:
+        """Make sure that the registered modules have been read once: a job keeps up with what comes later."""
+        if not self._registry.is_complete:
+            await self._registrations.catch_up()
+
+    async def find(self, name: str) -> Module | HistoryOnly:
         """The module to look at: a registered one, which may be invalid, or one that a history table knows.
 
         Raises:
@@ -108,10 +119,10 @@ class Managers:
         module = self._registry.find(name)
         if module is not None:
             return module
-        for found in await modules_in_history(self._database.manager()):
-            if found.name == name:
-                return found
-        raise self._unknown(name)
+        only = await self._summaries.only_in_histories((), name)
+        if only:
+            return only[0]
+        raise self.unknown(name)
 
     async def schemas_of(self, module: Module) -> list[str]:
         """The schemas that ``module`` is for, in the order in which they are migrated."""
@@ -164,7 +175,7 @@ class Managers:
             Problem: module_unknown, module_invalid, invalid_request.
         """
         found = await self.find(name)
-        if isinstance(found, HistoryModule):
+        if not isinstance(found, Module):
             return AsyncMigrationManager(self._database.manager(schema or found.schema), {}, found.name)
         require_valid(found)
         return self.of(found, schema)
@@ -188,5 +199,6 @@ class Managers:
             role=module.role,
         )
 
-    def _unknown(self, name: str) -> Problem:
+    def unknown(self, name: str) -> Problem:
+        """That there is no such module."""
         return Problem("module_unknown", f"There is no module {name!r}.", module=name, hint=self._registry.hint(name))

@@ -147,6 +147,10 @@ class Registry:
         """The modules that are for ``schema``."""
         return [module.name for module in self if module.problem is None and module.is_for(schema)]
 
+    def circle(self, name: str) -> list[str]:
+        """The names from ``name`` over its dependencies to itself; empty where they do not lead there."""
+        return _way_back(self._modules[name], self._modules)
+
     def in_order(self) -> list[Module]:
         """Every module after those that it depends on, otherwise by name.
 

@@ -23,8 +23,11 @@ FROM {{tables.run_steps}}
 WHERE module = $1 AND schema = $2 AND filename = ANY ($3::text[])
 ORDER BY filename, applied_at DESC
 """
-_LAST_RUNS = "SELECT DISTINCT ON (module) module, id FROM {{tables.runs}} ORDER BY module, number DESC"
-_LAST_RUN = "SELECT id FROM {{tables.runs}} WHERE module = $1 ORDER BY number DESC LIMIT 1"
+_LAST_RUNS = """
+SELECT given.module, last.id
+FROM unnest($1::text[]) AS given (module),
+     LATERAL (SELECT r.id FROM {{tables.runs}} r WHERE r.module = given.module ORDER BY r.number DESC LIMIT 1) AS last
+"""
 
 
 class RunRecords:
@@ -48,15 +51,10 @@ class RunRecords:
                 self._remember(keys[row.id], found[row.id])
         return {row_id: found[row_id] if row_id in found else self._known[key] for row_id, key in keys.items()}
 
-    async def last_runs(self) -> dict[str, str]:
-        """The newest run of each module."""
-        rows = await self._database.manager(OWN_SCHEMA).fetch_all(_LAST_RUNS)
+    async def last_runs(self, modules: Sequence[str]) -> dict[str, str]:
+        """The newest run of each of ``modules`` that has had one."""
+        rows = await self._database.manager(OWN_SCHEMA).fetch_all(_LAST_RUNS, list(modules))
         return {row["module"]: str(row["id"]) for row in rows}
-
-    async def last_run(self, module: str) -> str | None:
-        """The newest run of ``module``."""
-        run = await self._database.manager(OWN_SCHEMA).fetch_value(_LAST_RUN, module)
-        return None if run is None else str(run)
 
     def _remember(self, key: tuple[str, str, int, datetime], run: str | None) -> None:
         if run is None and datetime.now(UTC) - key[3] < _SETTLED:

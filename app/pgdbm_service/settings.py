@@ -84,6 +84,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_body_bytes: Annotated[int, Meta(description="The largest request body that is read.", ge=1024, le=2**30)] = (
         10 * 1024 * 1024
     )
+    max_bundle_bytes: Annotated[
+        int,
+        Meta(description="Bytes of all files of a registered module together, at most.", ge=1024, le=2**30),
+    ] = 20 * 1024 * 1024
+    max_bundle_files: Annotated[
+        int, Meta(description="The most files that a registered module can have.", ge=1, le=100_000)
+    ] = 5000
+    watch_repo: Annotated[
+        bool, Meta(description="Look every second whether files of the migrations repository have changed.")
+    ] = True
+    reconcile_s: Annotated[
+        float,
+        Meta(description="Seconds after which summaries of schemas are compared with their histories.", ge=1, le=86400),
+    ] = 60.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="The least level that is logged.")
     ] = "info"
@@ -140,7 +154,7 @@ def _converted(field: str, text: str, kind: Any) -> Any:
 
     if field == "database_url":
         return text
-    if field == "allow_unauthenticated":
+    if field in ("allow_unauthenticated", "watch_repo"):
         text = text.lower()
     try:
         return msgspec.convert(text, kind, strict=False, dec_hook=hook)

@@ -28,14 +28,17 @@ MigrationState = Literal[
 
 
 class ModuleSummary(msgspec.Struct, kw_only=True):
-    """A module and where it stands. ``pending`` counts what is out of order too.
+    """A module and where it stands. ``schema`` is None where it has several: the numbers are those of all together,
+    ``state`` is what wants attention first, and ``version`` what the last of them has reached.
+
+    ``pending`` counts what is out of order too.
 
     ``source`` is history for a module that stands in a history table only; its state is unregistered. ``problem`` says
     why a module is invalid.
     """
 
     name: str
-    schema: str
+    schema: str | None
     source: Literal["repo", "registered", "history"]
     state: ModuleState
     applied: int = 0
@@ -51,13 +54,43 @@ class ModuleList(msgspec.Struct):
 
 
 class ModuleDetail(ModuleSummary, kw_only=True):
-    """``changed`` counts applied files with another content now, ``missing`` applied files that are gone."""
+    """``changed`` counts applied files with another content now, ``missing`` applied files that are gone.
+
+    ``schemas`` are its schemas, or the pattern that says which; ``states`` counts the ``schema_count`` schemas that
+    there are by state. ``digest`` is that of the module's bundle, also as ETag.
+    """
 
     description: str = ""
     depends_on: tuple[str, ...] = ()
     out_of_order: Literal["allow", "reject"] | None = None
+    role: str | None = None
+    digest: str | None = None
+    schemas: tuple[str, ...] | str = ()
+    schema_count: int = 0
+    states: dict[str, int] = {}
     changed: int = 0
     missing: int = 0
+
+
+class SchemaItem(msgspec.Struct, kw_only=True):
+    """Where a module stands in one schema, as it was at ``checked_at``; None: nobody has looked yet."""
+
+    schema: str
+    state: ModuleState
+    applied: int
+    pending: int
+    changed: int
+    missing: int
+    version: str | None
+    checked_at: datetime | None
+    last_run: str | None
+
+
+class SchemaPage(msgspec.Struct):
+    """``next`` is the cursor of the next page, None on the last."""
+
+    items: list[SchemaItem]
+    next: str | None = None
 
 
 class Migration(msgspec.Struct, kw_only=True):

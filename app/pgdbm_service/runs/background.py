@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..executor import Executor
     from ..managers import Managers
     from ..settings import Settings
+    from ..summaries import Summaries
 
 _TIDY_EVERY_S = 60.0
 
@@ -35,7 +36,14 @@ logger = structlog.get_logger("pgdbm_service")
 class Runs:
     """``instance`` is this process, as others see it in the rows."""
 
-    def __init__(self, settings: Settings, database: Database, executor: Executor, managers: Managers) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        executor: Executor,
+        managers: Managers,
+        summaries: Summaries,
+    ) -> None:
         self._settings = settings
         self._database = database
         self.instance = uuid4()
@@ -43,7 +51,7 @@ class Runs:
         self.store = Store(database, settings.takeover_s)
         self.reader = Reader(database)
         self.feeds = Feeds(self.reader, self.listener)
-        self.worker = Worker(database, executor, managers, self.store, self.instance, settings.takeover_s)
+        self.worker = Worker(database, executor, managers, summaries, self.store, self.instance, settings.takeover_s)
         self.acceptor = Acceptor(database, executor, managers, self.store, self.reader, self.feeds, self.worker)
         self._queue = Queue(
             database,

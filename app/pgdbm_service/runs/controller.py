@@ -10,12 +10,13 @@ from litestar import Controller, Request, Response, get, post
 from litestar.openapi import ResponseSpec
 from litestar.params import Body, Parameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
+from msgspec import Meta
 
 from ..auth import caller_of
+from ..cursors import cursor_of, read_cursor
 from ..database import Database
 from ..errors import Problem, documented
 from ..optional_bodies import OptionalBodyOperation
-from ..paging import cursor_of, number_in
 from ..settings import Settings
 from .accepting import Request as Asking
 from .background import Runs
@@ -62,6 +63,7 @@ _MIGRATE_ONE = ("module_unknown", "plan_moved", "bundle_moved", "idempotency_key
 _LEFT_OUT = Body(description="May be left out.")
 _GOES_ON = {202: ResponseSpec(Run, description="It goes on: `Location` says where.", generate_examples=False)}
 
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 AnyRequest = Request[Any, Any, Any]
 Prefer = Annotated[
     str | None,
@@ -131,7 +133,7 @@ class RunController(Controller):
         cursor: Next = None,
     ) -> RunList:
         """Runs, newest first."""
-        before = None if cursor is None else number_in(cursor)
+        before = None if cursor is None else read_cursor(cursor, Number)
         items, following = await database.within_limit(runs.reader.page(module, status, limit, before))
         return RunList(items, None if following is None else cursor_of(following))
 
@@ -151,7 +153,7 @@ class RunController(Controller):
         cursor: Next = None,
     ) -> RunSchemaList:
         """The schemas of a run, in their order, each with what came of it."""
-        after = None if cursor is None else number_in(cursor)
+        after = None if cursor is None else read_cursor(cursor, Number)
         items, following = await database.within_limit(runs.reader.schemas(run_id, status, limit, after))
         return RunSchemaList(items, None if following is None else cursor_of(following))
 

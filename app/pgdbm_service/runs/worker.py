@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..executor import Executor
     from ..managers import Managers
     from ..registry import Module
+    from ..summaries import Summaries
     from .store import BegunRun, Store, Waiting
 
 T = TypeVar("T")
@@ -48,11 +49,19 @@ class Worker:
     """Delivers the same item twice: the second time there is nothing to do, or somebody alive is at it."""
 
     def __init__(
-        self, database: Database, executor: Executor, managers: Managers, store: Store, instance: UUID, stale_s: float
+        self,
+        database: Database,
+        executor: Executor,
+        managers: Managers,
+        summaries: Summaries,
+        store: Store,
+        instance: UUID,
+        stale_s: float,
     ) -> None:
         self._database = database
         self._executor = executor
         self._managers = managers
+        self._summaries = summaries
         self._store = store
         self._instance = instance
         self._stale_s = stale_s
@@ -142,6 +151,17 @@ class Worker:
         status = await self._patiently(lambda: self._store.finish(item.run))
         if status is not None:
             logger.info("run ended", module=run.module, status=status)
+        if waiting:
+            await self._summarize(run, module, [one.schema for one in waiting])
+
+    async def _summarize(self, run: BegunRun, module: Module | Problem, schemas: list[str]) -> None:
+        if isinstance(module, Problem):
+            return
+        try:
+            await self._summaries.refresh(module, schemas, str(run.id))
+        except Exception as error:
+            # The next reconciliation does it.
+            logger.warning("summaries not refreshed", module=run.module, error_type=type(error).__name__)
 
     async def _one(self, item: Item, run: BegunRun, module: Module | Problem, waiting: Waiting) -> None:
         schema = waiting.schema
