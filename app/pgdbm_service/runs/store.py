@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from ..database import Database
 
+CANARIES = 0
+"""The chunk of the schemas that go before the others."""
+
 _ALONE, _AMONG_MANY = 10, 0
 _MOST_IN_CHUNK = 50
 _CHUNKS_AT_LEAST = 40
@@ -68,6 +71,13 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     is_owned: bool
 
 
+class Begun(msgspec.Struct):
+    """An attempt at a schema. ``pending`` is what the first attempt found to do; None where this is the first."""
+
+    attempt: int
+    pending: list[str] | None
+
+
 class Store:
     def __init__(self, database: Database, stale_s: float) -> None:
         self._database = database
@@ -107,7 +117,7 @@ class Store:
                 raise KeyTakenError from None
             if created is None:
                 return False
-            first = [0] if canary else sorted(set(chunks))
+            first = [CANARIES] if canary else sorted(set(chunks))
             await enqueue(connection, [Item(new.id, chunk) for chunk in first], priority=_priority(len(first)))
         return True
 
@@ -130,13 +140,10 @@ class Store:
         rows = await self._db.fetch_all(sql.WAITING, item.run, item.chunk, self._stale_s)
         return [Waiting(**row) for row in rows]
 
-    async def begin_schema(self, run: UUID, schema: str, instance: UUID) -> tuple[int, list[str] | None] | None:
-        """Take a schema; the number of the attempt, and what the first one found pending. None: nothing is to be done.
-
-        Nothing is where it is done, or the run was cancelled, or has ended.
-        """
+    async def begin_schema(self, run: UUID, schema: str, instance: UUID) -> Begun | None:
+        """Take a schema. None: nothing is to be done, as it is done, or the run was cancelled, or has ended."""
         row = await self._db.fetch_one(sql.BEGIN_SCHEMA, run, schema, instance)
-        return None if row is None else (row["attempts"], row["pending"])
+        return None if row is None else Begun(row["attempts"], row["pending"])
 
     async def note(
         self,
@@ -223,7 +230,7 @@ class Store:
         return bool(await self._db.fetch_value(sql.OURS, module, schema, pid))
 
     async def beat(self, instance: UUID, host: str, pid: int, version: str) -> None:
-        """This instance is alive."""
+        """Say that this instance is alive."""
         await self._db.execute(sql.BEAT, instance, host, pid, version)
 
     async def say_goodbye(self, instance: UUID) -> None:
@@ -252,7 +259,7 @@ def chunked(schemas: int, canary: int) -> list[int]:
     """
     canaries = min(canary, schemas)
     size = min(_MOST_IN_CHUNK, max(1, (schemas - canaries) // _CHUNKS_AT_LEAST))
-    return [0] * canaries + [1 + position // size for position in range(schemas - canaries)]
+    return [CANARIES] * canaries + [1 + position // size for position in range(schemas - canaries)]
 
 
 def _priority(items: int) -> int:

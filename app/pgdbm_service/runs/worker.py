@@ -12,6 +12,7 @@ from pgdbm.errors import AsyncDBError, ConfigurationError, MigrationError, Migra
 from ..errors import Problem, document_of, is_database_away, problem_of
 from .queue import ComeBackError, Item
 from .recorder import FEW_FILES, FEW_SCHEMAS, Recorder
+from .store import CANARIES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..managers import Managers
     from ..registry import Module
     from ..summaries import Summaries
-    from .store import BegunRun, Store, Waiting
+    from .store import Begun, BegunRun, Store, Waiting
 
 T = TypeVar("T")
 
@@ -172,20 +173,17 @@ class Worker:
             begun = await self._patiently(lambda: self._store.begin_schema(run.id, schema, self._instance))
             if begun is None:
                 return
-            number, pending = begun
             try:
                 if isinstance(module, Problem):
                     raise module
-                await self._migrate(run, module, schema, number, pending)
+                await self._migrate(run, module, schema, begun)
             except ComeBackError:
                 await self._patiently(lambda: self._store.requeue(item, self._instance, "waiting_for_runner"))
                 raise
             except Exception as error:
-                await self._failed(run, module, schema, number, pending, error)
+                await self._failed(item, run, module, schema, begun, error)
 
-    async def _migrate(
-        self, run: BegunRun, module: Module, schema: str, number: int, pending_before: list[str] | None
-    ) -> None:
+    async def _migrate(self, run: BegunRun, module: Module, schema: str, begun: Begun) -> None:
         wishes = run.wishes
         options: dict[str, Any] = {}
         if wishes.lock_timeout_ms is not None:
@@ -196,8 +194,11 @@ class Worker:
         total = len(pending) + len(plan.skipped) + len(plan.beyond_target)
         applied: list[tuple[str, int]] = []
         ms = 0.0
+        is_first = begun.pending is None
+        if is_first:
+            begun.pending = pending
         if pending:
-            if wishes.plan is not None and pending_before is None:
+            if wishes.plan is not None and is_first:
                 await require_plan(manager, wishes.target, wishes.plan)
             recorder = Recorder(
                 self._database,
@@ -205,16 +206,16 @@ class Worker:
                 run.id,
                 module.name,
                 schema,
-                number,
+                begun.attempt,
                 pending,
                 listens=len(pending) <= FEW_FILES and run.schemas <= FEW_SCHEMAS,
             )
             result = await self._attempt(run, schema, recorder, manager)
             applied = [(one["filename"], one["execution_time_ms"]) for one in result["applied"]]
             ms = result["total_time_ms"]
-        if pending_before is not None:
+        if not is_first and begun.pending:
             # Whoever was at it before has applied some of them, and could not say so.
-            applied = await steps_of(manager, pending_before)
+            applied = await steps_of(manager, begun.pending)
         skipped = total - len(applied) - len(plan.beyond_target)
         await self._patiently(lambda: self._store.succeed(run.id, schema, applied, skipped, total, ms))
         if applied:
@@ -272,26 +273,20 @@ class Worker:
                 self.cancel(run.id)
 
     async def _failed(
-        self,
-        run: BegunRun,
-        module: Module | Problem,
-        schema: str,
-        number: int,
-        pending: list[str] | None,
-        error: Exception,
+        self, item: Item, run: BegunRun, module: Module | Problem, schema: str, begun: Begun, error: Exception
     ) -> None:
         problem = problem_of(error).with_fields(module=run.module, schema=schema)
         logger.warning("migrate failed", module=run.module, schema=schema, problem=problem.code, reason=problem.detail)
-        steps = [(one["filename"], one["execution_time_ms"]) for one in problem.fields.get("applied", ())]
-        if pending is None and isinstance(error, AsyncDBError) and is_database_away(error):
-            pending = error.details.get("applied")
-        if pending and not isinstance(module, Problem):
-            manager, names = self._managers.of(module, schema), pending
+        steps: list[tuple[str, int]] = []
+        if begun.pending and not isinstance(module, Problem):
+            manager, names = self._managers.of(module, schema), begun.pending
             steps = await self._patiently(lambda: steps_of(manager, names))
         status = "cancelled" if problem.code == "run_cancelled" else "failed"
-        stop = run.wishes.on_failure == "stop"
+        stop = run.wishes.on_failure == "stop" or item.chunk == CANARIES
         document = document_of(problem)
-        await self._patiently(lambda: self._store.fail(run.id, schema, number, status, document, steps, stop=stop))
+        await self._patiently(
+            lambda: self._store.fail(run.id, schema, begun.attempt, status, document, steps, stop=stop)
+        )
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What ``ask`` answers, once the database does; until the service stops."""
