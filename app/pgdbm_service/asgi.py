@@ -10,6 +10,7 @@ from litestar.enums import ScopeType
 
 from .activity.controller import ActivityController, show_metrics
 from .auth import loopback_only, same_origin
+from .background import Job, background
 from .database import Database
 from .executor import Executor
 from .health.controller import HealthController
@@ -17,17 +18,26 @@ from .lifespan import lifespan_of
 from .logs import configure_logs, log_request, name_what_it_is_about
 from .managers import Managers
 from .metrics import Metrics
-from .modules.controller import ModuleController, migrate_all
-from .modules.migrate import Migrator
+from .modules.controller import ModuleController
 from .modules.views import ModuleViews
 from .observer import Observer
 from .pages import error_page, to_docs
 from .plugins import openapi, our_version, plugins, static_files
 from .query_parameters import known_query_parameters
-from .registry import read_registry
+from .registered_modules import RegisteredModules
+from .registrations.controller import RegistrationController, sync_repository
+from .registrations.limits import Limits
+from .registrations.registrar import Registrar
+from .registry import Registry
+from .repository import read_repository
+from .repository_sync import RepositorySync
+from .run_records import RunRecords
+from .runs.background import Runs
+from .runs.controller import RunController, migrate, migrate_all
 from .schemas.controller import SchemaController
 from .settings import Settings, read_settings
 from .standing import Standing
+from .summaries import Summaries
 from .verbs.controller import VerbController
 from .verbs.deciding import Decider
 from .verbs.looking import Looker
@@ -37,6 +47,15 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from .tracing import Tracing
+
+
+# A replica knows within this time what was registered through another, and what has come into the repository.
+_REGISTRY_EVERY_S = 0.5
+_REPOSITORY_EVERY_S = 1.0
+# Fields of a form beside its files.
+_FORM_FIELDS = 100
+# How often a replica asks whether it is time to reconcile; one of them does it.
+_LEASE_EVERY_S = 5.0
 
 
 class Service(Litestar):
@@ -79,31 +98,54 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     executor = Executor(
         limit=settings.migration_connections, wait_s=settings.lock_wait_s, grace_s=settings.shutdown_grace_s
     )
-    registry = read_registry(settings.migrations_repo)
-    managers = Managers(database, registry, settings.lock_wait_s)
+    registry = Registry(read_repository(settings.migrations_repo))
+    registered_modules = RegisteredModules(database, registry)
+    summaries = Summaries(database)
+    managers = Managers(database, registry, registered_modules, summaries, settings.lock_wait_s)
     standing = Standing(database, registry, managers, settings.metrics_look_s)
     metrics = Metrics(database, executor, standing)
     tracing = _tracing(settings, tracer_provider)
+    runs = Runs(settings, database, executor, managers, summaries, Observer(metrics, tracing))
+    repository_sync = RepositorySync(settings.migrations_repo, registry)
     dependencies: dict[str, Any] = {
+        "settings": settings,
         "database": database,
         "executor": executor,
         "registry": registry,
         "managers": managers,
-        "migrator": Migrator(database, executor, managers, Observer(metrics, tracing)),
-        "views": ModuleViews(database, registry, managers),
+        "views": ModuleViews(registry, managers, summaries, RunRecords(database)),
         "looker": Looker(database, managers),
         "decider": Decider(database, executor, managers),
+        "runs": runs,
+        "registrar": Registrar(database, registry, registered_modules, summaries),
+        "bundle_limits": Limits(settings.max_bundle_bytes, settings.max_bundle_files),
+        "repository_sync": repository_sync,
         "metrics": metrics,
     }
+    jobs = [
+        Job("look what is registered", _REGISTRY_EVERY_S, registered_modules.catch_up, database),
+        Job(
+            "compare summaries with histories",
+            _LEASE_EVERY_S,
+            lambda: summaries.reconcile(list(registry), settings.reconcile_s),
+            database,
+        ),
+    ]
+    if settings.watch_repo:
+        jobs.append(Job("watch the migrations repository", _REPOSITORY_EVERY_S, repository_sync.look))
     calls = Router(
         "/",
         route_handlers=[
             HealthController,
             SchemaController,
             ModuleController,
+            RegistrationController,
             VerbController,
+            RunController,
             ActivityController,
+            migrate,
             migrate_all,
+            sync_repository,
             show_metrics,
             error_page,
         ],
@@ -114,16 +156,18 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         guards.insert(0, loopback_only)
     app = Service(
         route_handlers=[calls, to_docs, static_files()],
-        dependencies={
-            **{name: _provide(value) for name, value in dependencies.items()},
-            "registered_names": Provide(registry.names_by_schema, sync_to_thread=False),
-        },
+        dependencies={name: _provide(value) for name, value in dependencies.items()},
         guards=guards,
-        lifespan=[lifespan_of(settings, database, executor, tracing), standing.lifespan],
+        lifespan=[
+            lifespan_of(settings, database, executor, tracing, [runs]),
+            background(jobs),
+            standing.lifespan,
+        ],
         logging_config=None,
         openapi_config=openapi(),
         plugins=plugins(),
         request_max_body_size=settings.max_body_bytes,
+        multipart_form_part_limit=settings.max_bundle_files + _FORM_FIELDS,
     )
     app.state.update({"database": database, "registry": registry, "metrics": metrics, "tracing": tracing})
     return app

@@ -9,6 +9,7 @@ import structlog
 
 from pgdbm.core.config import DatabaseConfig
 from pgdbm.core.manager import AsyncDatabaseManager
+from pgdbm.core.pool import ConfiguredPool
 from pgdbm.errors import AsyncDBError
 
 from .errors import Problem, database_unavailable
@@ -103,6 +104,18 @@ class Database:
             return PoolNumbers(0, 0, self._settings.max_connections)
         size = pool.get_size()
         return PoolNumbers(size, size - pool.get_idle_size(), pool.get_max_size())
+
+    async def open_connection(self) -> asyncpg.Connection[Any]:
+        """A connection beside the pool, without its time limits; whoever asks for it ends it.
+
+        Raises:
+            Problem: database_unavailable, while there has been no connection yet.
+        """
+        if self._pool is None:
+            raise database_unavailable()
+        assert isinstance(self._pool, ConfiguredPool)
+        connection: asyncpg.Connection[Any] = await self._pool.open_direct()
+        return connection
 
     async def within_limit(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of ``work``, or a Problem after ``database_timeout_s``.

@@ -100,6 +100,22 @@ _KINDS = (
         ("module", "filename", "hint"),
     ),
     ErrorKind(
+        "bundle_unknown",
+        404,
+        "There is no such bundle",
+        "No bundle with this digest was ever registered.",
+        "`GET /modules/{module}/bundles` lists the bundles that a module has had.",
+        ("module", "bundle"),
+    ),
+    ErrorKind(
+        "run_unknown",
+        404,
+        "There is no such run",
+        "There never was a run with this id, or it ended more than `PGDBM_RUN_RETENTION_DAYS` ago.",
+        "`GET /runs` lists the runs.",
+        ("run_id",),
+    ),
+    ErrorKind(
         "method_not_allowed",
         405,
         "This address does not take this method",
@@ -110,9 +126,10 @@ _KINDS = (
         "checksum_changed",
         409,
         "An applied migration has changed",
-        "A file that was applied has another content than it had then. Nothing was applied.",
+        "A file that was applied has another content than it had then. Nothing was applied, or registered. `diff` "
+        "shows what is different, where the former content is known.",
         "Put the file back as it was, and write the change as a new migration.",
-        ("module", "filename", "recorded_checksum", "current_checksum"),
+        ("module", "filename", "schema", "recorded_checksum", "current_checksum", "diff", "changed"),
     ),
     ErrorKind(
         "out_of_order",
@@ -150,11 +167,89 @@ _KINDS = (
         ("module", "plan", "current_plan"),
     ),
     ErrorKind(
+        "bundle_moved",
+        409,
+        "The module has another bundle now",
+        "The digest in `bundle` is not that of the module now: somebody has registered another bundle, or the files of "
+        "the repository have changed. Nothing was applied.",
+        "Look at `GET /modules/{module}` again, and migrate with its digest.",
+        ("module", "bundle", "current_bundle"),
+    ),
+    ErrorKind(
+        "run_cancelled",
+        409,
+        "The run was cancelled",
+        "Somebody has cancelled the run. The statement at work was rolled back, unless it runs without a transaction; "
+        "what was applied before it stays applied.",
+        "Migrate again, or `POST /runs/{run_id}/retry`: it goes on where it stopped.",
+        ("module", "schema", "run_id"),
+    ),
+    ErrorKind(
+        "run_ended",
+        409,
+        "The run has ended",
+        "What has ended cannot be cancelled.",
+        "`GET /runs/{run_id}` says how it ended.",
+        ("run_id", "run_status"),
+    ),
+    ErrorKind(
+        "run_not_retryable",
+        409,
+        "There is nothing to retry",
+        "The run is under way, or has succeeded in every schema.",
+        "Wait for it, or migrate the module.",
+        ("run_id", "run_status"),
+    ),
+    ErrorKind(
+        "module_conflict",
+        409,
+        "The module cannot be changed like this",
+        "The module is a folder of the migrations repository, where it has to be changed; or other modules depend on "
+        "what was to be unregistered. Nothing was changed.",
+        "Follow `hint`.",
+        ("module", "hint"),
+    ),
+    ErrorKind(
+        "precondition_failed",
+        412,
+        "The module has changed meanwhile",
+        "`If-Match` names another bundle than the module has, or `If-None-Match: *` was sent and the module is "
+        "registered. Nothing was changed.",
+        "Look at `GET /modules/{module}`, whose ETag is the digest of the bundle, and decide again.",
+        ("current_bundle",),
+    ),
+    ErrorKind(
         "body_too_large",
         413,
         "The body is too large",
         "The body has more bytes than `PGDBM_MAX_BODY_BYTES`.",
         "Send less, or raise the limit.",
+    ),
+    ErrorKind(
+        "bundle_too_large",
+        413,
+        "The module is too large",
+        "The files have more bytes together, once unpacked, than `PGDBM_MAX_BUNDLE_BYTES`, or there are more of them "
+        "than `PGDBM_MAX_BUNDLE_FILES`. Nothing was stored.",
+        "Send less, or raise the limits.",
+        ("max_bytes", "max_files"),
+    ),
+    ErrorKind(
+        "archive_invalid",
+        422,
+        "The archive cannot be taken",
+        "It is damaged, or no tar or tar.gz; or a member is a link or a device, leads out of the archive, is there "
+        "twice, or lies in another folder than the rest. Nothing was stored.",
+        "Make it anew from the module's folder: `tar -czf m.tar.gz -C FOLDER .`",
+        ("filename",),
+    ),
+    ErrorKind(
+        "idempotency_key_reused",
+        422,
+        "The Idempotency-Key belongs to another request",
+        "The same caller has used the key before, for another module or with another body. Nothing was done.",
+        "Take a new key for a new request.",
+        ("module", "run_id"),
     ),
     ErrorKind(
         "migration_failed",
@@ -174,6 +269,8 @@ _KINDS = (
             "database_detail",
             "hint",
             "applied",
+            "schema",
+            "run_id",
         ),
     ),
     ErrorKind(
@@ -191,7 +288,8 @@ _KINDS = (
         "The module cannot be used",
         "The module's folder or its `module.toml` is not right: a key that does not exist, a value of the wrong "
         "kind, a dependency that is unknown or leads in a circle.",
-        "Correct `filename` at `key`, and restart the service: the repository is read at its start.",
+        "Correct `filename` at `key`, or register the module again. A change in the repository is seen within seconds, "
+        "or at once after `POST /repo/sync`.",
         ("module", "filename", "key", "line", "column", "hint"),
     ),
     ErrorKind(
@@ -236,7 +334,19 @@ _KINDS = (
         "Another runner of the same module did not finish within `PGDBM_LOCK_WAIT_S`, or a statement met locks of "
         "other work each time that it was tried for so long. Nothing of the migration it belongs to was kept.",
         "Try again, or look at what `holder` is doing.",
-        ("module", "holder", "waited_s", "filename", "statement", "line", "column", "sqlstate", "retry_after"),
+        (
+            "module",
+            "holder",
+            "waited_s",
+            "filename",
+            "statement",
+            "line",
+            "column",
+            "sqlstate",
+            "schema",
+            "run_id",
+            "retry_after",
+        ),
         retry_after_s=5,
     ),
     ErrorKind(
@@ -253,9 +363,10 @@ _KINDS = (
         503,
         "The service is stopping",
         "The service was told to stop. It takes no new migrations, and one that did not finish within "
-        "`PGDBM_SHUTDOWN_GRACE_S` was cancelled and rolled back, unless it runs without a transaction.",
-        "Try again: another instance, or this one after its restart, goes on where it stopped.",
-        ("retry_after",),
+        "`PGDBM_SHUTDOWN_GRACE_S` was cancelled and rolled back, unless it runs without a transaction. Its run "
+        "is in the queue again.",
+        "Try again: another instance, or this one after its restart, goes on where it stopped, and the call joins it.",
+        ("module", "run_id", "retry_after"),
         retry_after_s=5,
     ),
     ErrorKind(

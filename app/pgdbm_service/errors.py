@@ -20,7 +20,7 @@ from pgdbm import errors as library
 from .error_codes import ERROR_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from litestar import Request, Response
 
@@ -30,6 +30,7 @@ _AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
 _LOCK_NOT_AVAILABLE = "55P03"
 _CURED_BY_A_RETRY = (_LOCK_NOT_AVAILABLE, "40P01")
 _QUERY_CANCELED = "57014"
+_OF_THE_KIND = frozenset({"type", "title", "status", "retry_after"})
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 logger = structlog.get_logger("pgdbm_service")
@@ -51,6 +52,7 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
     column: int | None = None
     sqlstate: str | None = None
     hint: str | None = None
+    run_id: str | None = None
     retry_after: int | None = None
 
 
@@ -85,6 +87,18 @@ class Problem(ProblemDetailsException):
         first = {name: response.content.pop(name) for name in ("type", "title", "status", "detail", "instance")}
         response.content = first | response.content
         return response
+
+
+def document_of(problem: Problem) -> dict[str, Any]:
+    """``problem`` to keep, and to make again with :func:`problem_from`."""
+    kind = ERROR_KINDS[problem.code]
+    return {"type": kind.type, "title": kind.title, "status": kind.status, "detail": problem.detail} | problem.fields
+
+
+def problem_from(document: Mapping[str, Any]) -> Problem:
+    """The Problem that :func:`document_of` has described."""
+    fields = {name: value for name, value in document.items() if name not in _OF_THE_KIND}
+    return Problem(fields.pop("code"), fields.pop("detail"), **fields)
 
 
 def documented(*codes: str) -> dict[int, ResponseSpec]:
@@ -222,6 +236,14 @@ def _entry(field: str, message: str) -> dict[str, str]:
     if unknown:
         return {"field": unknown[1], "message": "there is no such field"}
     return {"field": "body" if field == "data" else field, "message": message.replace("`", "")}
+
+
+def invalid_body(error: Exception) -> Problem:
+    """A 400 for JSON that is none, or not what the call takes."""
+    if not isinstance(error, msgspec.ValidationError):
+        return invalid_request([{"field": "body", "message": f"not JSON: {error}"}])
+    message, _, path = str(error).partition(" - at `$")
+    return invalid_request([_entry(path.strip("`.") or "data", message)])
 
 
 def invalid_request(errors: list[dict[str, str]]) -> Problem:

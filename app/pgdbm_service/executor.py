@@ -87,6 +87,12 @@ class Executor:
             finally:
                 self.migrating -= 1
 
+    @contextlib.asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one of the slots, however long it takes to get one."""
+        async with self._slots:
+            yield
+
     def begin_shutdown(self) -> None:
         """Take no new work, and give what runs ``grace_s`` from now. Only the first call counts."""
         if self._cutting_off is None:

@@ -12,7 +12,9 @@ from pgdbm.errors import QueryError
 from .own_schema import OWN_SCHEMA
 
 if TYPE_CHECKING:
-    from pgdbm.core.manager import AsyncDatabaseManager
+    from collections.abc import Collection
+
+    from pgdbm.core.queries import Queries
 
 HISTORY_TABLE = "schema_migrations"
 
@@ -23,13 +25,14 @@ FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = $1
   AND c.relkind IN ('r', 'p')
-  AND n.nspname !~ '^pg_' AND n.nspname <> $2
+  AND n.nspname !~ '^pg_' AND n.nspname <> $2 AND ($3::text[] IS NULL OR n.nspname = ANY ($3))
   AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
   AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
        WHERE a.attrelid = c.oid AND NOT a.attisdropped
          AND a.attname IN ('id', 'filename', 'checksum', 'module_name', 'applied_at')) = 5
 ORDER BY n.nspname
+LIMIT $4
 """
 _MODULES_OF_SCHEMA = """
 SELECT {number} AS number, module_name,
@@ -38,7 +41,7 @@ SELECT {number} AS number, module_name,
 FROM {table} WHERE module_name IS NOT NULL GROUP BY module_name
 """
 _SCHEMAS_IN_STATEMENT = 100
-_DROPPED_MEANWHILE = frozenset({"42P01", "3F000"})
+DROPPED_MEANWHILE = frozenset({"42P01", "3F000"})
 
 
 class HistoryModule(msgspec.Struct, frozen=True):
@@ -50,26 +53,33 @@ class HistoryModule(msgspec.Struct, frozen=True):
     last_filename: str
 
 
-async def modules_in_history(db: AsyncDatabaseManager) -> list[HistoryModule]:
-    """Every module of every history table that we may read, by schema and name."""
+async def modules_in_history(db: Queries, among: Collection[str] | None = None) -> list[HistoryModule]:
+    """Every module of every history table that we may read, by schema and name; in the schemas ``among``, if given."""
+    schemas = None if among is None else list(among)
     try:
-        return await _look(db)
+        return await _look(db, schemas)
     except QueryError as error:
         # Tenants come and go: a schema may vanish between the two looks.
-        if error.details.get("sqlstate") not in _DROPPED_MEANWHILE:
+        if error.details.get("sqlstate") not in DROPPED_MEANWHILE:
             raise
-        return await _look(db)
+        return await _look(db, schemas)
 
 
-async def _look(db: AsyncDatabaseManager) -> list[HistoryModule]:
-    schemas = [row["schema"] for row in await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE, OWN_SCHEMA)]
+async def schemas_with_history(db: Queries, *, among: list[str] | None = None, limit: int | None = None) -> list[str]:
+    """The schemas with a history table that we may read, by name; ``limit``: that many at most."""
+    rows = await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE, OWN_SCHEMA, among, limit)
+    return [row["schema"] for row in rows]
+
+
+async def _look(db: Queries, among: list[str] | None) -> list[HistoryModule]:
+    schemas = await schemas_with_history(db, among=among)
     found: list[HistoryModule] = []
     for start in range(0, len(schemas), _SCHEMAS_IN_STATEMENT):
         found += await _modules_of(db, schemas[start : start + _SCHEMAS_IN_STATEMENT])
     return sorted(found, key=lambda module: (module.schema, module.name))
 
 
-async def _modules_of(db: AsyncDatabaseManager, schemas: list[str]) -> list[HistoryModule]:
+async def _modules_of(db: Queries, schemas: list[str]) -> list[HistoryModule]:
     parts = [
         _MODULES_OF_SCHEMA.format(number=number, table=f"{quote(schema)}.{quote(HISTORY_TABLE)}")
         for number, schema in enumerate(schemas)

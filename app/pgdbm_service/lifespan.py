@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -15,7 +15,7 @@ from pgdbm.errors import AsyncDBError
 from .settings import SettingsError, unknown_variables
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from litestar import Litestar
 
@@ -27,12 +27,29 @@ if TYPE_CHECKING:
 logger = structlog.get_logger("pgdbm_service")
 
 
+class Background(Protocol):
+    """What works beside the requests, over the pool."""
+
+    def start(self) -> None:
+        """Begin; there may be no connection yet."""
+
+    def begin_shutdown(self) -> None:
+        """Begin nothing new."""
+
+    async def close(self) -> None:
+        """Return when nothing is left to do."""
+
+
 def lifespan_of(
-    settings: Settings, database: Database, executor: Executor, tracing: Tracing | None
+    settings: Settings,
+    database: Database,
+    executor: Executor,
+    tracing: Tracing | None,
+    background: Sequence[Background] = (),
 ) -> Callable[[Litestar], contextlib.AbstractAsyncContextManager[None]]:
     """The service's lifespan: a database server of our own if there is no other, the pool, the migrations.
 
-    On the way out migrations end first, then the pool closes, then the server stops.
+    On the way out migrations end first, then what works in the background, then the pool closes, then the server stops.
     """
 
     @contextlib.asynccontextmanager
@@ -51,8 +68,18 @@ def lifespan_of(
                     raise
             stack.push_async_callback(database.close)
             database.begin(url)
+            for one in background:
+                stack.push_async_callback(one.close)
+                one.start()
             stack.push_async_callback(executor.close)
-            stack.enter_context(_told_to_stop(executor.begin_shutdown))
+
+            def begin_shutdown() -> None:
+                executor.begin_shutdown()
+                for one in background:
+                    one.begin_shutdown()
+
+            stack.callback(begin_shutdown)
+            stack.enter_context(_told_to_stop(begin_shutdown))
             yield
 
     return lifespan

@@ -2,108 +2,203 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from pgdbm.migrations import AsyncMigrationManager
+import msgspec
 
-from .errors import Problem
-from .history_tables import HistoryModule, modules_in_history
+from pgdbm.migrations import AsyncMigrationManager
+from pgdbm.migrations.fanout import schemas_like
+
+from .bundles import read_folder
+from .errors import Problem, database_unavailable, invalid_request
 from .registry import Module, require_valid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pgdbm.migrations.events import Listener
+    from pgdbm.migrations import Migration
 
+    from .bundles import Bundle
     from .database import Database
+    from .registered_modules import RegisteredModules
     from .registry import Registry
+    from .summaries import HistoryOnly, Summaries
 
 
 class Managers:
     """Managers over the shared pool. ``lock_wait_s`` bounds each wait of theirs: for other runners, and for locks."""
 
-    def __init__(self, database: Database, registry: Registry, lock_wait_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        registrations: RegisteredModules,
+        summaries: Summaries,
+        lock_wait_s: float,
+    ) -> None:
         self._database = database
         self._registry = registry
+        self._registrations = registrations
+        self._summaries = summaries
         self._lock_wait_s = lock_wait_s
 
     def registered(self, name: str) -> Module:
-        """The module to do something with.
+        """The module to do something with, as this replica knows it: what others register, it knows a second later.
 
         Raises:
-            Problem: module_unknown, also where only a history table knows it; module_invalid.
+            Problem: module_unknown, also where only a history table knows it; module_invalid; database_unavailable,
+                while it is not known yet what is registered.
         """
         module = self._registry.find(name)
         if module is None:
-            raise self._unknown(name)
+            raise self.unknown(name) if self._registry.is_complete else database_unavailable()
         require_valid(module)
         return module
 
-    async def find(self, name: str) -> Module | HistoryModule:
+    async def current(self, name: str, bundle: str | None = None) -> Module:
+        """The module to migrate now, with the newest bundle that is registered, through whichever replica.
+
+        ``bundle`` is the digest that it must have: its files stay as they are now then, whatever becomes of them.
+
+        Raises:
+            Problem: as :meth:`registered`; bundle_moved.
+        """
+        await self._registrations.catch_up()
+        module = self.registered(name)
+        if bundle is None:
+            return module
+        now = await self.bundle(module)
+        if now.digest != bundle:
+            raise Problem(
+                "bundle_moved",
+                f"The bundle of {name} is {now.digest} now. Nothing was applied.",
+                module=name,
+                bundle=bundle,
+                current_bundle=now.digest,
+            )
+        return msgspec.structs.replace(module, bundle=now)
+
+    async def in_order(self) -> list[Module]:
+        """Every module, with the newest that is registered, after those that it depends on.
+
+        Raises:
+            Problem: module_invalid, if one of them is.
+        """
+        await self._registrations.catch_up()
+        return self._registry.in_order()
+
+    async def at(self, name: str, bundle: str) -> Module:
+        """``name`` in the bundle with this digest, which it may have no longer.
+
+        Raises:
+            Problem: bundle_unknown.
+        """
+        module = self._registry.find(name)
+        if module is not None and module.problem is None:
+            now = await self.bundle(module)
+            if now.digest == bundle:
+                return msgspec.structs.replace(module, bundle=now)
+        return await self._registrations.stored(name, bundle)
+
+    async def know_registered(self) -> None:
+        """Make sure that the registered modules have been read once: a job keeps up with what comes later."""
+        if not self._registry.is_complete:
+            await self._registrations.catch_up()
+
+    async def find(self, name: str) -> Module | HistoryOnly:
         """The module to look at: a registered one, which may be invalid, or one that a history table knows.
 
         Raises:
             Problem: module_unknown.
         """
+        if self._registry.find(name) is None:
+            # Somebody may have registered it through another replica just now.
+            await self._registrations.catch_up()
         module = self._registry.find(name)
         if module is not None:
             return module
-        for found in await modules_in_history(self._database.manager()):
-            if found.name == name:
-                return found
-        raise self._unknown(name)
+        only = await self._summaries.only_in_histories((), name)
+        if only:
+            return only[0]
+        raise self.unknown(name)
 
     async def schemas_of(self, module: Module) -> list[str]:
         """The schemas that ``module`` is for, in the order in which they are migrated."""
-        return [module.schema]
+        if module.pattern is not None:
+            return [schema async for schema in schemas_like(self._database.manager(), module.pattern)]
+        return list(module.schemas or ())
 
-    def of(self, module: Module, schema: str | None = None, on_event: Listener | None = None) -> AsyncMigrationManager:
-        """The manager of ``module`` in one of its schemas, by default the first. ``on_event`` hears what it does.
+    def of(self, module: Module, schema: str | None = None) -> AsyncMigrationManager:
+        """The manager of ``module`` in one of its schemas, by default the first.
 
         Raises:
-            Problem: module_invalid, if the folder has gone: no files would look like nothing to do.
+            Problem: module_invalid, if the folder has gone: no files would look like nothing to do. invalid_request,
+                without a schema where a pattern says which there are, or with one that is not the module's.
         """
-        if not module.folder.is_dir():
-            raise Problem("module_invalid", f"The folder of module {module.name} is gone.", module=module.name)
-        return self._manager(module, module.folder, schema, on_event)
+        if schema is None and module.pattern is not None:
+            raise invalid_request(
+                [{"field": "schema", "message": f"{module.name} is for the schemas {module.pattern}: say which"}]
+            )
+        if schema is not None and not module.is_for(schema):
+            raise invalid_request([{"field": "schema", "message": f"{module.name} is not for the schema {schema}"}])
+        return self._manager(module, self._files(module), schema or module.schema)
 
-    async def frozen(self, module: Module, on_event: Listener | None = None) -> AsyncMigrationManager:
-        """The manager of ``module`` with its files as they are now, whatever becomes of them on the disk.
+    async def files(self, module: Module) -> list[Migration]:
+        """The migrations of ``module``, in order, whatever its schemas are.
 
-        Files that lead back are left out.
+        Raises:
+            Problem: module_invalid. MigrationFileError: a file cannot be read.
         """
-        files = await self.of(module).find_migration_files()
-        return self._manager(module, {file.filename: file.content for file in files}, on_event=on_event)
+        return await self._manager(module, self._files(module), "public").find_migration_files()
 
-    async def to_read(self, name: str) -> AsyncMigrationManager:
+    async def bundle(self, module: Module) -> Bundle:
+        """What ``module`` consists of now.
+
+        Raises:
+            Problem: module_invalid. MigrationFileError: a file cannot be read.
+        """
+        if module.bundle is not None:
+            return module.bundle
+        folder = self._folder(module)
+        return await asyncio.to_thread(read_folder, module.settings, folder)
+
+    async def frozen(self, module: Module) -> AsyncMigrationManager:
+        """The manager of ``module`` with its files as they are now, whatever becomes of them on the disk."""
+        return self.of(msgspec.structs.replace(module, bundle=await self.bundle(module)))
+
+    async def to_read(self, name: str, schema: str | None = None) -> AsyncMigrationManager:
         """A manager to read with: one without files, where only a history table knows the module.
 
         Raises:
-            Problem: module_unknown, module_invalid.
+            Problem: module_unknown, module_invalid, invalid_request.
         """
         found = await self.find(name)
-        if isinstance(found, HistoryModule):
-            return AsyncMigrationManager(self._database.manager(found.schema), {}, found.name)
+        if not isinstance(found, Module):
+            return AsyncMigrationManager(self._database.manager(schema or found.schema), {}, found.name)
         require_valid(found)
-        return self.of(found)
+        return self.of(found, schema)
 
-    def _manager(
-        self,
-        module: Module,
-        files: Path | Mapping[str, str],
-        schema: str | None = None,
-        on_event: Listener | None = None,
-    ) -> AsyncMigrationManager:
+    def _files(self, module: Module) -> Path | Mapping[str, str]:
+        return self._folder(module) if module.bundle is None else module.bundle.files
+
+    def _folder(self, module: Module) -> Path:
+        if module.folder is None or not module.folder.is_dir():
+            raise Problem("module_invalid", f"The folder of module {module.name} is gone.", module=module.name)
+        return module.folder
+
+    def _manager(self, module: Module, files: Path | Mapping[str, str], schema: str) -> AsyncMigrationManager:
         return AsyncMigrationManager(
-            self._database.manager(schema or module.schema),
+            self._database.manager(schema),
             files,
             module.name,
             out_of_order=module.out_of_order,
             lock_wait_timeout=self._lock_wait_s,
             retry_for=self._lock_wait_s,
-            on_event=on_event,
+            role=module.role,
         )
 
-    def _unknown(self, name: str) -> Problem:
+    def unknown(self, name: str) -> Problem:
+        """That there is no such module."""
         return Problem("module_unknown", f"There is no module {name!r}.", module=name, hint=self._registry.hint(name))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .tracing import RunTrace, Tracing
 
 _LOCK_NOT_AVAILABLE = "55P03"
+# The code of the problem that a run ends in when somebody cancels it.
+_CANCELLED = "run_cancelled"
 
 
 class Observer:
@@ -30,10 +32,10 @@ class Observer:
         self._tracing = tracing
 
     @contextlib.contextmanager
-    def run(self, module: str, run_id: str | None = None, *, counted: bool = True) -> Iterator[ObservedRun]:
-        """Observe a run of ``module`` for the length of the block, in which every line of the log names it.
+    def run(self, module: str, run_id: str | None = None) -> Iterator[ObservedRun]:
+        """Observe a run of ``module`` in one schema for the length of the block, in which the log's lines name it.
 
-        A block that raises is a failed run, one that is cancelled a cancelled one. A dry run is not ``counted``.
+        A block that raises is a failed run, one that is cancelled a cancelled one; where it says so, neither.
         """
         names = {"module": module} | ({} if run_id is None else {"run_id": run_id})
         began = time.perf_counter()
@@ -47,11 +49,11 @@ class Observer:
                 run.ended("cancelled")
                 raise
             except BaseException as error:
-                run.ended("failed")
+                run.ended("cancelled" if getattr(error, "code", None) == _CANCELLED else "failed")
                 run.count_attempts_of(error)
                 raise
             finally:
-                if counted:
+                if run.counted:
                     seconds = time.perf_counter() - began
                     self._metrics.run_ended(module, run.status, seconds, applied=run.applied, retries=run.retries)
 
@@ -60,7 +62,8 @@ class ObservedRun:
     """What a run did so far. ``on_event`` is a listener to the engine's events.
 
     Listening makes the engine send statement by statement, and is what single statements, waits and retries are seen
-    by. ``listener`` is ``on_event`` only if a trace wants them; without it a retry shows when the run fails of it.
+    by. ``listener`` is ``on_event`` only if a trace wants them; without it a retry shows when the run fails of it. What
+    is not ``counted`` is no run that ended: it goes on elsewhere, or later.
     """
 
     def __init__(self, metrics: Metrics, module: str, trace: RunTrace | None) -> None:
@@ -72,6 +75,7 @@ class ObservedRun:
         self.status: RunStatus = "success"
         self.applied = 0
         self.retries = 0
+        self.counted = True
 
     @property
     def listener(self) -> Listener | None:

@@ -37,6 +37,8 @@ def _names(handler: BaseRouteHandler) -> frozenset[str]:
     names = set()
     for name, field in handler.parsed_fn_signature.parameters.items():
         given = field.kwarg_definition
+        if isinstance(given, ParameterKwarg) and given.header:
+            continue
         names.add(given.query if isinstance(given, ParameterKwarg) and given.query else name)
     return frozenset(names - handler.resolve_dependencies().keys() - _NOT_PARAMETERS)
 

@@ -66,9 +66,38 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Meta(description="Seconds that running migrations may take to finish when the service stops.", ge=0, le=86400),
     ] = 30.0
+    takeover_s: Annotated[
+        float,
+        Meta(
+            description="Seconds after which the others take over what an instance was doing that is not heard of.",
+            ge=1,
+            le=25,
+        ),
+    ] = 15.0
+    stream_keep_alive_s: Annotated[
+        float,
+        Meta(description="Seconds of silence after which a stream of events gets a comment.", ge=0.1, le=300),
+    ] = 15.0
+    run_retention_days: Annotated[
+        float, Meta(description="Days for which a run is remembered after its end.", ge=0, le=36500)
+    ] = 90.0
     max_body_bytes: Annotated[int, Meta(description="The largest request body that is read.", ge=1024, le=2**30)] = (
         10 * 1024 * 1024
     )
+    max_bundle_bytes: Annotated[
+        int,
+        Meta(description="Bytes of all files of a registered module together, at most.", ge=1024, le=2**30),
+    ] = 20 * 1024 * 1024
+    max_bundle_files: Annotated[
+        int, Meta(description="The most files that a registered module can have.", ge=1, le=100_000)
+    ] = 5000
+    watch_repo: Annotated[
+        bool, Meta(description="Look every second whether files of the migrations repository have changed.")
+    ] = True
+    reconcile_s: Annotated[
+        float,
+        Meta(description="Seconds after which summaries of schemas are compared with their histories.", ge=1, le=86400),
+    ] = 60.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="The least level that is logged.")
     ] = "info"
@@ -134,7 +163,7 @@ def _converted(field: str, text: str, kind: Any) -> Any:
 
     if field == "database_url":
         return text
-    if field == "allow_unauthenticated":
+    if field in ("allow_unauthenticated", "watch_repo"):
         text = text.lower()
     try:
         return msgspec.convert(text, kind, strict=False, dec_hook=hook)

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from pgdbm.migrations.locks import MigrationLock
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,7 +31,8 @@ def test_success_then_up_to_date(start: Callable[..., Any], repo: Any, sql: Call
     service = start()
     result = service.post("/modules/m/migrate").json()
     assert result["total_time_ms"] >= 0
-    assert result | {"applied": [], "total_time_ms": 0} == {
+    assert service.get(f"/runs/{result['run_id']}").json()["status"] == "succeeded"
+    assert result | {"applied": [], "total_time_ms": 0, "run_id": None} == {
         "module": "m",
         "status": "success",
         "applied": [],
@@ -43,6 +46,7 @@ def test_success_then_up_to_date(start: Callable[..., Any], repo: Any, sql: Call
     again = service.post("/modules/m/migrate")
     assert again.status_code == 200
     assert (again.json()["status"], again.json()["skipped"], again.json()["applied"]) == ("up_to_date", 2, [])
+    assert again.json()["run_id"] is None
     assert len(sql("SELECT * FROM m.t")) == 1
 
 
@@ -219,58 +223,55 @@ def test_concurrent_migrates_apply_once(start: Callable[..., Any], repo: Any, sq
         calls = [threads.submit(services[n % 2].post, "/modules/m/migrate") for n in range(6)]
         answers = [call.result() for call in calls]
     assert [answer.status_code for answer in answers] == [200] * 6
-    applied = [one["filename"] for answer in answers for one in answer.json()["applied"]]
-    assert sorted(applied) == ["001_a.sql", "002_b.sql"]
+    # Each joined the run, or came when there was nothing left to do.
+    by_run = {answer.json()["run_id"]: answer.json() for answer in answers}
+    nothing = by_run.pop(None, None)
+    assert nothing is None or nothing["status"] == "up_to_date"
+    (run,) = by_run.values()
+    assert [one["filename"] for one in run["applied"]] == ["001_a.sql", "002_b.sql"]
     assert len(sql("SELECT FROM m.schema_migrations")) == 2
 
 
 async def test_reads_while_as_many_migrations_run_as_may(
     start: Callable[..., Any], repo: Any, connect: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
-    for name in ("a", "b", "c"):
+    names = [f"m{number}" for number in range(5)]
+    for name in names:
         repo.write(name, _001_a="SELECT pg_advisory_xact_lock(7)")
-    service = start(max_connections=3, lock_wait_s=0.2)
+    service = start(max_connections=3)
     async with connect() as connection:
         await connection.execute("SELECT pg_advisory_lock(7)")
-        with ThreadPoolExecutor(3) as threads:
-            calls = [threads.submit(service.post, f"/modules/{name}/migrate") for name in "abc"]
-            await asyncio.to_thread(eventually, lambda: sum(call.done() for call in calls) == 2)
-            for path in ("/health/ready", "/modules", "/schemas"):
-                assert (await asyncio.to_thread(service.get, path)).status_code == 200
-            await connection.execute("SELECT pg_advisory_unlock(7)")
-            answers = await asyncio.to_thread(lambda: [call.result() for call in calls])
-    answers.sort(key=lambda answer: answer.status_code)
-    assert answers[0].status_code == 200
-    for refused in answers[1:]:
-        problem = assert_problem(refused, 503, "busy")
-        assert int(refused.headers["retry-after"]) == problem["retry_after"]
+        for name in names:
+            answer = await asyncio.to_thread(service.post, f"/modules/{name}/migrate", json={"wait_s": 0})
+            assert answer.status_code == 202, answer.text
+        while not await connection.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+            await asyncio.sleep(0.01)
+        for path in ("/health/ready", "/modules", "/schemas", "/runs", answer.headers["location"]):
+            assert (await asyncio.to_thread(service.get, path)).status_code == 200
+        running = await asyncio.to_thread(service.get, "/runs?status=running")
+        assert len(running.json()["items"]) == 1
+        await connection.execute("SELECT pg_advisory_unlock(7)")
+
+    def done() -> bool:
+        return len(service.get("/runs?status=succeeded").json()["items"]) == len(names)
+
+    await asyncio.to_thread(eventually, done)
 
 
 async def test_waiting_for_another_runner_ends_and_names_it(
-    start: Callable[..., Any], repo: Any, connect: Callable[..., Any], eventually: Callable[..., Any]
+    start: Callable[..., Any], repo: Any, connect: Callable[..., Any]
 ) -> None:
-    repo.write("m", _001_a="SELECT pg_advisory_xact_lock(7)")
-    first, second = start(), start(lock_wait_s=0.3)
+    repo.write("m", _001_a="SELECT 1")
+    service = start(lock_wait_s=0.3)
     async with connect() as connection:
-        await connection.execute("SELECT pg_advisory_lock(7)")
-        with ThreadPoolExecutor(1) as threads:
-            call = threads.submit(first.post, "/modules/m/migrate")
-
-            def waits() -> bool:
-                return len(second.get("/schemas/m").json().get("tables", [])) == 1
-
-            await asyncio.to_thread(eventually, waits)
-            blocked = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            while not await connection.fetch(blocked):
-                await asyncio.sleep(0.01)
-            refused = await asyncio.to_thread(second.post, "/modules/m/migrate")
-            await connection.execute("SELECT pg_advisory_unlock(7)")
-            assert (await asyncio.to_thread(call.result)).status_code == 200
-    problem = assert_problem(refused, 503, "lock_timeout")
-    assert problem["module"] == "m"
-    assert problem["holder"]["application_name"] == "pgdbm_service"
-    assert "query" not in problem["holder"]
-    assert int(refused.headers["retry-after"]) > 0
+        await connection.execute("SELECT pg_advisory_lock($1)", MigrationLock("m", "m", 0).key)
+        refused = await asyncio.to_thread(service.post, "/modules/m/migrate")
+        problem = assert_problem(refused, 503, "lock_timeout")
+        assert problem["module"] == "m"
+        assert problem["holder"]["pid"] == connection.get_server_pid()
+        assert "query" not in problem["holder"]
+        assert int(refused.headers["retry-after"]) > 0
+    assert service.post("/modules/m/migrate").json()["status"] == "success"
 
 
 def test_the_migration_goes_on_when_the_client_leaves(

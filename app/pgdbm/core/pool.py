@@ -73,21 +73,23 @@ class ConfiguredPool(asyncpg.Pool):
         self._server_settings = server_settings
 
     async def open_direct(self) -> Any:
-        """A connection to ``direct_connection_string``, with the settings of this pool's, but for the time limits.
+        """A connection of its own, with the settings of this pool's, but for the time limits: to
+        ``direct_connection_string``, or where there is none, to where the pool's connections go.
 
         Raises:
             ConnectionError: the server could not be reached.
             ConfigurationError: the string cannot be understood, or an init command failed.
         """
-        config, address = self.config, self.config.direct_connection_string
-        assert address is not None
+        config = self.config
+        field = "connection_string" if config.direct_connection_string is None else "direct_connection_string"
+        address = config.direct_connection_string or config.get_dsn()
         named = dsn.settings_in(address) - {"statement_timeout"}
         settings = {name: value for name, value in self._server_settings.items() if name not in named}
         settings["statement_timeout"] = "0"
         for name, value in _SERVER_KEEPALIVES.items():
             if name not in named:
                 settings.setdefault(name, value)
-        check_files(address, "direct_connection_string")
+        check_files(address, field)
         options = connect_options(config, settings) | {"command_timeout": None}
 
         async def attempt() -> Any:
@@ -99,7 +101,7 @@ class ConfiguredPool(asyncpg.Pool):
                 raise
             return connection
 
-        return await _with_retries(config, dsn.mask(address), "direct_connection_string", attempt)
+        return await _with_retries(config, dsn.mask(address), field, attempt)
 
 
 async def open_own_pool(config: DatabaseConfig) -> ConfiguredPool:

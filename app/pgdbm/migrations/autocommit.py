@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -22,6 +23,8 @@ from .failures import RETRYABLE, AlreadyAppliedError, execution_error, offset_of
 from .journal import StatementRecord, hash_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from .parser import ParsedMigration, Statement
     from .session import Session
 
@@ -158,12 +161,17 @@ class _Resumable:
         entry = await self._journal.begin(self._connection, self._filename, running.number, statement_hash, attempt)
         session.announcer.say("statement_began", self._filename, running.number, len(migration.statements))
         began = time.perf_counter()
-        head = "BEGIN;\n" if self._runs_in_transaction(running) else ""
+        composer = session.composer
+        head = ""
+        if self._runs_in_transaction(running):
+            head = f"BEGIN;\n{composer.enter_role};\n" if composer.enter_role else "BEGIN;\n"
         try:
             if head:
-                await session.send(f"{head}{text}\n;\n{self._journal.end_in_transaction(entry)};\nCOMMIT")
+                back = f"{composer.leave_role};\n" if composer.leave_role else ""
+                await session.send(f"{head}{text}\n;\n{back}{self._journal.end_in_transaction(entry)};\nCOMMIT")
             else:
-                await session.send(text)
+                async with self._as_role():
+                    await session.send(text)
                 await self._check_index(running)
                 await self._journal.end(self._connection, entry, "done")
         except asyncpg.PostgresError as error:
@@ -183,6 +191,21 @@ class _Resumable:
             len(migration.statements),
             ms=(time.perf_counter() - began) * 1000,
         )
+
+    @asynccontextmanager
+    async def _as_role(self) -> AsyncIterator[None]:
+        composer = self._session.composer
+        if not composer.enter_role_of_session:
+            yield
+            return
+        await self._session.send(composer.enter_role_of_session)
+        try:
+            yield
+        finally:
+            if is_alive(self._connection):
+                # A statement like CALL may have left a transaction open in which nothing more can be said.
+                await self._session.roll_back()
+                await self._session.send(composer.leave_role)
 
     def _runs_in_transaction(self, running: Statement) -> bool:
         traits = running.traits

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..core.identifiers import quote
 from ..core.pool import is_lost
 from ..core.queries import FAILURES
 from ..errors import AsyncDBError, ConfigurationError, ConnectionError, MigrationExecutionError
@@ -31,7 +32,7 @@ from .transactional import apply_all, apply_by_statement, apply_together
 from .watch import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from ..core.manager import AsyncDatabaseManager
     from .events import Announcer
@@ -59,7 +60,9 @@ class EngineOptions:
     ``lock_timeout`` (None: the server's setting) bounds what one transactional statement waits for a lock of somebody
     else's work; ``retry_for`` how long such a migration is tried again; ``find_out_for`` how long the server is looked
     for after the connection was lost. ``snapshots``: whether a run that applied something keeps what the schema is
-    then, for :meth:`~pgdbm.migrations.AsyncMigrationManager.drift` to compare.
+    then, for :meth:`~pgdbm.migrations.AsyncMigrationManager.drift` to compare. ``role``: whom the migrations' SQL runs
+    as (None: the user that we connected as). ``on_backend`` hears the process id of the server's backend that
+    migrations are about to run on, and None when they no longer do.
     """
 
     out_of_order: OutOfOrder = "allow"
@@ -67,6 +70,8 @@ class EngineOptions:
     retry_for: float = 600.0
     find_out_for: float = 60.0
     snapshots: bool = True
+    role: str | None = None
+    on_backend: Callable[[int | None], None] | None = None
 
 
 @dataclass(slots=True)
@@ -133,7 +138,27 @@ class MigrationEngine:
             server_version = connection.get_server_version().major
         if applied is None and create and migrations:
             await self.history.create(self.db)
+            if self.options.role is not None:
+                await self._let_in(self.options.role)
         return build_plan(migrations, applied or {}, out_of_order, target), server_version
+
+    async def _let_in(self, role: str) -> None:
+        """Let ``role`` make things in the schema, which is ours if we made it."""
+        async with self.db.acquire() as connection:
+            if not await connection.fetchval(statement("runner", "may_create"), role, self.history.schema):
+                names = {"schema": quote(self.history.schema), "role": quote(role)}
+                await connection.execute(statement("runner", "grant_schema", **names))
+
+    @asynccontextmanager
+    async def _backend(self, *, direct: bool = False) -> AsyncIterator[Any]:
+        """A connection to migrate over; ``on_backend`` hears of it."""
+        tell = self.options.on_backend or _nobody
+        async with self.db.acquire_direct() if direct else self.db.acquire() as connection:
+            tell(connection.get_server_pid())
+            try:
+                yield connection
+            finally:
+                tell(None)
 
     async def _parse(self, pending: Sequence[Migration], server_version: int) -> list[ParsedMigration]:
         return await asyncio.to_thread(parse_all, tuple(pending), self.history.schema, server_version)
@@ -172,10 +197,14 @@ class MigrationEngine:
         """Apply ``parsed``; True where another runner came between and it has to be looked at anew."""
         lock_timeout = self.options.lock_timeout
         composer = Composer(
-            self.history, self.lock.key, None if lock_timeout is None else round(lock_timeout * 1000), server_version
+            self.history,
+            self.lock.key,
+            None if lock_timeout is None else round(lock_timeout * 1000),
+            server_version,
+            self.options.role,
         )
         try:
-            async with self.db.acquire() as connection, watching(self.db, connection, self.announcer):
+            async with self._backend() as connection, watching(self.db, connection, self.announcer):
                 session = Session(
                     connection=connection,
                     composer=composer,
@@ -234,7 +263,7 @@ class MigrationEngine:
             await apply_without_transaction(session, migration)
             return
         # Through a transaction pooler there is no session that could hold a lock.
-        async with self.db.acquire_direct() as direct, watching(self.db, direct, self.announcer):
+        async with self._backend(direct=True) as direct, watching(self.db, direct, self.announcer):
             await apply_without_transaction(replace(session, connection=direct), migration)
 
     async def _find_out(self, run: Run, parsed: Sequence[ParsedMigration], error: BaseException) -> None:
@@ -276,6 +305,10 @@ class MigrationEngine:
                 f"applied; of {missing[0]} nothing was kept that the next run would not take up. Run again to go on.",
                 details={"applied": list(run.applied), "pending": missing, "error_type": type(error).__name__},
             ) from error
+
+
+def _nobody(_: int | None) -> None:
+    return None
 
 
 @contextmanager

@@ -126,11 +126,14 @@ async def _each(schemas: Schemas) -> AsyncIterator[str]:
 
 async def schemas_like(db: AsyncDatabaseManager, pattern: str) -> AsyncIterator[str]:
     """The schemas whose names match ``pattern``, where ``*`` and ``?`` are wild, by name."""
-    # fnmatch's regular expression, in the dialect of the server.
-    expression = "^" + translate(pattern).removeprefix("(?s:").removesuffix(r")\Z") + "$"
     query = "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname ~ $1 AND nspname !~ '^pg_' ORDER BY nspname"
-    async for schema in schemas_from(db, query, expression):
+    async for schema in schemas_from(db, query, expression_of(pattern)):
         yield schema
+
+
+def expression_of(pattern: str) -> str:
+    """``pattern``, where ``*`` and ``?`` are wild, as a regular expression in the dialect of the server."""
+    return "^" + translate(pattern).removeprefix("(?s:").removesuffix(r")\Z") + "$"
 
 
 async def schemas_from(db: AsyncDatabaseManager, query: str, *args: Any) -> AsyncIterator[str]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..core.identifiers import check_identifier
 from ..core.queries import FAILURES
@@ -28,7 +28,7 @@ from .verbs import Verbs
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from importlib.resources.abc import Traversable
 
     from ..core.manager import AsyncDatabaseManager
@@ -37,12 +37,14 @@ if TYPE_CHECKING:
     from .events import Listener
     from .former import Former
     from .journal import JournalEntry
+    from .plan import Plan
     from .rehearsal import Rehearsal
     from .results import Applied, HistoryRow, OutOfOrder, Repair
 
 logger = logging.getLogger("pgdbm.migrations")
 
 _LONGEST_MODULE = 100
+_LONGEST_ROLE = 63
 _BASELINE_WORDS = {"added": "is there besides", "removed": "is missing", "changed": "is another"}
 
 
@@ -60,6 +62,9 @@ class AsyncMigrationManager:
     deadlock, is tried again. Migrations have no other time limit, whatever the pool's command and statement timeouts
     are. ``on_event`` is called with every :class:`~pgdbm.migrations.events.Event`. ``snapshots`` (True): a run that
     applied something keeps a listing of the schema in a table beside the history, which :meth:`drift` compares.
+    ``role``: the database role that the SQL of migrations runs as, in place of the user that we connected as; history
+    and journal stay that user's. ``on_backend`` is called with the process id of the server's backend that migrations
+    are about to run on, and with None when they no longer do.
 
     Raises:
         TypeError: ``schema=`` (it belongs to the database manager) or another unknown keyword.
@@ -79,6 +84,8 @@ class AsyncMigrationManager:
         retry_for: float = 600.0,
         on_event: Listener | None = None,
         snapshots: bool = True,
+        role: str | None = None,
+        on_backend: Callable[[int | None], None] | None = None,
         **unknown: Any,
     ) -> None:
         if "schema" in unknown:
@@ -92,6 +99,8 @@ class AsyncMigrationManager:
             raise ConfigurationError(f"out_of_order is {out_of_order!r}; choose 'allow' or 'reject'.", "out_of_order")
         if lock_wait_timeout < 0 or retry_for < 0 or (lock_timeout is not None and lock_timeout < 0):
             raise ConfigurationError("A timeout cannot be negative.", "lock_timeout")
+        if role is not None and not 0 < len(role.encode()) <= _LONGEST_ROLE:
+            raise ConfigurationError(f"role is {role!r}; a role's name has 1 to {_LONGEST_ROLE} bytes.", "role")
         if module_name is None:
             module_name = db.schema if db.schema not in (None, "public") else "default"
             logger.warning(
@@ -123,10 +132,32 @@ class AsyncMigrationManager:
             self._lock,
             Announcer(self.schema, module_name, on_event),
             EngineOptions(
-                out_of_order=out_of_order, lock_timeout=lock_timeout, retry_for=retry_for, snapshots=snapshots
+                out_of_order=out_of_order,
+                lock_timeout=lock_timeout,
+                retry_for=retry_for,
+                snapshots=snapshots,
+                role=role,
+                on_backend=on_backend,
             ),
         )
         self._verbs = Verbs(self._engine)
+        self._options: dict[str, Any] = {
+            "migrations_path": migrations_path,
+            "module_name": module_name,
+            "migrations_table": migrations_table,
+            "out_of_order": out_of_order,
+            "lock_wait_timeout": lock_wait_timeout,
+            "lock_timeout": lock_timeout,
+            "retry_for": retry_for,
+            "on_event": on_event,
+            "snapshots": snapshots,
+            "role": role,
+            "on_backend": on_backend,
+        }
+
+    def with_options(self, **options: Any) -> Self:
+        """A manager of the same module in the same schema, with other ``options``: those of the constructor."""
+        return type(self)(self.db, **(self._options | options))
 
     async def apply_pending_migrations(
         self, dry_run: bool = False, *, target: str | None = None, atomic: Atomic = "file"
@@ -183,6 +214,14 @@ class AsyncMigrationManager:
         """What :meth:`apply_pending_migrations` would apply; raises as that does for changed files."""
         with self._own_errors():
             return list((await self._engine.plan()).pending)
+
+    async def look(self, *, target: str | None = None) -> Plan:
+        """Which migrations are pending, applied, and behind ``target``. One query; parses nothing, creates nothing.
+
+        Raises as :meth:`apply_pending_migrations` does for files that were changed or come too late.
+        """
+        with self._own_errors():
+            return await self._engine.plan(target)
 
     async def apply_migration(self, migration: Migration) -> float:
         """Apply one migration, whatever else is pending; returns milliseconds. Does nothing if it is applied."""

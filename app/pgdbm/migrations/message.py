@@ -12,6 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..core.identifiers import quote
 from ..sql import statement
 
 if TYPE_CHECKING:
@@ -30,9 +31,24 @@ _DONE, _FILENAME, _CHECKSUM = "$done$", "$filename$", "$checksum$"
 
 
 class Composer:
-    """Writes the parts of transactions that are not the author's. ``lock_timeout_ms`` None leaves the setting alone."""
+    """Writes the parts of transactions that are not the author's. ``lock_timeout_ms`` None leaves the setting alone.
 
-    def __init__(self, history: History, lock_key: int, lock_timeout_ms: int | None, server_version: int) -> None:
+    With a ``role`` the author's parts run as that one; lock, look and history row stay our own user's.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        lock_key: int,
+        lock_timeout_ms: int | None,
+        server_version: int,
+        role: str | None = None,
+    ) -> None:
+        self.enter_role = "" if role is None else statement("runner", "enter_role", role=quote(role))
+        self.enter_role_of_session = (
+            "" if role is None else statement("runner", "enter_role_of_session", role=quote(role))
+        )
+        self.leave_role = "" if role is None else statement("runner", "leave_role")
         lock_timeout = ""
         if lock_timeout_ms is not None:
             lock_timeout = statement("runner", "lock_timeout", milliseconds=str(lock_timeout_ms))
@@ -71,12 +87,14 @@ class Composer:
         return f"{self.opening(wait_for_disk=wait_for_disk, done=done)};\n{self.look(migration)}"
 
     def look(self, migration: ParsedMigration) -> str:
-        """The look whether somebody else applied it meanwhile; for a repeatable one, this content of it."""
-        return self._fill("look_repeatable" if migration.migration.is_repeatable else "look", migration)
+        """The look whether somebody else applied it meanwhile (of a repeatable one, this content), then the role."""
+        look = self._fill("look_repeatable" if migration.migration.is_repeatable else "look", migration)
+        return f"{look};\n{self.enter_role}" if self.enter_role else look
 
     def record(self, migration: ParsedMigration) -> str:
-        """The history row."""
-        return self._fill("record_repeatable" if migration.migration.is_repeatable else "record", migration)
+        """Back from the role, and the history row."""
+        record = self._fill("record_repeatable" if migration.migration.is_repeatable else "record", migration)
+        return f"{self.leave_role};\n{record}" if self.leave_role else record
 
     def _fill(self, name: str, migration: ParsedMigration) -> str:
         # The file name last: it may hold anything, also what looks like a slot.

@@ -108,7 +108,7 @@ def _checked(migration: Migration, rendered: Rendered, found: tuple[Statement, .
     for statement in found:
         reason = statement.traits.refusal(transactional)
         if reason is not None:
-            _refuse(parsed, statement, reason)
+            refuse(parsed, statement, reason)
     return parsed
 
 
@@ -177,7 +177,7 @@ def _refuse_syntax(migration: Migration, rendered: Rendered, offset: int, messag
     )
 
 
-def _refuse(parsed: ParsedMigration, statement: Statement, reason: str) -> NoReturn:
+def refuse(parsed: ParsedMigration, statement: Statement, reason: str) -> NoReturn:
     line, column = parsed.position(statement.start)
     shown = _WORDS.sub(" ", parsed.text_of(statement))[:60]
     raise MigrationFileError(

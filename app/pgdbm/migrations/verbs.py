@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from ..core.identifiers import quote
 from ..core.pool import is_alive, is_lost
 from ..errors import MigrationError
+from ..sql import statement
 from .failures import LockHeldError, execution_error, offset_of, raise_if_refused
 from .files import is_repeatable_name, order_of, way_back_of
 from .message import Composer
@@ -182,14 +184,8 @@ class Verbs:
         async def write(connection: Any) -> None:
             if name not in (await history.applied(connection) or {}):
                 raise MigrationError(f"Another session reverted {name} a moment ago.", name)
-            running: Statement | None = None
-            try:
-                for running in way_back.statements:
-                    await connection.execute(way_back.text_of(running), timeout=NO_TIMEOUT_S)
-            except asyncpg.PostgresError as error:
-                if is_lost(error):
-                    raise
-                raise execution_error(error, way_back, running, offset_of(error)) from error
+            async with self._as_role(connection, of_session=not way_back.transactional):
+                await self._run_way_back(connection, way_back)
             await history.forget(connection, name)
             if way_back.transactional:
                 await journal.note(connection, name, "reverted")
@@ -199,6 +195,33 @@ class Verbs:
             return
         async with self.engine.db.acquire_direct() as connection, self.engine.lock.held_by_session(connection):
             await write(connection)
+
+    async def _run_way_back(self, connection: Any, way_back: ParsedMigration) -> None:
+        running: Statement | None = None
+        try:
+            for running in way_back.statements:
+                await connection.execute(way_back.text_of(running), timeout=NO_TIMEOUT_S)
+        except asyncpg.PostgresError as error:
+            if is_lost(error):
+                raise
+            raise execution_error(error, way_back, running, offset_of(error)) from error
+
+    @asynccontextmanager
+    async def _as_role(self, connection: Any, *, of_session: bool) -> AsyncIterator[None]:
+        """The module's role, if it has one, for the length of the block; in a transaction, its end is enough."""
+        role = self.engine.options.role
+        if role is None:
+            yield
+            return
+        enter = "enter_role_of_session" if of_session else "enter_role"
+        await connection.execute(statement("runner", enter, role=quote(role)))
+        try:
+            yield
+        except BaseException:
+            if of_session and is_alive(connection):
+                await connection.execute(statement("runner", "leave_role"))
+            raise
+        await connection.execute(statement("runner", "leave_role"))
 
     async def _ensure_history(self) -> None:
         await self.engine.history.create(self.engine.db)

@@ -55,6 +55,21 @@ SELECT pg_catalog.set_config('lock_timeout', '0', false),
        pg_catalog.set_config('statement_timeout', '0', false),
        pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false)
 
+-- enter_role: what follows in this transaction runs as the module's role
+SET LOCAL ROLE {{role}}
+
+-- enter_role_of_session: what follows in this session does
+SET ROLE {{role}}
+
+-- leave_role: back to our own user
+RESET ROLE
+
+-- grant_schema: let the module's role make things in the module's schema, where it may not yet
+GRANT USAGE, CREATE ON SCHEMA {{schema}} TO {{role}}
+
+-- may_create: whether a role may make things in a schema
+SELECT pg_catalog.has_schema_privilege($1, $2, 'USAGE') AND pg_catalog.has_schema_privilege($1, $2, 'CREATE')
+
 -- reset_role: back to the user that we connected as
 RESET SESSION AUTHORIZATION;
 RESET ROLE

@@ -1,80 +1,96 @@
-"""The module calls, and POST /migrate."""
+"""The calls that look at modules."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated
+from typing import Annotated, Literal
 
-from litestar import Controller, get, post
-from litestar.params import Body, Parameter
+from litestar import Controller, Response, get
+from litestar.params import Parameter
 
+from ..conditions import etag_of
+from ..cursors import cursor_of, read_cursor
 from ..database import Database
 from ..errors import documented, invalid_request
-from ..optional_bodies import OptionalBodyOperation
-from ..registry import Registry
-from .migrate import Migrator
 from .structs import (
     HistoryPage,
-    MigrateAllBody,
-    MigrateAllResult,
-    MigrateBody,
-    MigrateResult,
     MigrationFile,
     MigrationList,
     ModuleDetail,
     ModuleList,
+    SchemaPage,
 )
 from .views import ModuleViews
 
 _READ = ("database_unavailable", "lock_timeout")
 _READ_ONE = ("module_unknown", "module_invalid", "migration_file_invalid", *_READ)
-_MIGRATE = (
-    "cross_origin",
-    "checksum_changed",
-    "out_of_order",
-    "outcome_unknown",
-    "body_too_large",
-    "migration_failed",
-    "migration_file_invalid",
-    "migration_error",
-    "module_invalid",
-    "database_error",
-    "database_unavailable",
-    "lock_timeout",
-    "busy",
-    "shutting_down",
-)
 # The history's ids are PostgreSQL integers.
 _LARGEST_ID = 2**31 - 1
 
 
-_LEFT_OUT = Body(description="May be left out.")
+Limit = Annotated[int, Parameter(ge=1, le=200, description="How many items a page has.")]
+Cursor = Annotated[str | None, Parameter(query="next", description="The `next` of the page before.")]
+InSchema = Annotated[
+    str | None, Parameter(min_length=1, description="One of the module's schemas; without it, the first.")
+]
+State = Literal["unknown", "partial", "failed", "changed", "out_of_order", "pending", "missing", "ahead", "up_to_date"]
 
 
 class ModuleController(Controller):
     path = "/modules"
     tags = ("modules",)
 
-    @get(responses=documented(*_READ))
-    async def list_modules(self, database: Database, views: ModuleViews) -> ModuleList:
-        """Every module with its state: the registered ones, and those that only a history table knows."""
-        return ModuleList(await database.within_limit(views.summaries()))
+    @get(responses=documented("invalid_request", *_READ))
+    async def list_modules(
+        self, database: Database, views: ModuleViews, limit: Limit = 100, cursor: Cursor = None
+    ) -> ModuleList:
+        """The modules with their states: the registered ones, then those that only a history table knows."""
+        after = None if cursor is None else read_cursor(cursor, tuple[bool, str])
+        page, following = await database.within_limit(views.page(limit, after))
+        page.next = None if following is None else cursor_of(following)
+        return page
 
     @get("/{module:str}", responses=documented("module_unknown", *_READ))
-    async def get_module(self, database: Database, views: ModuleViews, module: str) -> ModuleDetail:
-        """One module with its state."""
-        return await database.within_limit(views.detail(module))
+    async def get_module(self, database: Database, views: ModuleViews, module: str) -> Response[ModuleDetail]:
+        """One module with its state; for one with many schemas, how many are in which state."""
+        detail = await database.within_limit(views.detail(module))
+        return Response(detail, headers={} if detail.digest is None else {"ETag": etag_of(detail.digest)})
 
-    @get("/{module:str}/migrations", responses=documented(*_READ_ONE))
-    async def list_migrations(self, database: Database, views: ModuleViews, module: str) -> MigrationList:
+    @get("/{module:str}/schemas", responses=documented("invalid_request", *_READ_ONE))
+    async def list_module_schemas(
+        self,
+        database: Database,
+        views: ModuleViews,
+        module: str,
+        in_state: Annotated[
+            State | None, Parameter(query="state", description="Only schemas in which the module is in this state.")
+        ] = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+    ) -> SchemaPage:
+        """The module's schemas by name, and where it stands in each."""
+        after = "" if cursor is None else read_cursor(cursor, str)
+        page, following = await database.within_limit(views.schemas(module, in_state, limit, after))
+        page.next = None if following is None else cursor_of(following)
+        return page
+
+    @get("/{module:str}/migrations", responses=documented("invalid_request", *_READ_ONE))
+    async def list_migrations(
+        self, database: Database, views: ModuleViews, module: str, schema: InSchema = None
+    ) -> MigrationList:
         """Every migration of the module with its state, in the order in which they apply."""
-        return await database.within_limit(views.migrations(module))
+        return await database.within_limit(views.migrations(module, schema))
 
-    @get("/{module:str}/migrations/{filename:str}", responses=documented("migration_unknown", *_READ_ONE))
-    async def get_migration(self, database: Database, views: ModuleViews, module: str, filename: str) -> MigrationFile:
+    @get(
+        "/{module:str}/migrations/{filename:str}",
+        responses=documented("invalid_request", "migration_unknown", *_READ_ONE),
+    )
+    async def get_migration(
+        self, database: Database, views: ModuleViews, module: str, filename: str, schema: InSchema = None
+    ) -> MigrationFile:
         """The SQL of one file, as written and as rendered."""
-        return await database.within_limit(views.migration_file(module, filename))
+        return await database.within_limit(views.migration_file(module, filename, schema))
 
     @get("/{module:str}/history", responses=documented(*_READ_ONE))
     async def get_history(
@@ -82,43 +98,15 @@ class ModuleController(Controller):
         database: Database,
         views: ModuleViews,
         module: str,
-        limit: Annotated[int, Parameter(ge=1, le=200, description="How many items a page has.")] = 20,
-        cursor: Annotated[str | None, Parameter(query="next", description="The `next` of the page before.")] = None,
+        schema: InSchema = None,
+        limit: Limit = 20,
+        cursor: Cursor = None,
     ) -> HistoryPage:
         """What was applied, newest first."""
         before = None if cursor is None else _id_in(cursor)
-        page, following = await database.within_limit(views.history(module, limit, before))
+        page, following = await database.within_limit(views.history(module, schema, limit, before))
         page.next = None if following is None else _cursor_of(following)
         return page
-
-    @post(
-        "/{module:str}/migrate",
-        status_code=200,
-        operation_class=OptionalBodyOperation,
-        responses=documented("module_unknown", "plan_moved", *_MIGRATE),
-    )
-    async def migrate(
-        self,
-        migrator: Migrator,
-        module: str,
-        data: Annotated[MigrateBody | None, _LEFT_OUT] = None,
-    ) -> MigrateResult:
-        """Apply what is pending. Answers when it is done; goes on to its end if the client goes away."""
-        return await migrator.migrate(module, data or MigrateBody())
-
-
-@post(
-    "/migrate",
-    status_code=200,
-    tags=["modules"],
-    operation_class=OptionalBodyOperation,
-    responses=documented(*_MIGRATE),
-)
-async def migrate_all(
-    registry: Registry, migrator: Migrator, data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None
-) -> MigrateAllResult:
-    """Apply what is pending in every module, each after those that it depends on, up to the first failure."""
-    return await migrator.migrate_all(registry.in_order(), dry_run=data is not None and data.dry_run)
 
 
 def _cursor_of(row_id: int) -> str:

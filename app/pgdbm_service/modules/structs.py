@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 from ..registry import ModuleProblem
 
@@ -26,19 +25,21 @@ ModuleState = Literal[
 MigrationState = Literal[
     "pending", "applied", "baseline", "changed", "missing", "ahead", "out_of_order", "failed", "partial", "unknown"
 ]
-MigrateStatus = Literal["success", "up_to_date", "dry_run"]
 
 
 class ModuleSummary(msgspec.Struct, kw_only=True):
-    """A module and where it stands. ``pending`` counts what is out of order too.
+    """A module and where it stands. ``schema`` is None where it has several: the numbers are those of all together,
+    ``state`` is what wants attention first, and ``version`` what the last of them has reached.
+
+    ``pending`` counts what is out of order too.
 
     ``source`` is history for a module that stands in a history table only; its state is unregistered. ``problem`` says
     why a module is invalid.
     """
 
     name: str
-    schema: str
-    source: Literal["repo", "history"]
+    schema: str | None
+    source: Literal["repo", "registered", "history"]
     state: ModuleState
     applied: int = 0
     pending: int = 0
@@ -53,13 +54,43 @@ class ModuleList(msgspec.Struct):
 
 
 class ModuleDetail(ModuleSummary, kw_only=True):
-    """``changed`` counts applied files with another content now, ``missing`` applied files that are gone."""
+    """``changed`` counts applied files with another content now, ``missing`` applied files that are gone.
+
+    ``schemas`` are its schemas, or the pattern that says which; ``states`` counts the ``schema_count`` schemas that
+    there are by state. ``digest`` is that of the module's bundle, also as ETag.
+    """
 
     description: str = ""
     depends_on: tuple[str, ...] = ()
     out_of_order: Literal["allow", "reject"] | None = None
+    role: str | None = None
+    digest: str | None = None
+    schemas: tuple[str, ...] | str = ()
+    schema_count: int = 0
+    states: dict[str, int] = {}
     changed: int = 0
     missing: int = 0
+
+
+class SchemaItem(msgspec.Struct, kw_only=True):
+    """Where a module stands in one schema, as it was at ``checked_at``; None: nobody has looked yet."""
+
+    schema: str
+    state: ModuleState
+    applied: int
+    pending: int
+    changed: int
+    missing: int
+    version: str | None
+    checked_at: datetime | None
+    last_run: str | None
+
+
+class SchemaPage(msgspec.Struct):
+    """``next`` is the cursor of the next page, None on the last."""
+
+    items: list[SchemaItem]
+    next: str | None = None
 
 
 class Migration(msgspec.Struct, kw_only=True):
@@ -107,53 +138,3 @@ class HistoryPage(msgspec.Struct):
 
     items: list[HistoryItem]
     next: str | None = None
-
-
-class MigrateAllBody(msgspec.Struct, forbid_unknown_fields=True):
-    """``dry_run`` says what would be applied, and changes nothing."""
-
-    dry_run: bool = False
-
-
-class MigrateBody(msgspec.Struct, forbid_unknown_fields=True):
-    """``dry_run`` says what would be applied, and changes nothing.
-
-    ``target``: nothing behind this version, or file name. ``atomic``: ``all`` is one transaction for everything.
-    ``plan``: the digest of the plan that was looked at, for the same target; what has another one is not applied.
-    """
-
-    dry_run: bool = False
-    target: Annotated[str, Meta(min_length=1)] | None = None
-    atomic: Literal["file", "all"] = "file"
-    plan: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
-
-
-class AppliedMigration(msgspec.Struct):
-    filename: str
-    schema: str
-    execution_time_ms: int
-
-
-class MigrateResult(msgspec.Struct, kw_only=True):
-    """``skipped`` counts what was applied before, ``total`` every file. ``pending`` is filled on a dry run only."""
-
-    module: str
-    status: MigrateStatus
-    applied: list[AppliedMigration]
-    pending: list[str]
-    skipped: int
-    total: int
-    total_time_ms: float | None
-    run_id: str | None = None
-
-
-class MigrateAllResult(msgspec.Struct, kw_only=True):
-    """One result per module, in the order in which they were migrated.
-
-    When a module fails, the problem document has these results as ``items``, and the rest as ``not_reached``.
-    """
-
-    status: MigrateStatus
-    items: list[MigrateResult]
-    not_reached: list[str]
-    total_time_ms: float

@@ -1,57 +1,124 @@
-"""Modules as the service shows them: what is registered, with what the database's history says."""
+"""Modules as the service shows them: what is registered, with what the database's histories say."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pgdbm.core.templating import TemplateError, render
 from pgdbm.errors import AsyncDBError
-from pgdbm.migrations.files import version_of
+from pgdbm.migrations.files import order_of
+from pgdbm.migrations.results import ModuleState as LibraryState
 
 from ..errors import Problem, problem_of, spelt_alike
-from ..history_tables import modules_in_history
-from ..registry import Module, ModuleProblem
-from .structs import HistoryItem, HistoryPage, Migration, MigrationFile, MigrationList, ModuleDetail, ModuleSummary
+from ..registry import Module, ModuleProblem, require_valid
+from .structs import (
+    HistoryItem,
+    HistoryPage,
+    Migration,
+    MigrationFile,
+    MigrationList,
+    ModuleDetail,
+    ModuleList,
+    ModuleSummary,
+    SchemaItem,
+    SchemaPage,
+)
 
 if TYPE_CHECKING:
-    from pgdbm.migrations import ModuleStatus
+    from pgdbm.migrations import Migration as LibraryMigration
 
-    from ..database import Database
-    from ..history_tables import HistoryModule
+    from ..history_shapes import Standing
     from ..managers import Managers
     from ..registry import Registry
+    from ..run_records import RunRecords
+    from ..summaries import HistoryOnly, ModuleShapes, Summaries
+
+# Which state of a schema is that of the whole module: what wants attention first.
+_ATTENTION: tuple[LibraryState, ...] = get_args(LibraryState)
+
+Key = tuple[bool, str]
+"""What modules are listed by: whether only a history knows it, and the name."""
 
 
 class ModuleViews:
     """Reads only. Every method may raise what the database raises."""
 
-    def __init__(self, database: Database, registry: Registry, managers: Managers) -> None:
-        self._database = database
+    def __init__(self, registry: Registry, managers: Managers, summaries: Summaries, records: RunRecords) -> None:
         self._registry = registry
         self._managers = managers
+        self._summaries = summaries
+        self._records = records
 
-    async def summaries(self) -> list[ModuleSummary]:
-        """Every registered module, then those that stand in a history table only."""
-        details = [await self._detail(module) for module in self._registry]
-        registered = {(module.schema, module.name) for module in self._registry}
-        details += [
-            _unregistered(found)
-            for found in await modules_in_history(self._database.manager())
-            if (found.schema, found.name) not in registered
+    async def page(self, limit: int, after: Key | None) -> tuple[ModuleList, Key | None]:
+        """Modules behind ``after``, and where the next page begins: the registered ones, then those that stand in a
+        history table only.
+        """
+        await self._managers.know_registered()
+        listed: list[Module | HistoryOnly] = [
+            module for module in self._registry if after is None or (False, module.name) > after
         ]
-        return [
-            ModuleSummary(**{name: getattr(detail, name) for name in ModuleSummary.__struct_fields__})
-            for detail in details
-        ]
+        if len(listed) <= limit:
+            names = [module.name for module in self._registry]
+            listed += [
+                one
+                for one in await self._summaries.only_in_histories(names)
+                if after is None or (True, one.name) > after
+            ]
+        shown = listed[:limit]
+        details = iter(await self._details([one for one in shown if isinstance(one, Module)]))
+        items = [next(details) if isinstance(one, Module) else _unregistered(one) for one in shown]
+        last_runs = await self._records.last_runs([item.name for item in items])
+        for item in items:
+            item.last_run = last_runs.get(item.name)
+        following = (not isinstance(shown[-1], Module), shown[-1].name) if len(listed) > limit else None
+        return ModuleList([_summary(item) for item in items]), following
 
     async def detail(self, name: str) -> ModuleDetail:
-        found = await self._managers.find(name)
-        if isinstance(found, Module):
-            return await self._detail(found)
-        return _unregistered(found)
+        """One module.
 
-    async def migrations(self, name: str) -> MigrationList:
-        status = await (await self._managers.to_read(name)).status()
+        Raises:
+            Problem: module_unknown.
+        """
+        found = await self._managers.find(name)
+        if not isinstance(found, Module):
+            (known,) = await self._summaries.only_in_histories((), name)
+            return _unregistered(known)
+        (detail,) = await self._details([found])
+        if detail.problem is None:
+            detail.digest = (await self._managers.bundle(found)).digest
+        detail.last_run = (await self._records.last_runs([name])).get(name)
+        return detail
+
+    async def schemas(self, name: str, state: str | None, limit: int, after: str) -> tuple[SchemaPage, str | None]:
+        """Where a module stands in its schemas, by name; and the schema that the next page begins behind.
+
+        Raises:
+            Problem: module_unknown, module_invalid.
+        """
+        module = await self._managers.find(name)
+        if not isinstance(module, Module):
+            raise self._managers.unknown(name)
+        require_valid(module)
+        files = await self._managers.files(module)
+        found = await self._summaries.page(module, files, state=state, after=after, limit=limit + 1)
+        items = [
+            SchemaItem(
+                schema=one.schema,
+                state=one.standing.state,
+                applied=one.standing.applied,
+                pending=one.standing.pending,
+                changed=one.standing.changed,
+                missing=one.standing.missing,
+                version=one.standing.version,
+                checked_at=one.checked_at,
+                last_run=one.last_run,
+            )
+            for one in found[:limit]
+        ]
+        return SchemaPage(items), items[-1].schema if len(found) > limit else None
+
+    async def migrations(self, name: str, schema: str | None) -> MigrationList:
+        status = await (await self._managers.to_read(name, schema)).status()
         return MigrationList(
             [
                 Migration(
@@ -67,9 +134,9 @@ class ModuleViews:
             ]
         )
 
-    async def migration_file(self, name: str, filename: str) -> MigrationFile:
+    async def migration_file(self, name: str, filename: str, schema: str | None) -> MigrationFile:
         """One file. Files are looked up by name among the module's own: no path of the caller's is opened."""
-        manager = await self._managers.to_read(name)
+        manager = await self._managers.to_read(name, schema)
         files = {file.filename: file for file in await manager.find_migration_files()}
         file = files.get(filename)
         if file is None:
@@ -103,10 +170,13 @@ class ModuleViews:
             rendered=rendered,
         )
 
-    async def history(self, name: str, limit: int, before: int | None) -> tuple[HistoryPage, int | None]:
+    async def history(
+        self, name: str, schema: str | None, limit: int, before: int | None
+    ) -> tuple[HistoryPage, int | None]:
         """A page, and the id that the next one begins before."""
-        manager = await self._managers.to_read(name)
+        manager = await self._managers.to_read(name, schema)
         rows = await manager.history(limit + 1, before)
+        runs = await self._records.runs_of(manager.module_name, manager.schema, rows)
         page = HistoryPage(
             [
                 HistoryItem(
@@ -116,55 +186,89 @@ class ModuleViews:
                     applied_at=row.applied_at,
                     applied_by=row.applied_by,
                     execution_time_ms=row.execution_time_ms,
+                    run_id=runs.get(row.id),
                 )
                 for row in rows[:limit]
             ]
         )
         return page, rows[limit - 1].id if len(rows) > limit else None
 
-    async def _detail(self, module: Module) -> ModuleDetail:
-        if module.problem is not None:
-            return _described(module, module.problem)
+    async def _details(self, modules: list[Module]) -> list[ModuleDetail]:
+        valid = [module for module in modules if module.problem is None]
+        shapes = dict(zip((module.name for module in valid), await self._summaries.shapes(valid), strict=True))
+        return [
+            _described(module, module.problem or await self._standings(module, shapes[module.name]))
+            for module in modules
+        ]
+
+    async def _standings(self, module: Module, shapes: ModuleShapes) -> ModuleDetail | ModuleProblem:
         try:
-            status = await self._managers.of(module).status()
+            files: list[LibraryMigration] = await self._managers.files(module)
+            standings = shapes.standings(files, module.out_of_order)
         except (AsyncDBError, OSError, Problem) as error:
-            problem = problem_of(error)
-            if problem.code == "database_unavailable":
-                raise
-            return _described(module, _as_module_problem(problem))
-        return _described(module, status)
+            return _as_module_problem(problem_of(error))
+        detail = _empty(module)
+        detail.last_run = shapes.last_run
+        return _summed(detail, standings)
 
 
-def _described(module: Module, state: ModuleStatus | ModuleProblem) -> ModuleDetail:
-    detail = ModuleDetail(
+def _empty(module: Module) -> ModuleDetail:
+    names = module.schemas
+    return ModuleDetail(
         name=module.name,
-        schema=module.schema,
-        source="repo",
+        schema=names[0] if names is not None and len(names) == 1 else None,
+        source=module.source,
         state="invalid",
         description=module.description,
         depends_on=module.depends_on,
         out_of_order=module.out_of_order,
+        role=module.role,
+        schemas=names if names is not None else module.schema,
     )
-    if isinstance(state, ModuleProblem):
-        detail.problem = state
-        return detail
-    detail.state = state.state
-    detail.version = state.version
-    detail.applied = state.applied
-    detail.pending = state.pending
-    detail.changed = state.counts["changed"]
-    detail.missing = state.counts["missing"]
+
+
+def _described(module: Module, state: ModuleDetail | ModuleProblem) -> ModuleDetail:
+    if not isinstance(state, ModuleProblem):
+        return state
+    detail = _empty(module)
+    detail.problem = state
     return detail
 
 
-def _unregistered(found: HistoryModule) -> ModuleDetail:
+def _summed(detail: ModuleDetail, standings: list[tuple[Standing, int]]) -> ModuleDetail:
+    states: dict[str, int] = {}
+    for standing, count in standings:
+        states[standing.state] = states.get(standing.state, 0) + count
+        detail.schema_count += count
+        detail.applied += standing.applied * count
+        detail.pending += standing.pending * count
+        detail.changed += standing.changed * count
+        detail.missing += standing.missing * count
+    detail.states = states
+    present: list[LibraryState] = [state for state in _ATTENTION if state in states]
+    detail.state = present[0] if present else "up_to_date"
+    versions = [standing.version for standing, _ in standings]
+    detail.version = None if None in versions else min(filter(None, versions), key=_version_order, default=None)
+    return detail
+
+
+def _version_order(version: str) -> tuple[int, tuple[int, ...], str]:
+    return order_of(f"{version}_")
+
+
+def _summary(detail: ModuleDetail) -> ModuleSummary:
+    return ModuleSummary(**{name: getattr(detail, name) for name in ModuleSummary.__struct_fields__})
+
+
+def _unregistered(found: HistoryOnly) -> ModuleDetail:
     return ModuleDetail(
         name=found.name,
-        schema=found.schema,
+        schema=found.schema if found.schemas == 1 else None,
         source="history",
         state="unregistered",
         applied=found.applied,
-        version=version_of(found.last_filename),
+        version=found.version,
+        schema_count=found.schemas,
     )
 
 

@@ -79,13 +79,13 @@ ORDER BY i.relname
 """  # noqa: S608 - one constant in another
 
 
-async def list_schemas(db: AsyncDatabaseManager, *, system: bool, modules: dict[str, list[str]]) -> list[SchemaSummary]:
-    """Every schema, with PostgreSQL's own if ``system``; ``modules`` are the modules' names by schema."""
-    return [SchemaSummary(**row, modules=modules.get(row["name"], [])) for row in await db.fetch_all(_SCHEMAS, system)]
+async def list_schemas(db: AsyncDatabaseManager, *, system: bool) -> list[SchemaSummary]:
+    """Every schema, with PostgreSQL's own if ``system``; without the modules in them."""
+    return [SchemaSummary(**row, modules=[]) for row in await db.fetch_all(_SCHEMAS, system)]
 
 
-async def describe_schema(db: AsyncDatabaseManager, name: str, *, modules: list[str]) -> SchemaDetail | None:
-    """The tables and indexes of schema ``name``; None where there is no such schema."""
+async def describe_schema(db: AsyncDatabaseManager, name: str) -> SchemaDetail | None:
+    """The tables and indexes of schema ``name``, without the modules in it; None where there is no such schema."""
     # PostgreSQL cannot even compare with a text that holds a NUL.
     schema = None if "\x00" in name else await db.fetch_one(_SCHEMA, name)
     if schema is None:
@@ -100,4 +100,4 @@ async def describe_schema(db: AsyncDatabaseManager, name: str, *, modules: list[
             table.indexes.append(Index(**row))
     sizes = [table.size_bytes for table in tables.values()]
     total = None if None in sizes else sum(size for size in sizes if size is not None)
-    return SchemaDetail(**schema, size_bytes=total, modules=modules, tables=list(tables.values()))
+    return SchemaDetail(**schema, size_bytes=total, modules=[], tables=list(tables.values()))

@@ -1,0 +1,1 @@
+"""Modules that other services register, and the migrations repository read again."""

@@ -1,0 +1,256 @@
+"""POST /modules/{module}/migrate, POST /migrate, and the calls under /runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, get, post
+from litestar.openapi import ResponseSpec
+from litestar.params import Body, Parameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+from msgspec import Meta
+
+from ..auth import caller_of
+from ..cursors import cursor_of, read_cursor
+from ..database import Database
+from ..errors import Problem, documented
+from ..optional_bodies import OptionalBodyOperation
+from ..settings import Settings
+from .accepting import Request as Asking
+from .background import Runs
+from .feeds import as_data
+from .structs import (
+    MigrateAllBody,
+    MigrateAllResult,
+    MigrateBody,
+    MigrateResult,
+    Run,
+    RunList,
+    RunSchemaList,
+    RunStatus,
+    SchemaStatus,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_DEFAULT_WAIT_S = 60.0
+_LONGEST_WAIT_S = 3600.0
+_RECONNECT_MS = 1000
+
+_READ = ("database_unavailable", "lock_timeout")
+_READ_ONE = ("run_unknown", *_READ)
+_MIGRATE = (
+    "cross_origin",
+    "checksum_changed",
+    "out_of_order",
+    "outcome_unknown",
+    "body_too_large",
+    "migration_failed",
+    "migration_file_invalid",
+    "migration_error",
+    "module_invalid",
+    "run_cancelled",
+    "bundle_unknown",
+    "database_error",
+    "database_unavailable",
+    "lock_timeout",
+    "shutting_down",
+)
+_MIGRATE_ONE = ("module_unknown", "plan_moved", "bundle_moved", "idempotency_key_reused", *_MIGRATE)
+_LEFT_OUT = Body(description="May be left out.")
+_GOES_ON = {202: ResponseSpec(Run, description="It goes on: `Location` says where.", generate_examples=False)}
+
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+AnyRequest = Request[Any, Any, Any]
+Prefer = Annotated[
+    str | None,
+    Parameter(header="Prefer", description="`respond-async`, or `wait=SECONDS`: how long to wait for the end."),
+]
+Key = Annotated[
+    str | None,
+    Parameter(
+        header="Idempotency-Key", min_length=1, max_length=255, description="The same key leads to the same run."
+    ),
+]
+Limit = Annotated[int, Parameter(ge=1, le=200, description="How many items a page has.")]
+Next = Annotated[str | None, Parameter(query="next", description="The `next` of the page before.")]
+
+
+@post(
+    "/modules/{module:str}/migrate",
+    status_code=200,
+    tags=["modules"],
+    operation_class=OptionalBodyOperation,
+    responses=documented(*_MIGRATE_ONE) | _GOES_ON,
+)
+async def migrate(
+    request: AnyRequest,
+    runs: Runs,
+    module: str,
+    prefer: Prefer = None,
+    idempotency_key: Key = None,
+    data: Annotated[MigrateBody | None, _LEFT_OUT] = None,
+) -> Response[MigrateResult]:
+    """Apply what is pending: 200 when it is done, 202 with the run when the wait is over. It goes on without a client.
+
+    A call while a run for the same is under way joins that.
+    """
+    body = data or MigrateBody()
+    asking = _asking(request, prefer, idempotency_key, body.wait_s)
+    return await _answered(runs, await runs.acceptor.migrate(module, body, asking))
+
+
+@post(
+    "/migrate",
+    status_code=200,
+    tags=["modules"],
+    operation_class=OptionalBodyOperation,
+    responses=documented(*_MIGRATE),
+)
+async def migrate_all(
+    request: AnyRequest, runs: Runs, data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None
+) -> MigrateAllResult:
+    """Apply what is pending in every module, each after those that it depends on, up to the first failure."""
+    asking = msgspec.structs.replace(_asking(request, None, None, None), wait_s=None)
+    return await runs.acceptor.migrate_all(dry_run=data is not None and data.dry_run, request=asking)
+
+
+class RunController(Controller):
+    path = "/runs"
+    tags = ("runs",)
+
+    @get(responses=documented(*_READ))
+    async def list_runs(
+        self,
+        database: Database,
+        runs: Runs,
+        module: Annotated[str | None, Parameter(description="Only runs of this module.")] = None,
+        status: Annotated[RunStatus | None, Parameter(description="Only runs with this status.")] = None,
+        limit: Limit = 20,
+        cursor: Next = None,
+    ) -> RunList:
+        """Runs, newest first."""
+        before = None if cursor is None else read_cursor(cursor, Number)
+        items, following = await database.within_limit(runs.reader.page(module, status, limit, before))
+        return RunList(items, None if following is None else cursor_of(following))
+
+    @get("/{run_id:uuid}", responses=documented(*_READ_ONE))
+    async def get_run(self, database: Database, runs: Runs, run_id: UUID) -> Run:
+        """One run: where it is, statement by statement, what it waits for, how it ended."""
+        return await database.within_limit(runs.reader.run(run_id))
+
+    @get("/{run_id:uuid}/schemas", responses=documented(*_READ_ONE))
+    async def list_run_schemas(
+        self,
+        database: Database,
+        runs: Runs,
+        run_id: UUID,
+        status: Annotated[SchemaStatus | None, Parameter(description="Only schemas with this status.")] = None,
+        limit: Limit = 50,
+        cursor: Next = None,
+    ) -> RunSchemaList:
+        """The schemas of a run, in their order, each with what came of it."""
+        after = None if cursor is None else read_cursor(cursor, Number)
+        items, following = await database.within_limit(runs.reader.schemas(run_id, status, limit, after))
+        return RunSchemaList(items, None if following is None else cursor_of(following))
+
+    @get(
+        "/{run_id:uuid}/events",
+        responses=documented(*_READ_ONE)
+        | {
+            200: ResponseSpec(
+                str, description="Server-Sent Events.", media_type="text/event-stream", generate_examples=False
+            ),
+            204: ResponseSpec(None, description="There is nothing more to come.", generate_examples=False),
+        },
+    )
+    async def stream_events(
+        self,
+        database: Database,
+        settings: Settings,
+        runs: Runs,
+        run_id: UUID,
+        last_event_id: Annotated[
+            str | None, Parameter(header="Last-Event-ID", description="Go on after this event.")
+        ] = None,
+    ) -> Response[Any]:
+        """What happens in a run, from its beginning or from `Last-Event-ID` on, until it ends: Server-Sent Events."""
+        after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else 0
+        newest, has_ended = await database.within_limit(runs.reader.newest_event(run_id))
+        if has_ended and after >= newest:
+            return Response(None, status_code=204)
+        return ServerSentEvent(_messages(runs, run_id, min(after, newest), settings.stream_keep_alive_s))
+
+    @post("/{run_id:uuid}/cancel", status_code=200, responses=documented("cross_origin", "run_ended", *_READ_ONE))
+    async def cancel_run(self, database: Database, runs: Runs, run_id: UUID) -> Run:
+        """Stop a run. What it had applied stays; the statement at work is cancelled and rolled back."""
+        return await database.within_limit(_cancelled(runs, run_id))
+
+    @post(
+        "/{run_id:uuid}/retry",
+        status_code=200,
+        responses=documented("run_unknown", "run_not_retryable", "module_unknown", *_MIGRATE) | _GOES_ON,
+    )
+    async def retry_run(
+        self, request: AnyRequest, runs: Runs, run_id: UUID, prefer: Prefer = None, idempotency_key: Key = None
+    ) -> Response[MigrateResult]:
+        """Migrate the schemas in which a run did not succeed, and no others, with the files as they are now."""
+        asking = _asking(request, prefer, idempotency_key, None)
+        return await _answered(runs, await runs.acceptor.retry(run_id, asking))
+
+
+async def _cancelled(runs: Runs, run_id: UUID) -> Run:
+    if not await runs.store.request_cancel(run_id):
+        run = await runs.reader.run(run_id)
+        raise Problem(
+            "run_ended", f"Run {run_id} has ended already: {run.status}.", run_id=str(run_id), run_status=run.status
+        )
+    await runs.store.finish(run_id)
+    return await runs.reader.run(run_id)
+
+
+async def _messages(runs: Runs, run: UUID, after: int, idle_s: float) -> AsyncIterator[ServerSentEventMessage]:
+    ended = False
+    async for event in runs.feeds.events(run, after, idle_s):
+        if event is None:
+            yield ServerSentEventMessage(data=None, comment="keep-alive")
+            continue
+        ended = event.kind == "run_ended"
+        data = msgspec.json.encode(as_data(event)).decode()
+        yield ServerSentEventMessage(data=data, event=event.kind, id=event.number)
+    if not ended:
+        yield ServerSentEventMessage(data='{"reason":"shutting_down"}', event="closing", retry=_RECONNECT_MS)
+
+
+async def _answered(runs: Runs, result: MigrateResult | UUID) -> Response[Any]:
+    if isinstance(result, UUID):
+        return Response(
+            await runs.reader.run(result),
+            status_code=202,
+            headers={"Location": f"/runs/{result}", "Preference-Applied": "respond-async"},
+        )
+    return Response(result, status_code=200)
+
+
+def _asking(request: AnyRequest, prefer: str | None, key: str | None, wait_s: float | None) -> Asking:
+    return Asking(
+        caller=caller_of(request).name,
+        request_id=request.scope["state"].get("request_id"),
+        key=key,
+        wait_s=_wait_of(prefer, _DEFAULT_WAIT_S if wait_s is None else wait_s),
+    )
+
+
+def _wait_of(prefer: str | None, otherwise: float) -> float:
+    """Seconds to wait, as RFC 7240 has it; what it does not understand, it passes over."""
+    wait = otherwise
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.partition(";")[0].strip().partition("=")
+        if name.lower() == "wait" and value.strip().isdigit():
+            return min(float(value), _LONGEST_WAIT_S)
+        if name.lower() == "respond-async":
+            wait = 0.0
+    return wait

@@ -1,0 +1,124 @@
+"""Migrations that run as a database role of their module's, with the history written as our own user."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pgdbm
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+
+@pytest.fixture
+async def role(db: AsyncDatabaseManager) -> AsyncIterator[str]:
+    name = f"tenant_{uuid.uuid4().hex[:12]}"
+    await db.execute(f"CREATE ROLE {name}")
+    yield name
+    await db.execute(f"DROP OWNED BY {name}")
+    await db.execute(f"DROP ROLE {name}")
+
+
+async def apply(
+    db: AsyncDatabaseManager, role: str, files: Mapping[str, str], *, atomic: Any = "file", **options: Any
+) -> dict[str, Any]:
+    manager = AsyncMigrationManager(db, files, "m", role=role, snapshots=False, **options)
+    return await manager.apply_pending_migrations(atomic=atomic)
+
+
+async def owners(db: AsyncDatabaseManager) -> dict[str, str]:
+    rows = await db.fetch_all("SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'app'")
+    return {row["tablename"]: row["tableowner"] for row in rows}
+
+
+FILES = {
+    "001_a.sql": "CREATE TABLE {{tables.a}} (id int)",
+    "002_b.sql": "CREATE TABLE {{tables.b}} AS SELECT current_user::text AS who, session_user::text AS really",
+}
+
+
+@pytest.mark.parametrize("way", ["together", "by statement", "all at once", "all at once, by statement"])
+async def test_files_run_as_the_role_and_the_history_is_ours(db: AsyncDatabaseManager, role: str, way: str) -> None:
+    heard: list[Any] = []
+    options: dict[str, Any] = {"on_event": heard.append} if "statement" in way else {}
+    result = await apply(db, role, FILES, atomic="all" if "all" in way else "file", **options)
+    assert [one["filename"] for one in result["applied"]] == list(FILES)
+    us = await db.fetch_value("SELECT current_user")
+    assert await owners(db) == {"a": role, "b": role, "schema_migrations": us}
+    assert await db.fetch_one("SELECT who, really FROM {{tables.b}}") == {"who": role, "really": us}
+    rows = await db.fetch_all("SELECT applied_by FROM {{tables.schema_migrations}}")
+    assert {row["applied_by"] for row in rows} == {us}
+    assert await db.fetch_value("SELECT current_user") == us
+
+
+async def test_outside_a_transaction(db: AsyncDatabaseManager, role: str) -> None:
+    files = {
+        "001_a.sql": "CREATE TABLE {{tables.a}} (id int)",
+        "002_b.sql": "-- pgdbm:no-transaction\nCREATE INDEX CONCURRENTLY a_id ON {{tables.a}} (id);\n"
+        "CREATE TABLE {{tables.b}} AS SELECT current_user::text AS who;\n"
+        "CREATE INDEX CONCURRENTLY b_who ON {{tables.b}} (who)",
+    }
+    await apply(db, role, files)
+    us = await db.fetch_value("SELECT current_user")
+    assert await db.fetch_value("SELECT who FROM {{tables.b}}") == role
+    assert await owners(db) == {"a": role, "b": role, "schema_migrations": us, "pgdbm_journal": us}
+    for _ in range(10):
+        assert await db.fetch_value("SELECT current_user") == us
+
+
+@pytest.mark.parametrize("content", ["CREATE TABLE {0} (id int)", "-- pgdbm:no-transaction\nCREATE TABLE {0} (id int)"])
+async def test_what_the_role_may_not_do_fails(db: AsyncDatabaseManager, role: str, content: str) -> None:
+    await db.execute("CREATE SCHEMA private")
+    with pytest.raises(pgdbm.MigrationExecutionError) as caught:
+        await apply(db, role, {"001_a.sql": content.format("private.t")})
+    assert caught.value.sqlstate == "42501"
+    assert (caught.value.statement, caught.value.migration_file) == (1, "001_a.sql")
+    us = await db.fetch_value("SELECT session_user")
+    for _ in range(10):
+        assert await db.fetch_value("SELECT current_user") == us
+
+
+async def test_a_position_is_that_of_the_file(db: AsyncDatabaseManager, role: str) -> None:
+    with pytest.raises(pgdbm.MigrationExecutionError) as caught:
+        await apply(db, role, {"001_a.sql": "SELECT 1;\nSELECT nothing FROM pg_class"})
+    assert (caught.value.line, caught.value.column) == (2, 8)
+    with pytest.raises(pgdbm.MigrationExecutionError) as caught:
+        await apply(db, role, {"001_a.sql": "-- pgdbm:no-transaction\nSELECT 1;\nSELECT nothing FROM pg_class"})
+    assert (caught.value.line, caught.value.column) == (3, 8)
+
+
+async def test_the_way_back_runs_as_the_role(db: AsyncDatabaseManager, role: str) -> None:
+    files = {
+        "001_a.sql": "CREATE TABLE {{tables.a}} (id int)",
+        "001_a.down.sql": "CREATE TABLE {{tables.undone}} AS SELECT current_user::text AS who",
+    }
+    manager = AsyncMigrationManager(db, files, "m", role=role)
+    await manager.apply_pending_migrations()
+    await manager.revert()
+    assert await db.fetch_value("SELECT who FROM {{tables.undone}}") == role
+    assert await db.fetch_value("SELECT count(*) FROM {{tables.schema_migrations}}") == 0
+
+
+async def test_a_role_that_does_not_exist_is_an_error(db: AsyncDatabaseManager) -> None:
+    with pytest.raises(pgdbm.AsyncDBError):
+        await apply(db, "nobody_of_that_name", FILES)
+
+
+async def test_the_backend_is_told(db: AsyncDatabaseManager) -> None:
+    told: list[int | None] = []
+    files = {"001_a.sql": "CREATE TABLE {{tables.a}} AS SELECT pg_backend_pid() AS pid"}
+    manager = AsyncMigrationManager(db, files, "m").with_options(on_backend=told.append)
+    await manager.apply_pending_migrations()
+    assert told == [await db.fetch_value("SELECT pid FROM {{tables.a}}"), None]
+
+
+async def test_a_look_parses_nothing(db: AsyncDatabaseManager) -> None:
+    manager = AsyncMigrationManager(db, {"001_a.sql": "SELECT 1", "002_b.sql": "SELEKT", "003_c.sql": "SELECT 3"}, "m")
+    await manager.apply_pending_migrations(target="001")
+    plan = await manager.look(target="002")
+    found = [[one.filename for one in part] for part in (plan.skipped, plan.pending, plan.beyond_target)]
+    assert found == [["001_a.sql"], ["002_b.sql"], ["003_c.sql"]]

@@ -1,0 +1,210 @@
+"""What happens in a run, as it happens: streams that can be resumed, and the same by polling."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from .streams import read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
+SLEEPING = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+ASYNC = {"Prefer": "respond-async"}
+OURS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pgdbm_service'"
+
+
+def begun(service: Any, module: str) -> str:
+    response = service.post(f"/modules/{module}/migrate", headers=ASYNC)
+    assert response.status_code == 202, response.text
+    return str(response.headers["location"])
+
+
+def followed(service: Any, address: str, after: int | None = None) -> list[Any]:
+    headers = {} if after is None else {"Last-Event-ID": str(after)}
+    with service.client.stream("GET", f"{address}/events", headers=headers) as response:
+        return list(read(response))
+
+
+def test_from_the_beginning_to_the_end(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT 1; SELECT pg_sleep(0.7); SELECT 3")
+    service = start()
+    events = followed(service, begun(service, "m"))
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    kinds = [event.kind for event in events]
+    assert kinds[:2] == ["run_queued", "schema_began"]
+    assert kinds[-2:] == ["schema_ended", "run_ended"]
+    assert [event.data["filename"] for event in events if event.kind == "migration_ended"] == ["001_a.sql", "002_b.sql"]
+    progress = [event.data for event in events if event.kind == "progress"]
+    assert {"filename": "002_b.sql", "statement": 2, "statements": 3, "done": 1, "pending": 2}.items() <= max(
+        progress, key=lambda data: (data["filename"], data["statement"] == 2)
+    ).items()
+    assert events[-1].data["status"] == "succeeded"
+    assert all(event.data["at"].endswith("Z") for event in events)
+
+
+def test_resumed_after_any_event(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT 1 / 0")
+    service = start()
+    address = begun(service, "m")
+    events = followed(service, address)
+    assert events[-1].data["problem"]["code"] == "migration_failed"
+    for number in range(len(events)):
+        assert followed(service, address, number) == events[number:]
+    done = service.get(f"{address}/events", headers={"Last-Event-ID": str(len(events))})
+    assert (done.status_code, done.content) == (204, b"")
+    # What is no number of ours is no reason to miss anything.
+    with service.client.stream("GET", f"{address}/events", headers={"Last-Event-ID": "x"}) as response:
+        assert list(read(response)) == events
+
+
+def test_cut_off_and_resumed_through_another_replica(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", **{f"_{number:03}": "SELECT pg_sleep(0.1)" for number in range(1, 11)})
+    one, other = start(), start()
+    address = begun(one, "m")
+    with one.client.stream("GET", f"{address}/events") as response:
+        first = list(itertools.islice(read(response), 5))
+    rest = followed(other, address, first[-1].number)
+    assert [event.number for event in first + rest] == list(range(1, len(first + rest) + 1))
+    ended = [event.data["filename"] for event in first + rest if event.kind == "migration_ended"]
+    assert ended == [f"{number:03}.sql" for number in range(1, 11)]
+    assert rest[-1].kind == "run_ended"
+
+
+def test_a_quiet_stream_has_comments(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a="SELECT pg_sleep(1)")
+    service = start(stream_keep_alive_s=0.1)
+    assert [event.kind for event in followed(service, begun(service, "m"))].count("comment") >= 3
+
+
+def test_who_blocks_it_is_told_and_its_query_is_not(
+    start: Callable[..., Any], repo: Any, connect: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start()
+    service.post("/modules/m/migrate")
+    repo.write("m", _002_b="ALTER TABLE {{tables.t}} ADD COLUMN n integer")
+
+    async def look() -> tuple[Any, Any, int]:
+        async with connect() as connection:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE m.t IN ACCESS SHARE MODE")
+                address = await asyncio.to_thread(begun, service, "m")
+                deadline = time.monotonic() + 30
+                progress: Any = {}
+                while not progress.get("waiting_for") and time.monotonic() < deadline:
+                    await asyncio.sleep(0.05)
+                    run = (await asyncio.to_thread(service.get, address)).json()
+                    progress = (run["steps"][0] if run["steps"] else {}).get("progress") or {}
+            events = await asyncio.to_thread(followed, service, address)
+            return progress, events, connection.get_server_pid()
+
+    progress, events, pid = asyncio.run(look())
+    assert (progress["filename"], progress["statement"], progress["statements"]) == ("002_b.sql", 1, 1)
+    (blocker,) = progress["waiting_for"]
+    assert blocker["pid"] == pid
+    assert "query" not in blocker
+    blocked = [event.data["waiting_for"] for event in events if event.kind == "blocked"]
+    assert [one["pid"] for one in blocked[0]] == [pid]
+    assert events[-1].data["status"] == "succeeded"
+
+
+def test_a_thousand_statements_are_a_few_events(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE, _002_b=";".join(f"INSERT INTO {{{{tables.t}}}} VALUES ({n})" for n in range(1000)))
+    service = start()
+    began = time.monotonic()
+    events = followed(service, begun(service, "m"))
+    seconds = time.monotonic() - began
+    # Five times a second, and what is said once per file, run and schema.
+    assert [event.kind for event in events].count("progress") <= 5 * seconds + 2
+    assert len(events) < 5 * seconds + 15
+
+
+def test_many_files_are_counted(start: Callable[..., Any], repo: Any) -> None:
+    """Nobody listens to the engine here: it would be slower."""
+    files = {f"_{number:03}": "SELECT 1" for number in range(1, 30)} | {"_030": "SELECT pg_sleep(1.6)"}
+    repo.write("m", **files)
+    service = start()
+    events = followed(service, begun(service, "m"))
+    progress = [event.data for event in events if event.kind == "progress"]
+    assert [(one["done"], one["pending"]) for one in progress] == [(29, 30)]
+    assert not [event for event in events if event.kind == "migration_began"]
+
+
+def test_many_listeners_are_one_connection(
+    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a="SELECT pg_sleep(2.5)")
+    service = start(max_connections=4)
+    address = begun(service, "m")
+    eventually(lambda: sql(SLEEPING))
+    most = 0
+
+    async def listen(client: httpx.AsyncClient) -> list[str]:
+        async with client.stream("GET", f"{address}/events") as response:
+            return [line async for line in response.aiter_lines() if line.startswith("event: ")]
+
+    async def all_of_them() -> list[list[str]]:
+        nonlocal most
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=service.url, timeout=30, limits=limits) as client:
+            listening = asyncio.gather(*(listen(client) for _ in range(200)))
+            while not listening.done():
+                await asyncio.sleep(0.2)
+                most = max(most, len(await asyncio.to_thread(sql, f"SELECT {OURS}")))
+            return await listening
+
+    heard = asyncio.run(all_of_them())
+    assert len(heard) == 200
+    assert all(one == heard[0] for one in heard)
+    assert heard[0][-1] == "event: run_ended"
+    # The pool, and the one connection that listens.
+    assert most <= 4 + 1
+
+
+def test_the_listening_connection_comes_back(
+    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a="SELECT pg_sleep(1)")
+    service = start()
+    listening = f"{OURS} AND query ~ '^LISTEN|^SELECT$'"
+    (before,) = eventually(lambda: sql(f"SELECT pid {listening}"))
+    sql("SELECT pg_terminate_backend($1)", before["pid"])
+    eventually(lambda: [row for row in sql(f"SELECT pid {listening}") if row["pid"] != before["pid"]])
+    began = time.monotonic()
+    events = followed(service, begun(service, "m"))
+    assert events[-1].kind == "run_ended"
+    # Told, not found by looking every few seconds.
+    assert time.monotonic() - began < 4
+
+
+def test_a_stream_ends_with_a_reason_when_the_service_stops(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a="SELECT pg_sleep(1)")
+    process = launch(DATABASE_URL=database)
+    url = process.url()
+    address = httpx.post(f"{url}/modules/m/migrate", headers=ASYNC).headers["location"]
+
+    events: list[Any] = []
+
+    def follow() -> None:
+        with httpx.stream("GET", f"{url}{address}/events", timeout=30) as response:
+            for event in read(response):
+                events.append(event)  # noqa: PERF402 - one by one, as they come
+
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(follow)
+        eventually(lambda: events)
+        eventually(lambda: sql(SLEEPING))
+        process.popen.terminate()
+        call.result()
+    assert (events[-1].kind, events[-1].data, events[-1].number) == ("closing", {"reason": "shutting_down"}, None)
+    assert process.wait() == 0
