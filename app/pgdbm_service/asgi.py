@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.enums import ScopeType
+from litestar.middleware import DefineMiddleware
 
-from .auth import loopback_only, same_origin
+from .audit.controller import get_audit
+from .audit.recorder import AuditRecorder
+from .auth.access import Access
+from .auth.attempts import Attempts
+from .auth.guards import loopback_only, same_origin
+from .auth.middleware import Authentication, Authenticator
+from .auth.verifier import TokenVerifier
 from .database import Database
 from .executor import Executor
 from .health.controller import HealthController
@@ -23,7 +30,9 @@ from .plugins import openapi, plugins, static_files
 from .query_parameters import known_query_parameters
 from .registry import read_registry
 from .schemas.controller import SchemaController
+from .secure_headers import with_secure_headers
 from .settings import Settings, read_settings
+from .tokens.controller import TokenController
 from .verbs.controller import VerbController
 from .verbs.deciding import Decider
 from .verbs.looking import Looker
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Service(Litestar):
-    """Litestar, with a request id and a line in the log for every answer, also where no route matches."""
+    """Litestar, with a request id, a line in the log and the same headers for every answer, also without a route."""
 
     async def __call__(
         self,
@@ -42,7 +51,7 @@ class Service(Litestar):
         send: Send | LifeSpanSend,
     ) -> None:
         if scope["type"] == ScopeType.HTTP:
-            await log_request(super().__call__, scope, receive, send)  # type: ignore[arg-type]
+            await log_request(self._answer, scope, receive, send)  # type: ignore[arg-type]
             return
 
         async def send_in_one_line(message: Any) -> None:
@@ -52,6 +61,10 @@ class Service(Litestar):
             await send(message)
 
         await super().__call__(scope, receive, send_in_one_line)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        audit: AuditRecorder = self.state["audit"]
+        await audit.record(super().__call__, scope, receive, with_secure_headers(send, scope["path"]))
 
 
 def create_app(settings: Settings | None = None) -> Service:
@@ -68,6 +81,9 @@ def create_app(settings: Settings | None = None) -> Service:
     )
     registry = read_registry(settings.migrations_repo)
     managers = Managers(database, registry, settings.lock_wait_s)
+    verifier = TokenVerifier(database)
+    access = Access(settings)
+    audit = AuditRecorder(database)
     dependencies: dict[str, Any] = {
         "database": database,
         "executor": executor,
@@ -77,13 +93,23 @@ def create_app(settings: Settings | None = None) -> Service:
         "views": ModuleViews(database, registry, managers),
         "looker": Looker(database, managers),
         "decider": Decider(database, executor, managers),
+        "verifier": verifier,
     }
     calls = Router(
         "/",
-        route_handlers=[HealthController, SchemaController, ModuleController, VerbController, migrate_all, error_page],
+        route_handlers=[
+            HealthController,
+            SchemaController,
+            ModuleController,
+            VerbController,
+            TokenController,
+            migrate_all,
+            get_audit,
+            error_page,
+        ],
         guards=[known_query_parameters],
     )
-    guards: list[Guard] = [same_origin]
+    guards: list[Guard] = [same_origin, access.guard]
     if settings.loopback_only:
         guards.insert(0, loopback_only)
     app = Service(
@@ -93,14 +119,31 @@ def create_app(settings: Settings | None = None) -> Service:
             "registered_names": Provide(registry.names_by_schema, sync_to_thread=False),
         },
         guards=guards,
-        lifespan=[lifespan_of(settings, database, executor)],
+        # Left in the reverse order: the audit is written while there is a database.
+        lifespan=[lifespan_of(settings, database, executor), verifier.lifespan, audit.lifespan],
         logging_config=None,
-        openapi_config=openapi(),
+        middleware=[
+            DefineMiddleware(Authentication, access=access, authenticator=_authenticator(settings, verifier)),
+        ],
+        openapi_config=openapi(secured=settings.auth != "none"),
         plugins=plugins(),
         request_max_body_size=settings.max_body_bytes,
     )
-    app.state.update({"database": database, "registry": registry})
+    access.check(app)
+    app.state.update({"database": database, "registry": registry, "audit": audit})
     return app
+
+
+def _authenticator(settings: Settings, verifier: TokenVerifier) -> Authenticator | None:
+    if settings.auth == "none":
+        return None
+    issuer = None
+    if settings.auth == "jwt":
+        # Cryptography and an HTTP client: only for those who need them.
+        from .auth.issuer import Issuer
+
+        issuer = Issuer(settings)
+    return Authenticator(verifier, issuer, Attempts(settings.auth_failures_per_minute))
 
 
 def _provide(value: Any) -> Provide:

@@ -111,6 +111,8 @@ async def log_request(
         path = scope.get("path_template") or "(no route)"
         quiet = path.startswith("/health") and status < 400
         fields = {"problem": scope["state"]["problem"]} if "problem" in scope["state"] else {}
+        if scope.get("auth"):
+            fields["caller"] = scope["user"].name
         logger.log(
             logging.DEBUG if quiet else logging.INFO,
             "request",

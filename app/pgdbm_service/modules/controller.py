@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Controller, get, post
+from litestar import Controller, Request, get, post
 from litestar.params import Body, Parameter
 
+from ..auth import caller_of, require
 from ..database import Database
 from ..errors import documented, invalid_request
 from ..optional_bodies import OptionalBodyOperation
@@ -55,6 +56,7 @@ _LEFT_OUT = Body(description="May be left out.")
 class ModuleController(Controller):
     path = "/modules"
     tags = ("modules",)
+    opt = {"needs": "read"}  # noqa: RUF012 - Litestar merges it into each handler's
 
     @get(responses=documented(*_READ))
     async def list_modules(self, database: Database, views: ModuleViews) -> ModuleList:
@@ -94,6 +96,7 @@ class ModuleController(Controller):
     @post(
         "/{module:str}/migrate",
         status_code=200,
+        opt={"needs": "migrate"},
         operation_class=OptionalBodyOperation,
         responses=documented("module_unknown", "plan_moved", *_MIGRATE),
     )
@@ -111,14 +114,24 @@ class ModuleController(Controller):
     "/migrate",
     status_code=200,
     tags=["modules"],
+    opt={"needs": "migrate_some"},
     operation_class=OptionalBodyOperation,
     responses=documented(*_MIGRATE),
 )
 async def migrate_all(
-    registry: Registry, migrator: Migrator, data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None
+    request: Request[Any, Any, Any],
+    registry: Registry,
+    migrator: Migrator,
+    data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None,
 ) -> MigrateAllResult:
-    """Apply what is pending in every module, each after those that it depends on, up to the first failure."""
-    return await migrator.migrate_all(registry.in_order(), dry_run=data is not None and data.dry_run)
+    """Apply what is pending in every module, each after those that it depends on, up to the first failure.
+
+    Refused as a whole to who may not migrate one of them.
+    """
+    modules = registry.in_order()
+    for module in modules:
+        require(caller_of(request), "migrate", module.name)
+    return await migrator.migrate_all(modules, dry_run=data is not None and data.dry_run)
 
 
 def _cursor_of(row_id: int) -> str:
