@@ -32,7 +32,7 @@ DEFAULT_EXPIRY = "90d"
 
 _TOKEN = re.compile(r"pgdbm_([0-9a-f]{12})_[A-Za-z0-9_-]{43}\Z")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@/-]{0,99}\Z")
-_EXPIRY = re.compile(r"([1-9][0-9]{0,4})([mhdw])\Z")
+_EXPIRY = re.compile(r"([1-9][0-9]{0,3})([mhdw])\Z")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 _COLUMNS = "id, name, scopes, created_at, created_by, expires_at, last_used_at, revoked_at, revoked_by"
