@@ -132,6 +132,9 @@ def _banner(settings: Settings, port: int, module: str, *, ready: bool) -> str:
         from pgdbm.core.dsn import mask
 
         where = mask(settings.database_url)
+    curl = "curl -s"
+    if settings.auth != "none":
+        curl = 'curl -s -H "Authorization: Bearer $TOKEN"'
     lines = [
         "",
         f"  pgdbm serves {address}   (docs: {address}/docs)",
@@ -139,9 +142,9 @@ def _banner(settings: Settings, port: int, module: str, *, ready: bool) -> str:
         f"  migrations: {settings.migrations_repo}",
         "",
         "  Try:",
-        f"    curl -s {address}/modules",
-        f"    curl -s -X POST {address}/migrate",
-        f"    curl -s {address}/modules/{module}/history",
+        f"    {curl} {address}/modules",
+        f"    {curl} -X POST {address}/migrate",
+        f"    {curl} {address}/modules/{module}/history",
         "",
     ]
     return "\n".join(lines)
