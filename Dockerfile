@@ -23,7 +23,7 @@ RUN groupadd --gid 10001 pgdbm \
 COPY --from=build /opt/pgdbm /opt/pgdbm
 
 # 0.0.0.0 because nothing outside a container reaches its loopback. The service will not listen there
-# without auth unless PGDBM_ALLOW_UNAUTHENTICATED=true is given too: that is for the deployment to say, not
+# unless PGDBM_AUTH or PGDBM_ALLOW_UNAUTHENTICATED=true is given too: that is for the deployment to say, not
 # for the image. No bytecode is written at run time, pip has compiled it, so the root can be read-only.
 ENV PATH=/opt/pgdbm/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

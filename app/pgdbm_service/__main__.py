@@ -1,5 +1,7 @@
 """``python -m pgdbm_service``: the service on uvicorn, with what a person needs to know to begin.
 
+``python -m pgdbm_service token …`` is ``pgdbm token …``, for where the command line is not installed.
+
 Exit codes: 0 told to stop, 1 the port is taken, 2 a setting is not usable.
 """
 
@@ -25,6 +27,10 @@ _LEAVE_TIME_S = 10
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["token"]:
+        sys.exit(_command(sys.argv[1:]))
+    if sys.argv[1:]:
+        _exit_with(f"{sys.argv[1]!r} is no command: there is token. Settings are variables.", _BAD_SETTING)
     # In a container this is process 1, which SIGTERM does not end unless somebody handles it.
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -37,6 +43,16 @@ def main() -> None:
         _exit_with(str(error), _BAD_SETTING)
     except KeyboardInterrupt:
         sys.exit(0)
+
+
+def _command(arguments: list[str]) -> int:
+    # Litestar brings click, so this needs no extra.
+    from pgdbm.cli.app import root, run
+
+    from .token_commands import token
+
+    root.add_command(token)
+    return run(arguments)
 
 
 def _serve(app: Service, settings: Settings, listener: socket.socket) -> None:
@@ -116,6 +132,9 @@ def _banner(settings: Settings, port: int, module: str, *, ready: bool) -> str:
         from pgdbm.core.dsn import mask
 
         where = mask(settings.database_url)
+    curl = "curl -s"
+    if settings.auth != "none":
+        curl = 'curl -s -H "Authorization: Bearer $TOKEN"'
     lines = [
         "",
         f"  pgdbm serves {address}   (docs: {address}/docs)",
@@ -123,9 +142,9 @@ def _banner(settings: Settings, port: int, module: str, *, ready: bool) -> str:
         f"  migrations: {settings.migrations_repo}",
         "",
         "  Try:",
-        f"    curl -s {address}/modules",
-        f"    curl -s -X POST {address}/migrate",
-        f"    curl -s {address}/modules/{module}/history",
+        f"    {curl} {address}/modules",
+        f"    {curl} -X POST {address}/migrate",
+        f"    {curl} {address}/modules/{module}/history",
         "",
     ]
     return "\n".join(lines)

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.enums import ScopeType
+from litestar.middleware import DefineMiddleware
 
 from .activity.controller import ActivityController, show_metrics
-from .auth import loopback_only, same_origin
+from .audit.controller import get_audit
+from .audit.recorder import AuditRecorder
+from .auth.access import Access
+from .auth.attempts import Attempts
+from .auth.guards import loopback_only, same_origin
+from .auth.middleware import Authentication, Authenticator
+from .auth.verifier import TokenVerifier
 from .background import Job, background
 from .database import Database
 from .executor import Executor
@@ -35,9 +42,11 @@ from .run_records import RunRecords
 from .runs.background import Runs
 from .runs.controller import RunController, migrate, migrate_all
 from .schemas.controller import SchemaController
+from .secure_headers import with_secure_headers
 from .settings import Settings, read_settings
 from .standing import Standing
 from .summaries import Summaries
+from .tokens.controller import TokenController
 from .verbs.controller import VerbController
 from .verbs.deciding import Decider
 from .verbs.looking import Looker
@@ -59,7 +68,7 @@ _LEASE_EVERY_S = 5.0
 
 
 class Service(Litestar):
-    """Litestar, with a request id and a line in the log for every answer, also where no route matches."""
+    """Litestar, with a request id, a line in the log and the same headers for every answer, also without a route."""
 
     async def __call__(
         self,
@@ -68,7 +77,7 @@ class Service(Litestar):
         send: Send | LifeSpanSend,
     ) -> None:
         if scope["type"] == ScopeType.HTTP:
-            call: Any = super().__call__
+            call: Any = self._answer
             tracing: Tracing | None = self.state.tracing
             if tracing is not None:
                 call = tracing.around(call)
@@ -82,6 +91,10 @@ class Service(Litestar):
             await send(message)
 
         await super().__call__(scope, receive, send_in_one_line)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        audit: AuditRecorder = self.state["audit"]
+        await audit.record(super().__call__, scope, receive, with_secure_headers(send, scope["path"]))
 
 
 def create_app(settings: Settings | None = None, tracer_provider: TracerProvider | None = None) -> Service:
@@ -107,6 +120,9 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     tracing = _tracing(settings, tracer_provider)
     runs = Runs(settings, database, executor, managers, summaries, Observer(metrics, tracing))
     repository_sync = RepositorySync(settings.migrations_repo, registry)
+    verifier = TokenVerifier(database)
+    access = Access(settings)
+    audit = AuditRecorder(database)
     dependencies: dict[str, Any] = {
         "settings": settings,
         "database": database,
@@ -121,6 +137,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         "bundle_limits": Limits(settings.max_bundle_bytes, settings.max_bundle_files),
         "repository_sync": repository_sync,
         "metrics": metrics,
+        "verifier": verifier,
     }
     jobs = [
         Job("look what is registered", _REGISTRY_EVERY_S, registered_modules.catch_up, database),
@@ -143,33 +160,44 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
             VerbController,
             RunController,
             ActivityController,
+            TokenController,
             migrate,
             migrate_all,
             sync_repository,
             show_metrics,
+            get_audit,
             error_page,
         ],
         guards=[name_what_it_is_about, known_query_parameters],
     )
-    guards: list[Guard] = [same_origin]
+    guards: list[Guard] = [same_origin, access.guard]
     if settings.loopback_only:
         guards.insert(0, loopback_only)
     app = Service(
         route_handlers=[calls, to_docs, static_files()],
         dependencies={name: _provide(value) for name, value in dependencies.items()},
         guards=guards,
+        # Left in the reverse order: the audit is written while there is a database.
         lifespan=[
             lifespan_of(settings, database, executor, tracing, [runs]),
             background(jobs),
             standing.lifespan,
+            verifier.lifespan,
+            audit.lifespan,
         ],
         logging_config=None,
-        openapi_config=openapi(),
+        middleware=[
+            DefineMiddleware(Authentication, access=access, authenticator=_authenticator(settings, verifier)),
+        ],
+        openapi_config=openapi(secured=settings.auth != "none"),
         plugins=plugins(),
         request_max_body_size=settings.max_body_bytes,
         multipart_form_part_limit=settings.max_bundle_files + _FORM_FIELDS,
     )
-    app.state.update({"database": database, "registry": registry, "metrics": metrics, "tracing": tracing})
+    access.check(app)
+    app.state.update(
+        {"database": database, "registry": registry, "metrics": metrics, "tracing": tracing, "audit": audit}
+    )
     return app
 
 
@@ -180,6 +208,18 @@ def _tracing(settings: Settings, provider: TracerProvider | None) -> Tracing | N
     from .tracing import Tracing, tracing_to
 
     return tracing_to(settings, our_version()) if provider is None else Tracing(provider)
+
+
+def _authenticator(settings: Settings, verifier: TokenVerifier) -> Authenticator | None:
+    if settings.auth == "none":
+        return None
+    issuer = None
+    if settings.auth == "jwt":
+        # Cryptography and an HTTP client: only for those who need them.
+        from .auth.issuer import Issuer
+
+        issuer = Issuer(settings)
+    return Authenticator(verifier, issuer, Attempts(settings.auth_failures_per_minute))
 
 
 def _provide(value: Any) -> Provide:

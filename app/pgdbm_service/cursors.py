@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from .errors import invalid_request
 
 T = TypeVar("T")
+
+Number = Annotated[int, Meta(gt=0, le=2**63 - 1)]
+"""Of a row, as PostgreSQL counts them."""
 
 _LONGEST = 1000
 

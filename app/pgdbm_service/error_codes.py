@@ -50,13 +50,30 @@ _KINDS = (
         ("errors",),
     ),
     ErrorKind(
+        "unauthenticated",
+        401,
+        "Nobody knows who asks",
+        "The request has no `Authorization: Bearer` header, or what it shows is not a token of this service or of its "
+        "issuer, has expired, or was revoked. Nothing was done.",
+        "Send `Authorization: Bearer TOKEN`. `pgdbm token create` makes a token, `GET /tokens` and `pgdbm token list` "
+        "say what has become of it.",
+    ),
+    ErrorKind(
+        "forbidden",
+        403,
+        "The token lacks a scope",
+        "Who asks is known, and may not do this. Nothing was done.",
+        "Use a token that has the scope in `scope`, or `admin`.",
+        ("module", "scope"),
+    ),
+    ErrorKind(
         "not_loopback",
         403,
         "Only this machine is served",
         "No auth is configured, so the service answers only what comes over the loopback interface and is "
         "addressed to `localhost`, `127.0.0.1` or `[::1]`. A browser page that pretends to be another host is "
         "refused the same way.",
-        "Use `http://127.0.0.1:PORT`. To serve others nevertheless, start the service with "
+        "Use `http://127.0.0.1:PORT`. To serve others, configure auth with `PGDBM_AUTH`, or start the service with "
         "`PGDBM_ALLOW_UNAUTHENTICATED=true`; whoever reaches the port can then migrate the database.",
     ),
     ErrorKind(
@@ -114,6 +131,13 @@ _KINDS = (
         "There never was a run with this id, or it ended more than `PGDBM_RUN_RETENTION_DAYS` ago.",
         "`GET /runs` lists the runs.",
         ("run_id",),
+    ),
+    ErrorKind(
+        "token_unknown",
+        404,
+        "There is no such token",
+        "No token has this id.",
+        "`GET /tokens` lists the tokens.",
     ),
     ErrorKind(
         "method_not_allowed",
@@ -219,6 +243,13 @@ _KINDS = (
         ("current_bundle",),
     ),
     ErrorKind(
+        "token_exists",
+        409,
+        "There is a token of this name",
+        "Names are what the audit tells tokens by, so no two that are not revoked have the same. Nothing was made.",
+        "Choose another name, or revoke that token first.",
+    ),
+    ErrorKind(
         "body_too_large",
         413,
         "The body is too large",
@@ -301,6 +332,16 @@ _KINDS = (
         ("module", "filename"),
     ),
     ErrorKind(
+        "too_many_attempts",
+        429,
+        "Too many failed attempts",
+        "More requests from this address had no token, or a wrong one, than `PGDBM_AUTH_FAILURES_PER_MINUTE` allows. "
+        "Other addresses, and tokens that this instance has seen to be good, are served meanwhile.",
+        "Find out which program has the wrong token, and wait.",
+        ("retry_after",),
+        retry_after_s=60,
+    ),
+    ErrorKind(
         "internal_error",
         500,
         "The service failed",
@@ -326,6 +367,15 @@ _KINDS = (
         "Try again. `GET /health/ready` says what fails.",
         ("retry_after",),
         retry_after_s=2,
+    ),
+    ErrorKind(
+        "issuer_unavailable",
+        503,
+        "The issuer's keys cannot be fetched",
+        "The request shows a JWT, and the keys that it would be checked with cannot be fetched from the issuer.",
+        "Try again. The log says what is wrong with `PGDBM_JWT_ISSUER` or `PGDBM_JWKS_URL`.",
+        ("retry_after",),
+        retry_after_s=10,
     ),
     ErrorKind(
         "lock_timeout",

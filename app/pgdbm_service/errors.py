@@ -31,6 +31,8 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _CURED_BY_A_RETRY = (_LOCK_NOT_AVAILABLE, "40P01")
 _QUERY_CANCELED = "57014"
 _OF_THE_KIND = frozenset({"type", "title", "status", "retry_after"})
+# What a call answers whose caller is not known, or may not.
+_ACCESS = ("unauthenticated", "forbidden", "too_many_attempts", "issuer_unavailable", "database_unavailable")
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 logger = structlog.get_logger("pgdbm_service")
@@ -54,17 +56,31 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
     hint: str | None = None
     run_id: str | None = None
     retry_after: int | None = None
+    scope: str | None = None
 
 
 class Problem(ProblemDetailsException):
-    """An error answer. ``code`` is one of ``ERROR_KINDS``; fields that are None are left out."""
+    """An error answer. ``code`` is one of ``ERROR_KINDS``; fields that are None are left out.
 
-    def __init__(self, code: str, detail: str, *, headers: dict[str, str] | None = None, **fields: Any) -> None:
+    ``retry_after_s`` is the kind's unless given.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        headers: dict[str, str] | None = None,
+        retry_after_s: int | None = None,
+        **fields: Any,
+    ) -> None:
         kind = ERROR_KINDS[code]
         headers = dict(headers or {})
-        if kind.retry_after_s is not None:
-            headers["Retry-After"] = str(kind.retry_after_s)
-            fields["retry_after"] = kind.retry_after_s
+        if retry_after_s is None:
+            retry_after_s = kind.retry_after_s
+        if retry_after_s is not None:
+            headers["Retry-After"] = str(retry_after_s)
+            fields["retry_after"] = retry_after_s
         super().__init__(detail=detail, status_code=kind.status, title=kind.title, type_=kind.type, headers=headers)
         self.code = code
         self.fields: dict[str, Any] = {"code": code} | {
@@ -101,10 +117,14 @@ def problem_from(document: Mapping[str, Any]) -> Problem:
     return Problem(fields.pop("code"), fields.pop("detail"), **fields)
 
 
-def documented(*codes: str) -> dict[int, ResponseSpec]:
-    """The answers of ``codes``, and of those that every call may give, for the OpenAPI description of a call."""
+def documented(*codes: str, open_to_all: bool = False) -> dict[int, ResponseSpec]:
+    """The answers of ``codes``, and of those that every call may give, for the OpenAPI description of a call.
+
+    A call that is ``open_to_all`` asks nobody for credentials.
+    """
     by_status: dict[int, list[str]] = {}
-    for code in ("invalid_request", "not_loopback", *codes, "internal_error"):
+    access = () if open_to_all else _ACCESS
+    for code in dict.fromkeys(("invalid_request", "not_loopback", *access, *codes, "internal_error")):
         by_status.setdefault(ERROR_KINDS[code].status, []).append(code)
     return {
         status: ResponseSpec(

@@ -60,19 +60,21 @@ def configure_logs(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_color_message]
+    final: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        _drop_color_message,
+        # Text before it is masked: a traceback ends with somebody's message.
+        structlog.processors.format_exc_info,
+        _mask_credentials,
+    ]
     if on_terminal:
         # The default would print local variables, and passwords with them.
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
-        final += [_mask_credentials, renderer]
+        final += [renderer]
     else:
-        final += [
-            structlog.processors.format_exc_info,
-            _mask_credentials,
-            structlog.processors.JSONRenderer(serializer=_as_json),
-        ]
+        final += [structlog.processors.JSONRenderer(serializer=_as_json)]
     handler = _Handler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final))
     root = logging.getLogger()
@@ -120,6 +122,8 @@ async def log_request(
         seconds = time.perf_counter() - began
         answered(str(scope.get("method", "")), path, status, seconds)
         fields = {"problem": scope["state"]["problem"]} if "problem" in scope["state"] else {}
+        if scope.get("auth"):
+            fields["caller"] = scope["user"].name
         logger.log(
             logging.DEBUG if quiet else logging.INFO,
             "request",

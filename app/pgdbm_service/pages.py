@@ -12,7 +12,7 @@ from .error_codes import ERROR_KINDS
 from .errors import Problem, documented, spelt_alike
 
 
-@get("/", include_in_schema=False, sync_to_thread=False)
+@get("/", opt={"needs": None}, include_in_schema=False, sync_to_thread=False)
 def to_docs() -> Redirect:
     return Redirect("/docs")
 
@@ -22,7 +22,8 @@ def to_docs() -> Redirect:
     media_type=MediaType.TEXT,
     tags=["errors"],
     sync_to_thread=False,
-    responses=documented("not_found"),
+    opt={"needs": None},
+    responses=documented("not_found", open_to_all=True),
 )
 def error_page(code: Annotated[str, Parameter(description="The `code` of a problem.")]) -> str:
     """What an error code means and what to do, as Markdown. The `type` of every problem leads here."""

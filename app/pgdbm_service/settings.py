@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
+
+from .scopes import check_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +40,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     host: Annotated[str, Meta(description="The address to listen on.", min_length=1)] = "127.0.0.1"
     port: Annotated[int, Meta(description="The port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8000
+    auth: Annotated[
+        Literal["none", "tokens", "jwt"],
+        Meta(
+            description="Who may use the service: none, whoever reaches it over loopback; tokens, who has a token of "
+            "`pgdbm token create`; jwt, these and who has a JWT of PGDBM_JWT_ISSUER."
+        ),
+    ] = "none"
     allow_unauthenticated: Annotated[
         bool,
         Meta(
@@ -45,6 +54,40 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "whoever reaches the port can then migrate the database."
         ),
     ] = False
+    auth_for_health: Annotated[
+        bool, Meta(description="Whether /health/ready asks for a token with read too. /health/live never does.")
+    ] = False
+    auth_for_metrics: Annotated[bool, Meta(description="Whether /metrics asks for a token with read too.")] = False
+    auth_failures_per_minute: Annotated[
+        int,
+        Meta(description="Requests with no token, or a wrong one, that an address may make a minute.", ge=1, le=10000),
+    ] = 30
+    jwt_issuer: Annotated[
+        str | None, Meta(description="The `iss` of the JWTs that are taken; https, or http on loopback.")
+    ] = None
+    jwt_audience: Annotated[str | None, Meta(description="What the `aud` of a JWT has to hold.")] = None
+    jwt_scope_claim: Annotated[
+        str,
+        Meta(
+            description="The claim of a JWT that holds scopes: a list, or words with spaces between them.", min_length=1
+        ),
+    ] = "scope"
+    jwt_subject_scopes: Annotated[
+        dict[str, list[str]],
+        Meta(
+            description='Scopes by the `sub` of a JWT, a glob: {"system:serviceaccount:shop:*": ["read", "migrate:*"]}.'
+        ),
+    ] = msgspec.field(default_factory=dict)
+    jwks_url: Annotated[
+        str | None,
+        Meta(description="Where the keys of the issuer are. Unset: where its /.well-known/openid-configuration says."),
+    ] = None
+    jwks_ca_file: Annotated[
+        Path | None, Meta(description="The CA certificates to know the issuer by. Unset: those of the system.")
+    ] = None
+    jwks_token_file: Annotated[
+        Path | None, Meta(description="A file with the bearer token that PGDBM_JWKS_URL asks for, as Kubernetes does.")
+    ] = None
     min_connections: Annotated[int, Meta(description="Connections that the pool keeps open.", ge=0, le=1000)] = 2
     max_connections: Annotated[
         int,
@@ -123,7 +166,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def loopback_only(self) -> bool:
         """Whether nobody but this machine may be served."""
-        return not self.allow_unauthenticated
+        return self.auth == "none" and not self.allow_unauthenticated
 
 
 def variable_of(field: str) -> str:
@@ -163,15 +206,19 @@ def _converted(field: str, text: str, kind: Any) -> Any:
 
     if field == "database_url":
         return text
-    if field in ("allow_unauthenticated", "watch_repo"):
+    if kind.__origin__ is bool:
         text = text.lower()
     try:
+        if get_origin(kind.__origin__) is dict:
+            return msgspec.json.decode(text, type=kind)
         return msgspec.convert(text, kind, strict=False, dec_hook=hook)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{variable_of(field)} is {text!r}: {_reason(error)}.") from None
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"{variable_of(field)} is no JSON: {_reason(error)}.") from None
 
 
-def _reason(error: msgspec.ValidationError) -> str:
+def _reason(error: msgspec.DecodeError) -> str:
     reason = str(error).replace("`", "")
     return reason[:1].lower() + reason[1:]
 
@@ -186,11 +233,13 @@ def _check(settings: Settings, given: Any) -> None:
         )
     if settings.loopback_only and not is_loopback(settings.host):
         raise SettingsError(
-            f"PGDBM_HOST is {settings.host!r}, which others can reach, and no auth is configured: listen on "
-            f"127.0.0.1, or set PGDBM_ALLOW_UNAUTHENTICATED=true if whoever reaches the port may migrate."
+            f"PGDBM_HOST is {settings.host!r}, which others can reach, and no auth is configured: set "
+            f"PGDBM_AUTH=tokens, or listen on 127.0.0.1, or set PGDBM_ALLOW_UNAUTHENTICATED=true if whoever reaches "
+            f"the port may migrate."
         )
     if settings.traces_url is not None:
         _check_traces(settings.traces_url)
+    _check_auth(settings, given)
     repo = settings.migrations_repo
     if not repo.is_dir() and ("migrations_repo" in given or repo.exists()):
         raise SettingsError(f"PGDBM_MIGRATIONS_REPO is '{repo}': there is no such folder.")
@@ -198,6 +247,38 @@ def _check(settings: Settings, given: Any) -> None:
         if settings.data_dir.exists() and not settings.data_dir.is_dir():
             raise SettingsError(f"PGDBM_DATA_DIR is '{settings.data_dir}': that is not a folder.")
         _check_embedded()
+
+
+def _check_auth(settings: Settings, given: Any) -> None:
+    if settings.auth != "none" and settings.allow_unauthenticated:
+        raise SettingsError(
+            f"PGDBM_ALLOW_UNAUTHENTICATED is true, and PGDBM_AUTH is {settings.auth!r}: only one of them can be meant."
+        )
+    if settings.auth != "jwt":
+        useless = [variable_of(field) for field in given if field.startswith(("jwt_", "jwks_"))]
+        if useless:
+            raise SettingsError(f"{useless[0]} is set, and PGDBM_AUTH is {settings.auth!r}: it counts only with jwt.")
+        return
+    for field in ("jwt_issuer", "jwt_audience"):
+        if not getattr(settings, field):
+            raise SettingsError(f"PGDBM_AUTH is 'jwt': set {variable_of(field)} too.")
+    for field in ("jwt_issuer", "jwks_url"):
+        url = getattr(settings, field)
+        if url is not None and not is_safe_url(url):
+            raise SettingsError(f"{variable_of(field)} is {url!r}: it has to begin with https:// (or be on loopback).")
+    for field in ("jwks_ca_file", "jwks_token_file"):
+        path = getattr(settings, field)
+        if path is not None and not path.is_file():
+            raise SettingsError(f"{variable_of(field)} is '{path}': there is no such file.")
+    if settings.jwks_token_file is not None and settings.jwks_url is None:
+        raise SettingsError("PGDBM_JWKS_TOKEN_FILE is set: set PGDBM_JWKS_URL too, since nobody else may see it.")
+    for glob, scopes in settings.jwt_subject_scopes.items():
+        try:
+            check_scopes(scopes)
+        except ValueError as error:
+            raise SettingsError(f"PGDBM_JWT_SUBJECT_SCOPES, {glob!r}: {error}.") from None
+        if "[" in glob:
+            raise SettingsError(f"PGDBM_JWT_SUBJECT_SCOPES, {glob!r}: only * and ? stand for other characters.")
 
 
 def _check_url(url: str) -> None:
@@ -244,3 +325,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether what comes from ``url`` is from whom it names: https, or http on loopback."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))

@@ -39,12 +39,18 @@ EVERYTHING: Values = {
     "migrations": {"existingClaim": "migrations", "subPath": "checkout/migrations_repo"},
     "log": {"level": "debug", "format": "console"},
     "settings": {"PGDBM_MAX_CONNECTIONS": "5"},
+    "auth": {"mode": "tokens"},
     "serviceAccount": {"create": True, "name": "migrator", "annotations": {"example.org/role": "migrator"}},
     "podAnnotations": {"example.org/scrape": "true"},
     "podLabels": {"team": "orders"},
     "nodeSelector": {"kubernetes.io/arch": "amd64"},
     "tolerations": [{"key": "dedicated", "operator": "Exists"}],
     "affinity": {"nodeAffinity": {}},
+}
+ISSUER: Values = {
+    "issuer": "https://kubernetes.default.svc.cluster.local",
+    "audience": "pgdbm",
+    "subjectScopes": {"system:serviceaccount:shop:*": ["read", "migrate:orders*"], "ops": ["admin"]},
 }
 USES: dict[str, Values] = {
     "url": WITH_URL,
@@ -53,6 +59,9 @@ USES: dict[str, Values] = {
     "nobody let in": {**WITH_URL, "networkPolicy": {"from": []}},
     "config maps": {**WITH_SECRET, "migrations": {"configMaps": {"orders": "orders-sql", "a_b": "ab-sql"}}},
     "account of others": {**WITH_SECRET, "serviceAccount": {"create": False, "name": "shared"}},
+    "no auth": {**WITH_URL, "auth": {"mode": "none"}, "allowUnauthenticated": True},
+    "jwt": {**WITH_SECRET, "auth": {"mode": "jwt", "jwt": ISSUER}},
+    "service accounts": {**WITH_SECRET, "auth": {"mode": "jwt", "jwt": {**ISSUER, "inCluster": True}}},
     "everything": EVERYTHING,
 }
 # The same values always give the same objects, and most tests look at those of a few.
@@ -213,8 +222,40 @@ def test_the_service_takes_the_settings(render: Render, tmp_path: Path, values: 
     assert list(unknown_variables(given)) == []
 
 
+def test_it_asks_for_tokens_unless_told(render: Render) -> None:
+    given = environment(render(WITH_URL))
+    assert given["PGDBM_AUTH"] == "tokens"
+    assert "PGDBM_ALLOW_UNAUTHENTICATED" not in given
+
+
+@pytest.mark.parametrize("use", ["no auth", "jwt", "service accounts"])
+def test_the_service_takes_the_settings_of_auth(render: Render, tmp_path: Path, use: str) -> None:
+    for name in ("ca.crt", "token"):
+        (tmp_path / name).touch()
+    given = {**environment(render(USES[use])), "DATABASE_URL": URL, "PGDBM_MIGRATIONS_REPO": str(tmp_path)}
+    given = {name: value.replace("/var/run/pgdbm/cluster", str(tmp_path)) for name, value in given.items()}
+    settings = read_settings(given)
+    assert list(unknown_variables(given)) == []
+    assert (settings.auth == "none") == settings.allow_unauthenticated
+    if settings.auth == "jwt":
+        assert settings.jwt_subject_scopes == ISSUER["subjectScopes"]
+        assert (settings.jwks_url is not None) == (use == "service accounts")
+
+
+def test_the_cluster_s_keys_are_fetched_with_a_token_for_that(render: Render) -> None:
+    manifests = render(USES["service accounts"])
+    (mount,) = [mount for mount in container(manifests)["volumeMounts"] if mount["name"] == "cluster"]
+    (volume,) = [volume for volume in pod(manifests)["volumes"] if volume["name"] == "cluster"]
+    token, authority = volume["projected"]["sources"]
+    given = environment(manifests)
+    assert given["PGDBM_JWKS_TOKEN_FILE"] == f"{mount['mountPath']}/{token['serviceAccountToken']['path']}"
+    assert given["PGDBM_JWKS_CA_FILE"] == f"{mount['mountPath']}/{authority['configMap']['items'][0]['path']}"
+    assert mount["readOnly"] is True
+    assert "cluster" not in {one["name"] for one in pod(render(USES["jwt"]))["volumes"]}
+
+
 def test_without_auth_it_is_reached_from_inside_the_cluster_alone(render: Render) -> None:
-    manifests = render(WITH_URL)
+    manifests = render(USES["no auth"])
     assert environment(manifests)["PGDBM_HOST"] == "0.0.0.0"
     assert environment(manifests)["PGDBM_ALLOW_UNAUTHENTICATED"] == "true"
     assert of_kind(manifests, "Service")["spec"]["type"] == "ClusterIP"
@@ -222,7 +263,9 @@ def test_without_auth_it_is_reached_from_inside_the_cluster_alone(render: Render
 
 
 def test_without_that_value_nothing_is_opened(render: Render) -> None:
-    assert "PGDBM_ALLOW_UNAUTHENTICATED" not in environment(render({**WITH_URL, "allowUnauthenticated": False}))
+    given = environment(render({**WITH_URL, "auth": {"mode": "none"}}))
+    assert "PGDBM_ALLOW_UNAUTHENTICATED" not in given
+    assert given["PGDBM_AUTH"] == "none"
 
 
 def test_the_network_policy_lets_in_whom_the_values_name(render: Render) -> None:
@@ -285,6 +328,10 @@ def test_the_image_is_of_the_chart_s_version_unless_told(render: Render) -> None
         ({"service": {"port": 0}}, "/service/port"),
         ({"service": {"type": "LoadBalancer"}}, "'type'"),
         ({"allowUnauthenticated": "yes"}, "/allowUnauthenticated"),
+        ({"auth": {"mode": "basic"}}, "/auth/mode"),
+        ({"auth": {"jwt": {"issuer": "http://x"}}}, "/auth/jwt/issuer"),
+        ({"auth": {"jwt": {"subjectScopes": {"x": ["write"]}}}}, "/auth/jwt/subjectScopes/x/0"),
+        ({"settings": {"PGDBM_AUTH": "none"}}, "/settings/PGDBM_AUTH"),
         ({"networkPolicy": {"from": [{"pods": {}}]}}, "'pods'"),
         ({"networkPolicy": {"from": [{}]}}, "/networkPolicy/from/0"),
         ({"migrations": {"subPath": "../etc"}}, "/migrations/subPath"),
@@ -320,8 +367,9 @@ def test_a_bad_value_is_refused_by_name(run: Run, values: Values, named: str) ->
             {**WITH_URL, "migrations": {"existingClaim": "a", "configMaps": {"m": "b"}}},
             "migrations.existingClaim or migrations.configMaps, not both",
         ),
+        ({**WITH_URL, "auth": {"mode": "jwt"}}, "auth.jwt.issuer and auth.jwt.audience"),
     ],
-    ids=["no database", "two databases", "another database", "two repos"],
+    ids=["no database", "two databases", "another database", "two repos", "no issuer"],
 )
 def test_values_that_contradict_end_in_one_line(run: Run, values: Values, said: str) -> None:
     done = run("template", "shop", str(CHART), values=values)
@@ -337,6 +385,8 @@ def test_the_notes_say_how_to_reach_it(run: Run) -> None:
     notes = shown.stdout.partition("NOTES:")[2]
     assert "kubectl --namespace orders port-forward service/shop-pgdbm 8000:8000" in notes
     curls = [line.split()[-1] for line in notes.splitlines() if line.lstrip().startswith("curl")]
+    assert "exec deployment/shop-pgdbm -- python -m pgdbm_service token create NAME --scope admin" in notes
+    assert notes.count('--header "Authorization: Bearer $TOKEN"') == 2
     assert [curl.removeprefix("http://127.0.0.1:8000") for curl in curls] == [
         "/health/ready",
         "/modules",

@@ -53,7 +53,8 @@ def test_the_service_takes_the_settings(pgdbm: Service, tmp_path: Path) -> None:
 def test_leave_to_serve_without_auth_is_given_where_one_can_see_it(pgdbm: Service) -> None:
     """Without it the service refuses to listen on the address that a published port needs."""
     assert pgdbm["environment"]["PGDBM_HOST"] == "0.0.0.0"
-    assert pgdbm["environment"]["PGDBM_ALLOW_UNAUTHENTICATED"] == "true"
+    assert pgdbm["environment"]["PGDBM_ALLOW_UNAUTHENTICATED"] == "${PGDBM_ALLOW_UNAUTHENTICATED:-true}"
+    assert pgdbm["environment"]["PGDBM_AUTH"] == "${PGDBM_AUTH:-none}"
 
 
 def test_the_service_waits_for_a_database_that_answers(pgdbm: Service, postgres: Service) -> None:

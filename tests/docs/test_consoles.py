@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DEPLOY = DOCS / "howto" / "deploy.md"
 OPERATE = DOCS / "howto" / "operate-over-http.md"
+SECURE = DOCS / "howto" / "secure-the-service.md"
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the documents call curl, and there is none")
 
@@ -66,6 +67,16 @@ def test_operating(database: str, tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, DATABASE_URL=database)
     try:
         for block in blocks(OPERATE, "console"):
+            terminal.run(block)
+    finally:
+        terminal.close()
+
+
+@needs_curl
+def test_securing(database: str, tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, DATABASE_URL=database, PGDBM_AUTH="tokens")
+    try:
+        for block in blocks(SECURE, "console"):
             terminal.run(block)
     finally:
         terminal.close()

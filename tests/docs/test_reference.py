@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -99,8 +100,10 @@ def _values(kind: Any, meta: msgspec.Meta) -> str:
         return ", ".join(f"`{value}`" for value in get_args(plain))
     if plain is bool:
         return "`true`, `false`"
+    if get_origin(plain) is dict:
+        return "a JSON object"
     if plain not in (int, float):
-        return "text" if plain is str or get_origin(plain) in (Union, type(str | None)) else "a path"
+        return "a path" if Path in (plain, *get_args(plain)) else "text"
     low = f"over {meta.gt:g}" if meta.gt is not None else f"{meta.ge}"
     return f"{low} to {meta.le}"
 

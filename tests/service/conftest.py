@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
+import logging
 import os
 import select
 import socket
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +22,17 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx
 import pytest
+import structlog
 import uvicorn
 
+from pgdbm import AsyncDatabaseManager
 from pgdbm_service.asgi import create_app
+from pgdbm_service.auth.tokens import create_token
+from pgdbm_service.own_schema import OWN_SCHEMA, prepare_own_schema
 from pgdbm_service.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PATIENCE_S = 30
 APP = Path(__file__).resolve().parents[2] / "app"
@@ -85,6 +92,96 @@ def sql(database: str) -> Callable[..., list[Any]]:
     return lambda query, *args: asyncio.run(fetch(query, *args))
 
 
+class Watch:
+    """What the services of this session answered and logged, and secrets that must be nowhere in it."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[str, str]] = []
+        self._secrets: dict[str, str] = {}
+
+    def plant(self, what: str, secret: str) -> None:
+        # A short one would be found where it only looks alike.
+        if len(secret) >= 12:
+            self._secrets[secret] = what
+
+    def see(self, where: str, text: str) -> None:
+        self._seen.append((where, text))
+
+    def see_answer(self, response: httpx.Response) -> None:
+        """For httpx to call. A new token is shown in the answer that makes it, and only there."""
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            return
+        request = response.request
+        text = response.read().decode("utf-8", "replace")
+        if (request.method, request.url.path, response.status_code) == ("POST", "/tokens", 201):
+            made = response.json()["token"]
+            self.plant("a token", made)
+            text = text.replace(made, "")
+        if not request.url.path.startswith("/static/"):
+            self.see(f"{request.method} {request.url.path}", f"{response.headers.raw!r}\n{text}")
+
+    def leaks(self) -> list[str]:
+        """Where which secret was."""
+        return [
+            f"{what} in {where}: {text[:2000]}"
+            for where, text in self._seen
+            for secret, what in self._secrets.items()
+            if secret in text
+        ]
+
+    def logged(self) -> str:
+        return "\n".join(text for where, text in self._seen if where == "log")
+
+
+class _LogWatch(logging.Handler):
+    """Sees each line as it is written. The tests' own HTTP client logs here too, and is passed over."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not record.name.startswith("httpx"):
+            for handler in logging.getLogger().handlers:
+                if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
+                    self._watch.see("log", handler.format(copy.copy(record)))
+
+
+@pytest.fixture(scope="session")
+def watch() -> Iterator[Watch]:
+    """Fails at the end of the session if a planted secret was anywhere."""
+    watch = Watch()
+    handler = _LogWatch(watch)
+    logging.getLogger().addHandler(handler)
+    yield watch
+    logging.getLogger().removeHandler(handler)
+    assert watch.leaks() == []
+
+
+@pytest.fixture
+def make_token(database: str, watch: Watch) -> Callable[..., str]:
+    """``make_token(*scopes, name=…, expires=…)``: a token, made in the database without a service."""
+
+    async def make(scopes: Sequence[str], name: str, expires: str) -> str:
+        pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
+        try:
+            await prepare_own_schema(pool)
+            made = await create_token(AsyncDatabaseManager(pool=pool, schema=OWN_SCHEMA), name, scopes, expires, "test")
+        finally:
+            await pool.close()
+        watch.plant("a token", made.token)
+        return made.token
+
+    def run(*scopes: str, name: str | None = None, expires: str = "1h") -> str:
+        return asyncio.run(make(scopes, name or uuid.uuid4().hex, expires))
+
+    return run
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
 @dataclass
 class RunningService:
     url: str
@@ -104,8 +201,9 @@ Start = "Callable[..., RunningService]"
 
 
 @pytest.fixture
-def start(repo: Repo, database: str) -> Iterator[Callable[..., RunningService]]:
+def start(repo: Repo, database: str, watch: Watch) -> Iterator[Callable[..., RunningService]]:
     """``start(**settings)``: the service on a free port, in a thread of this process."""
+    watch.plant("the password of the database", urlsplit(database).password or "")
     with contextlib.ExitStack() as stack:
 
         def run(*, wait: bool = True, tracer_provider: Any = None, **settings: Any) -> RunningService:
@@ -123,7 +221,8 @@ def start(repo: Repo, database: str) -> Iterator[Callable[..., RunningService]]:
 
             stack.callback(stop)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            client = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S))
+            hooks = {"response": [watch.see_answer]}
+            client = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S, event_hooks=hooks))
             service = RunningService(url, client)
             eventually(lambda: server.started)
             if wait:
@@ -256,9 +355,10 @@ class Process:
 
 
 @pytest.fixture
-def launch(tmp_path: Path, repo: Repo) -> Iterator[Callable[..., Process]]:
+def launch(tmp_path: Path, repo: Repo, watch: Watch) -> Iterator[Callable[..., Process]]:
     """``launch(*arguments, **variables)``: a Python process with these environment variables."""
     started: list[subprocess.Popen[bytes]] = []
+    folders: list[Path] = []
 
     def run(*arguments: str, cwd: Path | None = None, **variables: str) -> Process:
         folder = tmp_path / f"process{len(started)}"
@@ -275,10 +375,16 @@ def launch(tmp_path: Path, repo: Repo) -> Iterator[Callable[..., Process]]:
                 cwd=cwd or tmp_path,
             )
         started.append(popen)
+        folders.append(folder)
+        watch.plant("the password of the database", urlsplit(variables.get("DATABASE_URL", "")).password or "")
         return Process(popen, folder)
 
     yield run
-    for popen in started:
+    for popen, folder in zip(started, folders, strict=True):
         if popen.poll() is None:
             popen.kill()
         popen.wait(PATIENCE_S)
+        if not any("token" in str(argument) for argument in popen.args):  # type: ignore[union-attr]
+            # Which is where a new token is printed.
+            watch.see("output", (folder / "out").read_text(errors="replace"))
+        watch.see("output", (folder / "err").read_text(errors="replace"))

@@ -7,7 +7,7 @@ its top.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from .init import add_init
 from .migrate import migrate
 from .output import Output
 from .schema import schema
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 EXIT_CODES = """\b
 Exit codes:
@@ -41,7 +44,30 @@ def _print_version(context: click.Context, _parameter: click.Parameter, given: b
         context.exit()
 
 
+class Root(click.Group):
+    """The commands here, and those that installed packages add in the entry point group ``pgdbm.commands``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_added().names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            # Only now: to look for entry points is to read the metadata of every package there is.
+            for entry in _added().select(name=cmd_name):
+                added: click.Command = entry.load()
+                return added
+        return found
+
+
+def _added() -> EntryPoints:
+    from importlib.metadata import entry_points
+
+    return entry_points(group="pgdbm.commands")
+
+
 @click.group(
+    cls=Root,
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

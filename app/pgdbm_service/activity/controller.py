@@ -19,6 +19,7 @@ _READ = ("database_unavailable", "lock_timeout")
 
 class ActivityController(Controller):
     path = "/activity"
+    opt = {"needs": "read"}  # noqa: RUF012 - Litestar merges it into each handler's
     tags = ("activity",)
 
     @get("/blocking", responses=documented(*_READ))
@@ -52,7 +53,7 @@ class ActivityController(Controller):
         )
 
 
-@get("/metrics", tags=["activity"], media_type=CONTENT_TYPE, responses=documented())
+@get("/metrics", tags=["activity"], opt={"needs": "metrics"}, media_type=CONTENT_TYPE, responses=documented())
 async def show_metrics(metrics: Metrics) -> Response[bytes]:
     """Everything that is counted, in Prometheus' text format. Asks no database."""
     return Response(metrics.text(), media_type=CONTENT_TYPE)

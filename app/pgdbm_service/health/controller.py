@@ -14,12 +14,12 @@ class HealthController(Controller):
     path = "/health"
     tags = ("health",)
 
-    @get("/live", responses=documented())
+    @get("/live", opt={"needs": None}, responses=documented(open_to_all=True))
     async def live(self) -> Live:
         """Whether the process answers at all. Depends on nothing else."""
         return Live()
 
-    @get("/ready", responses=documented("not_ready"))
+    @get("/ready", opt={"needs": "health"}, responses=documented("not_ready"))
     async def ready(self, database: Database, executor: Executor) -> Ready:
         """Whether the service can do its work now; otherwise 503, with the check that fails."""
         checks = [await _database(database), _accepting(executor)]

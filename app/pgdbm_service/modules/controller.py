@@ -40,6 +40,7 @@ State = Literal["unknown", "partial", "failed", "changed", "out_of_order", "pend
 class ModuleController(Controller):
     path = "/modules"
     tags = ("modules",)
+    opt = {"needs": "read"}  # noqa: RUF012 - Litestar merges it into each handler's
 
     @get(responses=documented("invalid_request", *_READ))
     async def list_modules(

@@ -39,6 +39,7 @@ _BESIDE = "Instead of what the body says; for bodies that cannot say it."
 class RegistrationController(Controller):
     path = "/modules/{module:str}"
     tags = ("registrations",)
+    opt = {"needs": "register"}  # noqa: RUF012 - Litestar merges it into each handler's
 
     @put(
         status_code=200,
@@ -105,7 +106,7 @@ class RegistrationController(Controller):
         digest = await registrar.unregister(module, Conditions(if_match), caller_of(request).name)
         return Unregistered(module=module, digest=digest)
 
-    @get("/bundles", responses=documented("module_unknown", *_ANY))
+    @get("/bundles", opt={"needs": "read"}, responses=documented("module_unknown", *_ANY))
     async def list_bundles(
         self,
         database: Database,
@@ -121,7 +122,9 @@ class RegistrationController(Controller):
         return page
 
 
-@post("/repo/sync", status_code=200, tags=["registrations"], responses=documented("cross_origin"))
+@post(
+    "/repo/sync", status_code=200, tags=["registrations"], opt={"needs": "admin"}, responses=documented("cross_origin")
+)
 async def sync_repository(repository_sync: RepositorySync, registry: Registry) -> RepositoryChanges:
     """Read the migrations repository again, at once and not when its watcher next looks."""
     changes = await repository_sync.sync()

@@ -12,11 +12,12 @@ from litestar.params import Body, Parameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from msgspec import Meta
 
-from ..auth import caller_of
+from ..auth import caller_of, require
 from ..cursors import cursor_of, read_cursor
 from ..database import Database
 from ..errors import Problem, documented
 from ..optional_bodies import OptionalBodyOperation
+from ..registry import Registry
 from ..settings import Settings
 from .accepting import Request as Asking
 from .background import Runs
@@ -83,6 +84,7 @@ Next = Annotated[str | None, Parameter(query="next", description="The `next` of 
     "/modules/{module:str}/migrate",
     status_code=200,
     tags=["modules"],
+    opt={"needs": "migrate"},
     operation_class=OptionalBodyOperation,
     responses=documented(*_MIGRATE_ONE) | _GOES_ON,
 )
@@ -100,20 +102,29 @@ async def migrate(
     """
     body = data or MigrateBody()
     asking = _asking(request, prefer, idempotency_key, body.wait_s)
-    return await _answered(runs, await runs.acceptor.migrate(module, body, asking))
+    return await _answered(request, runs, await runs.acceptor.migrate(module, body, asking))
 
 
 @post(
     "/migrate",
     status_code=200,
     tags=["modules"],
+    opt={"needs": "migrate_some"},
     operation_class=OptionalBodyOperation,
     responses=documented(*_MIGRATE),
 )
 async def migrate_all(
-    request: AnyRequest, runs: Runs, data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None
+    request: AnyRequest,
+    registry: Registry,
+    runs: Runs,
+    data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None,
 ) -> MigrateAllResult:
-    """Apply what is pending in every module, each after those that it depends on, up to the first failure."""
+    """Apply what is pending in every module, each after those that it depends on, up to the first failure.
+
+    Refused as a whole to who may not migrate one of them.
+    """
+    for module in registry:
+        require(caller_of(request), "migrate", module.name)
     asking = msgspec.structs.replace(_asking(request, None, None, None), wait_s=None)
     return await runs.acceptor.migrate_all(dry_run=data is not None and data.dry_run, request=asking)
 
@@ -121,6 +132,7 @@ async def migrate_all(
 class RunController(Controller):
     path = "/runs"
     tags = ("runs",)
+    opt = {"needs": "read"}  # noqa: RUF012 - Litestar merges it into each handler's
 
     @get(responses=documented(*_READ))
     async def list_runs(
@@ -184,22 +196,42 @@ class RunController(Controller):
             return Response(None, status_code=204)
         return ServerSentEvent(_messages(runs, run_id, min(after, newest), settings.stream_keep_alive_s))
 
-    @post("/{run_id:uuid}/cancel", status_code=200, responses=documented("cross_origin", "run_ended", *_READ_ONE))
-    async def cancel_run(self, database: Database, runs: Runs, run_id: UUID) -> Run:
+    @post(
+        "/{run_id:uuid}/cancel",
+        status_code=200,
+        opt={"needs": "migrate_some"},
+        responses=documented("cross_origin", "run_ended", *_READ_ONE),
+    )
+    async def cancel_run(self, request: AnyRequest, database: Database, runs: Runs, run_id: UUID) -> Run:
         """Stop a run. What it had applied stays; the statement at work is cancelled and rolled back."""
+        await _require_module_of(request, database, runs, run_id)
         return await database.within_limit(_cancelled(runs, run_id))
 
     @post(
         "/{run_id:uuid}/retry",
         status_code=200,
+        opt={"needs": "migrate_some"},
         responses=documented("run_unknown", "run_not_retryable", "module_unknown", *_MIGRATE) | _GOES_ON,
     )
     async def retry_run(
-        self, request: AnyRequest, runs: Runs, run_id: UUID, prefer: Prefer = None, idempotency_key: Key = None
+        self,
+        request: AnyRequest,
+        database: Database,
+        runs: Runs,
+        run_id: UUID,
+        prefer: Prefer = None,
+        idempotency_key: Key = None,
     ) -> Response[MigrateResult]:
         """Migrate the schemas in which a run did not succeed, and no others, with the files as they are now."""
+        await _require_module_of(request, database, runs, run_id)
         asking = _asking(request, prefer, idempotency_key, None)
-        return await _answered(runs, await runs.acceptor.retry(run_id, asking))
+        return await _answered(request, runs, await runs.acceptor.retry(run_id, asking))
+
+
+async def _require_module_of(request: AnyRequest, database: Database, runs: Runs, run_id: UUID) -> None:
+    """Refuse a caller who may not migrate the module of a run."""
+    run = await database.within_limit(runs.reader.run(run_id))
+    require(caller_of(request), "migrate", run.module)
 
 
 async def _cancelled(runs: Runs, run_id: UUID) -> Run:
@@ -225,7 +257,11 @@ async def _messages(runs: Runs, run: UUID, after: int, idle_s: float) -> AsyncIt
         yield ServerSentEventMessage(data='{"reason":"shutting_down"}', event="closing", retry=_RECONNECT_MS)
 
 
-async def _answered(runs: Runs, result: MigrateResult | UUID) -> Response[Any]:
+async def _answered(request: AnyRequest, runs: Runs, result: MigrateResult | UUID) -> Response[Any]:
+    # For the audit, which tells what a call led to.
+    run_id = result if isinstance(result, UUID) else result.run_id
+    if run_id is not None:
+        request.scope["state"]["run_id"] = str(run_id)
     if isinstance(result, UUID):
         return Response(
             await runs.reader.run(result),

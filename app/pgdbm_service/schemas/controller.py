@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class SchemaController(Controller):
     path = "/schemas"
     tags = ("schemas",)
+    opt = {"needs": "read"}  # noqa: RUF012 - Litestar merges it into each handler's
 
     @get(responses=documented("database_unavailable", "lock_timeout"))
     async def list_schemas(

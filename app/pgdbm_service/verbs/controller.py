@@ -31,12 +31,14 @@ from .structs import (
 _READ = ("module_unknown", "module_invalid", "database_unavailable", "lock_timeout", "database_error")
 _READ_FILES = ("migration_file_invalid", *_READ)
 _DECIDE = ("cross_origin", "body_too_large", "migration_error", "busy", "shutting_down", *_READ_FILES)
+_DECIDES = {"needs": "migrate"}
 _LEFT_OUT = Body(description="May be left out.")
 
 
 class VerbController(Controller):
     path = "/modules/{module:str}"
     tags = ("verbs",)
+    opt = {"needs": "read"}  # noqa: RUF012 - Litestar merges it into each handler's
 
     @get("/plan", responses=documented("checksum_changed", "out_of_order", "migration_error", *_READ_FILES))
     async def get_plan(
@@ -80,12 +82,14 @@ class VerbController(Controller):
         """Whether the module is migrated; otherwise 503, with what is missing. For init containers."""
         return await database.within_limit(looker.ready(module, require))
 
-    @post("/mark", status_code=200, responses=documented("migration_unknown", *_DECIDE))
+    @post("/mark", status_code=200, opt=_DECIDES, responses=documented("migration_unknown", *_DECIDE))
     async def mark_migration(self, decider: Decider, module: str, data: MarkBody) -> Marked:
         """Write into the history that a file is applied, or take it out. Runs no SQL of it."""
         return await decider.mark(module, data.filename, applied=data.applied)
 
-    @post("/repair", status_code=200, operation_class=OptionalBodyOperation, responses=documented(*_DECIDE))
+    @post(
+        "/repair", status_code=200, opt=_DECIDES, operation_class=OptionalBodyOperation, responses=documented(*_DECIDE)
+    )
     async def repair_module(
         self,
         database: Database,
@@ -103,6 +107,7 @@ class VerbController(Controller):
     @post(
         "/revert",
         status_code=200,
+        opt=_DECIDES,
         operation_class=OptionalBodyOperation,
         responses=documented("migration_failed", *_DECIDE),
     )
@@ -112,7 +117,7 @@ class VerbController(Controller):
         """Run the `.down.sql` files of the newest applied migrations, newest first, each a transaction."""
         return await decider.revert(module, (data or RevertBody()).steps)
 
-    @post("/resolve", status_code=200, responses=documented("migration_unknown", *_DECIDE))
+    @post("/resolve", status_code=200, opt=_DECIDES, responses=documented("migration_unknown", *_DECIDE))
     async def resolve_statement(self, decider: Decider, module: str, data: ResolveBody) -> Resolved:
         """Say whether a statement outside a transaction, whose outcome is unknown, was done. Then migrate again."""
         return await decider.resolve(module, data.filename, data.statement, done=data.done)

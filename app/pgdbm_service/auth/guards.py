@@ -1,35 +1,16 @@
-"""Who may use the service. While there is no auth: this machine only, and no other site's pages."""
+"""Where a request may come from: without auth this machine only, and never another site's page."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import msgspec
-
-from .errors import Problem
-from .settings import is_loopback
+from ..errors import Problem
+from ..settings import is_loopback
 
 if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who makes a request. ``name`` is what runs and the audit say of it."""
-
-    name: str
-
-
-ANYBODY = Caller("anonymous")
-"""Everybody, while no auth is configured."""
-
-
-def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
-    """Who makes the request."""
-    caller: Caller = connection.scope.get("user") or ANYBODY
-    return caller
-
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
