@@ -34,7 +34,7 @@ def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def loopback_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def loopback_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Refuse what did not come over loopback, however the server was told to listen.
 
     The Host header counts too: a page whose name was made to resolve to 127.0.0.1 (DNS rebinding) sends its own.
@@ -48,7 +48,7 @@ def loopback_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
         raise Problem("not_loopback", "No auth is configured, so the Host must be localhost, 127.0.0.1 or [::1].")
 
 
-def same_origin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def same_origin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Refuse a change that a browser was talked into by another site: programs send no Origin."""
     if connection.scope.get("method") in _READING:
         return

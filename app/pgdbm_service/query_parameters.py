@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _NOT_PARAMETERS = frozenset({"self", "data"})
 
 
-def known_query_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def known_query_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """A guard: 400 for a query parameter that ``handler`` does not take."""
     if not connection.query_params:
         return
