@@ -20,14 +20,15 @@ HISTORY_TABLE = "schema_migrations"
 
 # Other tools have tables of this name too: ours are told by their columns.
 _SCHEMAS_WITH_HISTORY = """
-SELECT n.nspname AS schema
+SELECT n.nspname AS schema, readable
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+                           AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable) AS may
 WHERE c.relname = $1
   AND c.relkind IN ('r', 'p')
   AND n.nspname !~ '^pg_' AND n.nspname <> $2 AND ($3::text[] IS NULL OR n.nspname = ANY ($3))
-  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
-  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+  AND (readable OR $5)
   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
        WHERE a.attrelid = c.oid AND NOT a.attisdropped
          AND a.attname IN ('id', 'filename', 'checksum', 'module_name', 'applied_at')) = 5
@@ -67,8 +68,14 @@ async def modules_in_history(db: Queries, among: Collection[str] | None = None) 
 
 async def schemas_with_history(db: Queries, *, among: list[str] | None = None, limit: int | None = None) -> list[str]:
     """The schemas with a history table that we may read, by name; ``limit``: that many at most."""
-    rows = await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE, OWN_SCHEMA, among, limit)
+    rows = await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE, OWN_SCHEMA, among, limit, False)
     return [row["schema"] for row in rows]
+
+
+async def may_be_read(db: Queries, among: list[str]) -> dict[str, bool]:
+    """Which of the schemas ``among`` have a history table, and whether we may read it."""
+    rows = await db.fetch_all(_SCHEMAS_WITH_HISTORY, HISTORY_TABLE, OWN_SCHEMA, among, None, True)
+    return {row["schema"]: row["readable"] for row in rows}
 
 
 async def _look(db: Queries, among: list[str] | None) -> list[HistoryModule]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FEW = IN_STATEMENT
 """Up to so many schemas are looked at each time that they are asked for: one statement does it."""
 
-_LIKE = "nspname ~ $1 AND nspname !~ '^pg_'"
+_LIKE = f"nspname ~ $1 AND nspname !~ '^pg_' AND nspname NOT IN ('{OWN_SCHEMA}', 'information_schema')"
 _SCHEMAS_LIKE = f"SELECT nspname AS schema FROM pg_catalog.pg_namespace WHERE {_LIKE} ORDER BY nspname LIMIT $2"  # noqa: S608
 _WANTED = f"""
 WITH wanted AS (
@@ -83,6 +83,11 @@ GROUP BY 1, 2 ORDER BY 1, 3
 _BEGIN_RECONCILIATION = """
 UPDATE {{tables.reconciliation}} SET began_at = now()
 WHERE began_at < now() - pg_catalog.make_interval(secs => $1) RETURNING began_at
+"""
+_END_RECONCILIATION = "UPDATE {{tables.reconciliation}} SET ended_at = pg_catalog.now()"
+_EVER_RECONCILED = "SELECT ended_at IS NOT NULL FROM {{tables.reconciliation}}"
+_SCHEMAS_OF_SHAPES = """
+SELECT schema FROM {{tables.schema_summaries}} WHERE module = $1 AND fingerprint = ANY ($2::text[])
 """
 _FORGET = "DELETE FROM {{tables.schema_summaries}} WHERE checked_at < $1"
 
@@ -134,6 +139,13 @@ class Summaries:
         if run is not None:
             await self._own.execute(_KEEP_RUN, module.name, run)
 
+    async def schemas(self, module: Module, limit: int | None = None) -> list[str]:
+        """The schemas that ``module`` is for, in the order in which they are migrated; ``limit`` of a pattern's."""
+        if module.pattern is None:
+            return list(module.schemas or ())
+        rows = await self._database.manager().fetch_all(_SCHEMAS_LIKE, expression_of(module.pattern), limit)
+        return [row["schema"] for row in rows]
+
     async def shapes(self, modules: Sequence[Module]) -> list[ModuleShapes]:
         """What the histories say of each of ``modules`` in all of its schemas."""
         few = [await self._few(module) for module in modules]
@@ -179,13 +191,22 @@ class Summaries:
 
     async def shapes_of(self, module: str) -> dict[Shape, str]:
         """What the histories say of ``module``, each with the name of a schema in which it is so."""
-        tables = await schemas_with_history(self._database.manager(), limit=FEW + 1)
-        if len(tables) <= FEW:
-            looked = await self._shapes.look(self._database.manager(), [(module, schema) for schema in tables])
-            return {shape: schema for (_, schema), shape in reversed(looked.items())}
-        rows = await self._own.fetch_all(_OF_MODULES, module, [])
-        shapes = await self._resolve(row["fingerprint"] for row in rows)
-        return {shapes[row["fingerprint"]]: row["schema"] for row in rows}
+        db = self._database.manager()
+        tables = await schemas_with_history(db, limit=FEW + 1)
+        if len(tables) > FEW and not await self._own.fetch_value(_EVER_RECONCILED):
+            # In the first moments of a service, summaries may miss what is there.
+            tables = await schemas_with_history(db)
+        elif len(tables) > FEW:
+            rows = await self._own.fetch_all(_OF_MODULES, module, [])
+            shapes = await self._resolve(row["fingerprint"] for row in rows)
+            return {shapes[row["fingerprint"]]: row["schema"] for row in rows}
+        looked = await self._shapes.look(db, [(module, schema) for schema in tables])
+        return {shape: schema for (_, schema), shape in reversed(looked.items())}
+
+    async def look_again(self, module: str, shapes: Iterable[Shape]) -> None:
+        """Compare with the histories the schemas of ``module`` that are kept as having one of ``shapes``."""
+        rows = await self._own.fetch_all(_SCHEMAS_OF_SHAPES, module, [shape.fingerprint for shape in shapes])
+        await self._keep([(module, row["schema"]) for row in rows])
 
     async def only_in_histories(self, registered: Collection[str], name: str | None = None) -> list[HistoryOnly]:
         """The modules, by name, that stand in history tables and are not ``registered``; only ``name``, if given."""
@@ -233,9 +254,10 @@ class Summaries:
             seen |= await self._keep([(one.name, one.schema) for one in found])
         for module in modules:
             if module.problem is None:
-                places = [(module.name, schema) for schema in await self._schemas(module)]
+                places = [(module.name, schema) for schema in await self.schemas(module)]
                 await self._keep([place for place in places if place not in seen])
         await self._own.execute(_FORGET, began_at)
+        await self._own.execute(_END_RECONCILIATION)
         return True
 
     @property
@@ -285,14 +307,8 @@ class Summaries:
 
     async def _few(self, module: Module) -> list[str] | None:
         """The schemas of ``module``; None if they are many."""
-        schemas = await self._schemas(module, FEW + 1)
+        schemas = await self.schemas(module, FEW + 1)
         return schemas if len(schemas) <= FEW else None
-
-    async def _schemas(self, module: Module, limit: int | None = None) -> list[str]:
-        if module.pattern is None:
-            return list(module.schemas or ())
-        rows = await self._database.manager().fetch_all(_SCHEMAS_LIKE, expression_of(module.pattern), limit)
-        return [row["schema"] for row in rows]
 
     async def _counts(self, module: Module) -> dict[Shape, int]:
         """How many schemas have which shape. One that nobody has looked at yet counts as one without a history."""
