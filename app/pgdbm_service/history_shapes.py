@@ -65,9 +65,11 @@ SELECT {{number}} AS number,
 """
 _OUTCOMES_LIST = f"""ARRAY(SELECT filename || ' ' || outcome {_OUTCOMES} ORDER BY filename COLLATE "C")"""
 _WITH_JOURNAL = """
-SELECT n.nspname AS schema FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = $1 AND c.relkind = 'r' AND n.nspname = ANY ($2::text[])
-  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+WITH wanted AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace WHERE nspname = ANY ($2::name[]))
+SELECT n.nspname AS schema
+FROM wanted n
+CROSS JOIN LATERAL (SELECT * FROM pg_catalog.pg_class WHERE relname = $1 AND relnamespace = n.oid OFFSET 0) AS c
+WHERE c.relkind = 'r' AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
 """
 
 

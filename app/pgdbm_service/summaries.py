@@ -16,7 +16,7 @@ from pgdbm.migrations.fanout import expression_of
 from pgdbm.migrations.files import order_of, version_of
 
 from .history_shapes import IN_STATEMENT, NOTHING, HistoryShapes, Shape, Standing, standing_of
-from .history_tables import modules_in_history, schemas_with_history
+from .history_tables import are_few_histories, modules_in_history, schemas_with_history
 from .own_schema import OWN_SCHEMA
 
 if TYPE_CHECKING:
@@ -41,23 +41,25 @@ WITH wanted AS (
     UNION ALL SELECT name COLLATE "C" FROM pg_catalog.unnest($2::text[]) AS name
 )
 """  # noqa: S608
-_COUNTS = (
-    _WANTED
-    + """
-SELECT s.fingerprint, pg_catalog.count(*) AS schemas
-FROM wanted LEFT JOIN {{tables.schema_summaries}} s ON s.module = $3 AND s.schema = wanted.schema
-GROUP BY s.fingerprint
-"""
+# Grouped and not joined: the planner has no idea how many schemas match, and would look each of them up.
+_PLACED = f"""{_WANTED}
+, placed AS (
+    SELECT schema, pg_catalog.max(fingerprint) AS fingerprint, pg_catalog.max(checked_at) AS checked_at,
+           pg_catalog.max(last_run) AS last_run
+    FROM (SELECT schema, true AS is_wanted, NULL AS fingerprint, NULL::timestamptz AS checked_at, NULL AS last_run
+          FROM wanted
+          UNION ALL
+          SELECT schema, false, fingerprint, checked_at, last_run
+          FROM {{{{tables.schema_summaries}}}} WHERE module = $3) AS either
+    GROUP BY schema HAVING pg_catalog.bool_or(is_wanted)
 )
-_PAGE = (
-    _WANTED
-    + """
-SELECT wanted.schema, s.fingerprint, s.checked_at, s.last_run
-FROM wanted LEFT JOIN {{tables.schema_summaries}} s ON s.module = $3 AND s.schema = wanted.schema
-WHERE wanted.schema > $4 AND ($5::text[] IS NULL OR COALESCE(s.fingerprint, '') = ANY ($5))
-ORDER BY wanted.schema LIMIT $6
-"""
-)
+"""  # noqa: S608
+_COUNTS = f"{_PLACED} SELECT fingerprint, pg_catalog.count(*) AS schemas FROM placed GROUP BY fingerprint"  # noqa: S608
+_PAGE = f"""{_PLACED}
+SELECT schema, fingerprint, checked_at, last_run FROM placed
+WHERE schema > $4 AND ($5::text[] IS NULL OR COALESCE(fingerprint, '') = ANY ($5))
+ORDER BY schema LIMIT $6
+"""  # noqa: S608
 _RUNS = "SELECT schema, last_run FROM {{tables.schema_summaries}} WHERE module = $1 AND schema = ANY ($2::text[])"
 _LAST_RUNS = "SELECT module, run FROM {{tables.last_runs}} WHERE module = ANY ($1::text[])"
 _KEEP_SHAPES = """
@@ -192,15 +194,12 @@ class Summaries:
     async def shapes_of(self, module: str) -> dict[Shape, str]:
         """What the histories say of ``module``, each with the name of a schema in which it is so."""
         db = self._database.manager()
-        tables = await schemas_with_history(db, limit=FEW + 1)
-        if len(tables) > FEW and not await self._own.fetch_value(_EVER_RECONCILED):
-            # In the first moments of a service, summaries may miss what is there.
-            tables = await schemas_with_history(db)
-        elif len(tables) > FEW:
+        # In the first moments of a service, summaries may miss what is there.
+        if not await are_few_histories(db, FEW) and await self._own.fetch_value(_EVER_RECONCILED):
             rows = await self._own.fetch_all(_OF_MODULES, module, [])
             shapes = await self._resolve(row["fingerprint"] for row in rows)
             return {shapes[row["fingerprint"]]: row["schema"] for row in rows}
-        looked = await self._shapes.look(db, [(module, schema) for schema in tables])
+        looked = await self._shapes.look(db, [(module, schema) for schema in await schemas_with_history(db)])
         return {shape: schema for (_, schema), shape in reversed(looked.items())}
 
     async def look_again(self, module: str, shapes: Iterable[Shape]) -> None:
@@ -210,7 +209,7 @@ class Summaries:
 
     async def only_in_histories(self, registered: Collection[str], name: str | None = None) -> list[HistoryOnly]:
         """The modules, by name, that stand in history tables and are not ``registered``; only ``name``, if given."""
-        if len(await schemas_with_history(self._database.manager(), limit=FEW + 1)) <= FEW:
+        if await are_few_histories(self._database.manager(), FEW):
             found = [
                 HistoryOnly(
                     name=one.name,
