@@ -19,7 +19,8 @@ from pgdbm.migrations import HistoryRow, ModuleStatus
 from pgdbm.migrations.journal import TABLE as JOURNAL_TABLE
 from pgdbm.migrations.plan import check_versions, statuses
 
-from .history_tables import DROPPED_MEANWHILE, HISTORY_TABLE, schemas_with_history
+from .errors import Problem
+from .history_tables import DROPPED_MEANWHILE, HISTORY_TABLE, may_be_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -64,9 +65,11 @@ SELECT {{number}} AS number,
 """
 _OUTCOMES_LIST = f"""ARRAY(SELECT filename || ' ' || outcome {_OUTCOMES} ORDER BY filename COLLATE "C")"""
 _WITH_JOURNAL = """
-SELECT n.nspname AS schema FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = $1 AND c.relkind = 'r' AND n.nspname = ANY ($2::text[])
-  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+WITH wanted AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace WHERE nspname = ANY ($2::name[]))
+SELECT n.nspname AS schema
+FROM wanted n
+CROSS JOIN LATERAL (SELECT * FROM pg_catalog.pg_class WHERE relname = $1 AND relnamespace = n.oid OFFSET 0) AS c
+WHERE c.relkind = 'r' AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
 """
 
 
@@ -85,6 +88,9 @@ class Shape(msgspec.Struct, frozen=True, dict=True):
 
 NOTHING = Shape()
 """Of a schema that has no history table."""
+
+UNREADABLE = Shape(outcomes=(("", "unreadable"),))
+"""Of a schema whose history table we may not read."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +114,11 @@ def standing_of(shape: Shape, migrations: Sequence[Migration], policy: Policy) -
 
     Raises:
         MigrationFileError: a pending file has the version of another.
+        Problem: database_error, for a history that may not be read.
     """
+    if shape == UNREADABLE:
+        message = f"permission denied for table {HISTORY_TABLE}"
+        raise Problem("database_error", f"The database refused: {message}.", sqlstate="42501", database_message=message)
     applied = {filename for filename, _ in shape.applied}
     check_versions(migrations, {one.filename for one in migrations if one.filename not in applied})
     at = datetime.fromtimestamp(0, UTC)
@@ -160,10 +170,10 @@ class HistoryShapes:
 
     async def _look(self, db: Queries, places: Sequence[Place]) -> dict[Place, Shape]:
         schemas = list({schema for _, schema in places})
-        there = set(await schemas_with_history(db, among=schemas))
+        there = await may_be_read(db, schemas)
         journals = {row["schema"] for row in await db.fetch_all(_WITH_JOURNAL, JOURNAL_TABLE, schemas)}
-        found = {place: NOTHING for place in places if place[1] not in there}
-        waiting = [place for place in places if place[1] in there]
+        found = {place: NOTHING if place[1] not in there else UNREADABLE for place in places if not there.get(place[1])}
+        waiting = [place for place in places if there.get(place[1])]
         while waiting:
             rows = await self._ask(db, _FINGERPRINT, (_OUTCOMES_TEXT, "''"), waiting, journals)
             fingerprints = {place: row["fingerprint"] for place, row in rows}

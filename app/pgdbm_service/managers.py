@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pgdbm.migrations import AsyncMigrationManager
-from pgdbm.migrations.fanout import schemas_like
 
 from .bundles import read_folder
 from .errors import Problem, database_unavailable, invalid_request
@@ -126,9 +125,7 @@ class Managers:
 
     async def schemas_of(self, module: Module) -> list[str]:
         """The schemas that ``module`` is for, in the order in which they are migrated."""
-        if module.pattern is not None:
-            return [schema async for schema in schemas_like(self._database.manager(), module.pattern)]
-        return list(module.schemas or ())
+        return await self._summaries.schemas(module)
 
     def of(self, module: Module, schema: str | None = None) -> AsyncMigrationManager:
         """The manager of ``module`` in one of its schemas, by default the first.

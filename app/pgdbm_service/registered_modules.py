@@ -39,14 +39,23 @@ class RegisteredModules:
         self._registry = registry
         self._version = -1
         self._reading = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None
 
     async def catch_up(self) -> None:
         """Make the registry what the tables say now: one small query where nothing has changed.
 
         Raises what the database raises; the registry stays as it was then.
         """
-        db = self._database.manager(OWN_SCHEMA)
+        # Whoever comes while a look is under way shares the next one: that sees all that was there when they came.
+        if self._next is None:
+            self._next = asyncio.create_task(self._look())
+            self._next.add_done_callback(_notice)
+        await asyncio.shield(self._next)
+
+    async def _look(self) -> None:
         async with self._reading:
+            self._next = None
+            db = self._database.manager(OWN_SCHEMA)
             version = await db.fetch_value(_VERSION)
             # What changes while it is read has a higher version, and is read again then.
             if version != self._version:
@@ -67,6 +76,12 @@ class RegisteredModules:
             )
         bundle = found[digest]
         return Module(name=name, bundle=bundle, settings=bundle.settings, source="registered")
+
+
+def _notice(look: asyncio.Task[None]) -> None:
+    """Those who asked may have gone by now."""
+    if not look.cancelled():
+        look.exception()
 
 
 async def read_modules(db: Queries, known: Registry) -> list[Module]:

@@ -14,11 +14,15 @@ import msgspec
 from .bundles import Bundle
 from .errors import Problem, spelt_alike
 from .module_settings import CheckedSettings, Policy
+from .own_schema import OWN_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MODULE_FILE = "module.toml"
+
+# What no pattern means.
+_NEVER = frozenset({OWN_SCHEMA, "information_schema"})
 
 
 class ModuleProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +95,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     def is_for(self, schema: str) -> bool:
         """Whether ``schema`` is one of its schemas, or would be if it were there."""
         if self.pattern is not None:
-            return fnmatchcase(schema, self.pattern) and not schema.startswith("pg_")
+            return fnmatchcase(schema, self.pattern) and not schema.startswith("pg_") and schema not in _NEVER
         return schema in (self.schemas or ())
 
 

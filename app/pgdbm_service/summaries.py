@@ -16,7 +16,7 @@ from pgdbm.migrations.fanout import expression_of
 from pgdbm.migrations.files import order_of, version_of
 
 from .history_shapes import IN_STATEMENT, NOTHING, HistoryShapes, Shape, Standing, standing_of
-from .history_tables import modules_in_history, schemas_with_history
+from .history_tables import are_few_histories, modules_in_history, schemas_with_history
 from .own_schema import OWN_SCHEMA
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FEW = IN_STATEMENT
 """Up to so many schemas are looked at each time that they are asked for: one statement does it."""
 
-_LIKE = "nspname ~ $1 AND nspname !~ '^pg_'"
+_LIKE = f"nspname ~ $1 AND nspname !~ '^pg_' AND nspname NOT IN ('{OWN_SCHEMA}', 'information_schema')"
 _SCHEMAS_LIKE = f"SELECT nspname AS schema FROM pg_catalog.pg_namespace WHERE {_LIKE} ORDER BY nspname LIMIT $2"  # noqa: S608
 _WANTED = f"""
 WITH wanted AS (
@@ -41,23 +41,25 @@ WITH wanted AS (
     UNION ALL SELECT name COLLATE "C" FROM pg_catalog.unnest($2::text[]) AS name
 )
 """  # noqa: S608
-_COUNTS = (
-    _WANTED
-    + """
-SELECT s.fingerprint, pg_catalog.count(*) AS schemas
-FROM wanted LEFT JOIN {{tables.schema_summaries}} s ON s.module = $3 AND s.schema = wanted.schema
-GROUP BY s.fingerprint
-"""
+# Grouped and not joined: the planner has no idea how many schemas match, and would look each of them up.
+_PLACED = f"""{_WANTED}
+, placed AS (
+    SELECT schema, pg_catalog.max(fingerprint) AS fingerprint, pg_catalog.max(checked_at) AS checked_at,
+           pg_catalog.max(last_run) AS last_run
+    FROM (SELECT schema, true AS is_wanted, NULL AS fingerprint, NULL::timestamptz AS checked_at, NULL AS last_run
+          FROM wanted
+          UNION ALL
+          SELECT schema, false, fingerprint, checked_at, last_run
+          FROM {{{{tables.schema_summaries}}}} WHERE module = $3) AS either
+    GROUP BY schema HAVING pg_catalog.bool_or(is_wanted)
 )
-_PAGE = (
-    _WANTED
-    + """
-SELECT wanted.schema, s.fingerprint, s.checked_at, s.last_run
-FROM wanted LEFT JOIN {{tables.schema_summaries}} s ON s.module = $3 AND s.schema = wanted.schema
-WHERE wanted.schema > $4 AND ($5::text[] IS NULL OR COALESCE(s.fingerprint, '') = ANY ($5))
-ORDER BY wanted.schema LIMIT $6
-"""
-)
+"""  # noqa: S608
+_COUNTS = f"{_PLACED} SELECT fingerprint, pg_catalog.count(*) AS schemas FROM placed GROUP BY fingerprint"  # noqa: S608
+_PAGE = f"""{_PLACED}
+SELECT schema, fingerprint, checked_at, last_run FROM placed
+WHERE schema > $4 AND ($5::text[] IS NULL OR COALESCE(fingerprint, '') = ANY ($5))
+ORDER BY schema LIMIT $6
+"""  # noqa: S608
 _RUNS = "SELECT schema, last_run FROM {{tables.schema_summaries}} WHERE module = $1 AND schema = ANY ($2::text[])"
 _LAST_RUNS = "SELECT module, run FROM {{tables.last_runs}} WHERE module = ANY ($1::text[])"
 _KEEP_SHAPES = """
@@ -83,6 +85,11 @@ GROUP BY 1, 2 ORDER BY 1, 3
 _BEGIN_RECONCILIATION = """
 UPDATE {{tables.reconciliation}} SET began_at = now()
 WHERE began_at < now() - pg_catalog.make_interval(secs => $1) RETURNING began_at
+"""
+_END_RECONCILIATION = "UPDATE {{tables.reconciliation}} SET ended_at = pg_catalog.now()"
+_EVER_RECONCILED = "SELECT ended_at IS NOT NULL FROM {{tables.reconciliation}}"
+_SCHEMAS_OF_SHAPES = """
+SELECT schema FROM {{tables.schema_summaries}} WHERE module = $1 AND fingerprint = ANY ($2::text[])
 """
 _FORGET = "DELETE FROM {{tables.schema_summaries}} WHERE checked_at < $1"
 
@@ -134,6 +141,13 @@ class Summaries:
         if run is not None:
             await self._own.execute(_KEEP_RUN, module.name, run)
 
+    async def schemas(self, module: Module, limit: int | None = None) -> list[str]:
+        """The schemas that ``module`` is for, in the order in which they are migrated; ``limit`` of a pattern's."""
+        if module.pattern is None:
+            return list(module.schemas or ())
+        rows = await self._database.manager().fetch_all(_SCHEMAS_LIKE, expression_of(module.pattern), limit)
+        return [row["schema"] for row in rows]
+
     async def shapes(self, modules: Sequence[Module]) -> list[ModuleShapes]:
         """What the histories say of each of ``modules`` in all of its schemas."""
         few = [await self._few(module) for module in modules]
@@ -179,17 +193,23 @@ class Summaries:
 
     async def shapes_of(self, module: str) -> dict[Shape, str]:
         """What the histories say of ``module``, each with the name of a schema in which it is so."""
-        tables = await schemas_with_history(self._database.manager(), limit=FEW + 1)
-        if len(tables) <= FEW:
-            looked = await self._shapes.look(self._database.manager(), [(module, schema) for schema in tables])
-            return {shape: schema for (_, schema), shape in reversed(looked.items())}
-        rows = await self._own.fetch_all(_OF_MODULES, module, [])
-        shapes = await self._resolve(row["fingerprint"] for row in rows)
-        return {shapes[row["fingerprint"]]: row["schema"] for row in rows}
+        db = self._database.manager()
+        # In the first moments of a service, summaries may miss what is there.
+        if not await are_few_histories(db, FEW) and await self._own.fetch_value(_EVER_RECONCILED):
+            rows = await self._own.fetch_all(_OF_MODULES, module, [])
+            shapes = await self._resolve(row["fingerprint"] for row in rows)
+            return {shapes[row["fingerprint"]]: row["schema"] for row in rows}
+        looked = await self._shapes.look(db, [(module, schema) for schema in await schemas_with_history(db)])
+        return {shape: schema for (_, schema), shape in reversed(looked.items())}
+
+    async def look_again(self, module: str, shapes: Iterable[Shape]) -> None:
+        """Compare with the histories the schemas of ``module`` that are kept as having one of ``shapes``."""
+        rows = await self._own.fetch_all(_SCHEMAS_OF_SHAPES, module, [shape.fingerprint for shape in shapes])
+        await self._keep([(module, row["schema"]) for row in rows])
 
     async def only_in_histories(self, registered: Collection[str], name: str | None = None) -> list[HistoryOnly]:
         """The modules, by name, that stand in history tables and are not ``registered``; only ``name``, if given."""
-        if len(await schemas_with_history(self._database.manager(), limit=FEW + 1)) <= FEW:
+        if await are_few_histories(self._database.manager(), FEW):
             found = [
                 HistoryOnly(
                     name=one.name,
@@ -233,9 +253,10 @@ class Summaries:
             seen |= await self._keep([(one.name, one.schema) for one in found])
         for module in modules:
             if module.problem is None:
-                places = [(module.name, schema) for schema in await self._schemas(module)]
+                places = [(module.name, schema) for schema in await self.schemas(module)]
                 await self._keep([place for place in places if place not in seen])
         await self._own.execute(_FORGET, began_at)
+        await self._own.execute(_END_RECONCILIATION)
         return True
 
     @property
@@ -285,14 +306,8 @@ class Summaries:
 
     async def _few(self, module: Module) -> list[str] | None:
         """The schemas of ``module``; None if they are many."""
-        schemas = await self._schemas(module, FEW + 1)
+        schemas = await self.schemas(module, FEW + 1)
         return schemas if len(schemas) <= FEW else None
-
-    async def _schemas(self, module: Module, limit: int | None = None) -> list[str]:
-        if module.pattern is None:
-            return list(module.schemas or ())
-        rows = await self._database.manager().fetch_all(_SCHEMAS_LIKE, expression_of(module.pattern), limit)
-        return [row["schema"] for row in rows]
 
     async def _counts(self, module: Module) -> dict[Shape, int]:
         """How many schemas have which shape. One that nobody has looked at yet counts as one without a history."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DEPLOY = DOCS / "howto" / "deploy.md"
 OPERATE = DOCS / "howto" / "operate-over-http.md"
 SECURE = DOCS / "howto" / "secure-the-service.md"
+RUNS = DOCS / "howto" / "runs.md"
+REGISTER = DOCS / "howto" / "register-over-http.md"
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the documents call curl, and there is none")
 
@@ -63,10 +65,11 @@ def test_tutorial(tmp_path: Path) -> None:
 
 
 @needs_curl
-def test_operating(database: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [OPERATE, REGISTER, RUNS], ids=lambda page: page.stem)
+def test_operating(database: str, tmp_path: Path, page: Path) -> None:
     terminal = Terminal(tmp_path, DATABASE_URL=database)
     try:
-        for block in blocks(OPERATE, "console"):
+        for block in blocks(page, "console"):
             terminal.run(block)
     finally:
         terminal.close()

@@ -47,6 +47,7 @@ async def test_schemas_by_pattern_and_by_query(pool: asyncpg.Pool[Any]) -> None:
         await db.execute(f"CREATE SCHEMA {schema}")
     assert [schema async for schema in schemas_like(db, "tenant_*")] == ["tenant_1", "tenant_2"]
     assert [schema async for schema in schemas_like(db, "tenant?*")] == ["tenant_1", "tenant_2", "tenantx3"]
+    assert [schema async for schema in schemas_like(db, "*ant*3")] == ["tenantx3"]
     assert [schema async for schema in schemas_like(db, "pg_*")] == []
     query = "SELECT nspname FROM pg_namespace WHERE nspname = $1"
     results = await collect(FanOut(pool, FILES, "tenant"), schemas_from(db, query, "other"))

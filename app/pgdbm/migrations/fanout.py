@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
-from fnmatch import translate
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.manager import AsyncDatabaseManager
@@ -133,7 +132,14 @@ async def schemas_like(db: AsyncDatabaseManager, pattern: str) -> AsyncIterator[
 
 def expression_of(pattern: str) -> str:
     """``pattern``, where ``*`` and ``?`` are wild, as a regular expression in the dialect of the server."""
-    return "^" + translate(pattern).removeprefix("(?s:").removesuffix(r")\Z") + "$"
+    return "^" + "".join(map(_expression_of_character, pattern)) + "$"
+
+
+def _expression_of_character(character: str) -> str:
+    # Not fnmatch.translate: for two stars it writes atomic groups, which the server does not know.
+    if character.isalnum() or character == "_":
+        return character
+    return {"*": ".*", "?": "."}.get(character, f"\\{character}")
 
 
 async def schemas_from(db: AsyncDatabaseManager, query: str, *args: Any) -> AsyncIterator[str]:

@@ -19,10 +19,11 @@ CREATE TABLE {{tables.schema_summaries}} (
 );
 CREATE INDEX schema_summaries_shape ON {{tables.schema_summaries}} (module, fingerprint, schema);
 
--- One row: when some replica last compared all summaries with the histories.
+-- One row: when some replica last began to compare all summaries with the histories, and when one was last through.
 CREATE TABLE {{tables.reconciliation}} (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
-    began_at timestamptz NOT NULL DEFAULT '-infinity'
+    began_at timestamptz NOT NULL DEFAULT '-infinity',
+    ended_at timestamptz
 );
 INSERT INTO {{tables.reconciliation}} DEFAULT VALUES;
 

@@ -69,7 +69,7 @@ class ModuleViews:
         items = [next(details) if isinstance(one, Module) else _unregistered(one) for one in shown]
         last_runs = await self._records.last_runs([item.name for item in items])
         for item in items:
-            item.last_run = last_runs.get(item.name)
+            item.last_run = last_runs.get(item.name, item.last_run)
         following = (not isinstance(shown[-1], Module), shown[-1].name) if len(listed) > limit else None
         return ModuleList([_summary(item) for item in items]), following
 
@@ -86,7 +86,7 @@ class ModuleViews:
         (detail,) = await self._details([found])
         if detail.problem is None:
             detail.digest = (await self._managers.bundle(found)).digest
-        detail.last_run = (await self._records.last_runs([name])).get(name)
+        detail.last_run = (await self._records.last_runs([name])).get(name, detail.last_run)
         return detail
 
     async def schemas(self, name: str, state: str | None, limit: int, after: str) -> tuple[SchemaPage, str | None]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
-from pgdbm.migrations.files import checksum_of, is_repeatable_name
+from pgdbm.migrations.files import checksum_of
 
 from ..errors import Problem, invalid_request, problem_of
 from ..module_settings import MODULE_NAME
 from ..own_schema import OWN_SCHEMA
 from ..registered_modules import read_modules
 from ..registry import Module, Registry
+from .applied_files import AppliedFiles
 from .checking import checked_bundle
 from .structs import BundleItem, BundlePage
 
@@ -54,7 +54,6 @@ SET digest = EXCLUDED.digest, registered_by = EXCLUDED.registered_by, registered
 """
 _NOTE = "INSERT INTO {{tables.registrations}} (module, digest, registered_by) VALUES ($1, $2, $3)"
 _DELETE = "DELETE FROM {{tables.modules}} WHERE name = $1"
-_FORMER_CONTENT = "SELECT content FROM {{tables.file_contents}} WHERE checksum = $1 LIMIT 1"
 _BUNDLES = """
 SELECT r.id, r.digest, r.registered_at, r.registered_by,
        m.digest IS NOT NULL AND r.id = pg_catalog.max(r.id) OVER () AS current
@@ -75,7 +74,7 @@ class Registrar:
         self._database = database
         self._registry = registry
         self._registered_modules = registered_modules
-        self._summaries = summaries
+        self._applied = AppliedFiles(database, registry, summaries)
 
     async def register(
         self, name: str, submission: Submission, conditions: Conditions, caller: str
@@ -101,7 +100,7 @@ class Registrar:
         module = Module(name=name, bundle=bundle, settings=bundle.settings, source="registered")
         known = self._registry.registered.get(name)
         if known is None or known.bundle is None or known.bundle.digest != bundle.digest:
-            await self._check_applied(name, bundle)
+            await self._applied.check(name, bundle)
         changed = await self._store(module, bundle, conditions, caller)
         if changed:
             await self._registered_modules.catch_up()
@@ -179,54 +178,6 @@ class Registrar:
         now = Registry(self._registry.repo.values())
         now.replace_registered(await read_modules(tx, self._registry))
         return now
-
-    async def _check_applied(self, name: str, bundle: Bundle) -> None:
-        checksums = {
-            filename: checksum_of(content)
-            for filename, content in bundle.files.items()
-            if not is_repeatable_name(filename)
-        }
-        changes = {
-            filename: (checksum, schema)
-            for shape, schema in (await self._summaries.shapes_of(name)).items()
-            for filename, checksum in shape.applied
-            if checksums.get(filename, checksum) != checksum
-        }
-        if not changes:
-            return
-        filename = min(changes)
-        checksum, schema = changes[filename]
-        others = f" So are {len(changes) - 1} more." if len(changes) > 1 else ""
-        raise Problem(
-            "checksum_changed",
-            f"{filename} is applied in schema {schema} with another content than this.{others} Nothing was registered.",
-            module=name,
-            filename=filename,
-            schema=schema,
-            recorded_checksum=checksum,
-            current_checksum=checksums[filename],
-            diff=await self._diff(name, filename, checksum, bundle.files[filename]),
-            changed=sorted(changes),
-        )
-
-    async def _diff(self, name: str, filename: str, checksum: str, content: str) -> str | None:
-        former = await self._database.manager(OWN_SCHEMA).fetch_value(_FORMER_CONTENT, checksum)
-        if former is None:
-            former = await asyncio.to_thread(self._in_folder, name, filename, checksum)
-        if former is None:
-            return None
-        lines = difflib.unified_diff(
-            former.splitlines(), content.splitlines(), f"{filename} (applied)", f"{filename} (sent)", lineterm=""
-        )
-        return "\n".join(lines)
-
-    def _in_folder(self, name: str, filename: str, checksum: str) -> str | None:
-        module = self._registry.repo.get(name)
-        try:
-            content = (module.folder / filename).read_text() if module and module.folder else None
-        except (OSError, UnicodeDecodeError):
-            return None
-        return content if content is not None and checksum_of(content) == checksum else None
 
     def _unknown(self, name: str) -> Problem:
         return Problem(

@@ -10,7 +10,6 @@ from litestar import Controller, Request, Response, get, post
 from litestar.openapi import ResponseSpec
 from litestar.params import Body, Parameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
-from msgspec import Meta
 
 from ..auth import caller_of, require
 from ..cursors import cursor_of, read_cursor
@@ -64,7 +63,7 @@ _MIGRATE_ONE = ("module_unknown", "plan_moved", "bundle_moved", "idempotency_key
 _LEFT_OUT = Body(description="May be left out.")
 _GOES_ON = {202: ResponseSpec(Run, description="It goes on: `Location` says where.", generate_examples=False)}
 
-Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_LARGEST = 2**63 - 1
 AnyRequest = Request[Any, Any, Any]
 Prefer = Annotated[
     str | None,
@@ -145,7 +144,7 @@ class RunController(Controller):
         cursor: Next = None,
     ) -> RunList:
         """Runs, newest first."""
-        before = None if cursor is None else read_cursor(cursor, Number)
+        before = _number_in(cursor)
         items, following = await database.within_limit(runs.reader.page(module, status, limit, before))
         return RunList(items, None if following is None else cursor_of(following))
 
@@ -165,7 +164,7 @@ class RunController(Controller):
         cursor: Next = None,
     ) -> RunSchemaList:
         """The schemas of a run, in their order, each with what came of it."""
-        after = None if cursor is None else read_cursor(cursor, Number)
+        after = _number_in(cursor)
         items, following = await database.within_limit(runs.reader.schemas(run_id, status, limit, after))
         return RunSchemaList(items, None if following is None else cursor_of(following))
 
@@ -278,6 +277,10 @@ def _asking(request: AnyRequest, prefer: str | None, key: str | None, wait_s: fl
         key=key,
         wait_s=_wait_of(prefer, _DEFAULT_WAIT_S if wait_s is None else wait_s),
     )
+
+
+def _number_in(cursor: str | None) -> int | None:
+    return None if cursor is None else min(max(read_cursor(cursor, int), 0), _LARGEST)
 
 
 def _wait_of(prefer: str | None, otherwise: float) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from ..database import Database
 
@@ -71,7 +71,7 @@ class Listener:
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     @contextlib.asynccontextmanager
-    async def _connected(self) -> Any:
+    async def _connected(self) -> AsyncIterator[tuple[Any, asyncio.Event]]:
         ended = asyncio.Event()
         async with asyncio.timeout(_CHECK_S):
             connection = await self._database.open_connection()

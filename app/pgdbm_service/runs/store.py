@@ -133,7 +133,8 @@ class Store:
         row = await self._db.fetch_one(sql.BEGIN, run)
         if row is None:
             return None
-        return BegunRun(**row | {"wishes": msgspec.json.decode(row["wishes"], type=Wishes)})
+        row["wishes"] = msgspec.json.decode(row["wishes"], type=Wishes)
+        return BegunRun(**row)
 
     async def waiting(self, item: Item) -> list[Waiting]:
         """The schemas of a chunk that are not done, in order."""

@@ -140,14 +140,8 @@ class Worker:
         if run.cancelled:
             await self._patiently(lambda: self._store.cancel_chunk(item))
         waiting = await self._patiently(lambda: self._store.waiting(item))
-        if waiting:
-            module: Module | Problem
-            try:
-                module = await self._managers.at(run.module, run.bundle)
-            except Exception as error:
-                if is_database_away(error):
-                    raise ComeBackError(_SOON_S) from error
-                module = problem_of(error).with_fields(module=run.module)
+        module = await self._module(run) if waiting else None
+        if module is not None:
             for one in waiting:
                 if self._executor.stopping:
                     raise Problem("shutting_down", "The service is stopping.")
@@ -156,8 +150,17 @@ class Worker:
         status = await self._patiently(lambda: self._store.finish(item.run))
         if status is not None:
             logger.info("run ended", module=run.module, status=status)
-        if waiting:
+        if module is not None:
             await self._summarize(run, module, [one.schema for one in waiting])
+
+    async def _module(self, run: BegunRun) -> Module | Problem:
+        """The module with the files that the run is for, or why it cannot be had."""
+        try:
+            return await self._managers.at(run.module, run.bundle)
+        except Exception as error:
+            if is_database_away(error):
+                raise ComeBackError(_SOON_S) from error
+            return problem_of(error).with_fields(module=run.module)
 
     async def _summarize(self, run: BegunRun, module: Module | Problem, schemas: list[str]) -> None:
         if isinstance(module, Problem):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import Controller, get
 from litestar.params import Parameter
 
+from ..cursors import cursor_of, read_cursor
 from ..database import Database
 from ..errors import Problem, documented, spelt_alike
 from ..history_tables import modules_in_history
 from ..registry import Registry
-from .queries import describe_schema, list_schemas
+from .queries import describe_schema, list_schemas, schema_names
 from .structs import SchemaDetail, SchemaList
 
 if TYPE_CHECKING:
@@ -23,21 +24,26 @@ class SchemaController(Controller):
     tags = ("schemas",)
     opt = {"needs": "read"}  # noqa: RUF012 - Litestar merges it into each handler's
 
-    @get(responses=documented("database_unavailable", "lock_timeout"))
+    @get(responses=documented("invalid_request", "database_unavailable", "lock_timeout"))
     async def list_schemas(
         self,
         database: Database,
         registry: Registry,
         system: Annotated[bool, Parameter(description="List PostgreSQL's own schemas too.")] = False,
+        limit: Annotated[int, Parameter(ge=1, le=1000, description="How many items a page has.")] = 200,
+        cursor: Annotated[str | None, Parameter(query="next", description="The `next` of the page before.")] = None,
     ) -> SchemaList:
         """The schemas of the database, with their size and the modules in them."""
 
+        after = "" if cursor is None else read_cursor(cursor, str)
+
         async def look() -> SchemaList:
-            schemas = await list_schemas(database.manager(), system=system)
+            found = await list_schemas(database.manager(), system=system, limit=limit + 1, after=after)
+            schemas = found[:limit]
             names = await _module_names(database, registry, [one.name for one in schemas])
             for one in schemas:
                 one.modules = names[one.name]
-            return SchemaList(schemas)
+            return SchemaList(schemas, cursor_of(schemas[-1].name) if len(found) > limit else None)
 
         return await database.within_limit(look())
 
@@ -49,12 +55,11 @@ class SchemaController(Controller):
             db = database.manager()
             found = await describe_schema(db, schema)
             if found is None:
-                known = await list_schemas(db, system=True)
                 raise Problem(
                     "schema_unknown",
                     f"There is no schema {schema!r} in the database.",
                     schema=schema,
-                    hint=spelt_alike(schema, [one.name for one in known]),
+                    hint=spelt_alike(schema, await schema_names(db)),
                 )
             found.modules = (await _module_names(database, registry, [schema]))[schema]
             return found

@@ -22,6 +22,11 @@ _LOCKED = """
 
 _SCHEMAS = f"""
 WITH locked AS MATERIALIZED ({_LOCKED}),
+page AS MATERIALIZED (
+    SELECT oid, nspname, nspowner FROM pg_catalog.pg_namespace
+    WHERE ($1 OR (nspname !~ '^pg_' AND nspname NOT IN ('information_schema', '{OWN_SCHEMA}'))) AND nspname > $2::name
+    ORDER BY nspname LIMIT $3
+),
 tables AS (
     SELECT c.relnamespace,
            pg_catalog.count(*) AS tables,
@@ -30,18 +35,19 @@ tables AS (
                AS size_bytes
     FROM pg_catalog.pg_class c
     LEFT JOIN locked ON locked.relation = c.oid
-    WHERE c.relkind IN ('r', 'p', 'm')
+    WHERE c.relkind IN ('r', 'p', 'm') AND c.relnamespace IN (SELECT oid FROM page)
     GROUP BY c.relnamespace
 )
 SELECT n.nspname AS name,
        pg_catalog.pg_get_userbyid(n.nspowner) AS owner,
        COALESCE(t.tables, 0) AS tables,
        CASE WHEN t.any_locked THEN NULL ELSE COALESCE(t.size_bytes, 0) END AS size_bytes
-FROM pg_catalog.pg_namespace n
+FROM page n
 LEFT JOIN tables t ON t.relnamespace = n.oid
-WHERE $1 OR (n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '{OWN_SCHEMA}'))
 ORDER BY n.nspname
 """  # noqa: S608 - one constant in another
+
+_NAMES = "SELECT nspname AS name FROM pg_catalog.pg_namespace ORDER BY nspname LIMIT 2000"
 
 _SCHEMA = """
 SELECT nspname AS name, pg_catalog.pg_get_userbyid(nspowner) AS owner
@@ -79,9 +85,14 @@ ORDER BY i.relname
 """  # noqa: S608 - one constant in another
 
 
-async def list_schemas(db: AsyncDatabaseManager, *, system: bool) -> list[SchemaSummary]:
-    """Every schema, with PostgreSQL's own if ``system``; without the modules in them."""
-    return [SchemaSummary(**row, modules=[]) for row in await db.fetch_all(_SCHEMAS, system)]
+async def list_schemas(db: AsyncDatabaseManager, *, system: bool, limit: int, after: str) -> list[SchemaSummary]:
+    """Up to ``limit`` schemas behind ``after``, with PostgreSQL's own if ``system``; without the modules in them."""
+    return [SchemaSummary(**row, modules=[]) for row in await db.fetch_all(_SCHEMAS, system, after, limit)]
+
+
+async def schema_names(db: AsyncDatabaseManager) -> list[str]:
+    """The names of schemas, to find what is spelt alike: not more than can be compared in a moment."""
+    return [row["name"] for row in await db.fetch_all(_NAMES)]
 
 
 async def describe_schema(db: AsyncDatabaseManager, name: str) -> SchemaDetail | None:

@@ -1,0 +1,207 @@
+"""Several replicas, as processes: killed, stopped, frozen; each migration once, and no run lost."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from .streams import read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
+SLEEPING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+ASYNC = {"Prefer": "respond-async"}
+SOON = {"PGDBM_TAKEOVER_S": "2"}
+
+
+def begun(url: str, module: str = "m", **body: Any) -> str:
+    response = httpx.post(f"{url}/modules/{module}/migrate", headers=ASYNC, json=body)
+    assert response.status_code == 202, response.text
+    return str(response.headers["location"])
+
+
+def ended(url: str, address: str, eventually: Callable[..., Any]) -> dict[str, Any]:
+    run: dict[str, Any] = eventually(
+        lambda: (run := httpx.get(f"{url}{address}").json())["status"] not in ("queued", "running") and run
+    )
+    return run
+
+
+def at_work(launched: dict[str, Any], url: str, address: str, sql: Callable[..., Any]) -> tuple[str, str]:
+    """The address of the replica that works on a run, and that of another."""
+    instance = httpx.get(f"{url}{address}").json()["instance"]
+    (row,) = sql("SELECT pid FROM pgdbm_service.instances WHERE id = $1", instance)
+    (worker,) = [one for one, process in launched.items() if process.popen.pid == row["pid"]]
+    return worker, next(one for one in launched if one != worker)
+
+
+def test_a_replica_killed_in_mid_run(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(1); INSERT INTO {{tables.t}} VALUES (1)", _003_c="SELECT 3")
+    launched = {process.url(): process for process in [launch(DATABASE_URL=database, **SOON) for _ in range(2)]}
+    url = next(iter(launched))
+    address = begun(url)
+    eventually(lambda: sql(SLEEPING))
+    worker, other = at_work(launched, url, address, sql)
+    launched[worker].popen.kill()
+    with httpx.stream("GET", f"{other}{address}/events", timeout=60) as response:
+        events = list(read(response))
+    run = httpx.get(f"{other}{address}").json()
+    assert (run["status"], run["steps"][0]["attempts"]) == ("succeeded", 2)
+    # What the dead one had applied belongs to the run, too.
+    assert [one["filename"] for one in run["steps"][0]["applied"]] == ["001_a.sql", "002_b.sql", "003_c.sql"]
+    began = [event.data for event in events if event.kind == "schema_began"]
+    assert [one["attempt"] for one in began] == [1, 2]
+    assert began[0]["instance"] != began[1]["instance"]
+    assert len(sql("SELECT * FROM m.t")) == 1
+    history = httpx.get(f"{other}/modules/m/history").json()["items"]
+    assert {one["run_id"] for one in history} == {run["id"]}
+
+
+def test_told_to_stop_it_gives_its_run_to_another(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(2.5)")
+    variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.3"} | SOON
+    launched = {process.url(): process for process in [launch(**variables) for _ in range(2)]}
+    url = next(iter(launched))
+    address = begun(url)
+    eventually(lambda: sql(SLEEPING))
+    worker, other = at_work(launched, url, address, sql)
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(httpx.post, f"{one}/modules/m/migrate", timeout=60) for one in (worker, other)]
+        # Both have joined the run.
+        time.sleep(0.5)
+        launched[worker].popen.send_signal(signal.SIGTERM)
+        refused, done = (call.result() for call in calls)
+    assert (refused.status_code, refused.json()["code"]) == (503, "shutting_down")
+    assert int(refused.headers["retry-after"]) > 0
+    assert f"/runs/{refused.json()['run_id']}" == address
+    assert launched[worker].wait() == 0
+    assert (done.status_code, f"/runs/{done.json()['run_id']}") == (200, address)
+    assert [one["filename"] for one in done.json()["applied"]] == ["001_a.sql", "002_b.sql"]
+    assert len(sql("SELECT * FROM m.t")) == 1
+    with httpx.stream("GET", f"{other}{address}/events", timeout=60) as response:
+        requeued = [event.data for event in read(response) if event.kind == "requeued"]
+    assert [one["reason"] for one in requeued] == ["shutting_down"]
+    assert "Traceback" not in launched[worker].err
+
+
+def test_stopped_and_started_again_it_goes_on(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(1.5)")
+    variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.1"}
+    process = launch(**variables)
+    address = begun(process.url())
+    eventually(lambda: sql(SLEEPING))
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.wait() == 0
+    (row,) = sql("SELECT status FROM pgdbm_service.runs")
+    assert row["status"] == "queued"
+    assert sql("SELECT FROM pgdbm_service.instances") == []
+    again = launch(**variables).url()
+    assert ended(again, address, eventually)["status"] == "succeeded"
+
+
+def test_a_job_that_still_runs_is_delivered_again(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    """The queue believes that the worker is dead, and is wrong."""
+    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(4)")
+    launched = {process.url(): process for process in [launch(DATABASE_URL=database, **SOON) for _ in range(2)]}
+    url = next(iter(launched))
+    address = begun(url)
+    eventually(lambda: sql(SLEEPING))
+    # The first time as PgQueuer does it, to whichever replica asks first; then to both of them.
+    sql("UPDATE pgdbm_service.pgqueuer SET heartbeat = now() - interval '1 hour'")
+    sql(
+        "INSERT INTO pgdbm_service.pgqueuer (priority, status, entrypoint, payload) "
+        "SELECT q.priority, 'queued', q.entrypoint, q.payload FROM pgdbm_service.pgqueuer q, generate_series(1, 4)"
+    )
+    eventually(lambda: len(sql("SELECT FROM pgdbm_service.pgqueuer WHERE attempts > 0")) == 4)
+    run = ended(url, address, eventually)
+    assert (run["status"], run["steps"][0]["attempts"]) == ("succeeded", 1)
+    assert [one["filename"] for one in run["steps"][0]["applied"]] == ["001_a.sql", "002_b.sql"]
+    eventually(lambda: not sql("SELECT FROM pgdbm_service.pgqueuer"))
+    assert len(sql("SELECT * FROM m.t")) == 1
+
+
+def test_a_frozen_replica_is_taken_for_dead_and_wakes_up(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    """Two replicas are at one migration, and each believes that it is its own: the engine's lock decides."""
+    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(0.5)", _003_c="SELECT 3")
+    launched = {process.url(): process for process in [launch(DATABASE_URL=database, **SOON) for _ in range(2)]}
+    url = next(iter(launched))
+    address = begun(url)
+    eventually(lambda: sql(SLEEPING))
+    worker, other = at_work(launched, url, address, sql)
+    launched[worker].popen.send_signal(signal.SIGSTOP)
+    try:
+        eventually(lambda: sql("SELECT FROM pgdbm_service.run_schemas WHERE attempts = 2"))
+        # It holds the lock in a transaction that nobody goes on with.
+        time.sleep(1)
+        assert [row["filename"] for row in sql("SELECT filename FROM m.schema_migrations")] == ["001_a.sql"]
+    finally:
+        launched[worker].popen.send_signal(signal.SIGCONT)
+    run = ended(other, address, eventually)
+    assert run["status"] == "succeeded"
+    assert [one["filename"] for one in run["steps"][0]["applied"]] == ["001_a.sql", "002_b.sql", "003_c.sql"]
+    assert len(sql("SELECT * FROM m.t")) == 1
+    assert len(sql("SELECT FROM m.schema_migrations")) == 3
+
+
+def test_many_schemas_are_spread_over_replicas(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    tenants = [f"tenant_{number:02}" for number in range(24)]
+    toml = f"schemas = {tenants}".replace("'", '"')
+    repo.write("m", toml, _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(0.2)")
+    variables = {"DATABASE_URL": database, "PGDBM_MAX_CONNECTIONS": "4"} | SOON
+    launched = {process.url(): process for process in [launch(**variables) for _ in range(2)]}
+    url = next(iter(launched))
+    run = ended(url, begun(url), eventually)
+    assert (run["status"], run["schemas"]["succeeded"]) == ("succeeded", 24)
+    shares = sql("SELECT instance, count(*) AS share FROM pgdbm_service.run_schemas GROUP BY instance")
+    assert len(shares) == 2
+    assert min(row["share"] for row in shares) >= 4
+    for tenant in tenants:
+        assert len(sql(f"SELECT FROM {tenant}.t")) == 1
+
+
+def test_many_calls_to_replicas_that_die(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    """Twenty modules, called through three replicas, one of which is killed: each migration once, each run ended."""
+    names = [f"m{number:02}" for number in range(20)]
+    for name in names:
+        repo.write(name, _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(0.3)")
+    processes = [launch(DATABASE_URL=database, **SOON) for _ in range(3)]
+    urls = [process.url() for process in processes]
+
+    def call(number: int) -> int:
+        try:
+            return httpx.post(f"{urls[number % 3]}/modules/{names[number % 20]}/migrate", timeout=60).status_code
+        except httpx.TransportError:
+            return 0
+
+    with ThreadPoolExecutor(60) as threads:
+        calls = [threads.submit(call, number) for number in range(120)]
+        eventually(lambda: sql("SELECT FROM pgdbm_service.runs"))
+        processes[2].popen.kill()
+        codes = {call.result() for call in calls}
+    assert codes <= {0, 200}
+    for name in names:
+        # What was called through the dead one alone may not have begun.
+        httpx.post(f"{urls[0]}/modules/{name}/migrate", timeout=60).raise_for_status()
+        assert len(sql(f"SELECT FROM {name}.t")) == 1
+        assert len(sql(f"SELECT FROM {name}.schema_migrations")) == 2
+    assert {row["status"] for row in sql("SELECT status FROM pgdbm_service.runs")} == {"succeeded"}

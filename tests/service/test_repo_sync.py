@@ -1,0 +1,94 @@
+"""POST /repo/sync, and the watcher that does the same by itself."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
+
+
+def names(service: Any) -> list[str]:
+    return [item["name"] for item in service.get("/modules").json()["items"]]
+
+
+def test_sync_says_what_is_different(start: Callable[..., Any], repo: Any) -> None:
+    for module in ("kept", "edited", "gone", "described"):
+        repo.write(module, _001_a=TABLE)
+    service = start(watch_repo=False)
+    nothing = service.post("/repo/sync").json()
+    assert (nothing["added"], nothing["changed"], nothing["removed"]) == ([], [], [])
+    repo.write("edited", _002_b="SELECT 1")
+    repo.write("described", 'description = "now with one"')
+    repo.write("new", _001_a=TABLE)
+    repo.write("broken", "schema = 3")
+    shutil.rmtree(repo.path / "gone")
+    assert "new" not in names(service)
+    assert service.post("/repo/sync").json() == {
+        "added": ["broken", "new"],
+        "changed": ["described", "edited"],
+        "removed": ["gone"],
+        "unchanged": ["kept"],
+        "invalid": ["broken"],
+        "hidden": [],
+    }
+    assert names(service) == ["broken", "described", "edited", "kept", "new"]
+    assert service.post("/modules/new/migrate").status_code == 200
+    assert service.post("/modules/gone/migrate").status_code == 404
+
+
+def test_the_digest_is_that_of_the_files_now(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start(watch_repo=False)
+    before = service.get("/modules/m")
+    assert before.headers["etag"] == f'"{before.json()["digest"]}"'
+    repo.write("m", _002_b="SELECT 1")
+    after = service.get("/modules/m").json()
+    assert after["digest"] != before.json()["digest"]
+    files = [{"filename": "001_a.sql", "content": TABLE}, {"filename": "002_b.sql", "content": "SELECT 1"}]
+    # The same files have the same digest, wherever they come from.
+    registered = service.client.put("/modules/other", json={"migrations": files}).json()
+    assert registered["digest"] == after["digest"]
+
+
+def test_the_watcher(start: Callable[..., Any], repo: Any, eventually: Callable[..., Any]) -> None:
+    service = start()
+    repo.write("m", 'schema = "one"', _001_a=TABLE)
+    eventually(lambda: names(service) == ["m"])
+    (repo.path / "m" / "module.toml").write_text('schema = "two"')
+    eventually(lambda: service.get("/modules/m").json()["schema"] == "two")
+    shutil.rmtree(repo.path / "m")
+    eventually(lambda: names(service) == [])
+
+
+def test_a_folder_that_a_registered_module_hides(start: Callable[..., Any], repo: Any) -> None:
+    service = start(watch_repo=False)
+    body = {"migrations": [{"filename": "001_a.sql", "content": TABLE}]}
+    service.client.put("/modules/m", json=body)
+    repo.write("m", _001_a="SELECT 1")
+    synced = service.post("/repo/sync").json()
+    assert (synced["added"], synced["hidden"]) == (["m"], ["m"])
+    assert service.get("/modules/m").json()["source"] == "registered"
+    service.post("/modules/m/migrate")
+    # Its former content is known from the bundle, also to the module that comes into view now.
+    assert service.client.delete("/modules/m").status_code == 200
+    assert service.get("/modules/m").json()["source"] == "repo"
+    assert service.get("/modules/m").json()["state"] == "changed"
+
+
+def test_the_diff_is_against_the_folder_where_no_bundle_has_the_file(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start(watch_repo=False)
+    service.post("/modules/m/migrate")
+    shutil.move(repo.path / "m", repo.path / "away")
+    service.post("/repo/sync")
+    body = {"migrations": [{"filename": "001_a.sql", "content": "SELECT 1"}]}
+    unknown = service.client.put("/modules/m", json=body).json()
+    assert (unknown["code"], "diff" in unknown) == ("checksum_changed", False)
+    # Once it was registered as it was applied, its content stays known.
+    same = {"migrations": [{"filename": "001_a.sql", "content": TABLE}]}
+    assert service.client.put("/modules/m", json=same).status_code == 201
+    assert f"-{TABLE}" in service.client.put("/modules/m", json=body).json()["diff"]
