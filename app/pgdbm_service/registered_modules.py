@@ -43,9 +43,14 @@ class RegisteredModules:
     async def catch_up(self) -> None:
         """Make the registry what the tables say now: one small query where nothing has changed.
 
-        Raises what the database raises; the registry stays as it was then.
+        Raises what the database raises, and a Problem if it takes too long; the registry stays as it was then.
         """
+        await self._database.within_limit(self._catch_up())
+
+    async def _catch_up(self) -> None:
         db = self._database.manager(OWN_SCHEMA)
+        if await db.fetch_value(_VERSION) == self._version:
+            return
         async with self._reading:
             version = await db.fetch_value(_VERSION)
             # What changes while it is read has a higher version, and is read again then.
