@@ -21,6 +21,7 @@ from .background import Job, background
 from .database import Database
 from .executor import Executor
 from .health.controller import HealthController
+from .last_look import LastLook
 from .lifespan import lifespan_of
 from .logs import configure_logs, log_request, name_what_it_is_about
 from .managers import Managers
@@ -44,7 +45,6 @@ from .runs.controller import RunController, migrate, migrate_all
 from .schemas.controller import SchemaController
 from .secure_headers import with_secure_headers
 from .settings import Settings, read_settings
-from .standing import Standing
 from .summaries import Summaries
 from .tokens.controller import TokenController
 from .verbs.controller import VerbController
@@ -115,8 +115,8 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     registered_modules = RegisteredModules(database, registry)
     summaries = Summaries(database)
     managers = Managers(database, registry, registered_modules, summaries, settings.lock_wait_s)
-    standing = Standing(database, registry, managers, settings.metrics_look_s)
-    metrics = Metrics(database, executor, standing)
+    last_look = LastLook(database, registry, managers, summaries, settings.metrics_look_s)
+    metrics = Metrics(database, executor, last_look)
     tracing = _tracing(settings, tracer_provider)
     runs = Runs(settings, database, executor, managers, summaries, Observer(metrics, tracing))
     repository_sync = RepositorySync(settings.migrations_repo, registry)
@@ -181,7 +181,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         lifespan=[
             lifespan_of(settings, database, executor, tracing, [runs]),
             background(jobs),
-            standing.lifespan,
+            last_look.lifespan,
             verifier.lifespan,
             audit.lifespan,
         ],

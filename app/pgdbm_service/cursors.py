@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from .errors import invalid_request
 
 T = TypeVar("T")
 
-Number = Annotated[int, Meta(gt=0, le=2**63 - 1)]
-"""Of a row, as PostgreSQL counts them."""
-
+_LARGEST = 2**63 - 1
 _LONGEST = 1000
 
 
@@ -40,3 +37,12 @@ def read_cursor(cursor: str, kind: type[T]) -> T:
     except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
         raise invalid_request([{"field": "next", "message": "not a cursor that this call has given"}]) from None
     return last
+
+
+def read_number(cursor: str | None) -> int | None:
+    """The number of a row in a cursor; None for no cursor.
+
+    Raises:
+        Problem: invalid_request.
+    """
+    return None if cursor is None else min(max(read_cursor(cursor, int), 0), _LARGEST)

@@ -14,6 +14,7 @@ from pgdbm.errors import AsyncDBError
 
 from .errors import Problem, database_unavailable
 from .own_schema import prepare_own_schema
+from .queue_tables import prepare_queue
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -143,6 +144,7 @@ class Database:
     async def _prepare(self, pool: asyncpg.Pool[Any]) -> None:
         try:
             await prepare_own_schema(pool)
+            await prepare_queue(pool)
         except BaseException:
             pool.terminate()
             raise

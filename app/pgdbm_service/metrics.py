@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from .standing import RunStatus
+from .last_look import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .database import Database
     from .executor import Executor
-    from .standing import Standing
+    from .last_look import LastLook
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -35,9 +35,9 @@ _RETRY_BUCKETS = (0, 1, 2, 3, 5, 10, 20, 50)
 
 
 class Metrics:
-    """Counts what happens; what is read when somebody asks comes from ``database``, ``executor`` and ``standing``."""
+    """Counts what happens; what is read when somebody asks comes from ``database``, ``executor`` and ``last_look``."""
 
-    def __init__(self, database: Database, executor: Executor, standing: Standing) -> None:
+    def __init__(self, database: Database, executor: Executor, last_look: LastLook) -> None:
         # A second series per counter and histogram, only to say when the process began, is not worth its place.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -88,9 +88,9 @@ class Metrics:
             buckets=_RETRY_BUCKETS,
             registry=self.registry,
         )
-        self.registry.register(_Gauges(database, executor, standing))
+        self.registry.register(_Gauges(database, executor, last_look))
         ProcessCollector(registry=self.registry)
-        standing.on_module = self.known
+        last_look.on_module = self.known
 
     def known(self, module: str) -> None:
         """Begin the series of ``module`` at 0: the first failure of one that was never seen would raise no alarm."""
@@ -129,13 +129,13 @@ class Metrics:
 class _Gauges(Collector):
     """What has a value now, read when it is asked for."""
 
-    def __init__(self, database: Database, executor: Executor, standing: Standing) -> None:
+    def __init__(self, database: Database, executor: Executor, last_look: LastLook) -> None:
         self._database = database
         self._executor = executor
-        self._standing = standing
+        self._last_look = last_look
 
     def collect(self) -> Iterator[Metric]:
-        modules = self._standing.modules
+        modules = self._last_look.modules
         pending = GaugeMetricFamily(
             "pgdbm_migrations_pending", "Migrations not applied, over all schemas of the module.", labels=["module"]
         )
@@ -149,15 +149,15 @@ class _Gauges(Collector):
             behind.add_metric([name], seen.behind)
         yield from (pending, schemas, behind)
         yield GaugeMetricFamily(
-            "pgdbm_database_up", "1 if the database answered at the last look.", value=self._standing.database_up
+            "pgdbm_database_up", "1 if the database answered at the last look.", value=self._last_look.database_up
         )
         yield GaugeMetricFamily(
             "pgdbm_last_look_timestamp_seconds",
             "When pending and behind were last seen, in Unix time; 0 before the first look.",
-            value=self._standing.looked_at,
+            value=self._last_look.looked_at,
         )
         yield GaugeMetricFamily(
-            "pgdbm_instances", "Running instances of the service on this database.", value=self._standing.instances
+            "pgdbm_instances", "Running instances of the service on this database.", value=self._last_look.instances
         )
         pool = self._database.pool_numbers()
         yield GaugeMetricFamily("pgdbm_pool_connections", "Connections of the pool.", value=pool.size)

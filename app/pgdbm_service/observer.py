@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from pgdbm.migrations.events import Event, Listener
 
+    from .last_look import RunStatus
     from .metrics import Metrics
-    from .standing import RunStatus
     from .tracing import RunTrace, Tracing
 
 _LOCK_NOT_AVAILABLE = "55P03"

@@ -44,7 +44,7 @@ class RegisteredModules:
     async def catch_up(self) -> None:
         """Make the registry what the tables say now: one small query where nothing has changed.
 
-        Raises what the database raises; the registry stays as it was then.
+        Raises what the database raises, and a Problem if it takes too long; the registry stays as it was then.
         """
         # Whoever comes while a look is under way shares the next one: that sees all that was there when they came.
         if self._next is None:
@@ -55,12 +55,15 @@ class RegisteredModules:
     async def _look(self) -> None:
         async with self._reading:
             self._next = None
-            db = self._database.manager(OWN_SCHEMA)
-            version = await db.fetch_value(_VERSION)
-            # What changes while it is read has a higher version, and is read again then.
-            if version != self._version:
-                self._registry.replace_registered(await read_modules(db, self._registry))
-                self._version = version
+            await self._database.within_limit(self._read())
+
+    async def _read(self) -> None:
+        db = self._database.manager(OWN_SCHEMA)
+        version = await db.fetch_value(_VERSION)
+        # What changes while it is read has a higher version, and is read again then.
+        if version != self._version:
+            self._registry.replace_registered(await read_modules(db, self._registry))
+            self._version = version
 
     async def stored(self, name: str, digest: str) -> Module:
         """``name`` in a bundle that was registered once, whether it still has that or not.

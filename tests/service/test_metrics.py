@@ -13,12 +13,14 @@ from pgdbm.core.manager import AsyncDatabaseManager
 from pgdbm.migrations import AsyncMigrationManager
 from pgdbm_service.database import Database
 from pgdbm_service.executor import Executor
+from pgdbm_service.last_look import LastLook
 from pgdbm_service.managers import Managers
 from pgdbm_service.metrics import Metrics
 from pgdbm_service.observer import Observer
-from pgdbm_service.registry import read_registry
+from pgdbm_service.registered_modules import RegisteredModules
+from pgdbm_service.registry import Registry
 from pgdbm_service.settings import Settings
-from pgdbm_service.standing import Standing
+from pgdbm_service.summaries import Summaries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,10 +178,11 @@ def test_a_lock_timeout_is_a_retry_and_a_failure(
 
 def observed(repo: Any, database: str) -> tuple[Metrics, Observer]:
     settings = Settings(database_url=database, migrations_repo=repo.path)
-    unconnected, registry = Database(settings), read_registry(repo.path)
+    unconnected, registry = Database(settings), Registry(())
     executor = Executor(limit=1, wait_s=1, grace_s=1)
-    standing = Standing(unconnected, registry, Managers(unconnected, registry, 1), 1)
-    metrics = Metrics(unconnected, executor, standing)
+    summaries = Summaries(unconnected)
+    managers = Managers(unconnected, registry, RegisteredModules(unconnected, registry), summaries, 1)
+    metrics = Metrics(unconnected, executor, LastLook(unconnected, registry, managers, summaries, 1))
     return metrics, Observer(metrics, None)
 
 

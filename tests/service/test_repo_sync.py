@@ -79,16 +79,25 @@ def test_a_folder_that_a_registered_module_hides(start: Callable[..., Any], repo
     assert service.get("/modules/m").json()["state"] == "changed"
 
 
-def test_the_diff_is_against_the_folder_where_no_bundle_has_the_file(start: Callable[..., Any], repo: Any) -> None:
+def test_the_diff_where_no_bundle_has_the_file(start: Callable[..., Any], repo: Any) -> None:
+    def body(content: str) -> dict[str, Any]:
+        return {"migrations": [{"filename": "001_a.sql", "content": content}]}
+
     repo.write("m", _001_a=TABLE)
     service = start(watch_repo=False)
     service.post("/modules/m/migrate")
-    shutil.move(repo.path / "m", repo.path / "away")
+    shutil.move(repo.path / "m", repo.path / ".away")
     service.post("/repo/sync")
-    body = {"migrations": [{"filename": "001_a.sql", "content": "SELECT 1"}]}
-    unknown = service.client.put("/modules/m", json=body).json()
+    unknown = service.client.put("/modules/m", json=body("SELECT 1")).json()
     assert (unknown["code"], "diff" in unknown) == ("checksum_changed", False)
+    # A folder that a registered module hides knows the file still.
+    other = {"migrations": [{"filename": "002_b.sql", "content": "SELECT 2"}]}
+    assert service.client.put("/modules/m", json=other).status_code == 201
+    shutil.move(repo.path / ".away", repo.path / "m")
+    assert service.post("/repo/sync").json()["hidden"] == ["m"]
+    assert f"-{TABLE}" in service.client.put("/modules/m", json=body("SELECT 1")).json()["diff"].splitlines()
     # Once it was registered as it was applied, its content stays known.
-    same = {"migrations": [{"filename": "001_a.sql", "content": TABLE}]}
-    assert service.client.put("/modules/m", json=same).status_code == 201
-    assert f"-{TABLE}" in service.client.put("/modules/m", json=body).json()["diff"]
+    assert service.client.put("/modules/m", json=body(TABLE)).status_code == 201
+    shutil.rmtree(repo.path / "m")
+    service.post("/repo/sync")
+    assert f"-{TABLE}" in service.client.put("/modules/m", json=body("SELECT 1")).json()["diff"].splitlines()

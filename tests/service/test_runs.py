@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgdbm import AsyncDatabaseManager, DatabaseConfig
-from pgdbm_service.runs.queue import SETTINGS, queries_over
+from pgdbm_service.queue_tables import SETTINGS, queries_over
 from pgdbm_service.runs.store import chunked
 
 if TYPE_CHECKING:
@@ -364,7 +364,6 @@ def test_what_is_left_in_the_queue(
 
 
 def test_the_tables_of_the_queue_are_what_pgqueuer_wants(start: Callable[..., Any], database: str) -> None:
-    """021_queue.sql is written by hand: a release of PgQueuer that wants more needs another migration of ours."""
     from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 
     start()

@@ -7,7 +7,7 @@ from typing import Annotated
 from litestar import get
 from litestar.params import Parameter
 
-from ..cursors import Number, cursor_of, read_cursor
+from ..cursors import cursor_of, read_number
 from ..database import Database
 from ..errors import documented
 from .queries import read_entries
@@ -26,6 +26,6 @@ async def get_audit(
     module: Annotated[str | None, Parameter(pattern=_TEXT, description="Only what was done to this module.")] = None,
 ) -> AuditPage:
     """Every request that would have changed something, also the refused ones, newest first."""
-    before = None if cursor is None else read_cursor(cursor, Number)
+    before = read_number(cursor)
     items, following = await database.within_limit(read_entries(database, limit, before, caller, module))
     return AuditPage(items, None if following is None else cursor_of(following))

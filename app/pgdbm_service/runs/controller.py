@@ -12,7 +12,7 @@ from litestar.params import Body, Parameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from ..auth import caller_of, require
-from ..cursors import cursor_of, read_cursor
+from ..cursors import cursor_of, read_number
 from ..database import Database
 from ..errors import Problem, documented
 from ..optional_bodies import OptionalBodyOperation
@@ -63,7 +63,6 @@ _MIGRATE_ONE = ("module_unknown", "plan_moved", "bundle_moved", "idempotency_key
 _LEFT_OUT = Body(description="May be left out.")
 _GOES_ON = {202: ResponseSpec(Run, description="It goes on: `Location` says where.", generate_examples=False)}
 
-_LARGEST = 2**63 - 1
 AnyRequest = Request[Any, Any, Any]
 Prefer = Annotated[
     str | None,
@@ -144,7 +143,7 @@ class RunController(Controller):
         cursor: Next = None,
     ) -> RunList:
         """Runs, newest first."""
-        before = _number_in(cursor)
+        before = read_number(cursor)
         items, following = await database.within_limit(runs.reader.page(module, status, limit, before))
         return RunList(items, None if following is None else cursor_of(following))
 
@@ -164,7 +163,7 @@ class RunController(Controller):
         cursor: Next = None,
     ) -> RunSchemaList:
         """The schemas of a run, in their order, each with what came of it."""
-        after = _number_in(cursor)
+        after = read_number(cursor)
         items, following = await database.within_limit(runs.reader.schemas(run_id, status, limit, after))
         return RunSchemaList(items, None if following is None else cursor_of(following))
 
@@ -277,10 +276,6 @@ def _asking(request: AnyRequest, prefer: str | None, key: str | None, wait_s: fl
         key=key,
         wait_s=_wait_of(prefer, _DEFAULT_WAIT_S if wait_s is None else wait_s),
     )
-
-
-def _number_in(cursor: str | None) -> int | None:
-    return None if cursor is None else min(max(read_cursor(cursor, int), 0), _LARGEST)
 
 
 def _wait_of(prefer: str | None, otherwise: float) -> float:

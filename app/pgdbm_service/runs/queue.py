@@ -13,42 +13,23 @@ from uuid import UUID
 import msgspec
 import structlog
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
-from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder
-from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.core.tm import TaskManager
-from pgqueuer.domain.settings import DBSettings, Durability
-from pgqueuer.domain.types import Channel
 from pgqueuer.errors import RetryRequested
 
 from ..errors import is_database_away
-from ..own_schema import OWN_SCHEMA
+from ..queue_tables import SETTINGS, queries_over
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from pgqueuer.domain.models import Job
-    from pgqueuer.ports.driver import Driver, NotifyCallback
+    from pgqueuer.ports.driver import NotifyCallback
 
     from ..database import Database
     from .listening import Listener
 
 ENTRYPOINT = "run"
-# Every name is given: PgQueuer would take those that are not from variables such as CHANNEL or DURABILITY.
-SETTINGS = DBSettings(
-    prefix="",
-    db_schema=OWN_SCHEMA,
-    channel=Channel("pgdbm_service_queue"),
-    function="fn_pgqueuer_changed",
-    statistics_table="pgqueuer_statistics",
-    queue_status_type="pgqueuer_status",
-    queue_table="pgqueuer",
-    queue_table_log="pgqueuer_log",
-    trigger="tg_pgqueuer_changed",
-    schedules_table="pgqueuer_schedules",
-    durability=Durability.durable,
-    widen_id=True,
-)
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
@@ -68,16 +49,6 @@ class ComeBackError(Exception):
     def __init__(self, after_s: float) -> None:
         super().__init__(f"again in {after_s:g} s")
         self.after_s = after_s
-
-
-def queries_over(driver: Driver) -> Queries:
-    """PgQueuer's queries on the tables in our schema."""
-    return Queries(
-        driver,
-        qbe=QueryBuilderEnvironment(SETTINGS),
-        qbq=QueryQueueBuilder(SETTINGS),
-        qbs=QuerySchedulerBuilder(SETTINGS),
-    )
 
 
 async def enqueue(connection: Any, items: Sequence[Item], *, priority: int) -> None:

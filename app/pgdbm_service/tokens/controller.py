@@ -10,7 +10,7 @@ from litestar.params import Parameter
 from ..auth import caller_of
 from ..auth.tokens import NewToken, Token, TokenError, create_token, list_tokens, revoke_token
 from ..auth.verifier import TokenVerifier
-from ..cursors import Number, cursor_of, read_cursor
+from ..cursors import cursor_of, read_number
 from ..database import Database
 from ..errors import documented, invalid_request
 from ..own_schema import OWN_SCHEMA
@@ -41,9 +41,7 @@ class TokenController(Controller):
     ) -> TokenList:
         """Every token, newest first, the revoked ones too; never the token itself."""
         db = database.manager(OWN_SCHEMA)
-        items, following = await database.within_limit(
-            list_tokens(db, limit, None if cursor is None else read_cursor(cursor, Number))
-        )
+        items, following = await database.within_limit(list_tokens(db, limit, read_number(cursor)))
         return TokenList(items, None if following is None else cursor_of(following))
 
     @delete("/{token_id:str}", status_code=200, responses=documented("cross_origin", "token_unknown"))

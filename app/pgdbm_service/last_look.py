@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .database import Database
     from .managers import Managers
     from .registry import Module, Registry
+    from .summaries import Summaries
 
 RunStatus = Literal["success", "up_to_date", "failed", "cancelled"]
 
@@ -42,16 +43,19 @@ class ModuleStanding:
     pending: int
 
 
-class Standing:
+class LastLook:
     """What the last look saw; it stays when a later one sees nothing.
 
-    A look asks one schema after the other, over one connection, each within the limit of any other read.
+    A look takes what the lists of modules take: a few queries, however many schemas there are.
     """
 
-    def __init__(self, database: Database, registry: Registry, managers: Managers, period_s: float) -> None:
+    def __init__(
+        self, database: Database, registry: Registry, managers: Managers, summaries: Summaries, period_s: float
+    ) -> None:
         self._database = database
         self._registry = registry
         self._managers = managers
+        self._summaries = summaries
         self._period_s = period_s
         self.modules: Mapping[str, ModuleStanding] = {}
         self.instances = 0
@@ -100,12 +104,13 @@ class Standing:
         self.looked_at = time.time()
 
     async def _look_at(self, module: Module) -> ModuleStanding:
-        schemas = await self._database.within_limit(self._managers.schemas_of(module))
-        pending = [
-            (await self._database.within_limit(self._managers.of(module, schema).status())).pending
-            for schema in schemas
-        ]
-        return ModuleStanding(len(schemas), sum(1 for count in pending if count), sum(pending))
+        (shapes,) = await self._database.within_limit(self._summaries.shapes([module]))
+        standings = shapes.standings(await self._managers.files(module), module.out_of_order)
+        return ModuleStanding(
+            schemas=sum(count for _, count in standings),
+            behind=sum(count for standing, count in standings if standing.pending),
+            pending=sum(standing.pending * count for standing, count in standings),
+        )
 
     async def _keep_looking(self) -> None:
         while True:
