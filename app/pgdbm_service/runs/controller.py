@@ -82,6 +82,7 @@ Next = Annotated[str | None, Parameter(query="next", description="The `next` of 
     "/modules/{module:str}/migrate",
     status_code=200,
     tags=["modules"],
+    opt={"needs": "migrate"},
     operation_class=OptionalBodyOperation,
     responses=documented(*_MIGRATE_ONE) | _GOES_ON,
 )
@@ -106,6 +107,7 @@ async def migrate(
     "/migrate",
     status_code=200,
     tags=["modules"],
+    opt={"needs": "migrate_some"},
     operation_class=OptionalBodyOperation,
     responses=documented(*_MIGRATE),
 )
@@ -120,6 +122,7 @@ async def migrate_all(
 class RunController(Controller):
     path = "/runs"
     tags = ("runs",)
+    opt = {"needs": "read"}  # noqa: RUF012 - Litestar merges it into each handler's
 
     @get(responses=documented(*_READ))
     async def list_runs(
@@ -183,7 +186,12 @@ class RunController(Controller):
             return Response(None, status_code=204)
         return ServerSentEvent(_messages(runs, run_id, min(after, newest), settings.stream_keep_alive_s))
 
-    @post("/{run_id:uuid}/cancel", status_code=200, responses=documented("cross_origin", "run_ended", *_READ_ONE))
+    @post(
+        "/{run_id:uuid}/cancel",
+        status_code=200,
+        opt={"needs": "migrate_some"},
+        responses=documented("cross_origin", "run_ended", *_READ_ONE),
+    )
     async def cancel_run(self, database: Database, runs: Runs, run_id: UUID) -> Run:
         """Stop a run. What it had applied stays; the statement at work is cancelled and rolled back."""
         return await database.within_limit(_cancelled(runs, run_id))
@@ -191,6 +199,7 @@ class RunController(Controller):
     @post(
         "/{run_id:uuid}/retry",
         status_code=200,
+        opt={"needs": "migrate_some"},
         responses=documented("run_unknown", "run_not_retryable", "module_unknown", *_MIGRATE) | _GOES_ON,
     )
     async def retry_run(
