@@ -262,8 +262,6 @@ SELECT id, pg_catalog.pg_notify('pgdbm_service_events', id::text),
 FROM run
 """
 
-IS_CANCELLED = "SELECT cancel_requested_at IS NOT NULL FROM {{tables.runs}} WHERE id = $1"
-
 OURS = """
 SELECT EXISTS (
     SELECT FROM {{tables.run_schemas}} s JOIN {{tables.runs}} r ON r.id = s.run
