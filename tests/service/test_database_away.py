@@ -124,3 +124,37 @@ def test_no_password_in_answers_and_logs(
     log = capfd.readouterr().err
     assert "connecting" in log
     assert "hunter2" not in log + "".join(answers)
+
+
+def test_a_run_survives_what_its_connection_does_not(
+    start: Callable[..., Any],
+    repo: Any,
+    proxy: Any,
+    proxied: str,
+    sql: Callable[..., Any],
+    eventually: Callable[..., Any],
+) -> None:
+    """It ends, and says what is true; those that wait in the queue are worked on when the database is there again."""
+    repo.write("m", _001_a="CREATE TABLE {{tables.t}} (id integer)", _002_b="SELECT pg_sleep(1.5)")
+    repo.write("waiting", _001_a="SELECT 1")
+    service = start(database_url=proxied, max_connections=3)
+    asynchronously = {"Prefer": "respond-async"}
+    addresses = [
+        service.post(f"/modules/{name}/migrate", headers=asynchronously).headers["location"]
+        for name in ("m", "waiting")
+    ]
+    eventually(lambda: sql("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
+    proxy.cut()
+    assert service.get(addresses[0]).json()["code"] == "database_unavailable"
+    proxy.restore()
+
+    def ended() -> list[dict[str, Any]] | None:
+        runs = [service.get(address).json() for address in addresses]
+        return runs if all(run.get("status") in ("succeeded", "failed") for run in runs) else None
+
+    lost, waited = eventually(ended)
+    assert waited["status"] == "succeeded"
+    assert (lost["status"], lost["problem"]["code"]) == ("failed", "database_unavailable")
+    assert [one["filename"] for one in lost["steps"][0]["applied"]] == ["001_a.sql"]
+    result = service.post("/modules/m/migrate").json()
+    assert [one["filename"] for one in result["applied"]] == ["002_b.sql"]

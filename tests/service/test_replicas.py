@@ -111,6 +111,22 @@ def test_stopped_and_started_again_it_goes_on(
     assert ended(again, address, eventually)["status"] == "succeeded"
 
 
+def test_a_run_that_was_lost_from_the_queue(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(1)")
+    variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0"}
+    process = launch(**variables)
+    address = begun(process.url())
+    eventually(lambda: sql(SLEEPING))
+    process.popen.send_signal(signal.SIGTERM)
+    process.wait()
+    assert sql("DELETE FROM pgdbm_service.pgqueuer RETURNING id")
+    sql("UPDATE pgdbm_service.runs SET created_at = now() - interval '1 hour'")
+    url = launch(**variables).url()
+    assert ended(url, address, eventually)["status"] == "succeeded"
+
+
 def test_a_job_that_still_runs_is_delivered_again(
     launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:

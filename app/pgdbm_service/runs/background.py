@@ -96,11 +96,11 @@ class Runs:
         await self._database.connected.wait()
         host, pid, release = socket.gethostname(), os.getpid(), _release()
         loop = asyncio.get_running_loop()
-        tidied = loop.time()
+        tidied = loop.time() - _TIDY_EVERY_S
         while True:
             try:
                 await self.store.beat(self.instance, host, pid, release)
-                if loop.time() - tidied > _TIDY_EVERY_S:
+                if loop.time() - tidied >= _TIDY_EVERY_S:
                     tidied = loop.time()
                     await self.store.tidy(self._settings.run_retention_days)
             except Exception as error:

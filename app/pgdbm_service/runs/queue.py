@@ -6,6 +6,7 @@ What is in the queue is only a reason to look: rows say what is to be done, and 
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -34,6 +35,8 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
 logger = structlog.get_logger("pgdbm_service")
+# That an item comes back later is nothing to tell an operator.
+logging.getLogger("pgqueuer").setLevel(logging.WARNING)
 
 
 class Item(msgspec.Struct, frozen=True):

@@ -262,8 +262,6 @@ SELECT id, pg_catalog.pg_notify('pgdbm_service_events', id::text),
 FROM run
 """
 
-IS_CANCELLED = "SELECT cancel_requested_at IS NOT NULL FROM {{tables.runs}} WHERE id = $1"
-
 OURS = """
 SELECT EXISTS (
     SELECT FROM {{tables.run_schemas}} s JOIN {{tables.runs}} r ON r.id = s.run
@@ -295,4 +293,10 @@ WHERE r.status IN ('queued', 'running') AND r.created_at < now() - interval '1 m
   AND (s.chunk = 0 OR r.canary_passed
        OR NOT EXISTS (SELECT FROM {{tables.run_schemas}} c WHERE c.run = r.id AND c.chunk = 0))
   AND NOT EXISTS (SELECT FROM {{tables.pgqueuer}} q WHERE q.dedupe_key = s.run || ':' || s.chunk)
+UNION
+-- Nothing is left to do but to say so.
+SELECT r.id, 0
+FROM {{tables.runs}} r
+WHERE r.status IN ('queued', 'running') AND r.created_at < now() - interval '1 minute'
+  AND NOT EXISTS (SELECT FROM {{tables.pgqueuer}} q WHERE q.dedupe_key LIKE r.id || ':%')
 """

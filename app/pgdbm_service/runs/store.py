@@ -223,9 +223,6 @@ class Store:
         """Ask whoever works on the run to stop, and let nobody begin; False where it has ended already."""
         return await self._db.fetch_value(sql.REQUEST_CANCEL, run) is not None
 
-    async def is_cancelled(self, run: UUID) -> bool:
-        return bool(await self._db.fetch_value(sql.IS_CANCELLED, run))
-
     async def ours(self, module: str, schema: str, pid: int) -> bool:
         """Whether the backend ``pid`` works for a run, on that module in that schema."""
         return bool(await self._db.fetch_value(sql.OURS, module, schema, pid))
