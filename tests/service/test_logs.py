@@ -50,10 +50,11 @@ def test_migrating_all_names_each_module_in_its_turn(
     service = start(log_level="info", log_format="json")
     capfd.readouterr()
     service.post("/migrate", headers={"X-Request-ID": "all"})
-    mine = [line for line in lines(capfd.readouterr().err) if line.get("request_id") == "all"]
-    migrated = [line["module"] for line in mine if line["event"] == "migrated"]
-    assert migrated == ["a", "b"]
-    [request] = [line for line in mine if line["event"] == "request"]
+    written = lines(capfd.readouterr().err)
+    migrated = [line for line in written if line["event"] == "migrated"]
+    assert [line["module"] for line in migrated] == ["a", "b"]
+    assert len({line["run_id"] for line in migrated}) == 2
+    [request] = [line for line in written if line["event"] == "request" and line.get("request_id") == "all"]
     assert "module" not in request
 
 

@@ -11,7 +11,7 @@ import ipaddress
 import time
 from collections import OrderedDict
 from hashlib import sha256
-from math import ceil
+from math import floor
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Problem
@@ -65,7 +65,8 @@ class Attempts:
             raise Problem(
                 "too_many_attempts",
                 "Authentication from this address has failed too often.",
-                retry_after_s=max(1, ceil((1 - left) / self._rate)),
+                # A little later than exactly then, which floats may miss.
+                retry_after_s=floor((1 - left) / self._rate) + 1,
             )
 
     def _take(self, address: str, kind: str) -> None:

@@ -7,6 +7,7 @@ from litestar import Controller, get
 from ..database import Database
 from ..errors import Problem, documented, is_database_away
 from ..executor import Executor
+from ..registry import Registry
 from .structs import Check, Live, Ready
 
 
@@ -20,9 +21,9 @@ class HealthController(Controller):
         return Live()
 
     @get("/ready", opt={"needs": "health"}, responses=documented("not_ready"))
-    async def ready(self, database: Database, executor: Executor) -> Ready:
+    async def ready(self, database: Database, executor: Executor, registry: Registry) -> Ready:
         """Whether the service can do its work now; otherwise 503, with the check that fails."""
-        checks = [await _database(database), _accepting(executor)]
+        checks = [await _database(database), _modules(registry), _accepting(executor)]
         failing = [check.name for check in checks if not check.ok]
         if failing:
             raise Problem("not_ready", f"Not ready: {', '.join(failing)}.", checks=checks)
@@ -41,6 +42,12 @@ async def _database(database: Database) -> Check:
             raise
         return Check("database", False, "The connection to the database was lost or refused.")
     return Check("database", True)
+
+
+def _modules(registry: Registry) -> Check:
+    if not registry.is_complete:
+        return Check("modules", False, "It is not known yet which modules are registered.")
+    return Check("modules", True)
 
 
 def _accepting(executor: Executor) -> Check:
