@@ -122,3 +122,23 @@ async def test_a_look_parses_nothing(db: AsyncDatabaseManager) -> None:
     plan = await manager.look(target="002")
     found = [[one.filename for one in part] for part in (plan.skipped, plan.pending, plan.beyond_target)]
     assert found == [["001_a.sql"], ["002_b.sql"], ["003_c.sql"]]
+
+
+@pytest.mark.parametrize(
+    "leaving",
+    [
+        "RESET ROLE",
+        "SET ROLE postgres",
+        "SET SESSION AUTHORIZATION DEFAULT",
+        "SELECT set_config('role', 'none', false)",
+    ],
+)
+async def test_a_file_that_leaves_its_role_is_refused_before_anything_runs(
+    db: AsyncDatabaseManager, role: str, leaving: str
+) -> None:
+    files = {"001_a.sql": "CREATE TABLE {{tables.a}} (id int)", "002_b.sql": f"SELECT 1;\n{leaving};"}
+    with pytest.raises(pgdbm.MigrationFileError) as refused:
+        await apply(db, role, files)
+    assert (refused.value.migration_file, refused.value.line) == ("002_b.sql", 2)
+    assert "leave the role" in str(refused.value)
+    assert await owners(db) in ({}, {"schema_migrations": await db.fetch_value("SELECT current_user")})

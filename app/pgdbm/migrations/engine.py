@@ -161,7 +161,16 @@ class MigrationEngine:
                 tell(None)
 
     async def _parse(self, pending: Sequence[Migration], server_version: int) -> list[ParsedMigration]:
-        return await asyncio.to_thread(parse_all, tuple(pending), self.history.schema, server_version)
+        return await asyncio.to_thread(self._parsed, tuple(pending), server_version)
+
+    def _parsed(self, pending: Sequence[Migration], server_version: int) -> list[ParsedMigration]:
+        parsed = parse_all(pending, self.history.schema, server_version)
+        if self.options.role is not None:
+            from .confinement import check_stays_in_role  # here, as few modules have a role
+
+            for migration in parsed:
+                check_stays_in_role(migration)
+        return parsed
 
     async def _result(self, run: Run, plan: Plan, *, dry_run: bool = False) -> ApplyResult:
         times: dict[str, int] = {}
