@@ -53,7 +53,8 @@ def with_database(dsn: str, name: str) -> str:
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
 
 
-async def _run(dsn: str, command: str) -> None:
+async def run_on(dsn: str, command: str) -> None:
+    """Run one command over a connection of its own."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(command)
@@ -65,9 +66,9 @@ async def _run(dsn: str, command: str) -> None:
 def database(postgres_dsn: str) -> Iterator[str]:
     """The DSN of a fresh, empty database, dropped at the end."""
     name = f"test_{uuid.uuid4().hex[:16]}"
-    asyncio.run(_run(postgres_dsn, f'CREATE DATABASE "{name}" TEMPLATE template0'))
+    asyncio.run(run_on(postgres_dsn, f'CREATE DATABASE "{name}" TEMPLATE template0'))
     yield with_database(postgres_dsn, name)
-    asyncio.run(_run(postgres_dsn, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+    asyncio.run(run_on(postgres_dsn, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
 
 @pytest.fixture

@@ -29,7 +29,10 @@ from pgdbm import AsyncDatabaseManager
 from pgdbm_service.asgi import create_app
 from pgdbm_service.auth.tokens import create_token
 from pgdbm_service.own_schema import OWN_SCHEMA, prepare_own_schema
+from pgdbm_service.queue_tables import prepare_queue
 from pgdbm_service.settings import Settings
+
+from ..conftest import run_on, with_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -156,6 +159,34 @@ def watch() -> Iterator[Watch]:
     yield watch
     logging.getLogger().removeHandler(handler)
     assert watch.leaks() == []
+
+
+@pytest.fixture(scope="session")
+def prepared(postgres_dsn: str) -> Iterator[str]:
+    """The name of a database that has the service's own tables: most tests need not wait for them to be made."""
+    name = f"service_{uuid.uuid4().hex[:16]}"
+
+    async def make() -> None:
+        await run_on(postgres_dsn, f'CREATE DATABASE "{name}" TEMPLATE template0')
+        pool = await asyncpg.create_pool(with_database(postgres_dsn, name), min_size=1, max_size=2)
+        try:
+            await prepare_own_schema(pool)
+            await prepare_queue(pool)
+        finally:
+            await pool.close()
+
+    asyncio.run(make())
+    yield name
+    asyncio.run(run_on(postgres_dsn, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def database(postgres_dsn: str, prepared: str) -> Iterator[str]:
+    """The DSN of a fresh database that a service has been on, dropped at the end."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    asyncio.run(run_on(postgres_dsn, f'CREATE DATABASE "{name}" TEMPLATE "{prepared}"'))
+    yield with_database(postgres_dsn, name)
+    asyncio.run(run_on(postgres_dsn, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
 
 @pytest.fixture

@@ -189,7 +189,8 @@ def test_health(start: Callable[..., Any]) -> None:
     assert service.get("/health/live").json() == {"status": "live"}
     ready = service.get("/health/ready").json()
     assert ready["status"] == "ready"
-    assert {check["name"]: check["ok"] for check in ready["checks"]} == {"database": True, "accepting_migrations": True}
+    checks = {check["name"]: check["ok"] for check in ready["checks"]}
+    assert checks == {"database": True, "modules": True, "accepting_migrations": True}
 
 
 def test_options(start: Callable[..., Any]) -> None:
