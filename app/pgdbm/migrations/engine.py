@@ -163,7 +163,7 @@ class MigrationEngine:
     async def _parse(self, pending: Sequence[Migration], server_version: int) -> list[ParsedMigration]:
         return await asyncio.to_thread(self._parsed, tuple(pending), server_version)
 
-    def _parsed(self, pending: Sequence[Migration], server_version: int) -> list[ParsedMigration]:
+    def _parsed(self, pending: tuple[Migration, ...], server_version: int) -> list[ParsedMigration]:
         parsed = parse_all(pending, self.history.schema, server_version)
         if self.options.role is not None:
             from .confinement import check_stays_in_role  # here, as few modules have a role
