@@ -11,6 +11,7 @@ import structlog
 from pgdbm_service.logs import configure_logs
 from pgdbm_service.settings import Settings
 
+from .conftest import eventually
 from .test_metrics import observed
 
 if TYPE_CHECKING:
@@ -50,7 +51,14 @@ def test_migrating_all_names_each_module_in_its_turn(
     service = start(log_level="info", log_format="json")
     capfd.readouterr()
     service.post("/migrate", headers={"X-Request-ID": "all"})
-    written = lines(capfd.readouterr().err)
+    written: list[Any] = []
+
+    def has_request_line() -> bool:
+        # It is written a moment after the answer.
+        written.extend(lines(capfd.readouterr().err))
+        return any(line["event"] == "request" and line.get("request_id") == "all" for line in written)
+
+    eventually(has_request_line)
     migrated = [line for line in written if line["event"] == "migrated"]
     assert [line["module"] for line in migrated] == ["a", "b"]
     assert len({line["run_id"] for line in migrated}) == 2
