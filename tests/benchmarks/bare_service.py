@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,7 @@ def main() -> None:
         return {"items": [dict(row) for row in rows[:20]], "next": None}
 
     app = Litestar([history], lifespan=[_pool], openapi_config=None)
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", access_log=False)
+    uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PGDBM_PORT"]), log_level="error", access_log=False)
 
 
 if __name__ == "__main__":

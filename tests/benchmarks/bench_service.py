@@ -116,7 +116,7 @@ async def _running(*program: str, **variables: str) -> AsyncIterator[_Server]:
     root = str(Path(_APP).parent)
     environment: dict[str, Any] = os.environ | {"PYTHONPATH": os.pathsep.join((_APP, root)), "PGDBM_PORT": str(port)}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *program, str(port)),
+        *(sys.executable, *program),
         env=environment | variables,
         stdout=asyncio.subprocess.DEVNULL,
     )
