@@ -13,7 +13,7 @@ TIMES ?= 1
 
 export PYTHONPATH := $(CURDIR)/app
 
-.PHONY: help run test check bench torture docs test-matrix lock wheel-test clean
+.PHONY: help run test check bench torture docs test-matrix lock wheel-test clean soak
 
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-matrix: $(STAMP) ## Run the engine's tests on PostgreSQL 14 to 18 (VERSIONS
 
 torture: $(STAMP) ## The long setting of tests/torture: kills, cuts, crashes, races (TIMES=2 for twice that)
 	PGDBM_TORTURE=$(TIMES) $(BIN)/python -m pytest -v -n $(WORKERS) --dist worksteal tests/torture
+
+soak: $(STAMP) ## The service under a steady load for MINUTES=10: memory and connections stay flat
+	$(BIN)/python -m tests.torture.soak --minutes $(or $(MINUTES),10)
 
 docs: $(STAMP) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

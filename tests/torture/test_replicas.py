@@ -1,0 +1,145 @@
+"""Three replicas under load, killed and started again, and their database too: each migration once, no run lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import httpx
+import pytest
+
+from .effort import SEED, dice, rounds
+from .replicas import Replica, post, replicas
+from .test_crashes import crash, server  # noqa: F401 - a fixture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pgdbm.embedded import EmbeddedPostgres
+
+_MODULES = 20
+_CALLS = 200
+# 409: what is there moved; the others are what the contract says of a migrate.
+_ANSWERS = (200, 202, 409, 422)
+_OPEN = ("queued", "running")
+
+
+def write_modules(repo: Path) -> dict[str, list[str]]:
+    """Modules whose every file would fail, or show, if it ran twice; the names of their files."""
+    names = {}
+    for number in range(_MODULES):
+        folder = repo / f"m{number:02}"
+        folder.mkdir(parents=True)
+        files = {
+            "001_log.sql": "CREATE TABLE {{tables.log}} (word text);\nINSERT INTO {{tables.log}} VALUES ('001');",
+            "002_slow.sql": "SELECT pg_sleep(0.2);\nINSERT INTO {{tables.log}} VALUES ('002');",
+            "003_t.sql": "CREATE TABLE {{tables.t}} (id int);\nINSERT INTO {{tables.log}} VALUES ('003');",
+            "004_index.sql": "-- pgdbm:no-transaction\nCREATE INDEX CONCURRENTLY t_id ON {{tables.t}} (id);",
+            "005_note.sql": "ALTER TABLE {{tables.t}} ADD note text;\nINSERT INTO {{tables.log}} VALUES ('005');",
+        }
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        names[folder.name] = list(files)
+    return names
+
+
+async def check_applied_once(dsn: str, modules: dict[str, list[str]], why: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        for module, files in modules.items():
+            rows = await connection.fetch(f"SELECT filename FROM {module}.schema_migrations")
+            assert Counter(row["filename"] for row in rows) == dict.fromkeys(files, 1), (why, module)
+            words = [row["word"] for row in await connection.fetch(f"SELECT word FROM {module}.log")]
+            assert sorted(words) == ["001", "002", "003", "005"], (why, module)
+            assert await connection.fetchval(
+                f"SELECT indisvalid FROM pg_index WHERE indexrelid = '{module}.t_id'::regclass"
+            )
+    finally:
+        await connection.close()
+
+
+async def every_run_ends(client: httpx.AsyncClient, url: str, why: str) -> Counter[str]:
+    """How many runs ended in which way, once none is under way any more."""
+    async with asyncio.timeout(120):
+        while True:
+            runs: list[dict[str, Any]] = []
+            page: dict[str, Any] = {"next": ""}
+            while page["next"] is not None:
+                query = {"limit": "200"} | ({"next": page["next"]} if page["next"] else {})
+                page = (await client.get(f"{url}/runs", params=query)).raise_for_status().json()
+                runs += page["items"]
+            if not any(run["status"] in _OPEN for run in runs):
+                return Counter(run["status"] for run in runs)
+            await asyncio.sleep(0.2)
+    raise AssertionError(why)
+
+
+async def storm(
+    started: list[Replica], modules: dict[str, list[str]], chance: Any, meanwhile: Callable[[], Any] | None = None
+) -> list[httpx.Response]:
+    """Two hundred migrates at once, over every module and replica."""
+    urls = [replica.url for replica in started]
+    limits = httpx.Limits(max_connections=_CALLS)
+    async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+        calls = []
+        for number in range(_CALLS):
+            module = list(modules)[number % len(modules)]
+            order = chance.sample(urls, len(urls))
+            headers = {"Prefer": "respond-async"} if chance.random() < 0.2 else {}
+            calls.append(post(client, order, f"/modules/{module}/migrate", headers=headers))
+        disturbing = asyncio.ensure_future(meanwhile()) if meanwhile is not None else None
+        try:
+            return list(await asyncio.gather(*calls))
+        finally:
+            if disturbing is not None:
+                disturbing.cancel()
+                await asyncio.gather(disturbing, return_exceptions=True)
+
+
+async def test_two_hundred_calls_over_twenty_modules(database: str, tmp_path: Path) -> None:
+    chance, why = dice("replicas"), f"seed {SEED}"
+    modules = write_modules(tmp_path / "repo")
+    async with replicas(3, database, tmp_path / "repo", tmp_path) as started:
+        answers = await storm(started, modules, chance)
+        assert {answer.status_code for answer in answers} <= {200, 202}, Counter(a.text for a in answers)
+        async with httpx.AsyncClient() as client:
+            ended = await every_run_ends(client, started[0].url, why)
+        assert set(ended) == {"succeeded"}, (why, ended)
+    await check_applied_once(database, modules, why)
+
+
+@pytest.mark.parametrize("disturbed", ["replicas", "database"])
+async def test_while_they_are_killed(disturbed: str, server: EmbeddedPostgres, tmp_path: Path) -> None:  # noqa: F811
+    chance, why = dice(f"killed {disturbed}"), f"seed {SEED}, {disturbed}"
+    dsn = server.dsn()
+    modules = write_modules(tmp_path / "repo")
+    until = time.monotonic() + rounds(6, 60)
+    async with replicas(3, dsn, tmp_path / "repo", tmp_path) as started:
+
+        async def disturb() -> None:
+            while time.monotonic() < until:
+                await asyncio.sleep(1)
+                if disturbed == "database":
+                    await asyncio.to_thread(crash, server)
+                    continue
+                victim = chance.choice(started)
+                await victim.kill()
+                await victim.start()
+
+        answers = await storm(started, modules, chance, disturb)
+        assert {answer.status_code for answer in answers} <= set(_ANSWERS), Counter(a.text for a in answers)
+        async with httpx.AsyncClient(timeout=60) as client:
+            for replica in started:
+                await replica.ready(client)
+            await every_run_ends(client, started[0].url, why)
+            # What was reported as failed by a lost connection is taken up by whoever calls next.
+            for module in modules:
+                with contextlib.suppress(httpx.TransportError):
+                    answer = await post(client, [replica.url for replica in started], f"/modules/{module}/migrate")
+                    assert answer.status_code == 200, (why, answer.text)
+    await check_applied_once(dsn, modules, why)
