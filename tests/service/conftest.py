@@ -9,6 +9,7 @@ import logging
 import os
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -32,12 +33,14 @@ from pgdbm_service.own_schema import OWN_SCHEMA, prepare_own_schema
 from pgdbm_service.queue_tables import prepare_queue
 from pgdbm_service.settings import Settings
 
-from ..conftest import run_on, with_database
+from ..conftest import fresh_database, with_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 PATIENCE_S = 30
+# For clients of http://: the one that httpx makes reads the certificates of all authorities, for each client.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 APP = Path(__file__).resolve().parents[2] / "app"
 
 
@@ -174,29 +177,25 @@ def watch() -> Iterator[Watch]:
 @pytest.fixture(scope="session")
 def prepared(postgres_dsn: str) -> Iterator[str]:
     """The name of a database that has the service's own tables: most tests need not wait for them to be made."""
-    name = f"service_{uuid.uuid4().hex[:16]}"
 
-    async def make() -> None:
-        await run_on(postgres_dsn, f'CREATE DATABASE "{name}" TEMPLATE template0')
-        pool = await asyncpg.create_pool(with_database(postgres_dsn, name), min_size=1, max_size=2)
+    async def prepare(dsn: str) -> None:
+        pool = await asyncpg.create_pool(dsn, min_size=1, max_size=2)
         try:
             await prepare_own_schema(pool)
             await prepare_queue(pool)
         finally:
             await pool.close()
 
-    asyncio.run(make())
-    yield name
-    asyncio.run(run_on(postgres_dsn, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+    with fresh_database(postgres_dsn) as name:
+        asyncio.run(prepare(with_database(postgres_dsn, name)))
+        yield name
 
 
 @pytest.fixture
 def database(postgres_dsn: str, prepared: str) -> Iterator[str]:
     """The DSN of a fresh database that a service has been on, dropped at the end."""
-    name = f"test_{uuid.uuid4().hex[:16]}"
-    asyncio.run(run_on(postgres_dsn, f'CREATE DATABASE "{name}" TEMPLATE "{prepared}"'))
-    yield with_database(postgres_dsn, name)
-    asyncio.run(run_on(postgres_dsn, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+    with fresh_database(postgres_dsn, template=prepared) as name:
+        yield with_database(postgres_dsn, name)
 
 
 @pytest.fixture
@@ -263,7 +262,9 @@ def start(repo: Repo, database: str, watch: Watch) -> Iterator[Callable[..., Run
             stack.callback(stop)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             hooks = {"response": [watch.see_answer]}
-            client = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S, event_hooks=hooks))
+            client = stack.enter_context(
+                httpx.Client(base_url=url, timeout=PATIENCE_S, event_hooks=hooks, verify=NO_TLS)
+            )
             service = RunningService(url, client)
             eventually(lambda: server.started)
             if wait:

@@ -191,33 +191,3 @@ def test_many_schemas_are_spread_over_replicas(
     assert min(row["share"] for row in shares) >= 4
     for tenant in tenants:
         assert len(sql(f"SELECT FROM {tenant}.t")) == 1
-
-
-def test_many_calls_to_replicas_that_die(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
-) -> None:
-    """Twenty modules, called through three replicas, one of which is killed: each migration once, each run ended."""
-    names = [f"m{number:02}" for number in range(20)]
-    for name in names:
-        repo.write(name, _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(0.3)")
-    processes = [launch(DATABASE_URL=database, **SOON) for _ in range(3)]
-    urls = [process.url() for process in processes]
-
-    def call(number: int) -> int:
-        try:
-            return httpx.post(f"{urls[number % 3]}/modules/{names[number % 20]}/migrate", timeout=60).status_code
-        except httpx.TransportError:
-            return 0
-
-    with ThreadPoolExecutor(60) as threads:
-        calls = [threads.submit(call, number) for number in range(120)]
-        eventually(lambda: sql("SELECT FROM pgdbm_service.runs"))
-        processes[2].popen.kill()
-        codes = {call.result() for call in calls}
-    assert codes <= {0, 200}
-    for name in names:
-        # What was called through the dead one alone may not have begun.
-        httpx.post(f"{urls[0]}/modules/{name}/migrate", timeout=60).raise_for_status()
-        assert len(sql(f"SELECT FROM {name}.t")) == 1
-        assert len(sql(f"SELECT FROM {name}.schema_migrations")) == 2
-    assert {row["status"] for row in sql("SELECT status FROM pgdbm_service.runs")} == {"succeeded"}
