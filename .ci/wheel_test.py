@@ -18,7 +18,11 @@ BUILT = ROOT / ".cache" / "wheel"
 # What reads files of the distribution, or starts processes from it; `make test` runs everything.
 TESTS = (
     "tests/unit",
-    "tests/service",
+    "tests/service/test_http.py",
+    "tests/service/test_migrating.py",
+    "tests/service/test_process.py",
+    "tests/service/test_repo_sync.py",
+    "tests/service/test_tokens.py",
     "tests/integration/test_engine.py",
     "tests/integration/test_seeds.py",
     "tests/integration/embedded/test_server.py",

@@ -1,4 +1,4 @@
-"""A part of the engine's tests on other versions of PostgreSQL; ``make test-matrix`` runs all of them on each."""
+"""A part of the engine's tests on another version of PostgreSQL; ``make test-matrix`` runs all of them on each."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ from ..conftest import ROOT
 
 _LEFT_OUT = 3
 _PATIENCE_S = 300
-_PART = (
-    "tests/integration/test_resume.py",
-    "tests/integration/test_drift.py",
-    "tests/integration/test_round_trips.py",
-    "tests/integration/test_verbs.py",
-)
+# The oldest is the one that lacks most.
+_VERSION = "14"
+_PART = ("tests/integration/test_resume.py", "tests/integration/test_drift.py", "tests/integration/test_round_trips.py")
 
 
 @pytest.mark.skipif("PGDBM_POSTGRES_BIN" in os.environ, reason="this is the run on one of them")
-@pytest.mark.parametrize("version", ["14", "16"])
-def test_a_part_of_it(version: str) -> None:
+def test_a_part_of_it_on_the_oldest() -> None:
     found = subprocess.run(
-        [sys.executable, ROOT / ".ci" / "postgres", version],
+        [sys.executable, ROOT / ".ci" / "postgres", _VERSION],
         capture_output=True,
         text=True,
         timeout=_PATIENCE_S,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _SAMPLES = _HERE.parents[1] / "migrations_repo"
-_EXAMPLES_OF_EACH_CALL = os.environ.get("PGDBM_TEST_API_EXAMPLES", "5")
+_EXAMPLES_OF_EACH_CALL = os.environ.get("PGDBM_TEST_API_EXAMPLES", "2")
 
 # Not among them: that all valid data is accepted (most made-up names are of no module), that all other is refused (0
 # is taken for false), what Litestar itself answers to OPTIONS, and access, which has tests of its own.

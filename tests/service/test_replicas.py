@@ -68,7 +68,9 @@ def test_a_replica_killed_in_mid_run(
 def test_told_to_stop_it_gives_its_run_to_another(
     launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
-    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(2.5)")
+    sql("CREATE TABLE public.hurry ()")
+    slow = "SELECT pg_sleep(CASE WHEN EXISTS (SELECT FROM public.hurry) THEN 0 ELSE 60 END)"
+    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + slow)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.3"} | SOON
     launched = {process.url(): process for process in [launch(**variables) for _ in range(2)]}
     url = next(iter(launched))
@@ -78,7 +80,8 @@ def test_told_to_stop_it_gives_its_run_to_another(
     with ThreadPoolExecutor(2) as threads:
         calls = [threads.submit(httpx.post, f"{one}/modules/m/migrate", timeout=60) for one in (worker, other)]
         # Both have joined the run.
-        time.sleep(0.5)
+        time.sleep(1)
+        sql("INSERT INTO public.hurry DEFAULT VALUES")
         launched[worker].popen.send_signal(signal.SIGTERM)
         refused, done = (call.result() for call in calls)
     assert (refused.status_code, refused.json()["code"]) == (503, "shutting_down")
@@ -154,7 +157,7 @@ def test_a_frozen_replica_is_taken_for_dead_and_wakes_up(
     launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     """Two replicas are at one migration, and each believes that it is its own: the engine's lock decides."""
-    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(0.5)", _003_c="SELECT 3")
+    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(1.5)", _003_c="SELECT 3")
     launched = {process.url(): process for process in [launch(DATABASE_URL=database, **SOON) for _ in range(2)]}
     url = next(iter(launched))
     address = begun(url)
