@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 
 from .streams import read
 
@@ -16,8 +17,20 @@ if TYPE_CHECKING:
 
 TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
 SLEEPING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+# What a migration does until the test lets it go on, however slow the machine is.
+HELD = """
+DO $$ BEGIN
+  FOR turn IN 1..600 LOOP EXIT WHEN EXISTS (SELECT FROM public.let_go); PERFORM pg_sleep(0.1); END LOOP;
+END $$"""
 ASYNC = {"Prefer": "respond-async"}
 SOON = {"PGDBM_TAKEOVER_S": "2"}
+
+
+@pytest.fixture
+def let_go(sql: Callable[..., Any]) -> Callable[[], Any]:
+    """Call it, and what is HELD goes on, now and later."""
+    sql("CREATE TABLE public.let_go ()")
+    return lambda: sql("INSERT INTO public.let_go DEFAULT VALUES")
 
 
 def begun(url: str, module: str = "m", **body: Any) -> str:
@@ -42,15 +55,21 @@ def at_work(launched: dict[str, Any], url: str, address: str, sql: Callable[...,
 
 
 def test_a_replica_killed_in_mid_run(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+    launch: Callable[..., Any],
+    repo: Any,
+    database: str,
+    sql: Callable[..., Any],
+    eventually: Callable[..., Any],
+    let_go: Callable[[], Any],
 ) -> None:
-    repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(1); INSERT INTO {{tables.t}} VALUES (1)", _003_c="SELECT 3")
+    repo.write("m", _001_a=TABLE, _002_b=HELD + "; INSERT INTO {{tables.t}} VALUES (1)", _003_c="SELECT 3")
     launched = {process.url(): process for process in [launch(DATABASE_URL=database, **SOON) for _ in range(2)]}
     url = next(iter(launched))
     address = begun(url)
     eventually(lambda: sql(SLEEPING))
     worker, other = at_work(launched, url, address, sql)
     launched[worker].popen.kill()
+    let_go()
     with httpx.stream("GET", f"{other}{address}/events", timeout=60) as response:
         events = list(read(response))
     run = httpx.get(f"{other}{address}").json()
@@ -66,11 +85,14 @@ def test_a_replica_killed_in_mid_run(
 
 
 def test_told_to_stop_it_gives_its_run_to_another(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+    launch: Callable[..., Any],
+    repo: Any,
+    database: str,
+    sql: Callable[..., Any],
+    eventually: Callable[..., Any],
+    let_go: Callable[[], Any],
 ) -> None:
-    sql("CREATE TABLE public.hurry ()")
-    slow = "SELECT pg_sleep(CASE WHEN EXISTS (SELECT FROM public.hurry) THEN 0 ELSE 60 END)"
-    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + slow)
+    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + HELD)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.3"} | SOON
     launched = {process.url(): process for process in [launch(**variables) for _ in range(2)]}
     url = next(iter(launched))
@@ -81,13 +103,13 @@ def test_told_to_stop_it_gives_its_run_to_another(
         calls = [threads.submit(httpx.post, f"{one}/modules/m/migrate", timeout=60) for one in (worker, other)]
         # Both have joined the run.
         time.sleep(1)
-        sql("INSERT INTO public.hurry DEFAULT VALUES")
         launched[worker].popen.send_signal(signal.SIGTERM)
+        assert launched[worker].wait() == 0
+        let_go()
         refused, done = (call.result() for call in calls)
     assert (refused.status_code, refused.json()["code"]) == (503, "shutting_down")
     assert int(refused.headers["retry-after"]) > 0
     assert f"/runs/{refused.json()['run_id']}" == address
-    assert launched[worker].wait() == 0
     assert (done.status_code, f"/runs/{done.json()['run_id']}") == (200, address)
     assert [one["filename"] for one in done.json()["applied"]] == ["001_a.sql", "002_b.sql"]
     assert len(sql("SELECT * FROM m.t")) == 1
@@ -98,9 +120,14 @@ def test_told_to_stop_it_gives_its_run_to_another(
 
 
 def test_stopped_and_started_again_it_goes_on(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+    launch: Callable[..., Any],
+    repo: Any,
+    database: str,
+    sql: Callable[..., Any],
+    eventually: Callable[..., Any],
+    let_go: Callable[[], Any],
 ) -> None:
-    repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(1.5)")
+    repo.write("m", _001_a=TABLE, _002_b=HELD)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.1"}
     process = launch(**variables)
     address = begun(process.url())
@@ -110,20 +137,27 @@ def test_stopped_and_started_again_it_goes_on(
     (row,) = sql("SELECT status FROM pgdbm_service.runs")
     assert row["status"] == "queued"
     assert sql("SELECT FROM pgdbm_service.instances") == []
+    let_go()
     again = launch(**variables).url()
     assert ended(again, address, eventually)["status"] == "succeeded"
 
 
 def test_a_run_that_was_lost_from_the_queue(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+    launch: Callable[..., Any],
+    repo: Any,
+    database: str,
+    sql: Callable[..., Any],
+    eventually: Callable[..., Any],
+    let_go: Callable[[], Any],
 ) -> None:
-    repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(1)")
+    repo.write("m", _001_a=TABLE, _002_b=HELD)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0"}
     process = launch(**variables)
     address = begun(process.url())
     eventually(lambda: sql(SLEEPING))
     process.popen.send_signal(signal.SIGTERM)
     process.wait()
+    let_go()
     assert sql("DELETE FROM pgdbm_service.pgqueuer RETURNING id")
     sql("UPDATE pgdbm_service.runs SET created_at = now() - interval '1 hour'")
     url = launch(**variables).url()
@@ -131,10 +165,15 @@ def test_a_run_that_was_lost_from_the_queue(
 
 
 def test_a_job_that_still_runs_is_delivered_again(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+    launch: Callable[..., Any],
+    repo: Any,
+    database: str,
+    sql: Callable[..., Any],
+    eventually: Callable[..., Any],
+    let_go: Callable[[], Any],
 ) -> None:
     """The queue believes that the worker is dead, and is wrong."""
-    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(4)")
+    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + HELD)
     launched = {process.url(): process for process in [launch(DATABASE_URL=database, **SOON) for _ in range(2)]}
     url = next(iter(launched))
     address = begun(url)
@@ -146,6 +185,7 @@ def test_a_job_that_still_runs_is_delivered_again(
         "SELECT q.priority, 'queued', q.entrypoint, q.payload FROM pgdbm_service.pgqueuer q, generate_series(1, 4)"
     )
     eventually(lambda: len(sql("SELECT FROM pgdbm_service.pgqueuer WHERE attempts > 0")) == 4)
+    let_go()
     run = ended(url, address, eventually)
     assert (run["status"], run["steps"][0]["attempts"]) == ("succeeded", 1)
     assert [one["filename"] for one in run["steps"][0]["applied"]] == ["001_a.sql", "002_b.sql"]
@@ -154,16 +194,22 @@ def test_a_job_that_still_runs_is_delivered_again(
 
 
 def test_a_frozen_replica_is_taken_for_dead_and_wakes_up(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+    launch: Callable[..., Any],
+    repo: Any,
+    database: str,
+    sql: Callable[..., Any],
+    eventually: Callable[..., Any],
+    let_go: Callable[[], Any],
 ) -> None:
     """Two replicas are at one migration, and each believes that it is its own: the engine's lock decides."""
-    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(1.5)", _003_c="SELECT 3")
+    repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + HELD, _003_c="SELECT 3")
     launched = {process.url(): process for process in [launch(DATABASE_URL=database, **SOON) for _ in range(2)]}
     url = next(iter(launched))
     address = begun(url)
     eventually(lambda: sql(SLEEPING))
     worker, other = at_work(launched, url, address, sql)
     launched[worker].popen.send_signal(signal.SIGSTOP)
+    let_go()
     try:
         eventually(lambda: sql("SELECT FROM pgdbm_service.run_schemas WHERE attempts = 2"))
         # It holds the lock in a transaction that nobody goes on with.
