@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from .client_address import parse_proxies
 from .scopes import check_scopes
 
 if TYPE_CHECKING:
@@ -62,6 +63,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         Meta(description="Requests with no token, or a wrong one, that an address may make a minute.", ge=1, le=10000),
     ] = 30
+    trusted_proxies: Annotated[
+        str | None,
+        Meta(
+            description="Proxies whose X-Forwarded-For says who asks: addresses and networks with commas between "
+            "them, or `*` for whoever connects. Unset: nobody's."
+        ),
+    ] = None
     jwt_issuer: Annotated[
         str | None, Meta(description="The `iss` of the JWTs that are taken; https, or http on loopback.")
     ] = None
@@ -239,6 +247,10 @@ def _check(settings: Settings, given: Any) -> None:
         )
     if settings.traces_url is not None:
         _check_traces(settings.traces_url)
+    try:
+        parse_proxies(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"PGDBM_TRUSTED_PROXIES: {error}.") from None
     _check_auth(settings, given)
     repo = settings.migrations_repo
     if not repo.is_dir() and ("migrations_repo" in given or repo.exists()):
