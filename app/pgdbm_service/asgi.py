@@ -79,7 +79,7 @@ class Service(Litestar):
     ) -> None:
         if scope["type"] == ScopeType.HTTP:
             proxies: TrustedProxies = self.state.trusted_proxies
-            scope.setdefault("state", {})["address"] = proxies.client_of(scope)
+            scope.setdefault("state", {})["address"] = proxies.client_of(scope)  # type: ignore[typeddict-item, arg-type]
             call: Any = self._answer
             tracing: Tracing | None = self.state.tracing
             if tracing is not None:

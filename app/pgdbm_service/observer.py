@@ -32,9 +32,7 @@ class Observer:
         self._tracing = tracing
 
     @contextlib.contextmanager
-    def run(
-        self, module: str, run_id: str | None = None, traceparent: str | None = None
-    ) -> Iterator[ObservedRun]:
+    def run(self, module: str, run_id: str | None = None, traceparent: str | None = None) -> Iterator[ObservedRun]:
         """Observe a run of ``module`` in one schema for the length of the block, in which the log's lines name it.
 
         A block that raises is a failed run, one that is cancelled a cancelled one; where it says so, neither.
@@ -44,7 +42,9 @@ class Observer:
         began = time.perf_counter()
         with contextlib.ExitStack() as stack:
             stack.enter_context(structlog.contextvars.bound_contextvars(**names))
-            trace = None if self._tracing is None else stack.enter_context(self._tracing.run(module, run_id, traceparent))
+            trace = (
+                None if self._tracing is None else stack.enter_context(self._tracing.run(module, run_id, traceparent))
+            )
             run = ObservedRun(self._metrics, module, trace)
             try:
                 yield run

@@ -74,4 +74,7 @@ def test_the_audit_and_the_limit_go_by_it(
         # Whoever says to be somebody else each time is one and the same.
         assert answers == [401] * 2 + [429] * 4
         clients = ["127.0.0.1"] * 2
-    assert eventually(lambda: (rows := sql(ADDRESSES)) and len(rows) >= len(clients) and [row[0] for row in rows]) == clients
+    assert (
+        eventually(lambda: (rows := sql(ADDRESSES)) and len(rows) >= len(clients) and [row[0] for row in rows])
+        == clients
+    )
