@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import re
-import tomllib
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
