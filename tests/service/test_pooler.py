@@ -109,6 +109,13 @@ def test_an_address_that_is_not_direct_or_leads_elsewhere(
     eventually(lambda: "another database" in failure(elsewhere))
 
 
+def test_the_first_token_is_made_past_the_pooler(launch: Callable[..., Any], database: str, watch: Any) -> None:
+    variables = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/nowhere", "PGDBM_DIRECT_URL": database}
+    command = launch("-m", "pgdbm_service", "token", "create", "root", "--scope", "admin", **variables)
+    assert command.wait() == 0, command.err
+    watch.plant("a token", command.out.split()[-1])
+
+
 def test_it_is_for_beside_a_url_alone() -> None:
     with pytest.raises(SettingsError, match=r"^PGDBM_DIRECT_URL is set, and DATABASE_URL is not"):
         read_settings({"PGDBM_DIRECT_URL": "postgresql://h/d"})
