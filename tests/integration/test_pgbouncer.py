@@ -223,6 +223,15 @@ class TestWithoutTransaction:
                 )
 
 
+async def test_who_asks_for_the_backend_gets_one_that_stays(pooled: str, database: str) -> None:
+    heard: list[int | None] = []
+    files = {"001.sql": "CREATE TABLE {{tables.t}} AS SELECT pg_backend_pid() AS pid;"}
+    async with shared(pooled, direct_connection_string=database) as pool:
+        db = AsyncDatabaseManager(pool=pool, schema="app")
+        await AsyncMigrationManager(db, files, "m", on_backend=heard.append).apply_pending_migrations()
+        assert heard == [await db.fetch_value("SELECT pid FROM {{tables.t}}"), None]
+
+
 async def test_a_direct_connection_is_a_session_of_its_own(pooled: str, database: str) -> None:
     async with shared(pooled, direct_connection_string=database, server_settings={"work_mem": "5MB"}) as pool:
         db = AsyncDatabaseManager(pool=pool, schema="app")
