@@ -57,7 +57,7 @@ wheel-test: $(STAMP) ## Build the wheel and run the tests against it instead of 
 lock: ## Write the locks anew (needs uv)
 	UV_PYTHON_DOWNLOADS=never uv export -q --format requirements-txt --all-extras --all-groups --no-emit-project \
 		--no-header --output-file requirements.lock
-	UV_PYTHON_DOWNLOADS=never uv export -q --format requirements-txt --extra service --no-default-groups --no-emit-project \
+	UV_PYTHON_DOWNLOADS=never uv export -q --format requirements-txt --extra service --extra otel --no-default-groups --no-emit-project \
 		--no-header --output-file requirements.service.lock
 	rm -f uv.*
 

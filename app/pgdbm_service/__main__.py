@@ -51,6 +51,10 @@ def _command(arguments: list[str]) -> int:
 
     from .token_commands import token
 
+    direct_url = os.environ.get("PGDBM_DIRECT_URL")
+    if direct_url:
+        # The command line knows nothing of the service's poolers.
+        os.environ["DATABASE_URL"] = direct_url
     root.add_command(token)
     return run(arguments)
 

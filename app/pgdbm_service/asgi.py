@@ -18,6 +18,7 @@ from .auth.guards import loopback_only, same_origin
 from .auth.middleware import Authentication, Authenticator
 from .auth.verifier import TokenVerifier
 from .background import Job, background
+from .client_address import TrustedProxies, parse_proxies
 from .database import Database
 from .executor import Executor
 from .health.controller import HealthController
@@ -77,6 +78,8 @@ class Service(Litestar):
         send: Send | LifeSpanSend,
     ) -> None:
         if scope["type"] == ScopeType.HTTP:
+            proxies: TrustedProxies = self.state.trusted_proxies
+            scope.setdefault("state", {})["address"] = proxies.client_of(scope)  # type: ignore[typeddict-item, arg-type]
             call: Any = self._answer
             tracing: Tracing | None = self.state.tracing
             if tracing is not None:
@@ -196,7 +199,14 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     )
     access.check(app)
     app.state.update(
-        {"database": database, "registry": registry, "metrics": metrics, "tracing": tracing, "audit": audit}
+        {
+            "database": database,
+            "registry": registry,
+            "metrics": metrics,
+            "tracing": tracing,
+            "audit": audit,
+            "trusted_proxies": parse_proxies(settings.trusted_proxies),
+        }
     )
     return app
 

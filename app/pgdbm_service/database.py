@@ -14,6 +14,7 @@ from pgdbm.errors import AsyncDBError
 
 from .errors import Problem, database_unavailable
 from .own_schema import prepare_own_schema
+from .pooler import check_sessions, reason_of
 from .queue_tables import prepare_queue
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Database:
             statement_timeout_ms=max(1, int(timeout_s * 1000)),
             lock_timeout_ms=min(_LOCK_TIMEOUT_MS, max(1, int(timeout_s * 1000))),
             retry_attempts=1,
+            **_past_the_pooler(self._settings.direct_url),
         )
         logger.info("connecting", database=config.get_dsn_masked())
         self._connecting = asyncio.create_task(self._connect(config), name="connect to the database")
@@ -107,7 +109,7 @@ class Database:
         return PoolNumbers(size, size - pool.get_idle_size(), pool.get_max_size())
 
     async def open_connection(self) -> asyncpg.Connection[Any]:
-        """A connection beside the pool, without its time limits; whoever asks for it ends it.
+        """A connection beside the pool, past a pooler, without its time limits; whoever asks for it ends it.
 
         Raises:
             Problem: database_unavailable, while there has been no connection yet.
@@ -142,7 +144,10 @@ class Database:
         await self.within_limit(self.manager().fetch_value("SELECT 1"))
 
     async def _prepare(self, pool: asyncpg.Pool[Any]) -> None:
+        assert isinstance(pool, ConfiguredPool)
         try:
+            async with asyncio.timeout(self._settings.database_timeout_s):
+                await check_sessions(pool)
             await prepare_own_schema(pool)
             await prepare_queue(pool)
         except BaseException:
@@ -170,7 +175,7 @@ class Database:
             except TimeoutError:
                 self._failure = "The server did not answer in time."
             except AsyncDBError as error:
-                self._failure = error.message.splitlines()[0]
+                self._failure = reason_of(error)
             except Exception as error:
                 self._failure = f"Connecting failed ({type(error).__name__}); the log has more."
                 logger.error("connecting failed", exc_info=error)
@@ -181,3 +186,10 @@ class Database:
             logger.warning("no database yet", reason=self._failure, retry_in_s=round(pause, 2))
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _past_the_pooler(direct_url: str | None) -> dict[str, Any]:
+    """What a config needs beside a pooler of transactions: there neither a setting nor a statement is the session's."""
+    if direct_url is None:
+        return {}
+    return {"direct_connection_string": direct_url, "statement_cache_size": 0, "shared_pool_search_path": None}

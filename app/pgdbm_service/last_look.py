@@ -31,16 +31,37 @@ SELECT pg_catalog.count(*) FROM {{tables.instances}}
 WHERE seen_at > pg_catalog.now() - interval '30 seconds'
 """
 
+# Of the runs that have not ended: how long the quietest has said nothing, and in how many schemas one waits.
+_RUNS = """
+SELECT r.module, EXTRACT(epoch FROM now() - min(last.at))::float8 AS quiet_s, sum(waiting.schemas)::int AS blocked
+FROM {{tables.runs}} r
+CROSS JOIN LATERAL (SELECT e.at FROM {{tables.run_events}} e WHERE e.run = r.id ORDER BY e.number DESC LIMIT 1) AS last
+CROSS JOIN LATERAL (SELECT count(*) AS schemas FROM {{tables.run_schemas}} s
+                    WHERE s.run = r.id AND s.status = 'running'
+                      AND s.progress ?| ARRAY['waiting_for', 'holder']) AS waiting
+WHERE r.status IN ('queued', 'running')
+GROUP BY r.module
+"""
+
 logger = structlog.get_logger("pgdbm_service")
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleStanding:
-    """Over ``schemas`` schemas: how many migrations are pending, and in how many schemas any is."""
+    """Over ``schemas`` schemas: how many migrations are pending or have changed, and in how many schemas any pends."""
 
     schemas: int
     behind: int
     pending: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunsStanding:
+    """Of a module's runs that have not ended: how long none of them said anything, and how many schemas wait."""
+
+    quiet_s: float = 0.0
+    blocked: int = 0
 
 
 class LastLook:
@@ -58,10 +79,16 @@ class LastLook:
         self._summaries = summaries
         self._period_s = period_s
         self.modules: Mapping[str, ModuleStanding] = {}
+        self.runs: Mapping[str, RunsStanding] = {}
         self.instances = 0
         self.database_up = False
         self.looked_at = 0.0
         self.on_module: Callable[[str], None] = lambda _: None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the database answered, and it is known what is registered."""
+        return self.database_up and self._registry.is_complete
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
@@ -89,9 +116,12 @@ class LastLook:
     async def _look(self) -> None:
         own = self._database.manager(OWN_SCHEMA)
         self.instances = await self._database.within_limit(own.fetch_value(_INSTANCES))
+        rows = await self._database.within_limit(own.fetch_all(_RUNS))
+        runs = {row["module"]: RunsStanding(row["quiet_s"], row["blocked"]) for row in rows}
         seen: dict[str, ModuleStanding] = {}
         for module in self._registry:
             self.on_module(module.name)
+            runs.setdefault(module.name, RunsStanding())
             if module.problem is None:
                 try:
                     seen[module.name] = await self._look_at(module)
@@ -100,7 +130,7 @@ class LastLook:
                         raise
                     # One that cannot be read, by its files or by its tables, must not hide the others.
                     logger.warning("looking at a module failed", module=module.name, reason=str(error))
-        self.modules = seen
+        self.modules, self.runs = seen, runs
         self.looked_at = time.time()
 
     async def _look_at(self, module: Module) -> ModuleStanding:
@@ -110,6 +140,7 @@ class LastLook:
             schemas=sum(count for _, count in standings),
             behind=sum(count for standing, count in standings if standing.pending),
             pending=sum(standing.pending * count for standing, count in standings),
+            changed=sum(standing.changed * count for standing, count in standings),
         )
 
     async def _keep_looking(self) -> None:

@@ -129,6 +129,7 @@ async def log_request(
             "request",
             method=scope.get("method", ""),
             path=path,
+            address=scope["state"]["address"],
             status=status,
             ms=round(seconds * 1000, 1),
             **fields,

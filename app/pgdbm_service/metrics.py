@@ -143,11 +143,35 @@ class _Gauges(Collector):
         behind = GaugeMetricFamily(
             "pgdbm_schemas_behind", "Schemas of the module with pending migrations.", labels=["module"]
         )
+        changed = GaugeMetricFamily(
+            "pgdbm_migrations_changed",
+            "Applied files that hold something else now, over all schemas of the module.",
+            labels=["module"],
+        )
         for name, seen in modules.items():
             pending.add_metric([name], seen.pending)
             schemas.add_metric([name], seen.schemas)
             behind.add_metric([name], seen.behind)
-        yield from (pending, schemas, behind)
+            changed.add_metric([name], seen.changed)
+        yield from (pending, schemas, behind, changed)
+        quiet = GaugeMetricFamily(
+            "pgdbm_run_quiet_seconds",
+            "How long no event has come of a run of the module that has not ended; of the quietest, or 0.",
+            labels=["module"],
+        )
+        blocked = GaugeMetricFamily(
+            "pgdbm_schemas_blocked",
+            "Schemas in which a run waits now, for another runner or for a lock.",
+            labels=["module"],
+        )
+        for name, runs in self._last_look.runs.items():
+            quiet.add_metric([name], runs.quiet_s)
+            blocked.add_metric([name], runs.blocked)
+        yield from (quiet, blocked)
+        ready = self._last_look.is_well and not self._executor.stopping
+        yield GaugeMetricFamily(
+            "pgdbm_ready", "1 if the service could do its work at the last look, and is not stopping.", value=ready
+        )
         yield GaugeMetricFamily(
             "pgdbm_database_up", "1 if the database answered at the last look.", value=self._last_look.database_up
         )

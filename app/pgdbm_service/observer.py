@@ -32,16 +32,19 @@ class Observer:
         self._tracing = tracing
 
     @contextlib.contextmanager
-    def run(self, module: str, run_id: str | None = None) -> Iterator[ObservedRun]:
+    def run(self, module: str, run_id: str | None = None, traceparent: str | None = None) -> Iterator[ObservedRun]:
         """Observe a run of ``module`` in one schema for the length of the block, in which the log's lines name it.
 
         A block that raises is a failed run, one that is cancelled a cancelled one; where it says so, neither.
+        ``traceparent`` is that of the request that asked for it.
         """
         names = {"module": module} | ({} if run_id is None else {"run_id": run_id})
         began = time.perf_counter()
         with contextlib.ExitStack() as stack:
             stack.enter_context(structlog.contextvars.bound_contextvars(**names))
-            trace = None if self._tracing is None else stack.enter_context(self._tracing.run(module, run_id))
+            trace = (
+                None if self._tracing is None else stack.enter_context(self._tracing.run(module, run_id, traceparent))
+            )
             run = ObservedRun(self._metrics, module, trace)
             try:
                 yield run

@@ -10,6 +10,8 @@ from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel
 
+from pgdbm.core.manager import AsyncDatabaseManager
+
 from .own_schema import OWN_SCHEMA
 
 if TYPE_CHECKING:
@@ -48,8 +50,8 @@ async def prepare_queue(pool: asyncpg.Pool[Any]) -> None:
 
     Raises asyncpg's errors.
     """
-    connection: Any
-    async with pool.acquire() as connection:
+    # PgQueuer's lock is the session's.
+    async with AsyncDatabaseManager(pool=pool).acquire_direct() as connection:
         queries = queries_over(AsyncpgDriver(connection))
         async with queries.schema_lock():
             if not await queries.schema_is_installed():

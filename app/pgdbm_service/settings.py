@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from .client_address import parse_proxies
 from .scopes import check_scopes
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database_url: Annotated[
         str | None,
         Meta(description="Where the database is, postgresql://… Unset: an embedded PostgreSQL."),
+    ] = None
+    direct_url: Annotated[
+        str | None,
+        Meta(
+            description="The same database past a transaction pooler, where DATABASE_URL leads through one: for what "
+            "needs a session of its own."
+        ),
     ] = None
     data_dir: Annotated[Path, Meta(description="Where the embedded PostgreSQL keeps its data.")] = Path(".pgdbm/data")
     migrations_repo: Annotated[Path, Meta(description="The folder with one folder of migrations per module.")] = Path(
@@ -62,6 +70,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         Meta(description="Requests with no token, or a wrong one, that an address may make a minute.", ge=1, le=10000),
     ] = 30
+    trusted_proxies: Annotated[
+        str | None,
+        Meta(
+            description="Proxies whose X-Forwarded-For says who asks: addresses and networks with commas between "
+            "them, or `*` for whoever connects. Unset: nobody's."
+        ),
+    ] = None
     jwt_issuer: Annotated[
         str | None, Meta(description="The `iss` of the JWTs that are taken; https, or http on loopback.")
     ] = None
@@ -178,7 +193,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings in ``environment`` (default: the process's); an empty value counts as unset.
 
     Raises:
-        SettingsError: a value is not what it should be; the text names the variable, and never shows DATABASE_URL.
+        SettingsError: a value is not what it should be; the text names the variable, and never shows a URL.
     """
     environment = os.environ if environment is None else environment
     types = get_type_hints(Settings, include_extras=True)
@@ -204,7 +219,7 @@ def _converted(field: str, text: str, kind: Any) -> Any:
     def hook(wanted: type, value: Any) -> Any:
         return Path(value).expanduser() if wanted is Path else value
 
-    if field == "database_url":
+    if field in ("database_url", "direct_url"):
         return text
     if kind.__origin__ is bool:
         text = text.lower()
@@ -224,8 +239,12 @@ def _reason(error: msgspec.DecodeError) -> str:
 
 
 def _check(settings: Settings, given: Any) -> None:
-    if settings.database_url is not None:
-        _check_url(settings.database_url)
+    for field in ("database_url", "direct_url"):
+        url = getattr(settings, field)
+        if url is not None:
+            _check_url(variable_of(field), url)
+    if settings.direct_url is not None and settings.database_url is None:
+        raise SettingsError("PGDBM_DIRECT_URL is set, and DATABASE_URL is not: it counts only beside that.")
     if settings.min_connections > settings.max_connections:
         raise SettingsError(
             f"PGDBM_MIN_CONNECTIONS is {settings.min_connections}: "
@@ -239,6 +258,10 @@ def _check(settings: Settings, given: Any) -> None:
         )
     if settings.traces_url is not None:
         _check_traces(settings.traces_url)
+    try:
+        parse_proxies(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"PGDBM_TRUSTED_PROXIES: {error}.") from None
     _check_auth(settings, given)
     repo = settings.migrations_repo
     if not repo.is_dir() and ("migrations_repo" in given or repo.exists()):
@@ -281,7 +304,7 @@ def _check_auth(settings: Settings, given: Any) -> None:
             raise SettingsError(f"PGDBM_JWT_SUBJECT_SCOPES, {glob!r}: only * and ? stand for other characters.")
 
 
-def _check_url(url: str) -> None:
+def _check_url(variable: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("postgresql", "postgres") and (parts.port is None or parts.port > 0)
@@ -289,7 +312,7 @@ def _check_url(url: str) -> None:
         usable = False
     if not usable:
         raise SettingsError(
-            "DATABASE_URL is not of the form postgresql://user:password@host:port/database "
+            f"{variable} is not of the form postgresql://user:password@host:port/database "
             "(its value is not shown, since it may hold a password)."
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from opentelemetry import trace
 from opentelemetry.propagate import extract
 from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 _SCOPE = "pgdbm_service"
+# What a run keeps of a trace, whatever OTEL_PROPAGATORS says: baggage is the caller's business.
+_W3C = TraceContextTextMapPropagator()
 _SERVER_ERROR = 500
 
 
@@ -51,6 +54,9 @@ class Tracing:
         with self._tracer.start_as_current_span(
             method, context=extract(headers), kind=SpanKind.SERVER, record_exception=False
         ) as span:
+            carrier: dict[str, str] = {}
+            _W3C.inject(carrier)
+            scope["state"]["traceparent"] = carrier.get("traceparent")
             try:
                 yield
             finally:
@@ -61,6 +67,8 @@ class Tracing:
                     span.update_name(f"{method} {route}")
                     span.set_attribute("http.route", route)
                 span.set_attributes({"http.request.method": method, "pgdbm.request_id": state["request_id"]})
+                if "run_id" in state:
+                    span.set_attribute("pgdbm.run_id", state["run_id"])
                 status = state.get("status", 0)
                 if status:
                     span.set_attribute("http.response.status_code", status)
@@ -69,9 +77,9 @@ class Tracing:
                 if "problem" in state:
                     span.set_attribute("error.type", state["problem"])
 
-    def run(self, module: str, run_id: str | None = None) -> RunTrace:
-        """A trace of a run; a part of the current trace, if there is one."""
-        return RunTrace(self._tracer, module, run_id)
+    def run(self, module: str, run_id: str | None = None, traceparent: str | None = None) -> RunTrace:
+        """The spans of a run in one schema, below the span that ``traceparent`` names; else below the current one."""
+        return RunTrace(self._tracer, module, run_id, traceparent)
 
     def shut_down(self) -> None:
         """Send what is left. Blocks for as long as the exporter's timeout."""
@@ -83,14 +91,21 @@ class Tracing:
 class RunTrace:
     """A context manager whose block is the span of a run; ``on_event`` is the listener that adds steps and statements.
 
+    To OpenTelemetry a run is a message that is processed: a consumer's span. It is the child of the request that sent
+    it, where a batch would have links: one request makes a run and mostly waits for it, and who follows the trace of a
+    deployment wants to see what it did. Later requests that join a run name it, and have traces of their own.
+
     No SQL stands on a span, and no message of the server's, which may quote values: file, number and SQLSTATE say
     where to look.
     """
 
-    def __init__(self, tracer: trace.Tracer, module: str, run_id: str | None = None) -> None:
+    def __init__(
+        self, tracer: trace.Tracer, module: str, run_id: str | None = None, traceparent: str | None = None
+    ) -> None:
         self._tracer = tracer
         self._module = module
         self._run_id = run_id
+        self._traceparent = traceparent
         self._stack = contextlib.ExitStack()
         self._run: Span = trace.INVALID_SPAN
         self._steps: dict[str, Span] = {}
@@ -100,9 +115,15 @@ class RunTrace:
         attributes = {"pgdbm.module": self._module}
         if self._run_id is not None:
             attributes["pgdbm.run_id"] = self._run_id
+        sent_in = None if self._traceparent is None else _W3C.extract({"traceparent": self._traceparent})
         self._run = self._stack.enter_context(
             self._tracer.start_as_current_span(
-                f"run {self._module}", attributes=attributes, record_exception=False, set_status_on_exception=False
+                f"run {self._module}",
+                context=sent_in,
+                kind=SpanKind.CONSUMER,
+                attributes=attributes,
+                record_exception=False,
+                set_status_on_exception=False,
             )
         )
         return self

@@ -30,10 +30,18 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 WITH_URL: Values = {"database": {"url": URL}}
 WITH_SECRET: Values = {"database": {"existingSecret": "orders-db", "existingSecretKey": "dsn"}}
+DIRECT = f"postgresql://owner:{PASSWORD}@db-direct.example:5432/orders"
+WATCHED: Values = {
+    **WITH_URL,
+    "metrics": {
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
+        "rules": {"enabled": True, "labels": {"release": "prometheus"}, "runbookUrl": "https://docs.example/runbooks/"},
+    },
+}
 EVERYTHING: Values = {
     "replicaCount": 3,
     "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": [{"name": "registry"}]},
-    "database": {"url": URL},
+    "database": {"url": URL, "directUrl": DIRECT},
     "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {"matchLabels": {"team": "orders"}}}]},
     "service": {"port": 80, "annotations": {"example.org/owner": "orders"}},
     "migrations": {"existingClaim": "migrations", "subPath": "checkout/migrations_repo"},
@@ -153,6 +161,7 @@ def test_the_password_is_in_the_secret_and_nowhere_else(render: Render, run: Run
     outside = json.dumps([manifest for manifest in manifests if manifest["kind"] != "Secret"])
     assert PASSWORD not in outside
     assert base64.b64encode(URL.encode()).decode() not in outside
+    assert base64.b64encode(DIRECT.encode()).decode() not in outside
     notes = run("install", "shop", str(CHART), "--dry-run=client", "--hide-secret", values=values)
     assert notes.returncode == 0, notes.stderr
     assert PASSWORD not in notes.stdout
@@ -164,6 +173,51 @@ def test_a_url_is_kept_in_a_secret_of_the_chart(render: Render) -> None:
     assert base64.b64decode(secret["data"]["DATABASE_URL"]).decode() == URL
     name = secret["metadata"]["name"]
     assert environment(manifests)["DATABASE_URL"] == {"secretKeyRef": {"name": name, "key": "DATABASE_URL"}}
+
+
+def test_a_direct_url_comes_from_the_same_secret(render: Render) -> None:
+    manifests = render(EVERYTHING)
+    secret = of_kind(manifests, "Secret")
+    assert base64.b64decode(secret["data"]["PGDBM_DIRECT_URL"]).decode() == DIRECT
+    key = {"name": secret["metadata"]["name"], "key": "PGDBM_DIRECT_URL"}
+    assert environment(manifests)["PGDBM_DIRECT_URL"] == {"secretKeyRef": key}
+    keys = {"existingSecret": "orders-db", "existingSecretDirectUrlKey": "direct"}
+    existing = environment(render({"database": keys}))
+    assert existing["PGDBM_DIRECT_URL"] == {"secretKeyRef": {"name": "orders-db", "key": "direct"}}
+    assert "PGDBM_DIRECT_URL" not in environment(render(WITH_SECRET))
+
+
+def test_prometheus_is_told_where_the_metrics_are(render: Render) -> None:
+    """The operator's kinds are not Kubernetes' own: what is looked at is how they fit to the other objects."""
+    manifests = render(WATCHED)
+    monitor = of_kind(manifests, "ServiceMonitor")
+    service = of_kind(manifests, "Service")
+    assert (monitor["apiVersion"], set(monitor["spec"])) == ("monitoring.coreos.com/v1", {"selector", "endpoints"})
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    endpoint = {"port": service["spec"]["ports"][0]["name"], "path": "/metrics", "interval": "15s"}
+    assert monitor["spec"]["endpoints"] == [endpoint]
+    secret = {"name": "prometheus", "key": "token"}
+    asking = render({**WITH_URL, "metrics": {"serviceMonitor": {"enabled": True, "tokenSecret": secret}}})
+    credentials = of_kind(asking, "ServiceMonitor")["spec"]["endpoints"][0]["authorization"]
+    assert credentials == {"credentials": secret}
+    assert {"ServiceMonitor", "PrometheusRule"}.isdisjoint(one["kind"] for one in render(WITH_URL))
+
+
+def test_the_alerts_are_those_of_the_release(render: Render) -> None:
+    rule = of_kind(render(WATCHED), "PrometheusRule")
+    assert (rule["apiVersion"], set(rule["spec"])) == ("monitoring.coreos.com/v1", {"groups"})
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    (group,) = rule["spec"]["groups"]
+    assert set(group) == {"name", "rules"}
+    files = sorted((CHART / "alerts").glob("*.yaml"))
+    for path, alert in zip(files, group["rules"], strict=True):
+        written = yaml.safe_load(path.read_text())
+        address = f"https://docs.example/runbooks/{path.stem}.html"
+        assert alert["annotations"] == written["annotations"] | {"runbook_url": address}
+        assert alert["expr"] == written["expr"].replace("RELEASE", 'job="shop-pgdbm",namespace="orders"')
+        assert (alert["alert"], alert["labels"]) == (written["alert"], written["labels"])
+        assert "RELEASE" not in json.dumps(alert)
 
 
 def test_another_url_rolls_the_pods(render: Render) -> None:
@@ -216,8 +270,9 @@ def test_the_probes_ask_live_and_ready(render: Render) -> None:
 @pytest.mark.parametrize("values", [WITH_URL, EVERYTHING], ids=["url", "everything"])
 def test_the_service_takes_the_settings(render: Render, tmp_path: Path, values: Values) -> None:
     manifests = render(values)
-    # The URL comes from a Secret, and the folder is there in the container only.
-    given = {**environment(manifests), "DATABASE_URL": URL, "PGDBM_MIGRATIONS_REPO": str(tmp_path)}
+    # URLs come from a Secret, and the folder is there in the container only.
+    given = {**environment(manifests), "PGDBM_MIGRATIONS_REPO": str(tmp_path)}
+    given |= {name: URL for name, value in given.items() if isinstance(value, dict)}
     assert read_settings(given).shutdown_grace_s < pod(manifests)["terminationGracePeriodSeconds"]
     assert list(unknown_variables(given)) == []
 
@@ -336,6 +391,9 @@ def test_the_image_is_of_the_chart_s_version_unless_told(render: Render) -> None
         ({"networkPolicy": {"from": [{}]}}, "/networkPolicy/from/0"),
         ({"migrations": {"subPath": "../etc"}}, "/migrations/subPath"),
         ({"migrations": {"configMaps": {"../up": "sql"}}}, "'../up'"),
+        ({"metrics": {"serviceMonitor": {"interval": "often"}}}, "/metrics/serviceMonitor/interval"),
+        ({"metrics": {"serviceMonitor": {"tokenSecret": {"name": "x"}}}}, "/metrics/serviceMonitor/tokenSecret"),
+        ({"metrics": {"rules": {"enabled": "yes"}}}, "/metrics/rules/enabled"),
         ({"log": {"level": "loud"}}, "/log/level"),
         ({"log": {"format": "xml"}}, "/log/format"),
         ({"settings": {"PATH": "/evil"}}, "'PATH'"),
@@ -363,13 +421,15 @@ def test_a_bad_value_is_refused_by_name(run: Run, values: Values, named: str) ->
             "database.url or database.existingSecret, not both",
         ),
         ({"database": {"url": f"mysql://u:{PASSWORD}@h/d"}}, "database.url must be a URL like postgresql://"),
+        ({"database": {"url": URL, "directUrl": PASSWORD}}, "database.directUrl must be a URL like postgresql://"),
+        ({"database": {"existingSecret": "x", "directUrl": URL}}, "database.directUrl goes with database.url"),
         (
             {**WITH_URL, "migrations": {"existingClaim": "a", "configMaps": {"m": "b"}}},
             "migrations.existingClaim or migrations.configMaps, not both",
         ),
         ({**WITH_URL, "auth": {"mode": "jwt"}}, "auth.jwt.issuer and auth.jwt.audience"),
     ],
-    ids=["no database", "two databases", "another database", "two repos", "no issuer"],
+    ids=["no database", "two databases", "another database", "no direct url", "two kinds", "two repos", "no issuer"],
 )
 def test_values_that_contradict_end_in_one_line(run: Run, values: Values, said: str) -> None:
     done = run("template", "shop", str(CHART), values=values)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,14 @@ def test_what_is_installed_is_pinned_by_digest() -> None:
     assert len(locked) == 1
     assert "--require-hashes" in locked[0]
     assert all("--no-deps" in rest for rest in installs)
+
+
+def test_the_image_can_do_what_its_settings_offer() -> None:
+    """PGDBM_TRACES_URL too, which whoever deploys an image cannot install anything for."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {re.split(r"[\[<>=]", one)[0] for extra in ("service", "otel") for one in extras[extra]}
+    locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.service.lock").read_text(), re.MULTILINE))
+    assert wanted <= locked
 
 
 def copied_from_the_project() -> list[str]:

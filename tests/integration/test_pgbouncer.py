@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import tempfile
 import traceback
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,10 +19,9 @@ from pgdbm import (
     MigrationError,
     MigrationExecutionError,
 )
-from pgdbm.testing.server import parent_folder
 
+from .pgbouncer import IGNORED, SERVER_CONNECTIONS, pgbouncer
 from .processes import racers
-from .programs import accepts_connections, free_port, running, until
 from .test_races import TABLES, applied_counts
 
 if TYPE_CHECKING:
@@ -36,43 +32,8 @@ if TYPE_CHECKING:
 
     Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection[Any]]]
 
-ROOT = Path(__file__).resolve().parents[2]
-SERVER_CONNECTIONS = 3
-IGNORED = "jit, statement_timeout, lock_timeout, idle_in_transaction_session_timeout, search_path, work_mem"
 POOLED: dict[str, Any] = {"statement_cache_size": 0, "shared_pool_search_path": None}
 """What a config needs for a transaction pooler that drops the search_path."""
-
-
-@contextmanager
-def pgbouncer(dsn: str, *, ignored: str) -> Iterator[str]:
-    """The start of a DSN, without the database, that leads through PgBouncer to the server of ``dsn``."""
-    found = subprocess.run([ROOT / ".ci" / "pgbouncer"], capture_output=True, text=True, check=False)
-    if found.returncode == 3:
-        pytest.skip(found.stderr.strip())
-    assert found.returncode == 0, found.stderr
-    server = urlsplit(dsn)
-    password = unquote(server.password or "").replace("'", "''")
-    with tempfile.TemporaryDirectory(prefix="pgdbm-pgbouncer-", dir=parent_folder()) as scratch:
-        folder = Path(scratch) / "pgbouncer"
-        folder.mkdir(mode=0o700)
-        port = free_port()
-        (folder / "pgbouncer.ini").write_text(f"""
-[databases]
-* = host={server.hostname} port={server.port} user={server.username} password='{password}'
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-default_pool_size = {SERVER_CONNECTIONS}
-server_round_robin = 1
-max_client_conn = 500
-ignore_startup_parameters = {ignored}
-""")
-        with running(folder, Path(found.stdout.strip()), str(folder / "pgbouncer.ini")) as process:
-            until(lambda: accepts_connections(port), process, folder)
-            yield f"postgresql://{server.username}:anything@127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +221,15 @@ class TestWithoutTransaction:
                 assert await connection.fetchval(
                     "SELECT indisvalid FROM pg_index WHERE indexrelid = $1::regclass", f"{schema}.t_id"
                 )
+
+
+async def test_who_asks_for_the_backend_gets_one_that_stays(pooled: str, database: str) -> None:
+    heard: list[int | None] = []
+    files = {"001.sql": "CREATE TABLE {{tables.t}} AS SELECT pg_backend_pid() AS pid;"}
+    async with shared(pooled, direct_connection_string=database) as pool:
+        db = AsyncDatabaseManager(pool=pool, schema="app")
+        await AsyncMigrationManager(db, files, "m", on_backend=heard.append).apply_pending_migrations()
+        assert heard == [await db.fetch_value("SELECT pid FROM {{tables.t}}"), None]
 
 
 async def test_a_direct_connection_is_a_session_of_its_own(pooled: str, database: str) -> None:

@@ -250,7 +250,8 @@ def start(repo: Repo, database: str, watch: Watch) -> Iterator[Callable[..., Run
             settings = {"database_url": database, "migrations_repo": repo.path, "log_level": "warning"} | settings
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             app = create_app(Settings(**settings), tracer_provider)
-            server = uvicorn.Server(uvicorn.Config(app, access_log=False, lifespan="on", log_config=None))
+            config = uvicorn.Config(app, access_log=False, lifespan="on", log_config=None, proxy_headers=False)
+            server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             thread.start()
 

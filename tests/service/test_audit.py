@@ -107,14 +107,14 @@ def test_a_normal_end_loses_nothing(
     launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any]
 ) -> None:
     repo.write("m", _001_a="SELECT 1")
-    process = launch(DATABASE_URL=database)
+    process = launch(DATABASE_URL=database, PGDBM_TRUSTED_PROXIES="127.0.0.1")
     url = process.url()
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, headers={"X-Forwarded-For": "6.6.6.6, 203.0.113.9"}) as client:
         for _ in range(50):
             client.post("/modules/m/migrate")
     process.popen.send_signal(signal.SIGTERM)
     assert process.wait() == 0
-    assert len(sql(ENTRIES)) == 50
+    assert [one["address"] for one in sql(ENTRIES)] == ["203.0.113.9"] * 50
 
 
 def test_what_waits_for_the_database_is_written_once_it_is_back(

@@ -24,6 +24,18 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
+def of_requests(capfd: pytest.CaptureFixture[str], *ids: str) -> list[dict[str, Any]]:
+    """What was logged up to the lines of these requests, which are written a moment after their answers."""
+    written: list[dict[str, Any]] = []
+
+    def have_their_lines() -> bool:
+        written.extend(lines(capfd.readouterr().err))
+        return set(ids) <= {line.get("request_id") for line in written if line["event"] == "request"}
+
+    eventually(have_their_lines)
+    return written
+
+
 def test_every_line_of_a_request_names_request_and_module(
     start: Callable[..., Any], repo: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,7 +46,7 @@ def test_every_line_of_a_request_names_request_and_module(
     service.post("/modules/good/migrate", headers={"X-Request-ID": "of-good"})
     service.post("/modules/bad/migrate", headers={"X-Request-ID": "of-bad"})
     service.get("/modules", headers={"X-Request-ID": "of-all"})
-    written = lines(capfd.readouterr().err)
+    written = of_requests(capfd, "of-good", "of-bad", "of-all")
     for module in ("good", "bad"):
         mine = [line for line in written if line.get("request_id") == f"of-{module}"]
         assert {line["module"] for line in mine} == {module}
@@ -51,14 +63,7 @@ def test_migrating_all_names_each_module_in_its_turn(
     service = start(log_level="info", log_format="json")
     capfd.readouterr()
     service.post("/migrate", headers={"X-Request-ID": "all"})
-    written: list[Any] = []
-
-    def has_request_line() -> bool:
-        # It is written a moment after the answer.
-        written.extend(lines(capfd.readouterr().err))
-        return any(line["event"] == "request" and line.get("request_id") == "all" for line in written)
-
-    eventually(has_request_line)
+    written = of_requests(capfd, "all")
     migrated = [line for line in written if line["event"] == "migrated"]
     assert [line["module"] for line in migrated] == ["a", "b"]
     assert len({line["run_id"] for line in migrated}) == 2

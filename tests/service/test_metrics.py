@@ -114,6 +114,9 @@ def test_pending_and_schemas_behind(
     eventually(lambda: scraped.value("pgdbm_migrations_pending", module="m") == 0)
     assert scraped.value("pgdbm_schemas_behind", module="m") == 0
     assert scraped.value("pgdbm_last_look_timestamp_seconds")
+    assert scraped.value("pgdbm_migrations_changed", module="m") == 0
+    repo.write("m", _002_b="SELECT 3")
+    eventually(lambda: scraped.value("pgdbm_migrations_changed", module="m") == 1)
 
     before = scraped.value("pgdbm_instances")
     assert before is not None
@@ -131,8 +134,10 @@ def test_the_last_look_is_shown_while_the_database_is_away(
     scraped = Scraped(service)
     eventually(lambda: scraped.value("pgdbm_migrations_pending", module="m") == 1)
     assert scraped.value("pgdbm_database_up") == 1
+    eventually(lambda: scraped.value("pgdbm_ready") == 1)
     proxy.cut()
     eventually(lambda: scraped.value("pgdbm_database_up") == 0)
+    assert scraped.value("pgdbm_ready") == 0
     assert scraped.value("pgdbm_migrations_pending", module="m") == 1
     proxy.restore()
     eventually(lambda: scraped.value("pgdbm_database_up") == 1)

@@ -136,12 +136,14 @@ def test_after_the_grace_period_it_is_cut_off(
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = str(free.getsockname()[1])
         arguments = ("-m", "uvicorn", "--factory", "pgdbm_service.asgi:create_app", "--port", port)
+        arguments += ("--no-proxy-headers",)
     process = launch(*arguments, DATABASE_URL=database, PGDBM_SHUTDOWN_GRACE_S="0.2")
     url = f"http://127.0.0.1:{port}" if command else process.url()
     with ThreadPoolExecutor(1) as threads:
         if command:
             eventually(lambda: _answers(url))
-        call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30)
+        forged = {"X-Forwarded-For": "203.0.113.9"}
+        call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30, headers=forged)
         eventually(lambda: sql(SLEEPING))
         process.popen.send_signal(signal.SIGTERM)
         response = call.result()
@@ -149,6 +151,7 @@ def test_after_the_grace_period_it_is_cut_off(
     assert "retry-after" in response.headers
     process.wait()
     assert "Traceback" not in process.err
+    assert sql("SELECT address FROM pgdbm_service.audit")[0]["address"] == "127.0.0.1"
     assert sql("SELECT to_regclass('m.t') AS t")[0]["t"] is None
     assert [row["filename"] for row in sql("SELECT filename FROM m.schema_migrations")] == ["001_a.sql"]
 

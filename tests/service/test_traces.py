@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
 from pgdbm.core.manager import AsyncDatabaseManager
 from pgdbm.errors import MigrationError
@@ -70,8 +70,9 @@ def test_request_run_step_and_statement(start: Callable[..., Any], repo: Any, sp
     assert request.attributes["pgdbm.request_id"] == "mine"
 
     run = spans.named("run m")
-    # Any instance may do it, at any time: a run is a trace of its own.
-    assert parent(run) is None
+    assert parent(run) == request.context.span_id
+    assert run.kind is SpanKind.CONSUMER
+    assert request.attributes["pgdbm.run_id"] == run.attributes["pgdbm.run_id"]
     assert (run.attributes["pgdbm.module"], run.attributes["pgdbm.schema"]) == ("m", "m")
     steps = [spans.named(f"step {name}") for name in ("001_a.sql", "002_b.sql")]
     assert [parent(step) for step in steps] == [run.context.span_id] * 2
@@ -81,7 +82,7 @@ def test_request_run_step_and_statement(start: Callable[..., Any], repo: Any, sp
     first, second = (step.context.span_id for step in steps)
     assert placed == {(first, 1), (first, 2), (second, 1)}
     assert all(span.attributes["pgdbm.filename"] in ("001_a.sql", "002_b.sql") for span in statements)
-    assert {span.context.trace_id for span in (run, *steps, *statements)} == {run.context.trace_id}
+    assert {span.context.trace_id for span in (run, *steps, *statements)} == {request.context.trace_id}
     everything = [run, request, *steps, *statements]
     for span in everything:
         assert span.end_time is not None

@@ -153,6 +153,8 @@ class MigrationEngine:
     async def _backend(self, *, direct: bool = False) -> AsyncIterator[Any]:
         """A connection to migrate over; ``on_backend`` hears of it."""
         tell = self.options.on_backend or _nobody
+        # Who wants to know the backend wants one that stays: through a transaction pooler the id is the pooler's.
+        direct = direct or self.options.on_backend is not None
         async with self.db.acquire_direct() if direct else self.db.acquire() as connection:
             tell(connection.get_server_pid())
             try:

@@ -64,7 +64,8 @@ class AsyncMigrationManager:
     applied something keeps a listing of the schema in a table beside the history, which :meth:`drift` compares.
     ``role``: the database role that the SQL of migrations runs as, in place of the user that we connected as; history
     and journal stay that user's. ``on_backend`` is called with the process id of the server's backend that migrations
-    are about to run on, and with None when they no longer do.
+    are about to run on, and with None when they no longer do; where there is a direct connection beside the pool, all
+    of them then go over that, since a pooler's has no backend that stays.
 
     Raises:
         TypeError: ``schema=`` (it belongs to the database manager) or another unknown keyword.

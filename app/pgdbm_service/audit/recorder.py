@@ -121,12 +121,11 @@ def _entry(scope: Scope, at: datetime, status: int | None) -> AuditEntry:
     state: dict[str, Any] = scope["state"]
     path_params: dict[str, Any] = scope.get("path_params") or {}
     caller = scope.get("user")
-    client = scope.get("client")
     run_id = state.get("run_id") or path_params.get("run_id")
     return AuditEntry(
         at=at,
         caller="anonymous" if caller is None else caller.name,
-        address="local" if client is None else client[0],
+        address=state["address"],
         method=str(scope.get("method")),
         path=scope.get("path_template") or "",
         module=_storable(path_params.get("module")),

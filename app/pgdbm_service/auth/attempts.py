@@ -2,7 +2,7 @@
 
 Litestar's RateLimitMiddleware counts every request; this counts failures alone, so that who has a good token is never
 in its way. An address that has used up its failures may still show what this process has seen to be good: behind a
-proxy everybody has the same address, and one of them must not lock out the others.
+proxy that is not known as one everybody has the same address, and one of them must not lock out the others.
 """
 
 from __future__ import annotations

@@ -72,8 +72,7 @@ class Authentication(AbstractAuthenticationMiddleware):
             return AuthenticationResult(ANYBODY, None)
         if self._access.need_of(connection.route_handler) is None:
             return AuthenticationResult(NOBODY, None)
-        client = connection.client
-        address = "local" if client is None else client.host
+        address: str = connection.scope["state"]["address"]
         caller = await self._authenticator.caller(connection.headers.getall("authorization", []), address)
         return AuthenticationResult(caller, "bearer")
 

@@ -41,6 +41,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     caller: str
     request_id: str | None = None
+    traceparent: str | None = None
     key: str | None = None
     wait_s: float | None = None
 
@@ -196,6 +197,7 @@ class Acceptor:
             schemas=schemas,
             caller=request.caller,
             request_id=request.request_id,
+            traceparent=request.traceparent,
             retry_of=retry_of,
             key=request.key,
             request=digest,

@@ -18,6 +18,7 @@ from ..errors import Problem, documented
 from ..optional_bodies import OptionalBodyOperation
 from ..registry import Registry
 from ..settings import Settings
+from ..trace_context import traceparent_of
 from .accepting import Request as Asking
 from .background import Runs
 from .feeds import as_data
@@ -273,6 +274,7 @@ def _asking(request: AnyRequest, prefer: str | None, key: str | None, wait_s: fl
     return Asking(
         caller=caller_of(request).name,
         request_id=request.scope["state"].get("request_id"),
+        traceparent=traceparent_of(request.scope),
         key=key,
         wait_s=_wait_of(prefer, _DEFAULT_WAIT_S if wait_s is None else wait_s),
     )

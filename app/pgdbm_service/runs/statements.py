@@ -11,8 +11,8 @@ CANCEL_CHANNEL = "pgdbm_service_cancel"
 
 CREATE = """
 WITH run AS (
-    INSERT INTO {{tables.runs}} (id, module, wishes, digest, bundle, caller, request_id, retry_of, events)
-    VALUES ($1, $2::text, $3::jsonb, $4, $5, $6::text, $7, $8, 1)
+    INSERT INTO {{tables.runs}} (id, module, wishes, digest, bundle, caller, request_id, retry_of, traceparent, events)
+    VALUES ($1, $2::text, $3::jsonb, $4, $5, $6::text, $7, $8, $13, 1)
     ON CONFLICT (module, digest) WHERE status IN ('queued', 'running') DO NOTHING
     RETURNING id
 ), schemas AS (
@@ -36,7 +36,7 @@ INSERT INTO {{tables.run_keys}} (caller, key, request, run) VALUES ($1, $2, $3, 
 FORGET_KEY = "DELETE FROM {{tables.run_keys}} WHERE caller = $1 AND key = $2"
 
 BEGIN = """
-SELECT id, module, wishes, bundle, caller, cancel_requested_at IS NOT NULL AS cancelled,
+SELECT id, module, wishes, bundle, caller, traceparent, cancel_requested_at IS NOT NULL AS cancelled,
        (SELECT count(*) FROM {{tables.run_schemas}} WHERE run = $1) AS schemas
 FROM {{tables.runs}} WHERE id = $1 AND status IN ('queued', 'running')
 """

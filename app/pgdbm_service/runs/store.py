@@ -44,6 +44,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     schemas: Sequence[str]
     caller: str
     request_id: str | None = None
+    traceparent: str | None = None
     retry_of: UUID | None = None
     key: str | None = None
     request: str = ""
@@ -57,6 +58,7 @@ class BegunRun(msgspec.Struct, frozen=True, kw_only=True):
     wishes: Wishes
     bundle: str
     caller: str
+    traceparent: str | None
     cancelled: bool
     schemas: int
 
@@ -112,6 +114,7 @@ class Store:
                     chunks,
                     new.key,
                     new.request,
+                    new.traceparent,
                 )
             except asyncpg.UniqueViolationError:
                 raise KeyTakenError from None

@@ -183,7 +183,7 @@ class Worker:
             try:
                 if isinstance(module, Problem):
                     raise module
-                with self._observer.run(run.module, str(run.id)) as observed:
+                with self._observer.run(run.module, str(run.id), run.traceparent) as observed:
                     await self._migrate(run, module, schema, begun, observed)
             except ComeBackError:
                 await self._patiently(lambda: self._store.requeue(item, self._instance, "waiting_for_runner"))

@@ -1,0 +1,84 @@
+"""The alerts of the chart, against what a running service exports: who renames a metric has to take its alert along."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from .conftest import bearer, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+ALERTS = sorted((ROOT / "helm" / "pgdbm" / "alerts").glob("*.yaml"))
+OBSERVE = ROOT / "docs" / "howto" / "observe.md"
+# What a ServiceMonitor gives every series, besides what we export.
+OF_THE_TARGET = {"job", "namespace", "pod"}
+WORDS = {"absent", "and", "by", "increase", "max", "sum"}
+
+_SELECTOR = re.compile(r"(pgdbm_\w+)\{([^{}]*)\}")
+_MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"[^"]*"')
+
+
+def test_expressions_ask_for_what_there_is(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("good", _001_a="SELECT 1")
+    service = start(auth="tokens", metrics_look_s=0.05)
+    assert service.get("/modules", headers=bearer("nonsense")).status_code == 401
+
+    def labels() -> dict[str, set[str]]:
+        families = text_string_to_metric_families(service.get("/metrics").text)
+        return {sample.name: set(sample.labels) for family in families for sample in family.samples}
+
+    exported = eventually(lambda: "pgdbm_migrations_pending" in (seen := labels()) and seen)
+    for path in ALERTS:
+        alert = yaml.safe_load(path.read_text())
+        selectors = _SELECTOR.findall(alert["expr"])
+        given: set[str] = set.union(*(exported[name] for name, _ in selectors)) | OF_THE_TARGET
+        for name, inside in selectors:
+            assert inside.split(",")[-1] == "RELEASE", path.name
+            assert set(_MATCHER.findall(inside)) <= exported[name], path.name
+        aggregated = re.findall(r"by \(([^)]*)\)", alert["expr"])
+        told = re.findall(r"\$labels\.(\w+)", str(alert["annotations"]))
+        # What is summed up has the labels that it is summed by, and no others.
+        kept = set(", ".join(aggregated).split(", ")) if aggregated else given
+        assert set(told) <= kept <= given, path.name
+    families = {family.name for family in text_string_to_metric_families(service.get("/metrics").text)}
+    shown = re.findall(r"\b(?:pgdbm|process)_\w+", OBSERVE.read_text())
+    assert {re.sub(r"_(bucket|count|sum|total)$", "", name) for name in shown} <= families
+
+
+@pytest.mark.parametrize("path", ALERTS, ids=lambda path: path.stem)
+def test_an_alert_is_well_made_and_has_its_runbook(path: Path) -> None:
+    alert = yaml.safe_load(path.read_text())
+    assert set(alert) == {"alert", "expr", "for", "labels", "annotations"}
+    assert alert["alert"] == "Pgdbm" + "".join(word.capitalize() for word in path.stem.split("-"))
+    assert re.fullmatch(r"\d+[mh]", alert["for"])
+    assert alert["labels"]["severity"] in ("warning", "critical")
+    assert set(alert["annotations"]) == {"summary", "description"}
+    rest = re.sub(r"by \([^)]*\)", "by", _SELECTOR.sub("", alert["expr"]))
+    assert set(re.findall(r"[a-z_]\w*", re.sub(r"\[\d+m\]", "", rest))) <= WORDS
+    assert rest.count("(") == rest.count(")")
+    page = (ROOT / "docs" / "runbooks" / f"{path.stem}.md").read_text()
+    assert page.startswith(f"# {alert['alert']}\n")
+    headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    assert headings == ["What it means", "Look", "Do"]
+
+
+def test_there_is_no_runbook_of_no_alert() -> None:
+    pages = {page.stem for page in (ROOT / "docs" / "runbooks").glob("*.md")} - {"README"}
+    assert pages == {path.stem for path in ALERTS}
+
+
+def test_calls_that_pages_name_are_there(start: Callable[..., Any]) -> None:
+    paths = start().get("/docs/openapi.json").json()["paths"]
+    there = {f"{method.upper()} {re.sub(r'{[^}]*}', 'X', path)}" for path, one in paths.items() for method in one}
+    pages = [*(ROOT / "docs" / "runbooks").glob("*.md"), OBSERVE]
+    named = {call for page in pages for call in re.findall(r"`((?:GET|POST|DELETE|PUT) /[\w/{}-]*)", page.read_text())}
+    assert len(named) > 15
+    assert {call for call in named if re.sub(r"/(?:[A-Z]+|{\w+})(?=/|$)", "/X", call) not in there} == set()
