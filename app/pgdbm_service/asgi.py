@@ -14,8 +14,7 @@ from .audit.controller import get_audit
 from .audit.recorder import AuditRecorder
 from .auth.access import Access
 from .auth.attempts import Attempts
-from .auth.guards import loopback_only, same_origin
-from .auth.middleware import Authentication, Authenticator
+from .auth.middleware import Admission, Authenticator
 from .auth.verifier import TokenVerifier
 from .background import Job, background
 from .database import Database
@@ -31,7 +30,7 @@ from .modules.views import ModuleViews
 from .observer import Observer
 from .pages import error_page, to_docs
 from .plugins import openapi, our_version, plugins, static_files
-from .query_parameters import known_query_parameters
+from .query_parameters import require_known_query_parameters
 from .registered_modules import RegisteredModules
 from .registrations.controller import RegistrationController, sync_repository
 from .registrations.limits import Limits
@@ -52,7 +51,8 @@ from .verbs.deciding import Decider
 from .verbs.looking import Looker
 
 if TYPE_CHECKING:
-    from litestar.types import Guard, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+    from litestar import Request
+    from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
     from opentelemetry.trace import TracerProvider
 
     from .tracing import Tracing
@@ -168,15 +168,11 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
             get_audit,
             error_page,
         ],
-        guards=[name_what_it_is_about, known_query_parameters],
+        before_request=_before_each_call,
     )
-    guards: list[Guard] = [same_origin, access.guard]
-    if settings.loopback_only:
-        guards.insert(0, loopback_only)
     app = Service(
         route_handlers=[calls, to_docs, static_files()],
         dependencies={name: _provide(value) for name, value in dependencies.items()},
-        guards=guards,
         # Left in the reverse order: the audit is written while there is a database.
         lifespan=[
             lifespan_of(settings, database, executor, tracing, [runs]),
@@ -187,7 +183,12 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         ],
         logging_config=None,
         middleware=[
-            DefineMiddleware(Authentication, access=access, authenticator=_authenticator(settings, verifier)),
+            DefineMiddleware(
+                Admission,
+                access=access,
+                authenticator=_authenticator(settings, verifier),
+                loopback_only=settings.loopback_only,
+            ),
         ],
         openapi_config=openapi(secured=settings.auth != "none"),
         plugins=plugins(),
@@ -199,6 +200,11 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         {"database": database, "registry": registry, "metrics": metrics, "tracing": tracing, "audit": audit}
     )
     return app
+
+
+async def _before_each_call(request: Request[Any, Any, Any]) -> None:
+    name_what_it_is_about(request.path_params)
+    require_known_query_parameters(request)
 
 
 def _tracing(settings: Settings, provider: TracerProvider | None) -> Tracing | None:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from .request_headers import header_of
 
-    from litestar.connection import ASGIConnection
-    from litestar.handlers import BaseRouteHandler
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from litestar.types import Message, Receive, Scope, Send
     from structlog.typing import EventDict, Processor
 
@@ -136,18 +136,16 @@ async def log_request(
         structlog.contextvars.unbind_contextvars("request_id", *_NAMED_IN_PATHS)
 
 
-async def name_what_it_is_about(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard that refuses nothing: from here on every line of the request names the module and the run in its path."""
-    named = {name: connection.path_params[name] for name in _NAMED_IN_PATHS if name in connection.path_params}
-    structlog.contextvars.bind_contextvars(**named)
+def name_what_it_is_about(path_params: Mapping[str, Any]) -> None:
+    """From here on every line of the request names the module and the run in its path."""
+    named = {name: path_params[name] for name in _NAMED_IN_PATHS if name in path_params}
+    if named:
+        structlog.contextvars.bind_contextvars(**named)
 
 
 def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            given: str = value.decode("latin-1")
-            return given if _SANE_ID.match(given) else uuid.uuid4().hex
-    return uuid.uuid4().hex
+    given = header_of(scope, b"x-request-id")
+    return given if given is not None and _SANE_ID.match(given) else uuid.uuid4().hex
 
 
 def _mask_credentials(_: Any, __: str, event: EventDict) -> EventDict:
