@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Router
-from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.middleware import DefineMiddleware
 
@@ -18,6 +17,7 @@ from .auth.middleware import Admission, Authenticator
 from .auth.verifier import TokenVerifier
 from .background import Job, background
 from .database import Database
+from .dependencies import hand_over_at_once, provided
 from .executor import Executor
 from .health.controller import HealthController
 from .last_look import LastLook
@@ -172,7 +172,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     )
     app = Service(
         route_handlers=[calls, to_docs, static_files()],
-        dependencies={name: _provide(value) for name, value in dependencies.items()},
+        dependencies=provided(dependencies),
         # Left in the reverse order: the audit is written while there is a database.
         lifespan=[
             lifespan_of(settings, database, executor, tracing, [runs]),
@@ -196,6 +196,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         multipart_form_part_limit=settings.max_bundle_files + _FORM_FIELDS,
     )
     access.check(app)
+    hand_over_at_once(app)
     app.state.update(
         {"database": database, "registry": registry, "metrics": metrics, "tracing": tracing, "audit": audit}
     )
@@ -226,7 +227,3 @@ def _authenticator(settings: Settings, verifier: TokenVerifier) -> Authenticator
 
         issuer = Issuer(settings)
     return Authenticator(verifier, issuer, Attempts(settings.auth_failures_per_minute))
-
-
-def _provide(value: Any) -> Provide:
-    return Provide(lambda: value, sync_to_thread=False, use_cache=True)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .summaries import HistoryOnly, Summaries
 
 
+# Of those that are looked at again and again; to make one costs as much as to ask the database something.
+_MOST_KEPT = 256
+
+
 class Managers:
     """Managers over the shared pool. ``lock_wait_s`` bounds each wait of theirs: for other runners, and for locks."""
 
@@ -42,6 +46,7 @@ class Managers:
         self._registrations = registrations
         self._summaries = summaries
         self._lock_wait_s = lock_wait_s
+        self._kept: dict[tuple[str, str], tuple[Module, AsyncMigrationManager]] = {}
 
     def registered(self, name: str) -> Module:
         """The module to do something with, as this replica knows it: what others register, it knows a second later.
@@ -140,7 +145,7 @@ class Managers:
             )
         if schema is not None and not module.is_for(schema):
             raise invalid_request([{"field": "schema", "message": f"{module.name} is not for the schema {schema}"}])
-        return self._manager(module, self._files(module), schema or module.schema)
+        return self._manager(module, schema or module.schema)
 
     async def files(self, module: Module) -> list[Migration]:
         """The migrations of ``module``, in order, whatever its schemas are.
@@ -148,7 +153,7 @@ class Managers:
         Raises:
             Problem: module_invalid. MigrationFileError: a file cannot be read.
         """
-        return await self._manager(module, self._files(module), "public").find_migration_files()
+        return await self._manager(module, "public").find_migration_files()
 
     async def bundle(self, module: Module) -> Bundle:
         """What ``module`` consists of now.
@@ -185,8 +190,13 @@ class Managers:
             raise Problem("module_invalid", f"The folder of module {module.name} is gone.", module=module.name)
         return module.folder
 
-    def _manager(self, module: Module, files: Path | Mapping[str, str], schema: str) -> AsyncMigrationManager:
-        return AsyncMigrationManager(
+    def _manager(self, module: Module, schema: str) -> AsyncMigrationManager:
+        files = self._files(module)
+        place = (module.name, schema)
+        kept_for, kept = self._kept.get(place, (None, None))
+        if kept is not None and kept_for is module:
+            return kept
+        manager = AsyncMigrationManager(
             self._database.manager(schema),
             files,
             module.name,
@@ -195,6 +205,10 @@ class Managers:
             retry_for=self._lock_wait_s,
             role=module.role,
         )
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[place] = (module, manager)
+        return manager
 
     def unknown(self, name: str) -> Problem:
         """That there is no such module."""

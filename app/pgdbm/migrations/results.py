@@ -93,7 +93,10 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """A row of the history table; ``applied_at`` is in UTC. ``module_name`` None belongs to every module."""
+    """A row of the history table; ``applied_at`` is in UTC. ``module_name`` None belongs to every module.
+
+    The fields are in the order of the columns that ``history.sql`` selects.
+    """
 
     id: int
     filename: str
