@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import sys
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,7 +30,11 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _CREDENTIALS = re.compile(r"(postgres(?:ql)?://[^\s:/@]*:)[^\s@]+@")
 _NAMED_IN_PATHS = ("module", "run_id")
 
-logger = structlog.get_logger("pgdbm_service.request")
+_REQUESTS = "pgdbm_service.request"
+
+logger = structlog.get_logger(_REQUESTS)
+# Knows at once whether a line would be written at all.
+_requests = logging.getLogger(_REQUESTS)
 
 
 class _Handler(logging.StreamHandler[Any]):
@@ -118,22 +122,29 @@ async def log_request(
         await app(scope, receive, send_with_id)
     finally:
         path = scope.get("path_template") or "(no route)"
-        quiet = path.startswith(("/health", "/metrics")) and status < 400
         seconds = time.perf_counter() - began
         answered(str(scope.get("method", "")), path, status, seconds)
-        fields = {"problem": scope["state"]["problem"]} if "problem" in scope["state"] else {}
-        if scope.get("auth"):
-            fields["caller"] = scope["user"].name
-        logger.log(
-            logging.DEBUG if quiet else logging.INFO,
-            "request",
-            method=scope.get("method", ""),
-            path=path,
-            status=status,
-            ms=round(seconds * 1000, 1),
-            **fields,
-        )
+        quiet = path.startswith(("/health", "/metrics")) and status < 400
+        level = logging.DEBUG if quiet else logging.INFO
+        if _requests.isEnabledFor(level):
+            _log_line(scope, level, path, status, seconds)
         structlog.contextvars.unbind_contextvars("request_id", *_NAMED_IN_PATHS)
+
+
+def _log_line(scope: Scope, level: int, path: str, status: int, seconds: float) -> None:
+    state: Mapping[str, Any] = scope["state"]
+    fields = {"problem": state["problem"]} if "problem" in state else {}
+    if scope.get("auth"):
+        fields["caller"] = scope["user"].name
+    logger.log(
+        level,
+        "request",
+        method=scope.get("method", ""),
+        path=path,
+        status=status,
+        ms=round(seconds * 1000, 1),
+        **fields,
+    )
 
 
 def name_what_it_is_about(path_params: Mapping[str, Any]) -> None:
@@ -145,7 +156,7 @@ def name_what_it_is_about(path_params: Mapping[str, Any]) -> None:
 
 def _request_id(scope: Scope) -> str:
     given = header_of(scope, b"x-request-id")
-    return given if given is not None and _SANE_ID.match(given) else uuid.uuid4().hex
+    return given if given is not None and _SANE_ID.match(given) else secrets.token_hex(16)
 
 
 def _mask_credentials(_: Any, __: str, event: EventDict) -> EventDict:
