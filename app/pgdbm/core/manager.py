@@ -17,7 +17,7 @@ from .rows import as_dicts
 from .transaction import TransactionManager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -168,7 +168,7 @@ class AsyncDatabaseManager(Queries):
             PoolError: there is no pool, or it is closed.
             ConnectionError: the server could not be reached.
         """
-        return _Acquired(self)
+        return _Acquired(self, self._target)
 
     @property
     def has_direct_connection(self) -> bool:
@@ -266,16 +266,17 @@ class AsyncDatabaseManager(Queries):
 class _Acquired:
     """A block with a connection of the pool. Written out, since a generator takes as long again as the pool does."""
 
-    __slots__ = ("_connection", "_manager", "_pool")
+    __slots__ = ("_connection", "_find_pool", "_manager", "_pool")
 
-    def __init__(self, manager: AsyncDatabaseManager) -> None:
+    def __init__(self, manager: AsyncDatabaseManager, find_pool: Callable[[], Any]) -> None:
         self._manager = manager
+        self._find_pool = find_pool
         self._pool: Any = None
         self._connection: Any = None
 
     async def __aenter__(self) -> Any:
         manager = self._manager
-        self._pool = manager._target()
+        self._pool = self._find_pool()
         try:
             self._connection = await self._pool.acquire()
         except UNREACHABLE as error:
