@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Router
-from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.middleware import DefineMiddleware
 
@@ -14,12 +13,12 @@ from .audit.controller import get_audit
 from .audit.recorder import AuditRecorder
 from .auth.access import Access
 from .auth.attempts import Attempts
-from .auth.guards import loopback_only, same_origin
-from .auth.middleware import Authentication, Authenticator
+from .auth.middleware import Admission, Authenticator
 from .auth.verifier import TokenVerifier
 from .background import Job, background
 from .client_address import TrustedProxies, parse_proxies
 from .database import Database
+from .dependencies import hand_over_at_once, provided
 from .executor import Executor
 from .health.controller import HealthController
 from .last_look import LastLook
@@ -32,7 +31,7 @@ from .modules.views import ModuleViews
 from .observer import Observer
 from .pages import error_page, to_docs
 from .plugins import openapi, our_version, plugins, static_files
-from .query_parameters import known_query_parameters
+from .query_parameters import require_known_query_parameters
 from .registered_modules import RegisteredModules
 from .registrations.controller import RegistrationController, sync_repository
 from .registrations.limits import Limits
@@ -53,7 +52,8 @@ from .verbs.deciding import Decider
 from .verbs.looking import Looker
 
 if TYPE_CHECKING:
-    from litestar.types import Guard, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+    from litestar import Request
+    from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
     from opentelemetry.trace import TracerProvider
 
     from .tracing import Tracing
@@ -171,15 +171,11 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
             get_audit,
             error_page,
         ],
-        guards=[name_what_it_is_about, known_query_parameters],
+        before_request=_before_each_call,
     )
-    guards: list[Guard] = [same_origin, access.guard]
-    if settings.loopback_only:
-        guards.insert(0, loopback_only)
     app = Service(
         route_handlers=[calls, to_docs, static_files()],
-        dependencies={name: _provide(value) for name, value in dependencies.items()},
-        guards=guards,
+        dependencies=provided(dependencies),
         # Left in the reverse order: the audit is written while there is a database.
         lifespan=[
             lifespan_of(settings, database, executor, tracing, [runs]),
@@ -190,7 +186,12 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         ],
         logging_config=None,
         middleware=[
-            DefineMiddleware(Authentication, access=access, authenticator=_authenticator(settings, verifier)),
+            DefineMiddleware(
+                Admission,
+                access=access,
+                authenticator=_authenticator(settings, verifier),
+                loopback_only=settings.loopback_only,
+            ),
         ],
         openapi_config=openapi(secured=settings.auth != "none"),
         plugins=plugins(),
@@ -198,6 +199,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         multipart_form_part_limit=settings.max_bundle_files + _FORM_FIELDS,
     )
     access.check(app)
+    hand_over_at_once(app)
     app.state.update(
         {
             "database": database,
@@ -209,6 +211,11 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         }
     )
     return app
+
+
+async def _before_each_call(request: Request[Any, Any, Any]) -> None:
+    name_what_it_is_about(request.path_params)
+    require_known_query_parameters(request)
 
 
 def _tracing(settings: Settings, provider: TracerProvider | None) -> Tracing | None:
@@ -230,7 +237,3 @@ def _authenticator(settings: Settings, verifier: TokenVerifier) -> Authenticator
 
         issuer = Issuer(settings)
     return Authenticator(verifier, issuer, Attempts(settings.auth_failures_per_minute))
-
-
-def _provide(value: Any) -> Provide:
-    return Provide(lambda: value, sync_to_thread=False, use_cache=True)

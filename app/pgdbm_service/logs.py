@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import sys
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from .request_headers import header_of
 
-    from litestar.connection import ASGIConnection
-    from litestar.handlers import BaseRouteHandler
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from litestar.types import Message, Receive, Scope, Send
     from structlog.typing import EventDict, Processor
 
@@ -30,7 +30,11 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _CREDENTIALS = re.compile(r"(postgres(?:ql)?://[^\s:/@]*:)[^\s@]+@")
 _NAMED_IN_PATHS = ("module", "run_id")
 
-logger = structlog.get_logger("pgdbm_service.request")
+_REQUESTS = "pgdbm_service.request"
+
+logger = structlog.get_logger(_REQUESTS)
+# Knows at once whether a line would be written at all.
+_requests = logging.getLogger(_REQUESTS)
 
 
 class _Handler(logging.StreamHandler[Any]):
@@ -118,37 +122,42 @@ async def log_request(
         await app(scope, receive, send_with_id)
     finally:
         path = scope.get("path_template") or "(no route)"
-        quiet = path.startswith(("/health", "/metrics")) and status < 400
         seconds = time.perf_counter() - began
         answered(str(scope.get("method", "")), path, status, seconds)
-        fields = {"problem": scope["state"]["problem"]} if "problem" in scope["state"] else {}
-        if scope.get("auth"):
-            fields["caller"] = scope["user"].name
-        logger.log(
-            logging.DEBUG if quiet else logging.INFO,
-            "request",
-            method=scope.get("method", ""),
-            path=path,
-            address=scope["state"]["address"],
-            status=status,
-            ms=round(seconds * 1000, 1),
-            **fields,
-        )
+        quiet = path.startswith(("/health", "/metrics")) and status < 400
+        level = logging.DEBUG if quiet else logging.INFO
+        if _requests.isEnabledFor(level):
+            _log_line(scope, level, path, status, seconds)
         structlog.contextvars.unbind_contextvars("request_id", *_NAMED_IN_PATHS)
 
 
-async def name_what_it_is_about(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard that refuses nothing: from here on every line of the request names the module and the run in its path."""
-    named = {name: connection.path_params[name] for name in _NAMED_IN_PATHS if name in connection.path_params}
-    structlog.contextvars.bind_contextvars(**named)
+def _log_line(scope: Scope, level: int, path: str, status: int, seconds: float) -> None:
+    state: Mapping[str, Any] = scope["state"]
+    fields = {"problem": state["problem"]} if "problem" in state else {}
+    if scope.get("auth"):
+        fields["caller"] = scope["user"].name
+    logger.log(
+        level,
+        "request",
+        method=scope.get("method", ""),
+        path=path,
+        address=state["address"],
+        status=status,
+        ms=round(seconds * 1000, 1),
+        **fields,
+    )
+
+
+def name_what_it_is_about(path_params: Mapping[str, Any]) -> None:
+    """From here on every line of the request names the module and the run in its path."""
+    named = {name: path_params[name] for name in _NAMED_IN_PATHS if name in path_params}
+    if named:
+        structlog.contextvars.bind_contextvars(**named)
 
 
 def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            given: str = value.decode("latin-1")
-            return given if _SANE_ID.match(given) else uuid.uuid4().hex
-    return uuid.uuid4().hex
+    given = header_of(scope, b"x-request-id")
+    return given if given is not None and _SANE_ID.match(given) else secrets.token_hex(16)
 
 
 def _mask_credentials(_: Any, __: str, event: EventDict) -> EventDict:

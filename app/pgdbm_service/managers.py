@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -12,18 +12,30 @@ from pgdbm.migrations import AsyncMigrationManager
 from .bundles import read_folder
 from .errors import Problem, database_unavailable, invalid_request
 from .registry import Module, require_valid
+from .shared_look import SharedLook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from pgdbm.migrations import Migration
+    from pgdbm.migrations.plan import Plan
 
     from .bundles import Bundle
     from .database import Database
     from .registered_modules import RegisteredModules
     from .registry import Registry
     from .summaries import HistoryOnly, Summaries
+
+
+# Managers, of those that are asked for again and again: to make one takes as long as to ask the database something.
+_MOST_KEPT = 256
+
+
+class _Kept(NamedTuple):
+    module: Module
+    manager: AsyncMigrationManager
+    look: SharedLook[Plan]
 
 
 class Managers:
@@ -42,6 +54,7 @@ class Managers:
         self._registrations = registrations
         self._summaries = summaries
         self._lock_wait_s = lock_wait_s
+        self._kept: dict[tuple[str, str], _Kept] = {}
 
     def registered(self, name: str) -> Module:
         """The module to do something with, as this replica knows it: what others register, it knows a second later.
@@ -140,7 +153,15 @@ class Managers:
             )
         if schema is not None and not module.is_for(schema):
             raise invalid_request([{"field": "schema", "message": f"{module.name} is not for the schema {schema}"}])
-        return self._manager(module, self._files(module), schema or module.schema)
+        return self._keep(module, schema or module.schema).manager
+
+    async def look(self, module: Module, schema: str) -> Plan:
+        """What of ``module`` is pending in ``schema``, and what is applied, read from the history now.
+
+        Raises:
+            Problem: module_invalid. And what :meth:`AsyncMigrationManager.look` raises.
+        """
+        return await self._keep(module, schema).look()
 
     async def files(self, module: Module) -> list[Migration]:
         """The migrations of ``module``, in order, whatever its schemas are.
@@ -148,7 +169,7 @@ class Managers:
         Raises:
             Problem: module_invalid. MigrationFileError: a file cannot be read.
         """
-        return await self._manager(module, self._files(module), "public").find_migration_files()
+        return await self._keep(module, "public").manager.find_migration_files()
 
     async def bundle(self, module: Module) -> Bundle:
         """What ``module`` consists of now.
@@ -185,8 +206,13 @@ class Managers:
             raise Problem("module_invalid", f"The folder of module {module.name} is gone.", module=module.name)
         return module.folder
 
-    def _manager(self, module: Module, files: Path | Mapping[str, str], schema: str) -> AsyncMigrationManager:
-        return AsyncMigrationManager(
+    def _keep(self, module: Module, schema: str) -> _Kept:
+        files = self._files(module)
+        place = (module.name, schema)
+        kept = self._kept.get(place)
+        if kept is not None and kept.module is module:
+            return kept
+        manager = AsyncMigrationManager(
             self._database.manager(schema),
             files,
             module.name,
@@ -195,6 +221,12 @@ class Managers:
             retry_for=self._lock_wait_s,
             role=module.role,
         )
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[place] = kept = _Kept(
+            module, manager, SharedLook(lambda: self._database.within_limit(manager.look()))
+        )
+        return kept
 
     def unknown(self, name: str) -> Problem:
         """That there is no such module."""

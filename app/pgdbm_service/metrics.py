@@ -54,6 +54,8 @@ class Metrics:
             buckets=_REQUEST_BUCKETS,
             registry=self.registry,
         )
+        # By method, route and status: to find them by their labels takes longer than to count.
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._runs = Counter("pgdbm_runs_total", "Runs that ended.", ("module", "status"), registry=self.registry)
         self._run_seconds = Histogram(
             "pgdbm_run_duration_seconds",
@@ -101,9 +103,15 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """An HTTP request was answered. ``route`` is the template, never the path: ids in it would be series."""
-        method = method if method in _METHODS else "other"
-        self._requests.labels(method, route, str(status)).inc()
-        self._request_seconds.labels(method, route).observe(seconds)
+        series = self._answers.get((method, route, status))
+        if series is None:
+            known = method if method in _METHODS else "other"
+            series = (self._requests.labels(known, route, str(status)), self._request_seconds.labels(known, route))
+            if known == method:
+                self._answers[method, route, status] = series
+        requests, request_seconds = series
+        requests.inc()
+        request_seconds.observe(seconds)
 
     def run_ended(self, module: str, status: RunStatus, seconds: float, *, applied: int = 0, retries: int = 0) -> None:
         """A run ended after ``seconds``, having applied ``applied`` migrations."""

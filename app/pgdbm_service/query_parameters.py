@@ -13,20 +13,24 @@ from litestar.params import ParameterKwarg
 from .errors import invalid_request, spelt_alike
 
 if TYPE_CHECKING:
-    from litestar.connection import ASGIConnection
+    from litestar import Request
     from litestar.handlers import BaseRouteHandler
 
 _NOT_PARAMETERS = frozenset({"self", "data"})
 
 
-async def known_query_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A guard: 400 for a query parameter that ``handler`` does not take."""
-    if not connection.query_params:
+def require_known_query_parameters(request: Request[Any, Any, Any]) -> None:
+    """Refuse a query parameter that the handler of ``request`` does not take.
+
+    Raises:
+        Problem: invalid_request.
+    """
+    if not request.scope["query_string"]:
         return
-    known = _names(handler) - connection.path_params.keys()
+    known = _names(request.route_handler) - request.path_params.keys()
     errors = [
         {"field": name, "message": f"there is no such query parameter. {spelt_alike(name, known) or _told(known)}"}
-        for name in sorted(set(connection.query_params) - known)
+        for name in sorted(set(request.query_params) - known)
     ]
     if errors:
         raise invalid_request(errors)

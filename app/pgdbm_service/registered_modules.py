@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +11,7 @@ from .errors import Problem
 from .module_settings import CheckedSettings
 from .own_schema import OWN_SCHEMA
 from .registry import Module
+from .shared_look import SharedLook
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,24 +38,14 @@ class RegisteredModules:
         self._database = database
         self._registry = registry
         self._version = -1
-        self._reading = asyncio.Lock()
-        self._next: asyncio.Task[None] | None = None
+        self._look = SharedLook(lambda: database.within_limit(self._read()))
 
     async def catch_up(self) -> None:
         """Make the registry what the tables say now: one small query where nothing has changed.
 
         Raises what the database raises, and a Problem if it takes too long; the registry stays as it was then.
         """
-        # Whoever comes while a look is under way shares the next one: that sees all that was there when they came.
-        if self._next is None:
-            self._next = asyncio.create_task(self._look())
-            self._next.add_done_callback(_notice)
-        await asyncio.shield(self._next)
-
-    async def _look(self) -> None:
-        async with self._reading:
-            self._next = None
-            await self._database.within_limit(self._read())
+        await self._look()
 
     async def _read(self) -> None:
         db = self._database.manager(OWN_SCHEMA)
@@ -79,12 +69,6 @@ class RegisteredModules:
             )
         bundle = found[digest]
         return Module(name=name, bundle=bundle, settings=bundle.settings, source="registered")
-
-
-def _notice(look: asyncio.Task[None]) -> None:
-    """Those who asked may have gone by now."""
-    if not look.cancelled():
-        look.exception()
 
 
 async def read_modules(db: Queries, known: Registry) -> list[Module]:

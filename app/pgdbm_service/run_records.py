@@ -35,30 +35,36 @@ class RunRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[tuple[str, str, int, datetime], str | None] = {}
+        self._known: dict[tuple[str, str, int], tuple[datetime, str | None]] = {}
 
     async def runs_of(self, module: str, schema: str, rows: Sequence[HistoryRow]) -> dict[int, str | None]:
         """The run by the id of a history row of ``module`` in ``schema``; None, or missing, where no run applied it."""
-        keys = {row.id: (module, schema, row.id, row.applied_at) for row in rows}
-        unknown = [row for row in rows if keys[row.id] not in self._known]
         found: dict[int, str | None] = {}
+        unknown: list[HistoryRow] = []
+        for row in rows:
+            # A row of another time is another row: an id comes again where the table was made anew.
+            at, run = self._known.get((module, schema, row.id), (None, None))
+            if at == row.applied_at:
+                found[row.id] = run
+            else:
+                unknown.append(row)
         if unknown:
             names = [row.filename for row in unknown]
             answer = await self._database.manager(OWN_SCHEMA).fetch_all(_RUNS, module, schema, names)
             runs = {one["filename"]: str(one["run"]) for one in answer}
             for row in unknown:
-                found[row.id] = runs.get(row.filename)
-                self._remember(keys[row.id], found[row.id])
-        return {row_id: found[row_id] if row_id in found else self._known[key] for row_id, key in keys.items()}
+                found[row.id] = run = runs.get(row.filename)
+                self._remember((module, schema, row.id), row.applied_at, run)
+        return found
 
     async def last_runs(self, modules: Sequence[str]) -> dict[str, str]:
         """The newest run of each of ``modules`` that has had one."""
         rows = await self._database.manager(OWN_SCHEMA).fetch_all(_LAST_RUNS, list(modules))
         return {row["module"]: str(row["id"]) for row in rows}
 
-    def _remember(self, key: tuple[str, str, int, datetime], run: str | None) -> None:
-        if run is None and datetime.now(UTC) - key[3] < _SETTLED:
+    def _remember(self, key: tuple[str, str, int], at: datetime, run: str | None) -> None:
+        if run is None and datetime.now(UTC) - at < _SETTLED:
             return
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        self._known[key] = run
+        self._known[key] = (at, run)

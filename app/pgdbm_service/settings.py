@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -340,6 +341,7 @@ def _check_embedded() -> None:
         )
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether ``host`` is an address, or the name, of this machine's loopback."""
     if host.lower() == "localhost":

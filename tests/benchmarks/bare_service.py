@@ -1,4 +1,7 @@
-"""The baseline of the HTTP benchmark: a bare Litestar handler with the query of the history call, on a pool alike."""
+"""The baseline of the HTTP benchmark: a bare Litestar handler with the query of the history call, on a pool alike.
+
+It differs from the service in what is measured alone: query, pool and server, with their settings, are the same.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,29 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import uvicorn
 from litestar import Litestar, get
+
+from pgdbm import AsyncDatabaseManager, DatabaseConfig
+from pgdbm.sql import statement
+from pgdbm_service.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_QUERY = """
-SELECT id, filename, checksum, applied_at AT TIME ZONE current_setting('TimeZone') AS applied_at, applied_by,
-       execution_time_ms
-FROM app.schema_migrations WHERE (module_name = $1 OR module_name IS NULL) ORDER BY id DESC LIMIT 21
-"""
+_QUERY = statement("history", "page", history='"app"."schema_migrations"')
 
 
 @asynccontextmanager
 async def _pool(app: Litestar) -> AsyncIterator[None]:
-    app.state.pool = await asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=2, max_size=10)
+    settings = read_settings()
+    config = DatabaseConfig(
+        connection_string=os.environ["DATABASE_URL"],
+        min_connections=settings.min_connections,
+        max_connections=settings.max_connections,
+        command_timeout=settings.database_timeout_s,
+    )
+    app.state.pool = await AsyncDatabaseManager.create_shared_pool(config)
     yield
     await app.state.pool.close()
 
@@ -30,11 +39,19 @@ async def _pool(app: Litestar) -> AsyncIterator[None]:
 def main() -> None:
     @get("/history")
     async def history() -> dict[str, Any]:
-        rows = await app.state.pool.fetch(_QUERY, "app")
+        rows = await app.state.pool.fetch(_QUERY, "app", None, 21)
         return {"items": [dict(row) for row in rows[:20]], "next": None}
 
-    app = Litestar([history], lifespan=[_pool], openapi_config=None)
-    uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PGDBM_PORT"]), log_level="error", access_log=False)
+    app = Litestar([history], lifespan=[_pool], openapi_config=None, logging_config=None)
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=int(os.environ["PGDBM_PORT"]),
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+    )
 
 
 if __name__ == "__main__":

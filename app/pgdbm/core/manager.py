@@ -17,7 +17,8 @@ from .rows import as_dicts
 from .transaction import TransactionManager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     import asyncpg
@@ -160,25 +161,14 @@ class AsyncDatabaseManager(Queries):
     ) -> None:
         await self.disconnect()
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Any]:
+    def acquire(self) -> AbstractAsyncContextManager[Any]:
         """An asyncpg connection of the pool, for the length of the block.
 
         Raises:
             PoolError: there is no pool, or it is closed.
             ConnectionError: the server could not be reached.
         """
-        pool = self._target()
-        try:
-            connection = await pool.acquire()
-        except UNREACHABLE as error:
-            raise connection_error(self.config.get_dsn_masked() if self.config else None, error) from error
-        except FAILURES as error:
-            raise self.failure(error, "(acquiring a connection)", ()) from error
-        try:
-            yield connection
-        finally:
-            await pool.release(connection)
+        return _Acquired(self, self._target)
 
     @property
     def has_direct_connection(self) -> bool:
@@ -271,3 +261,32 @@ class AsyncDatabaseManager(Queries):
     def __repr__(self) -> str:
         kind = "own pool" if self._owns_pool else "shared pool"
         return f"<AsyncDatabaseManager schema={self._schema!r} {kind}>"
+
+
+class _Acquired:
+    """A block with a connection of the pool. Written out, since a generator takes as long again as the pool does."""
+
+    __slots__ = ("_connection", "_find_pool", "_manager", "_pool")
+
+    def __init__(self, manager: AsyncDatabaseManager, find_pool: Callable[[], Any]) -> None:
+        self._manager = manager
+        self._find_pool = find_pool
+        self._pool: Any = None
+        self._connection: Any = None
+
+    async def __aenter__(self) -> Any:
+        manager = self._manager
+        self._pool = self._find_pool()
+        try:
+            self._connection = await self._pool.acquire()
+        except UNREACHABLE as error:
+            config = manager.config
+            raise connection_error(config.get_dsn_masked() if config else None, error) from error
+        except FAILURES as error:
+            raise manager.failure(error, "(acquiring a connection)", ()) from error
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._pool.release(self._connection)

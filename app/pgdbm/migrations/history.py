@@ -41,7 +41,7 @@ class History:
     async def rows(self, connection: Any) -> list[HistoryRow]:
         """Every row, oldest first; none where there is no table."""
         try:
-            return [HistoryRow(**row) for row in await connection.fetch(self.sql("rows"), self.module)]
+            return [HistoryRow(*row) for row in await connection.fetch(self.sql("rows"), self.module)]
         except NOT_THERE:
             return []
 
@@ -51,7 +51,7 @@ class History:
             found = await connection.fetch(self.sql("page"), self.module, before, limit)
         except NOT_THERE:
             return []
-        return [HistoryRow(**row) for row in found]
+        return [HistoryRow(*row) for row in found]
 
     async def newest(self, connection: Any, limit: int) -> list[dict[str, Any]]:
         """The newest rows as plain dicts, with the server's local time."""

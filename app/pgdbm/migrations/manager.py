@@ -237,8 +237,9 @@ class AsyncMigrationManager:
 
     async def history(self, limit: int = 20, before: int | None = None) -> list[HistoryRow]:
         """A page of the history, newest first, in UTC; ``before`` is the id of the last row of the page before."""
-        async with self._connection() as connection:
-            return await self._history.page(connection, limit, before)
+        with self._own_errors():
+            async with self.db.acquire() as connection:
+                return await self._history.page(connection, limit, before)
 
     async def plan(self, *, target: str | None = None, squawk: bool = True) -> MigrationPlan:
         """What apply would do now: every statement that is pending, the locks it takes, what it blocks, and findings.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -91,9 +91,11 @@ class Repair:
     diff: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    """A row of the history table; ``applied_at`` is in UTC. ``module_name`` None belongs to every module."""
+class HistoryRow(NamedTuple):
+    """A row of the history table; ``applied_at`` is in UTC. ``module_name`` None belongs to every module.
+
+    The fields are in the order of the columns that ``history.sql`` selects.
+    """
 
     id: int
     filename: str

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from litestar import Litestar
-    from litestar.types import Message, Receive, Scope, Send
+    from litestar.types import Receive, Scope, Send
 
     from ..database import Database
 
@@ -53,18 +53,12 @@ class AuditRecorder:
         if scope.get("method") in _READING:
             await app(scope, receive, send)
             return
-        status: int | None = None
-
-        async def send_and_look(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         at = datetime.now(UTC)
         try:
-            await app(scope, receive, send_and_look)
+            await app(scope, receive, send)
         finally:
+            # As logs.log_request sees it on its way out.
+            status = scope["state"].get("status")
             # Where no route matched there was nothing to change; what the rate limit turns away must fill no table.
             if "route_handler" in scope and status != _TOO_MANY_REQUESTS:
                 self._note(_entry(scope, at, status))

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from litestar.handlers import HTTPRouteHandler
 
-from .callers import caller_of, require
+from .callers import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from litestar import Litestar
-    from litestar.connection import ASGIConnection
-    from litestar.handlers import BaseRouteHandler
 
     from ..scopes import Need
     from ..settings import Settings
+    from .callers import Caller
 
 _OF_A_MODULE = frozenset({"migrate", "register"})
 _OF_SOME = {"migrate_some": "migrate", "register_some": "register"}
@@ -39,13 +38,16 @@ class Access:
         word: str | None = handler.opt.get("needs", "admin")
         return self._settled.get(word, word) if word is not None else None
 
-    async def guard(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        """Refuse a caller who lacks what ``handler`` needs."""
-        need = self.need_of(handler)
+    def require(self, caller: Caller, need: str | None, path_params: Mapping[str, Any]) -> None:
+        """Refuse a ``caller`` who lacks ``need``, as :meth:`need_of` gives it, for the module that the path names.
+
+        Raises:
+            Problem: forbidden.
+        """
         if need is None:
             return
-        module = connection.path_params.get("module") if need in _OF_A_MODULE else None
-        require(caller_of(connection), cast("Need", _OF_SOME.get(need, need)), module)
+        module = path_params.get("module") if need in _OF_A_MODULE else None
+        require(caller, cast("Need", _OF_SOME.get(need, need)), module)
 
     def check(self, app: Litestar) -> None:
         """Raise unless every handler of ``app`` says what it needs, in words that there are.

@@ -1,18 +1,16 @@
-"""From the Authorization header to a caller."""
+"""What comes before every handler: from the Authorization header to a caller, and whether they may."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
-
-from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from typing import TYPE_CHECKING
 
 from ..errors import Problem
 from .callers import ANYBODY, NOBODY, Caller
+from .origins import require_loopback, require_same_origin
 
 if TYPE_CHECKING:
-    from litestar.connection import ASGIConnection
-    from litestar.types import ASGIApp
+    from litestar.types import ASGIApp, Receive, Scope, Send
 
     from .access import Access
     from .attempts import Attempts
@@ -59,22 +57,38 @@ class Authenticator:
         return await self._verifier.caller(credentials)
 
 
-class Authentication(AbstractAuthenticationMiddleware):
-    """Sets ``scope["user"]``. ``authenticator`` is None where no auth is configured: everybody may do everything."""
+class Admission:
+    """Sets ``scope["user"]``, and refuses what comes from where it may not, or from who may not.
 
-    def __init__(self, app: ASGIApp, access: Access, authenticator: Authenticator | None) -> None:
-        super().__init__(app)
+    ``authenticator`` is None where no auth is configured: everybody may do everything. Litestar's guards are not used:
+    for each guard of each request it copies the handler.
+    """
+
+    def __init__(
+        self, app: ASGIApp, access: Access, authenticator: Authenticator | None, *, loopback_only: bool
+    ) -> None:
+        self._app = app
         self._access = access
         self._authenticator = authenticator
+        self._loopback_only = loopback_only
 
-    async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
-        if self._authenticator is None:
-            return AuthenticationResult(ANYBODY, None)
-        if self._access.need_of(connection.route_handler) is None:
-            return AuthenticationResult(NOBODY, None)
-        address: str = connection.scope["state"]["address"]
-        caller = await self._authenticator.caller(connection.headers.getall("authorization", []), address)
-        return AuthenticationResult(caller, "bearer")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse the request with a Problem, or go on."""
+        need = self._access.need_of(scope["route_handler"])
+        caller = ANYBODY if self._authenticator is None else NOBODY
+        if self._authenticator is not None and need is not None:
+            caller = await self._authenticator.caller(_authorizations(scope), scope["state"]["address"])
+            scope["auth"] = "bearer"
+        scope["user"] = caller
+        if self._loopback_only:
+            require_loopback(scope)
+        require_same_origin(scope)
+        self._access.require(caller, need, scope["path_params"])
+        await self._app(scope, receive, send)
+
+
+def _authorizations(scope: Scope) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
 
 
 def _unauthenticated(detail: str, more: str = "") -> Problem:

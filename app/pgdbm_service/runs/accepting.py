@@ -22,6 +22,8 @@ from .worker import require_plan, unfit_for_one_transaction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pgdbm.migrations.plan import Plan
+
     from ..database import Database
     from ..executor import Executor
     from ..managers import Managers
@@ -153,17 +155,17 @@ class Acceptor:
                     await changed.wait()
 
     async def _accept(self, name: str, body: MigrateBody, request: Request) -> MigrateResult | UUID:
-        digest = _digest_of([name, msgspec.structs.replace(body, wait_s=None)])
+        digest = ""
         if request.key is not None:
+            digest = _digest_of([name, msgspec.structs.replace(body, wait_s=None)])
             known = await self._of_key(request.caller, request.key, digest)
             if known is not None:
                 return known
         module, schemas = await self._found(name, body)
         if len(schemas) == 1:
-            manager = self._managers.of(module, schemas[0])
             if body.plan is not None:
-                await require_plan(manager, body.target, body.plan)
-            plan = await manager.look(target=body.target)
+                await require_plan(self._managers.of(module, schemas[0]), body.target, body.plan)
+            plan = await self._look(module, schemas[0], body.target)
             if not plan.pending:
                 return _up_to_date(module, len(plan.skipped), len(plan.skipped) + len(plan.beyond_target))
         elif body.target is None:
@@ -174,6 +176,12 @@ class Acceptor:
             schemas = pending
         wishes = Wishes(**{field: getattr(body, field) for field in _WISHES})
         return await self._begin(module, wishes, schemas, request, digest)
+
+    async def _look(self, module: Module, schema: str, target: str | None) -> Plan:
+        # Deployments ask by the dozen at once, mostly without a target.
+        if target is None:
+            return await self._managers.look(module, schema)
+        return await self._managers.of(module, schema).look(target=target)
 
     async def _begin(
         self,
