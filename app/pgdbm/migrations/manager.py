@@ -21,7 +21,6 @@ from .files import Migration, checksum_of, source_of
 from .history import History
 from .journal import Journal
 from .locks import MigrationLock
-from .parser import parse_all
 from .plan import check_versions, statuses
 from .results import MigrationPlan, ModuleStatus, PlannedMigration
 from .verbs import Verbs
@@ -249,7 +248,7 @@ class AsyncMigrationManager:
 
         with self._own_errors():
             plan, server_version = await self._engine.look(target)
-        parsed = await asyncio.to_thread(parse_all, plan.pending, self.schema, server_version)
+        parsed = await self._engine.parse(plan.pending, server_version)
         inspected = await asyncio.to_thread(inspect, parsed, server_version, schema=self.schema, squawk=squawk)
         return MigrationPlan(
             module=self.module_name,
@@ -293,6 +292,7 @@ class AsyncMigrationManager:
                 target=target,
                 timeout=timeout,
                 lock_timeout=self._engine.options.lock_timeout,
+                role=self._engine.options.role,
                 with_catalog=with_catalog,
             )
 
