@@ -167,9 +167,12 @@ _KINDS = (
         "baseline_mismatch",
         409,
         "The schema is not what a baseline says",
-        "The schema differs from what the migrations that the baseline skips would build.",
-        "Bring the two together, or take the baseline without the check.",
-        ("module", "filename"),
+        "The schema differs from what the migrations that the baseline skips would build. The history is as it was. "
+        "`changes` has each object that differs: `kind` (`added`: it is there besides, `removed`: it is missing, "
+        "`changed`), `object_kind`, `name`, and its definition as the files would build it (`before`) and as it is "
+        "(`after`).",
+        'Bring the two together, or say `"check": false` (in Python `check=False`) if the difference is meant.',
+        ("module", "changes"),
     ),
     ErrorKind(
         "outcome_unknown",
@@ -434,7 +437,7 @@ _KINDS = (
         "The module is not migrated",
         "Not every migration that `GET /modules/{module}/ready` asks for is applied: those up to `require`, or all.",
         "Wait, or migrate. `missing` has the names of the files; where no file has the version in `require`, that.",
-        ("module", "missing", "hint", "retry_after"),
+        ("module", "schema", "missing", "hint", "retry_after"),
         retry_after_s=5,
     ),
 )

@@ -64,8 +64,8 @@ async def rehearse(
 
     The tables are empty but for what migrations insert: locks are those of the real run, times are not. ``timeout``
     (seconds, None: no limit) is for all of it but the dropping. ``lock_timeout`` (seconds, None: the server's setting)
-    bounds what a statement waits for anybody's lock. The files' SQL runs as ``role``, if there is one. ``with_catalog``:
-    also list what was built, to compare it with :func:`pgdbm.migrations.catalog.read_catalog` of the real schema.
+    bounds what a statement waits for anybody's lock. Files run as ``role``, if there is one. ``with_catalog``: also
+    list what was built, to compare it with :func:`pgdbm.migrations.catalog.read_catalog` of the real schema.
 
     What a file or a statement does wrong is in the answer and not raised.
 
