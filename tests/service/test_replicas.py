@@ -98,17 +98,20 @@ def test_stopped_and_started_again_it_goes_on(
     launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(1.5)")
+    repo.write("n", _001_a=TABLE)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.1"}
     process = launch(**variables)
-    address = begun(process.url())
+    address = httpx.post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
     eventually(lambda: sql(SLEEPING))
     process.popen.send_signal(signal.SIGTERM)
     assert process.wait() == 0
-    (row,) = sql("SELECT status FROM pgdbm_service.runs")
-    assert row["status"] == "queued"
+    rows = {row["module"]: row["status"] for row in sql("SELECT module, status FROM pgdbm_service.runs")}
+    assert rows == {"m": "queued", "*": "running"}
     assert sql("SELECT FROM pgdbm_service.instances") == []
     again = launch(**variables).url()
-    assert ended(again, address, eventually)["status"] == "succeeded"
+    run = ended(again, address, eventually)
+    assert [(part["module"], part["status"]) for part in run["modules"]] == [("m", "succeeded"), ("n", "succeeded")]
+    assert len(httpx.get(f"{again}/runs").json()["items"]) == 3
 
 
 def test_a_run_that_was_lost_from_the_queue(
@@ -117,7 +120,8 @@ def test_a_run_that_was_lost_from_the_queue(
     repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(1)")
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0"}
     process = launch(**variables)
-    address = begun(process.url())
+    # One of all modules, which waits for one of a module.
+    address = httpx.post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
     eventually(lambda: sql(SLEEPING))
     process.popen.send_signal(signal.SIGTERM)
     process.wait()
