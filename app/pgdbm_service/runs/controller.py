@@ -31,6 +31,7 @@ from .structs import (
     RunSchemaList,
     RunStatus,
     SchemaStatus,
+    StreamedEvent,
 )
 
 if TYPE_CHECKING:
@@ -175,7 +176,10 @@ class RunController(Controller):
         responses=documented(*_READ_ONE)
         | {
             200: ResponseSpec(
-                str, description="Server-Sent Events.", media_type="text/event-stream", generate_examples=False
+                StreamedEvent,
+                description="Server-Sent Events.",
+                media_type="text/event-stream",
+                generate_examples=False,
             ),
             204: ResponseSpec(None, description="There is nothing more to come.", generate_examples=False),
         },

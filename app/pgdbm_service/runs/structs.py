@@ -193,6 +193,14 @@ class Run(RunSummary, kw_only=True):
     problem: dict[str, Any] | None = None
 
 
+class StreamedEvent(msgspec.Struct, kw_only=True):
+    """A Server-Sent Event. ``data`` is JSON. ``id`` is for ``Last-Event-ID``; an event ``closing`` has none."""
+
+    event: str
+    data: str
+    id: str | UnsetType = UNSET
+
+
 class RunList(msgspec.Struct):
     items: list[RunSummary]
     next: str | None = None
