@@ -432,6 +432,17 @@ _KINDS = (
         retry_after_s=2,
     ),
     ErrorKind(
+        "dependency_not_migrated",
+        503,
+        "A module that this one needs is not migrated so far",
+        "The module depends on another one at a version (`module@version`), and the other one is not migrated up to "
+        "that version in each of its schemas. Nothing was applied.",
+        "Migrate `dependency` first, or everything in its order with `POST /migrate`. `schemas` names some of those "
+        "that lack it; where there are none, no file of the dependency has the version.",
+        ("module", "dependency", "version", "schemas", "retry_after"),
+        retry_after_s=5,
+    ),
+    ErrorKind(
         "not_migrated",
         503,
         "The module is not migrated",

@@ -13,6 +13,7 @@ import structlog
 from pgdbm.errors import ConfigurationError
 
 from ..errors import Problem, invalid_request, problem_from, problem_of
+from .dependencies import require_dependencies
 from .pending import schemas_with_pending
 from .store import KeyTakenError, NewRun
 from .structs import MigrateAllResult, MigrateBody, MigrateResult, Wishes
@@ -198,6 +199,7 @@ class Acceptor:
         """A new run, or the one under way that is to do the same with the same files."""
         if self._executor.stopping:
             raise Problem("shutting_down", "The service is stopping; another instance, or this one later, goes on.")
+        await require_dependencies(self._database, self._managers, module)
         bundle = (await self._managers.bundle(module)).digest
         new = NewRun(
             id=uuid4(),

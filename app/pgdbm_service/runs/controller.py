@@ -57,6 +57,7 @@ _MIGRATE = (
     "bundle_unknown",
     "database_error",
     "database_unavailable",
+    "dependency_not_migrated",
     "lock_timeout",
     "shutting_down",
 )
