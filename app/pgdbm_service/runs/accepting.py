@@ -159,7 +159,7 @@ class Acceptor:
             if known is not None:
                 return known
         module, schemas = await self._found(name, body)
-        looked = await self._look(module, schemas, body)
+        looked = await self._pending_in(module, schemas, body)
         if isinstance(looked, MigrateResult):
             return looked
         wishes = Wishes(**{field: getattr(body, field) for field in _WISHES})
@@ -167,10 +167,10 @@ class Acceptor:
 
     async def is_up_to_date(self, name: str) -> MigrateResult | None:
         """The result of migrating a module, where nothing is pending."""
-        looked = await self._look(*await self._found(name, MigrateBody()), MigrateBody())
+        looked = await self._pending_in(*await self._found(name, MigrateBody()), MigrateBody())
         return looked if isinstance(looked, MigrateResult) else None
 
-    async def _look(self, module: Module, schemas: list[str], body: MigrateBody) -> MigrateResult | list[str]:
+    async def _pending_in(self, module: Module, schemas: list[str], body: MigrateBody) -> MigrateResult | list[str]:
         """Those of ``schemas`` in which something may be pending; the result, where in none of them something is."""
         if len(schemas) == 1:
             manager = self._managers.of(module, schemas[0])
