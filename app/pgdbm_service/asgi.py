@@ -20,6 +20,7 @@ from .client_address import TrustedProxies, parse_proxies
 from .database import Database
 from .dependencies import hand_over_at_once, provided
 from .executor import Executor
+from .former_contents import FormerContents
 from .health.controller import HealthController
 from .last_look import LastLook
 from .lifespan import lifespan_of
@@ -118,6 +119,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     registered_modules = RegisteredModules(database, registry)
     summaries = Summaries(database)
     managers = Managers(database, registry, registered_modules, summaries, settings.lock_wait_s)
+    former = FormerContents(database, registry)
     last_look = LastLook(database, registry, managers, summaries, settings.metrics_look_s)
     metrics = Metrics(database, executor, last_look)
     tracing = _tracing(settings, tracer_provider)
@@ -133,10 +135,10 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         "registry": registry,
         "managers": managers,
         "views": ModuleViews(registry, managers, summaries, RunRecords(database)),
-        "looker": Looker(database, managers),
-        "decider": Decider(database, executor, managers),
+        "looker": Looker(managers),
+        "decider": Decider(database, executor, managers, former),
         "runs": runs,
-        "registrar": Registrar(database, registry, registered_modules, summaries),
+        "registrar": Registrar(database, registry, registered_modules, summaries, former),
         "bundle_limits": Limits(settings.max_bundle_bytes, settings.max_bundle_files),
         "repository_sync": repository_sync,
         "metrics": metrics,

@@ -167,9 +167,12 @@ _KINDS = (
         "baseline_mismatch",
         409,
         "The schema is not what a baseline says",
-        "The schema differs from what the migrations that the baseline skips would build.",
-        "Bring the two together, or take the baseline without the check.",
-        ("module", "filename"),
+        "The schema differs from what the migrations that the baseline skips would build. The history is as it was. "
+        "`changes` has each object that differs: `kind` (`added`: it is there besides, `removed`: it is missing, "
+        "`changed`), `object_kind`, `name`, and its definition as the files would build it (`before`) and as it is "
+        "(`after`).",
+        'Bring the two together, or say `"check": false` (in Python `check=False`) if the difference is meant.',
+        ("module", "changes"),
     ),
     ErrorKind(
         "outcome_unknown",
@@ -429,12 +432,23 @@ _KINDS = (
         retry_after_s=2,
     ),
     ErrorKind(
+        "dependency_not_migrated",
+        503,
+        "A module that this one needs is not migrated so far",
+        "The module depends on another one at a version (`module@version`), and the other one is not migrated up to "
+        "that version in each of its schemas. Nothing was applied.",
+        "Migrate `dependency` first, or everything in its order with `POST /migrate`. `schemas` names some of those "
+        "that lack it; where there are none, no file of the dependency has the version.",
+        ("module", "dependency", "version", "schemas", "retry_after"),
+        retry_after_s=5,
+    ),
+    ErrorKind(
         "not_migrated",
         503,
         "The module is not migrated",
         "Not every migration that `GET /modules/{module}/ready` asks for is applied: those up to `require`, or all.",
         "Wait, or migrate. `missing` has the names of the files; where no file has the version in `require`, that.",
-        ("module", "missing", "hint", "retry_after"),
+        ("module", "schema", "missing", "hint", "retry_after"),
         retry_after_s=5,
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -188,6 +189,8 @@ def _of_migration(error: library.MigrationError) -> Problem:
     match error:
         case library.ChecksumMismatchError():
             fields |= {"recorded_checksum": error.recorded, "current_checksum": error.current}
+        case library.BaselineMismatchError():
+            fields |= {"changes": [asdict(change) for change in error.changes]}
         case library.OutOfOrderError():
             fields |= {"newest_applied": error.newest_applied}
         case library.MigrationFileError():

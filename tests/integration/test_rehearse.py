@@ -75,8 +75,8 @@ async def test_locks_and_times_of_each_statement(applied: AsyncDatabaseManager) 
     assert [file.note for file in result.files] == [None, None]
     add_column, index, update, create = [one for file in result.files for one in file.statements]
     assert [(one.number, one.kind, one.line, one.column) for one in (add_column, index)] == [
-        (1, "alter_table_stmt", 1, 1),
-        (2, "index_stmt", 3, 3),
+        (1, "ALTER TABLE ADD COLUMN", 1, 1),
+        (2, "CREATE INDEX", 3, 3),
     ]
     assert add_column.milliseconds > 0
 

@@ -103,6 +103,43 @@ async def test_the_way_back_runs_as_the_role(db: AsyncDatabaseManager, role: str
     assert await db.fetch_value("SELECT count(*) FROM {{tables.schema_migrations}}") == 0
 
 
+async def test_a_rehearsal_runs_as_the_role(db: AsyncDatabaseManager, role: str) -> None:
+    await db.execute("CREATE SCHEMA private; CREATE TABLE private.secret ()")
+    applied = {
+        "001_a.sql": "CREATE TABLE {{tables.a}} AS SELECT current_user::text AS who",
+        "002_b.sql": "-- pgdbm:no-transaction\nVACUUM {{tables.a}};\nCREATE INDEX a_who ON {{tables.a}} (who)",
+    }
+    owned = f"DO $$ BEGIN ASSERT current_user = '{role}'; ASSERT (SELECT who FROM {{{{tables.a}}}}) = '{role}'; END $$"
+    manager = AsyncMigrationManager(db, applied, "m", role=role)
+    await manager.apply_pending_migrations()
+    pending = applied | {"003_c.sql": owned, "004_d.sql": f"-- pgdbm:no-transaction\n{owned};\nVACUUM {{{{tables.a}}}}"}
+    rehearsal = await manager.with_options(migrations_path=pending).rehearse()
+    assert rehearsal.succeeded, rehearsal
+    assert [one.locks is None for one in rehearsal.files[1].statements] == [False, True]
+
+    for content in ("{}", "-- pgdbm:no-transaction\n{};\nVACUUM {{{{tables.a}}}}"):
+        files = pending | {"005_e.sql": content.format("TABLE private.secret")}
+        refused = await manager.with_options(migrations_path=files).rehearse()
+        assert refused.failure is not None
+        assert (refused.failure.filename, refused.failure.sqlstate) == ("005_e.sql", "42501")
+    leaving = manager.with_options(migrations_path=pending | {"005_e.sql": "RESET ROLE"})
+    for look in (leaving.rehearse, leaving.plan):
+        with pytest.raises(pgdbm.MigrationFileError, match="leave the role"):
+            await look()
+    us = await db.fetch_value("SELECT session_user")
+    for _ in range(10):
+        assert await db.fetch_value("SELECT current_user") == us
+    assert await db.fetch_value("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pgdbm_rehearsal%'") == 0
+
+
+async def test_a_baseline_is_checked_as_the_role(db: AsyncDatabaseManager, role: str) -> None:
+    files = {"001_a.sql": "CREATE TABLE {{tables.a}} (id int); GRANT SELECT ON {{tables.a}} TO PUBLIC"}
+    manager = AsyncMigrationManager(db, files, "m", role=role, snapshots=False)
+    await manager.apply_pending_migrations()
+    await db.execute("TRUNCATE {{tables.schema_migrations}}")
+    assert await manager.baseline("001") == ["001_a.sql"]
+
+
 async def test_a_role_that_does_not_exist_is_an_error(db: AsyncDatabaseManager) -> None:
     with pytest.raises(pgdbm.AsyncDBError):
         await apply(db, "nobody_of_that_name", FILES)

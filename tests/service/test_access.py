@@ -119,7 +119,11 @@ def test_scopes(start: Callable[..., Any], repo: Any, sql: Callable[..., Any], m
     assert sql("SELECT FROM pg_namespace WHERE nspname IN ('orders', 'users')") == []
 
     assert service.post("/modules/orders/migrate", headers=migrator).json()["status"] == "success"
-    assert service.post("/migrate", headers=everything).json()["status"] == "success"
+    done = service.post("/migrate", headers=everything).json()
+    assert done["status"] == "success"
+    # It is a run of all of them.
+    stopped = [service.post(f"/runs/{done['run_id']}/cancel", headers=one) for one in (migrator, everything)]
+    assert [code_of(one) for one in stopped] == [(403, "forbidden"), (409, "run_ended")]
 
 
 @pytest.mark.parametrize(

@@ -291,8 +291,15 @@ def test_dependencies(start: Callable[..., Any], sql: Callable[..., Any]) -> Non
     assert problem["key"] == "depends_on"
     assert_problem(put(service, "c", body("SELECT 1", depends_on=["c"])), 422, "module_invalid")
     assert put(service, "c", body("SELECT 1")).status_code == 201
+    needs = assert_problem(service.post("/modules/b/migrate"), 503, "dependency_not_migrated")
+    assert (needs["module"], needs["dependency"], needs["version"], needs["schemas"]) == ("b", "c", "001", ["c"])
     done = service.post("/migrate").json()
     assert [item["module"] for item in done["items"]] == ["c", "b", "a"]
+    # What is not there yet, may come.
+    put(service, "a", body("CREATE TABLE {{tables.a}} (id integer PRIMARY KEY)", "SELECT 2", depends_on=["b@2"]))
+    assert "has no migration" in assert_problem(service.post("/migrate"), 503, "dependency_not_migrated")["detail"]
+    put(service, "b", body("CREATE TABLE {{tables.b}} (id integer)", "SELECT 2", depends_on=["c@1"]))
+    assert service.post("/migrate").json()["status"] == "success"
     problem = assert_problem(service.client.delete("/modules/c"), 409, "module_conflict")
     assert "b depends on c" in problem["detail"]
 

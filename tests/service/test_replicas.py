@@ -128,18 +128,21 @@ def test_stopped_and_started_again_it_goes_on(
     let_go: Callable[[], Any],
 ) -> None:
     repo.write("m", _001_a=TABLE, _002_b=HELD)
+    repo.write("n", _001_a=TABLE)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.1"}
     process = launch(**variables)
-    address = begun(process.url())
+    address = httpx.post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
     eventually(lambda: sql(SLEEPING))
     process.popen.send_signal(signal.SIGTERM)
     assert process.wait() == 0
-    (row,) = sql("SELECT status FROM pgdbm_service.runs")
-    assert row["status"] == "queued"
+    rows = {row["module"]: row["status"] for row in sql("SELECT module, status FROM pgdbm_service.runs")}
+    assert rows == {"m": "queued", "*": "running"}
     assert sql("SELECT FROM pgdbm_service.instances") == []
     let_go()
     again = launch(**variables).url()
-    assert ended(again, address, eventually)["status"] == "succeeded"
+    run = ended(again, address, eventually)
+    assert [(part["module"], part["status"]) for part in run["modules"]] == [("m", "succeeded"), ("n", "succeeded")]
+    assert len(httpx.get(f"{again}/runs").json()["items"]) == 3
 
 
 def test_a_run_that_was_lost_from_the_queue(
@@ -153,7 +156,8 @@ def test_a_run_that_was_lost_from_the_queue(
     repo.write("m", _001_a=TABLE, _002_b=HELD)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0"}
     process = launch(**variables)
-    address = begun(process.url())
+    # One of all modules, which waits for one of a module.
+    address = httpx.post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
     eventually(lambda: sql(SLEEPING))
     process.popen.send_signal(signal.SIGTERM)
     process.wait()

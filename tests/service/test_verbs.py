@@ -1,9 +1,10 @@
-"""The verbs over HTTP: plan, drift, journal, ready; mark, repair, revert, resolve."""
+"""The verbs over HTTP: plan, drift, journal, ready; mark, baseline, rehearse, repair, revert, resolve."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 READS = ("plan", "drift", "journal", "ready")
 CHANGES: dict[str, dict[str, Any] | None] = {
     "mark": {"filename": "001_a.sql", "applied": True},
+    "baseline": {"version": "001"},
+    "rehearse": None,
     "repair": None,
     "revert": None,
     "resolve": {"filename": "001_a.sql", "statement": 1, "done": True},
@@ -229,14 +232,130 @@ def test_mark(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> 
     assert sql("SELECT FROM m.schema_migrations") == []
 
 
+def test_baseline(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="ALTER TABLE {{tables.t}} ADD b text", _003_c="SELECT 1")
+    sql("CREATE SCHEMA m")
+    sql("CREATE TABLE m.t (id integer PRIMARY KEY)")
+    service = start()
+    problem = assert_problem(service.post("/modules/m/baseline", json={"version": "002"}), 409, "baseline_mismatch")
+    assert problem["module"] == "m"
+    assert {(one["kind"], one["object_kind"], one["name"], one["after"]) for one in problem["changes"]} >= {
+        ("removed", "column", "t.b", None)
+    }
+    assert sql("SELECT to_regclass('m.schema_migrations') AS h")[0]["h"] is None
+    answer = service.post("/modules/m/baseline", json={"version": "1"}).json()
+    told = {"module": "m", "schema": "m", "version": "1", "checked": True, "baselined": ["001_a.sql"]}
+    assert answer == told
+    assert service.get("/modules/m/migrations").json()["items"][0]["state"] == "baseline"
+    again = assert_problem(service.post("/modules/m/baseline", json={"version": "2"}), 422, "migration_error")
+    assert "mark" in again["detail"]
+    migrated = service.post("/modules/m/migrate").json()
+    assert [one["filename"] for one in migrated["applied"]] == ["002_b.sql", "003_c.sql"]
+
+    repo.write("believed", _001_a=TABLE)
+    service.post("/repo/sync")
+    believed = service.post("/modules/believed/baseline", json={"version": "001", "check": False}).json()
+    assert (believed["checked"], believed["baselined"]) == (False, ["001_a.sql"])
+    assert sql("SELECT to_regclass('believed.t') AS t")[0]["t"] is None
+    assert_problem(service.post("/modules/believed/baseline", json={"version": "9"}), 422, "migration_error")
+
+
+def test_rehearse(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="ALTER TABLE {{tables.t}} ADD b text;\n\n  SELECT 1 / 0", _003_c="SELECT 1")
+    service = start()
+    service.post("/modules/m/migrate", json={"target": "001"})
+    failed = service.post("/modules/m/rehearse").json()
+    (migration,) = failed.pop("migrations")
+    (statement,) = migration.pop("statements")
+    assert migration.pop("execution_time_ms") >= 0
+    assert statement.pop("execution_time_ms") > 0
+    assert migration == {"filename": "002_b.sql", "transactional": True, "note": None}
+    lock = {"mode": "ACCESS EXCLUSIVE", "relation": "m.t", "outside": False, "new": False}
+    assert lock in statement.pop("locks")
+    assert statement == {"number": 1, "kind": "ALTER TABLE ADD COLUMN", "line": 1, "column": 1, "skipped": None}
+    failure = failed.pop("failure")
+    assert (failure["statement"], failure["line"], failure["column"], failure["sqlstate"]) == (2, 3, 3, "22012")
+    assert failed.pop("total_time_ms") > 0
+    assert failed == {
+        "module": "m",
+        "schema": "m",
+        "succeeded": False,
+        "replayed": ["001_a.sql"],
+        "missing": [],
+        "not_reached": ["003_c.sql"],
+        "stopped": None,
+        "kept_open_since": None,
+        "left_behind": None,
+    }
+    assert service.post("/modules/m/rehearse", json={"target": "001"}).json()["succeeded"] is True
+
+    repo.write("m", _002_b="SELECT pg_sleep(60)")
+    late = service.post("/modules/m/rehearse", json={"timeout_s": 0.2}).json()
+    assert (late["succeeded"], late["failure"]) == (False, None)
+    assert "0.2 s" in late["stopped"]
+    repo.write("m", _002_b="SELEKT")
+    assert_problem(service.post("/modules/m/rehearse"), 422, "migration_file_invalid")
+    assert sql("SELECT FROM pg_namespace WHERE nspname LIKE 'pgdbm_rehearsal%'") == []
+    assert [one["filename"] for one in service.get("/modules/m/history").json()["items"]] == ["001_a.sql"]
+
+
+def test_a_module_with_several_schemas(start: Callable[..., Any], repo: Any) -> None:
+    repo.write("m", 'schemas = ["a", "b"]', _001_a=TABLE)
+    down(repo, "m", "001_a", "DROP TABLE {{tables.t}}")
+    service = start()
+    for verb, body in CHANGES.items():
+        problem = assert_problem(service.post(f"/modules/m/{verb}", json=body or {}), 400, "invalid_request")
+        assert [error["field"] for error in problem["errors"]] == ["schema"]
+    service.post("/modules/m/migrate", json={"schemas": ["a"]})
+    assert service.get("/modules/m/ready?schema=a").status_code == 200
+    for query in ("", "?schema=b"):
+        problem = assert_problem(service.get(f"/modules/m/ready{query}"), 503, "not_migrated")
+        assert problem["schema"] == "b"
+    assert service.get("/modules/m/plan?schema=b").json()["schema"] == "b"
+    assert service.get("/modules/m/plan").json()["pending"] == []
+    assert service.get("/modules/m/drift?schema=a").json()["clean"] is True
+    assert service.post("/modules/m/rehearse", json={"schema": "b"}).json()["succeeded"] is True
+    marked = service.post("/modules/m/mark", json={"filename": "001_a.sql", "applied": True, "schema": "b"})
+    assert marked.json()["schema"] == "b"
+    assert service.get("/modules/m/ready").json()["schema"] == "a"
+    assert service.get("/modules/m/journal?schema=b").json()["items"][0]["outcome"] == "marked"
+    reverted = service.post("/modules/m/revert", json={"schema": "a"}).json()["reverted"]
+    assert [one["schema"] for one in reverted] == ["a"]
+    for path in ("plan", "ready", "drift", "journal"):
+        assert_problem(service.get(f"/modules/m/{path}?schema=c"), 400, "invalid_request")
+
+
+def test_repair_shows_what_was_registered_once(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
+    service = start()
+    for content in ("SELECT 1;\nSELECT 'old'", "SELECT 1;\nSELECT 'new'"):
+        files = {"migrations": [{"filename": "001_a.sql", "content": content}]}
+        service.client.put("/modules/m", json=files).raise_for_status()
+    service.client.put("/modules/m", json={"migrations": [{"filename": "001_a.sql", "content": "SELECT 1"}]})
+    service.post("/modules/m/migrate").raise_for_status()
+    # As somebody leaves it who migrates beside the service.
+    sql(
+        "UPDATE m.schema_migrations SET checksum = "
+        "(SELECT checksum FROM pgdbm_service.file_contents WHERE content LIKE '%old%')"
+    )
+    for body in ({}, {"accept": True}):
+        (item,) = service.post("/modules/m/repair", json=body).json()["items"]
+        assert item["diff"].splitlines()[3:] == ["-SELECT 1;", "-SELECT 'old'", "+SELECT 1"]
+    assert service.post("/modules/m/repair").json()["items"] == []
+
+
 def test_repair(start: Callable[..., Any], repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT 1")
+    git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+    for arguments in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "-m", "x")):
+        subprocess.run([*git, *arguments], cwd=repo.path, check=True)
     service = start()
     service.post("/modules/m/migrate")
     repo.write("m", _002_b="SELECT 2")
     refused = assert_problem(service.post("/modules/m/migrate"), 409, "checksum_changed")
     assert_problem(service.get("/modules/m/plan"), 409, "checksum_changed")
     looked = service.post("/modules/m/repair").json()
+    diff = looked["items"][0].pop("diff").splitlines()
+    assert diff[3:] == ["-SELECT 1", "+SELECT 2"]
     assert looked == {
         "module": "m",
         "schema": "m",
@@ -246,12 +365,12 @@ def test_repair(start: Callable[..., Any], repo: Any) -> None:
                 "filename": "002_b.sql",
                 "recorded": refused["recorded_checksum"],
                 "current": refused["current_checksum"],
-                "diff": None,
             }
         ],
     }
     assert service.get("/modules/m").json()["changed"] == 1
     accepted = service.post("/modules/m/repair", json={"accept": True}).json()
+    assert accepted["items"][0].pop("diff").splitlines() == diff
     assert accepted == looked | {"accepted": True}
     assert service.post("/modules/m/repair").json()["items"] == []
     assert service.post("/modules/m/migrate").json()["status"] == "up_to_date"
@@ -336,6 +455,12 @@ def test_bodies_that_are_not_right(start: Callable[..., Any], repo: Any) -> None
         ("mark", {"filename": "001_a.sql"}),
         ("mark", {"filename": "", "applied": True}),
         ("mark", {"filename": "001_a.sql", "applied": True, "force": True}),
+        ("baseline", {}),
+        ("baseline", {"version": ""}),
+        ("baseline", {"version": "001", "check": None}),
+        ("rehearse", {"timeout_s": 0}),
+        ("rehearse", {"timeout_s": 3601}),
+        ("rehearse", {"schema": "another"}),
         ("repair", {"accept": "perhaps"}),
         ("revert", {"steps": 0}),
         ("revert", {"step": 1}),
@@ -391,7 +516,7 @@ def test_the_description_names_every_answer(start: Callable[..., Any]) -> None:
     for verb in CHANGES:
         assert {"200", "400", "404", "422", "503"} <= calls[verb]["post"]["responses"].keys()
         required = calls[verb]["post"]["requestBody"]["required"]
-        assert required is (verb in ("mark", "resolve"))
+        assert required is (verb in ("mark", "baseline", "resolve"))
     assert "not_migrated" in calls["ready"]["get"]["responses"]["503"]["description"]
     migrate = paths["/modules/{module}/migrate"]["post"]["responses"]
     assert "plan_moved" in migrate["409"]["description"]

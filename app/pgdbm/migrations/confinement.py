@@ -14,7 +14,7 @@ from .inspection.parsetree import enum_name, nested, strings
 from .parser import refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .parser import ParsedMigration
 
@@ -27,6 +27,12 @@ _IN_BODIES = re.compile(
     re.IGNORECASE,
 )
 _ROLE = "it would leave the role that the module's migrations run as. Take it out."
+
+
+def check_all_stay_in_role(parsed: Iterable[ParsedMigration]) -> None:
+    """:func:`check_stays_in_role` for each of ``parsed``."""
+    for migration in parsed:
+        check_stays_in_role(migration)
 
 
 def check_stays_in_role(parsed: ParsedMigration) -> None:

@@ -112,7 +112,7 @@ class MigrationEngine:
                 plan, server_version = await self._look(
                     migrations, self.options.out_of_order, target, create=not dry_run
                 )
-                parsed = await self._parse(plan.pending, server_version) if plan.pending else []
+                parsed = await self.parse(plan.pending, server_version) if plan.pending else []
                 if atomic == "all":
                     _check_that_all_fit_into_one_transaction(parsed)
                 if dry_run or not parsed:
@@ -128,7 +128,7 @@ class MigrationEngine:
             plan, server_version = await self._look((migration,), "allow", None, create=True)
             if not plan.pending:
                 return (await self._result(run, plan)).applied[0].execution_time_ms if run.applied else 0
-            await self._work(run, await self._parse(plan.pending, server_version), server_version, "file")
+            await self._work(run, await self.parse(plan.pending, server_version), server_version, "file")
 
     async def _look(
         self, migrations: Sequence[Migration], out_of_order: OutOfOrder, target: str | None, *, create: bool
@@ -162,16 +162,16 @@ class MigrationEngine:
             finally:
                 tell(None)
 
-    async def _parse(self, pending: Sequence[Migration], server_version: int) -> list[ParsedMigration]:
+    async def parse(self, pending: Sequence[Migration], server_version: int) -> list[ParsedMigration]:
+        """``pending`` as they would run; raises MigrationFileError for one that cannot."""
         return await asyncio.to_thread(self._parsed, tuple(pending), server_version)
 
     def _parsed(self, pending: tuple[Migration, ...], server_version: int) -> list[ParsedMigration]:
         parsed = parse_all(pending, self.history.schema, server_version)
         if self.options.role is not None:
-            from .confinement import check_stays_in_role  # here, as few modules have a role
+            from .confinement import check_all_stay_in_role  # here, as few modules have a role
 
-            for migration in parsed:
-                check_stays_in_role(migration)
+            check_all_stay_in_role(parsed)
         return parsed
 
     async def _result(self, run: Run, plan: Plan, *, dry_run: bool = False) -> ApplyResult:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..core.identifiers import check_identifier
 from ..core.queries import FAILURES
-from ..errors import BaselineMismatchError, ConfigurationError, MigrationError
-from .catalog import difference, read_catalog
+from ..errors import ConfigurationError, MigrationError
+from .catalog import read_catalog
 from .drift import drift, own_tables
 from .engine import EngineOptions, MigrationEngine
 from .events import Announcer
@@ -21,7 +21,6 @@ from .files import Migration, checksum_of, source_of
 from .history import History
 from .journal import Journal
 from .locks import MigrationLock
-from .parser import parse_all
 from .plan import check_versions, statuses
 from .results import MigrationPlan, ModuleStatus, PlannedMigration
 from .verbs import Verbs
@@ -45,7 +44,6 @@ logger = logging.getLogger("pgdbm.migrations")
 
 _LONGEST_MODULE = 100
 _LONGEST_ROLE = 63
-_BASELINE_WORDS = {"added": "is there besides", "removed": "is missing", "changed": "is another"}
 
 
 class AsyncMigrationManager:
@@ -251,7 +249,7 @@ class AsyncMigrationManager:
 
         with self._own_errors():
             plan, server_version = await self._engine.look(target)
-        parsed = await asyncio.to_thread(parse_all, plan.pending, self.schema, server_version)
+        parsed = await self._engine.parse(plan.pending, server_version)
         inspected = await asyncio.to_thread(inspect, parsed, server_version, schema=self.schema, squawk=squawk)
         return MigrationPlan(
             module=self.module_name,
@@ -295,6 +293,7 @@ class AsyncMigrationManager:
                 target=target,
                 timeout=timeout,
                 lock_timeout=self._engine.options.lock_timeout,
+                role=self._engine.options.role,
                 with_catalog=with_catalog,
             )
 
@@ -311,27 +310,12 @@ class AsyncMigrationManager:
             return await self._verbs.baseline(version, partial(self._check_baseline, version) if check else None)
 
     async def _check_baseline(self, version: str) -> None:
+        from .baseline import require_same  # here, as few programs begin with a baseline
+
         rehearsal = await self.rehearse(target=version, with_catalog=True)
-        if rehearsal.failure is not None:
-            raise MigrationError(
-                f"The migrations up to {version} cannot be built to compare them: {rehearsal.failure.message} "
-                f"({rehearsal.failure.filename}, line {rehearsal.failure.line}).",
-                rehearsal.failure.filename,
-            )
-        if rehearsal.catalog is None:
-            raise MigrationError(
-                f"The migrations up to {version} could not be built completely to compare them"
-                f"{': ' + rehearsal.stopped if rehearsal.stopped else ''}. Say check=False if you know that they match."
-            )
         async with self._connection() as connection:
             found = await read_catalog(connection, self.schema, own_tables([self.migrations_table]))
-        changes = difference(rehearsal.catalog, found)
-        if changes:
-            told = "; ".join(f"{one.object_kind} {one.name} {_BASELINE_WORDS[one.kind]}" for one in changes[:5])
-            more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
-            raise BaselineMismatchError(
-                f"Schema {self.schema!r} is not what the migrations up to {version} would build: {told}{more}.", changes
-            )
+        require_same(rehearsal, found, self.schema, version)
 
     async def revert(self, steps: int = 1) -> list[Applied]:
         """Run the ``NAME.down.sql`` of the ``steps`` newest applied migrations, newest first, each a transaction.

@@ -29,8 +29,9 @@ class TakenLock:
 class StatementRehearsal:
     """A statement that ran, or was ``skipped`` for a reason.
 
-    ``number``, ``line`` and ``column`` count from 1, in the file as its author wrote it. ``locks`` are those that the
-    file did not hold already; None where they cannot be seen, since the statement ran outside a transaction.
+    ``number``, ``line`` and ``column`` count from 1, in the file as its author wrote it. ``kind`` is in words of SQL.
+    ``locks`` are those that the file did not hold already; None where they cannot be seen, since the statement ran
+    outside a transaction.
     """
 
     number: int

@@ -24,6 +24,7 @@ from ..core.queries import FAILURES
 from ..errors import AsyncDBError
 from ..sql import statement
 from .catalog import read_catalog
+from .confinement import check_all_stay_in_role
 from .drift import own_tables
 from .parser import parse_all
 from .plan import build_plan
@@ -56,14 +57,15 @@ async def rehearse(
     target: str | None = None,
     timeout: float | None = 300.0,
     lock_timeout: float | None = 5.0,
+    role: str | None = None,
     with_catalog: bool = False,
 ) -> Rehearsal:
     """Run what ``history`` has of ``migrations``, then what is pending, in a schema with a random name; drop it.
 
     The tables are empty but for what migrations insert: locks are those of the real run, times are not. ``timeout``
     (seconds, None: no limit) is for all of it but the dropping. ``lock_timeout`` (seconds, None: the server's setting)
-    bounds what a statement waits for anybody's lock. ``with_catalog``: also list what was built, to compare it with
-    :func:`pgdbm.migrations.catalog.read_catalog` of the real schema.
+    bounds what a statement waits for anybody's lock. Files run as ``role``, if there is one. ``with_catalog``: also
+    list what was built, to compare it with :func:`pgdbm.migrations.catalog.read_catalog` of the real schema.
 
     What a file or a statement does wrong is in the answer and not raised.
 
@@ -86,11 +88,13 @@ async def rehearse(
         not_reached=tuple(migration.filename for migration in pending),
     )
     parsed = await asyncio.to_thread(parse_all, (*replayed, *pending), rehearsal.schema, server_version)
+    if role is not None:
+        await asyncio.to_thread(check_all_stay_in_role, parsed[len(replayed) :])
     try:
         await _drop_abandoned(db)
         async with asyncio.timeout(timeout):
             async with db.acquire_direct() as connection:
-                await _run(connection, rehearsal, parsed, len(replayed), history, lock_timeout, with_catalog)
+                await _run(connection, rehearsal, parsed, len(replayed), history, lock_timeout, role, with_catalog)
     except FailedError as failed:
         rehearsal.failure = failed.failure
     except StoppedError as stopped:
@@ -115,14 +119,17 @@ async def _run(
     replayed: int,
     history: History,
     lock_timeout: float | None,
+    role: str | None,
     with_catalog: bool,
 ) -> None:
     schema = rehearsal.schema
     await connection.execute(statement("rehearsal", "alive"), schema)
     await connection.execute(statement("rehearsal", "create", schema=quote(schema)))
+    if role is not None:
+        await connection.execute(statement("runner", "grant_schema", schema=quote(schema), role=quote(role)))
     path = _path(await connection.fetchval("SELECT pg_catalog.current_setting('search_path')"), history.schema, schema)
     milliseconds = None if lock_timeout is None else str(round(lock_timeout * 1000))
-    rehearser = Rehearser(connection, schema, history.schema, (path, milliseconds))
+    rehearser = Rehearser(connection, schema, history.schema, role, (path, milliseconds))
     await rehearser.set_up()
     try:
         for number, migration in enumerate(parsed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -12,9 +13,10 @@ from ..core.pool import is_lost
 from ..sql import statement
 from .failures import execution_error, offset_of
 from .inspection.lockmodes import LockMode
+from .inspection.sqlwords import words_in
 from .reach import Reach, reach_of
 from .rehearsal import Failure, StatementRehearsal, TakenLock
-from .session import NO_TIMEOUT_S
+from .session import NO_TIMEOUT_S, as_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,13 +45,24 @@ class StoppedError(Exception):
     """Going on would do harm."""
 
 
-class Rehearser:
-    """Runs files over one connection in ``schema``, which stands for ``real``."""
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What there is to say of a statement before it runs."""
 
-    def __init__(self, connection: Any, schema: str, real: str, settings: tuple[str, str | None]) -> None:
+    kind: str
+    reach: Reach
+
+
+class Rehearser:
+    """Runs files over one connection in ``schema``, which stands for ``real``, as ``role`` if there is one."""
+
+    def __init__(
+        self, connection: Any, schema: str, real: str, role: str | None, settings: tuple[str, str | None]
+    ) -> None:
         self._connection = connection
         self._schema = schema
         self._real = real
+        self._role = role
         self._settings = settings
         self.open_since: str | None = None
         """The file from which on nothing is committed any more."""
@@ -69,42 +82,41 @@ class Rehearser:
             FailedError: a statement was refused; nothing of the file is kept.
             StoppedError: its locks would keep others waiting for the rest of the rehearsal.
         """
-        reaches = await asyncio.to_thread(
-            lambda: [reach_of(migration.text_of(one), self._schema) for one in migration.statements]
-        )
+        looks = await asyncio.to_thread(lambda: [self._look(migration, one) for one in migration.statements])
         began = time.perf_counter()
         if migration.transactional:
-            await self._in_transaction(migration, file, reaches, measured)
+            await self._in_transaction(migration, file, looks, measured)
         else:
-            await self._by_statement(migration, file, reaches, measured)
+            await self._by_statement(migration, file, looks, measured)
         file.milliseconds = (time.perf_counter() - began) * 1000
         if migration.changes_session:
             await self._send("RESET ALL")
             await self.set_up()
 
     async def _in_transaction(
-        self, migration: ParsedMigration, file: FileRehearsal, reaches: list[Reach], measured: bool
+        self, migration: ParsedMigration, file: FileRehearsal, looks: list[_Look], measured: bool
     ) -> None:
         if self.open_since is None:
             await self._send("BEGIN")
         known = await self._known() if measured else {}
         held = await self._held() if measured else {}
         dropped: str | None = None
-        for one, reach in zip(migration.statements, reaches, strict=True):
-            may_drop = _may_drop(one, reach)
-            drops = await self._drops() if may_drop else 0
-            milliseconds = await self._execute(migration, one, measured)
-            if may_drop and await self._drops() != drops:
-                dropped = _DROPPED
-            locks: tuple[TakenLock, ...] = ()
-            if measured:
-                before, held = held, await self._held()
-                locks = self._taken(before, held, known)
-            file.statements.append(_ran(migration, one, milliseconds, locks))
+        async with as_role(self._connection, self._role):
+            for one, look in zip(migration.statements, looks, strict=True):
+                may_drop = _may_drop(one, look.reach)
+                drops = await self._drops() if may_drop else 0
+                milliseconds = await self._execute(migration, one, measured)
+                if may_drop and await self._drops() != drops:
+                    dropped = _DROPPED
+                locks: tuple[TakenLock, ...] = ()
+                if measured:
+                    before, held = held, await self._held()
+                    locks = self._taken(before, held, known)
+                file.statements.append(_ran(migration, one, look.kind, milliseconds, locks))
         # A commit checks them, and there may be none.
         await self._check_deferred(migration, measured)
         if self.open_since is None:
-            beyond = dropped or await self._beyond(max(reaches, default=Reach.INSIDE))
+            beyond = dropped or await self._beyond(max((look.reach for look in looks), default=Reach.INSIDE))
             if beyond is None:
                 await self._commit(migration, measured)
                 return
@@ -115,53 +127,58 @@ class Rehearser:
         await self._stop_if_in_the_way(migration)
 
     async def _by_statement(
-        self, migration: ParsedMigration, file: FileRehearsal, reaches: list[Reach], measured: bool
+        self, migration: ParsedMigration, file: FileRehearsal, looks: list[_Look], measured: bool
     ) -> None:
         if self.open_since is not None:
             raise StoppedError(
                 f"{migration.filename} runs outside a transaction, and needs what {self.open_since} did: that reaches "
                 f"beyond the schema and was not committed."
             )
-        for one, reach in zip(migration.statements, reaches, strict=True):
+        for one, look in zip(migration.statements, looks, strict=True):
             if one.traits.controls_transaction:
-                file.statements.append(_skipped(migration, one, "every statement is rehearsed in its own transaction"))
+                reason = "every statement is rehearsed in its own transaction"
+                file.statements.append(_skipped(migration, one, look.kind, reason))
             elif one.traits.autocommit_only is None:
-                await self._alone(migration, one, file, reach, measured)
-            elif reach is Reach.INSIDE:
-                milliseconds = await self._execute(migration, one, measured)
-                file.statements.append(_ran(migration, one, milliseconds, None))
+                await self._alone(migration, one, file, look, measured)
+            elif look.reach is Reach.INSIDE:
+                async with as_role(self._connection, self._role, of_session=True):
+                    milliseconds = await self._execute(migration, one, measured)
+                file.statements.append(_ran(migration, one, look.kind, milliseconds, None))
             else:
-                file.statements.append(_skipped(migration, one, "it reaches beyond the schema and cannot be undone"))
+                reason = "it reaches beyond the schema and cannot be undone"
+                file.statements.append(_skipped(migration, one, look.kind, reason))
 
     async def _alone(
-        self, migration: ParsedMigration, one: Statement, file: FileRehearsal, reach: Reach, measured: bool
+        self, migration: ParsedMigration, one: Statement, file: FileRehearsal, look: _Look, measured: bool
     ) -> None:
         """One statement of a file without a transaction, in a transaction all the same: to look at it, and undo it."""
         await self._send("BEGIN")
         known, before = await self._known(), await self._held()
         drops = await self._drops()
         try:
-            milliseconds = await self._execute(migration, one, measured)
+            async with as_role(self._connection, self._role):
+                milliseconds = await self._execute(migration, one, measured)
         except FailedError as failed:
             if failed.failure.sqlstate != _INVALID_TERMINATION:
                 raise
             await self.roll_back()
-            file.statements.append(
-                _skipped(migration, one, "it commits by itself, and what it did could not be undone")
-            )
+            reason = "it commits by itself, and what it did could not be undone"
+            file.statements.append(_skipped(migration, one, look.kind, reason))
             return
         locks = self._taken(before, await self._held(), known)
-        beyond = await self._beyond(reach)
-        if beyond is None and _may_drop(one, reach) and await self._drops() != drops:
+        beyond = await self._beyond(look.reach)
+        if beyond is None and _may_drop(one, look.reach) and await self._drops() != drops:
             beyond = _DROPPED
         if beyond is None:
             await self._commit(migration, measured)
-            file.statements.append(_ran(migration, one, milliseconds, locks))
         else:
             await self.roll_back()
-            ran = _ran(migration, one, milliseconds, locks)
-            file.statements.append(ran)
             file.note = f"statement {one.number} was undone: {beyond}"
+        file.statements.append(_ran(migration, one, look.kind, milliseconds, locks))
+
+    def _look(self, migration: ParsedMigration, one: Statement) -> _Look:
+        text = migration.text_of(one)
+        return _Look(words_in(text) or one.traits.kind, reach_of(text, self._schema))
 
     async def _execute(self, migration: ParsedMigration, one: Statement, measured: bool) -> float:
         """Milliseconds that the statement took."""
@@ -268,12 +285,12 @@ def _may_drop(one: Statement, reach: Reach) -> bool:
 
 
 def _ran(
-    migration: ParsedMigration, one: Statement, milliseconds: float, locks: tuple[TakenLock, ...] | None
+    migration: ParsedMigration, one: Statement, kind: str, milliseconds: float, locks: tuple[TakenLock, ...] | None
 ) -> StatementRehearsal:
     line, column = migration.position(one.start)
-    return StatementRehearsal(one.number, one.traits.kind, line, column, milliseconds, locks)
+    return StatementRehearsal(one.number, kind, line, column, milliseconds, locks)
 
 
-def _skipped(migration: ParsedMigration, one: Statement, reason: str) -> StatementRehearsal:
+def _skipped(migration: ParsedMigration, one: Statement, kind: str, reason: str) -> StatementRehearsal:
     line, column = migration.position(one.start)
-    return StatementRehearsal(one.number, one.traits.kind, line, column, 0.0, None, reason)
+    return StatementRehearsal(one.number, kind, line, column, 0.0, None, reason)

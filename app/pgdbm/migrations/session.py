@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..core.identifiers import quote
 from ..core.pool import is_alive
 from ..sql import statement
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from .events import Announcer
     from .history import History
     from .journal import Journal
@@ -86,3 +90,22 @@ class Session:
         self.run.applied.append(migration.filename)
         if on_disk:
             self.run.on_disk = len(self.run.applied)
+
+
+@asynccontextmanager
+async def as_role(connection: Any, role: str | None, *, of_session: bool = False) -> AsyncIterator[None]:
+    """Be ``role``, where there is one, for the length of the block; in a transaction, its end is enough."""
+    if role is None:
+        yield
+        return
+    enter = "enter_role_of_session" if of_session else "enter_role"
+    await connection.execute(statement("runner", enter, role=quote(role)))
+    try:
+        yield
+    except BaseException:
+        if of_session and is_alive(connection):
+            if connection.is_in_transaction():
+                await connection.execute("ROLLBACK", timeout=NO_TIMEOUT_S)
+            await connection.execute(statement("runner", "leave_role"))
+        raise
+    await connection.execute(statement("runner", "leave_role"))

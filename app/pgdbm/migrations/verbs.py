@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from ..core.identifiers import quote
 from ..core.pool import is_alive, is_lost
 from ..errors import MigrationError
-from ..sql import statement
 from .failures import LockHeldError, execution_error, offset_of, raise_if_refused
 from .files import is_repeatable_name, order_of, way_back_of
 from .message import Composer
 from .parser import parse
 from .results import Applied, Repair
-from .session import NO_TIMEOUT_S
+from .session import NO_TIMEOUT_S, as_role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -184,7 +182,7 @@ class Verbs:
         async def write(connection: Any) -> None:
             if name not in (await history.applied(connection) or {}):
                 raise MigrationError(f"Another session reverted {name} a moment ago.", name)
-            async with self._as_role(connection, of_session=not way_back.transactional):
+            async with as_role(connection, self.engine.options.role, of_session=not way_back.transactional):
                 await self._run_way_back(connection, way_back)
             await history.forget(connection, name)
             if way_back.transactional:
@@ -205,23 +203,6 @@ class Verbs:
             if is_lost(error):
                 raise
             raise execution_error(error, way_back, running, offset_of(error)) from error
-
-    @asynccontextmanager
-    async def _as_role(self, connection: Any, *, of_session: bool) -> AsyncIterator[None]:
-        """The module's role, if it has one, for the length of the block; in a transaction, its end is enough."""
-        role = self.engine.options.role
-        if role is None:
-            yield
-            return
-        enter = "enter_role_of_session" if of_session else "enter_role"
-        await connection.execute(statement("runner", enter, role=quote(role)))
-        try:
-            yield
-        except BaseException:
-            if of_session and is_alive(connection):
-                await connection.execute(statement("runner", "leave_role"))
-            raise
-        await connection.execute(statement("runner", "leave_role"))
 
     async def _ensure_history(self) -> None:
         await self.engine.history.create(self.engine.db)

@@ -26,7 +26,7 @@ SELECT id, filename, checksum, module_name,
        applied_at AT TIME ZONE pg_catalog.current_setting('TimeZone') AS applied_at,
        applied_by, execution_time_ms
 FROM {{history}}
-WHERE (module_name = $1 OR module_name IS NULL) AND ($2::integer IS NULL OR id < $2)
+WHERE (module_name = $1 OR module_name IS NULL) AND ($2::bigint IS NULL OR id < $2)
 ORDER BY id DESC
 LIMIT $3
 

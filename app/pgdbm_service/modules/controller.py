@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Annotated, Literal
 
 from litestar import Controller, Response, get
 from litestar.params import Parameter
 
 from ..conditions import etag_of
-from ..cursors import cursor_of, read_cursor
+from ..cursors import cursor_of, read_cursor, read_number
 from ..database import Database
-from ..errors import documented, invalid_request
+from ..errors import documented
 from .structs import (
     HistoryPage,
     MigrationFile,
@@ -25,9 +23,6 @@ from .views import ModuleViews
 
 _READ = ("database_unavailable", "lock_timeout")
 _READ_ONE = ("module_unknown", "module_invalid", "migration_file_invalid", *_READ)
-# The history's ids are PostgreSQL integers.
-_LARGEST_ID = 2**31 - 1
-
 
 Limit = Annotated[int, Parameter(ge=1, le=200, description="How many items a page has.")]
 Cursor = Annotated[str | None, Parameter(query="next", description="The `next` of the page before.")]
@@ -104,22 +99,6 @@ class ModuleController(Controller):
         cursor: Cursor = None,
     ) -> HistoryPage:
         """What was applied, newest first."""
-        before = None if cursor is None else _id_in(cursor)
-        page, following = await database.within_limit(views.history(module, schema, limit, before))
-        page.next = None if following is None else _cursor_of(following)
+        page, following = await database.within_limit(views.history(module, schema, limit, read_number(cursor)))
+        page.next = None if following is None else cursor_of(following)
         return page
-
-
-def _cursor_of(row_id: int) -> str:
-    return base64.urlsafe_b64encode(row_id.to_bytes(4, "big")).decode().rstrip("=")
-
-
-def _id_in(cursor: str) -> int:
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    row_id = int.from_bytes(raw, "big")
-    if len(raw) != 4 or not 0 < row_id <= _LARGEST_ID:
-        raise invalid_request([{"field": "next", "message": "not a cursor that this call has given"}])
-    return row_id

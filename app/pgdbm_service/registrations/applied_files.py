@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from typing import TYPE_CHECKING
 
 from pgdbm.migrations.files import checksum_of, is_repeatable_name
+from pgdbm.migrations.former import diff_to
 
 from ..errors import Problem
-from ..own_schema import OWN_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..bundles import Bundle
-    from ..database import Database
+    from ..former_contents import FormerContents
     from ..history_shapes import Shape
-    from ..registry import Registry
     from ..summaries import Summaries
-
-_FORMER_CONTENT = "SELECT content FROM {{tables.file_contents}} WHERE checksum = $1 LIMIT 1"
 
 
 class AppliedFiles:
     """Knows from the histories which files of a module are applied, in whichever schema."""
 
-    def __init__(self, database: Database, registry: Registry, summaries: Summaries) -> None:
-        self._database = database
-        self._registry = registry
+    def __init__(self, summaries: Summaries, former: FormerContents) -> None:
         self._summaries = summaries
+        self._former = former
 
     async def check(self, name: str, bundle: Bundle) -> None:
         """Compare ``bundle`` with what of module ``name`` is applied.
@@ -56,6 +51,8 @@ class AppliedFiles:
             return
         filename = min(places)
         checksum, schema = places[filename]
+        former = await self._former.of(name, [checksum])
+        now, content = checksums[filename], bundle.files[filename]
         more = f" {len(places) - 1} more files have changed, too." if len(places) > 1 else ""
         raise Problem(
             "checksum_changed",
@@ -64,30 +61,10 @@ class AppliedFiles:
             filename=filename,
             schema=schema,
             recorded_checksum=checksum,
-            current_checksum=checksums[filename],
-            diff=await self._diff(name, filename, checksum, bundle.files[filename]),
+            current_checksum=now,
+            diff=await asyncio.to_thread(diff_to, filename, checksum, now, content, former),
             changed=sorted(places),
         )
-
-    async def _diff(self, name: str, filename: str, checksum: str, content: str) -> str | None:
-        former = await self._database.manager(OWN_SCHEMA).fetch_value(_FORMER_CONTENT, checksum)
-        if former is None:
-            former = await asyncio.to_thread(self._in_folder, name, filename, checksum)
-        if former is None:
-            return None
-        lines = difflib.unified_diff(
-            former.splitlines(), content.splitlines(), f"{filename} (applied)", f"{filename} (sent)", lineterm=""
-        )
-        return "\n".join(lines)
-
-    def _in_folder(self, name: str, filename: str, checksum: str) -> str | None:
-        """The content of the file in a folder of the repository that the registered module hides."""
-        module = self._registry.repo.get(name)
-        try:
-            content = (module.folder / filename).read_text("utf-8") if module and module.folder else None
-        except (OSError, UnicodeDecodeError):
-            return None
-        return content if content is not None and checksum_of(content) == checksum else None
 
 
 def _changes(shape: Shape, checksums: Mapping[str, str]) -> dict[str, str]:

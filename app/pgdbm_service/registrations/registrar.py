@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..bundles import Bundle
     from ..conditions import Conditions
     from ..database import Database
+    from ..former_contents import FormerContents
     from ..registered_modules import RegisteredModules
     from ..summaries import Summaries
     from .submissions import Submission
@@ -69,12 +70,17 @@ class Registrar:
     """Keeps what other services register. Raises Problems, and what the database raises."""
 
     def __init__(
-        self, database: Database, registry: Registry, registered_modules: RegisteredModules, summaries: Summaries
+        self,
+        database: Database,
+        registry: Registry,
+        registered_modules: RegisteredModules,
+        summaries: Summaries,
+        former: FormerContents,
     ) -> None:
         self._database = database
         self._registry = registry
         self._registered_modules = registered_modules
-        self._applied = AppliedFiles(database, registry, summaries)
+        self._applied = AppliedFiles(summaries, former)
 
     async def register(
         self, name: str, submission: Submission, conditions: Conditions, caller: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -14,9 +13,10 @@ import structlog
 from pgdbm.errors import ConfigurationError
 
 from ..errors import Problem, invalid_request, problem_from, problem_of
+from .dependencies import require_dependencies
 from .pending import schemas_with_pending
 from .store import KeyTakenError, NewRun
-from .structs import MigrateAllResult, MigrateBody, MigrateResult, MigrateStatus, Wishes
+from .structs import MigrateAllResult, MigrateBody, MigrateResult, Wishes
 from .worker import require_plan, unfit_for_one_transaction
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .feeds import Feeds
     from .reading import Reader
     from .store import Store
+    from .structs import Run
     from .worker import Worker
 
 _WISHES = Wishes.__struct_fields__
@@ -78,50 +79,50 @@ class Acceptor:
                 # Parsing has no time limit, but that the database is away should be found out soon.
                 await self._database.check()
                 return await self._dry_run(name, body)
-            accepted = await self._database.within_limit(self._accept(name, body, request))
-            if not isinstance(accepted, UUID):
-                return accepted
-            return await self.wait(accepted, request.wait_s)
+            accepted = await self.accept(name, body, request)
+            return await self._waited(accepted, request) if isinstance(accepted, UUID) else accepted
         except Exception as error:
             problem = problem_of(error).with_fields(module=name)
             logger.warning("migrate refused", module=name, problem=problem.code, reason=problem.detail)
             raise problem from error
 
-    async def migrate_all(self, *, dry_run: bool, request: Request) -> MigrateAllResult:
-        """Migrate every module, each after those that it depends on, up to the first that fails; also if nobody waits.
+    async def accept(self, name: str, body: MigrateBody, request: Request) -> MigrateResult | UUID:
+        """A run, new or under way, that migrates a module; its result at once, where nothing is pending.
 
         Raises:
-            Problem: of the module that failed; ``items`` has the results before it, ``not_reached`` the names after it.
+            Problem: with ``module``.
         """
-        modules = await self._database.within_limit(self._managers.in_order())
-        return await self._executor.run(lambda: self._migrate_all(modules, dry_run, request))
+        try:
+            return await self._database.within_limit(self._accept(name, body, request))
+        except Exception as error:
+            raise problem_of(error).with_fields(module=name) from error
 
-    async def retry(self, run: UUID, request: Request) -> MigrateResult | UUID:
-        """A run as ``run`` was, in the schemas in which that did not succeed, with the files as they are now.
+    async def retry(self, before: Run, request: Request) -> MigrateResult | UUID:
+        """A run as ``before`` was, in the schemas in which that did not succeed, with the files as they are now.
 
         Raises:
-            Problem: run_unknown; run_not_retryable, where it is under way or nothing of it failed.
+            Problem: run_not_retryable, where it is under way or nothing of it failed.
         """
-        before = await self._database.within_limit(self._reader.run(run))
-        if before.status not in ("failed", "cancelled"):
-            raise Problem(
-                "run_not_retryable",
-                f"Run {run} is {before.status}: there is nothing to retry.",
-                run_id=str(run),
-                run_status=before.status,
-            )
-        schemas = await self._reader.undone(run)
+        require_retryable(before)
+        schemas = await self._reader.undone(before.id)
         wishes = msgspec.structs.asdict(before.wishes) | {"schemas": tuple(schemas), "plan": None, "canary": 0}
         try:
             module = await self._managers.current(before.module)
             accepted = await self._database.within_limit(
-                self._begin(module, Wishes(**wishes), schemas, request, _digest_of(["retry", run]), retry_of=run)
+                self._begin(
+                    module, Wishes(**wishes), schemas, request, digest_of(["retry", before.id]), retry_of=before.id
+                )
             )
-            return await self.wait(accepted, request.wait_s)
+            return await self._waited(accepted, request)
         except Exception as error:
             raise problem_of(error).with_fields(module=before.module) from error
 
-    async def wait(self, run: UUID, wait_s: float | None) -> MigrateResult | UUID:
+    async def _waited(self, run: UUID, request: Request) -> MigrateResult | UUID:
+        result = await self.wait(run, request.wait_s)
+        assert not isinstance(result, MigrateAllResult)
+        return result
+
+    async def wait(self, run: UUID, wait_s: float | None) -> MigrateResult | MigrateAllResult | UUID:
         """The result of ``run``; the run itself when ``wait_s`` is over.
 
         Raises:
@@ -157,11 +158,24 @@ class Acceptor:
     async def _accept(self, name: str, body: MigrateBody, request: Request) -> MigrateResult | UUID:
         digest = ""
         if request.key is not None:
-            digest = _digest_of([name, msgspec.structs.replace(body, wait_s=None)])
-            known = await self._of_key(request.caller, request.key, digest)
+            digest = digest_of([name, msgspec.structs.replace(body, wait_s=None)])
+            known = await self.of_key(request.caller, request.key, digest)
             if known is not None:
                 return known
         module, schemas = await self._found(name, body)
+        looked = await self._pending_in(module, schemas, body)
+        if isinstance(looked, MigrateResult):
+            return looked
+        wishes = Wishes(**{field: getattr(body, field) for field in _WISHES})
+        return await self._begin(module, wishes, looked, request, digest)
+
+    async def is_up_to_date(self, name: str) -> MigrateResult | None:
+        """The result of migrating a module, where nothing is pending."""
+        looked = await self._pending_in(*await self._found(name, MigrateBody()), MigrateBody())
+        return looked if isinstance(looked, MigrateResult) else None
+
+    async def _pending_in(self, module: Module, schemas: list[str], body: MigrateBody) -> MigrateResult | list[str]:
+        """Those of ``schemas`` in which something may be pending; the result, where in none of them something is."""
         if len(schemas) == 1:
             if body.plan is not None:
                 await require_plan(self._managers.of(module, schemas[0]), body.target, body.plan)
@@ -173,9 +187,8 @@ class Acceptor:
             pending = await schemas_with_pending(self._database.manager(), module.name, schemas, files)
             if not pending:
                 return _up_to_date(module, len(files) * len(schemas), len(files) * len(schemas))
-            schemas = pending
-        wishes = Wishes(**{field: getattr(body, field) for field in _WISHES})
-        return await self._begin(module, wishes, schemas, request, digest)
+            return pending
+        return schemas
 
     async def _look(self, module: Module, schema: str, target: str | None) -> Plan:
         # Deployments ask by the dozen at once, mostly without a target.
@@ -195,12 +208,13 @@ class Acceptor:
         """A new run, or the one under way that is to do the same with the same files."""
         if self._executor.stopping:
             raise Problem("shutting_down", "The service is stopping; another instance, or this one later, goes on.")
+        await require_dependencies(self._database, self._managers, module)
         bundle = (await self._managers.bundle(module)).digest
         new = NewRun(
             id=uuid4(),
             module=module.name,
             wishes=wishes,
-            digest=_digest_of([wishes, bundle]),
+            digest=digest_of([wishes, bundle]),
             bundle=bundle,
             schemas=schemas,
             caller=request.caller,
@@ -217,7 +231,7 @@ class Acceptor:
                     return new.id
             except KeyTakenError:
                 assert request.key is not None
-                known = await self._of_key(request.caller, request.key, digest)
+                known = await self.of_key(request.caller, request.key, digest)
                 if known is not None:
                     return known
                 continue
@@ -227,7 +241,7 @@ class Acceptor:
                     await self._store.remember_key(request.caller, request.key, digest, joined)
                 return joined
 
-    async def _of_key(self, caller: str, key: str, digest: str) -> UUID | None:
+    async def of_key(self, caller: str, key: str, digest: str) -> UUID | None:
         """The run that the key led to before. What failed in a way that a retry can cure does not count.
 
         Raises:
@@ -296,25 +310,6 @@ class Acceptor:
             total_time_ms=None,
         )
 
-    async def _migrate_all(self, modules: Sequence[Module], dry_run: bool, request: Request) -> MigrateAllResult:
-        began = time.perf_counter()
-        results: list[MigrateResult] = []
-        for position, module in enumerate(modules):
-            try:
-                if self._executor.stopping:
-                    raise Problem("shutting_down", f"The service is stopping; {module.name} was not begun.")
-                result = await self.migrate(module.name, MigrateBody(dry_run=dry_run), request)
-                assert isinstance(result, MigrateResult)
-                results.append(result)
-            except Problem as problem:
-                not_reached = [later.name for later in modules[position + 1 :]]
-                raise problem.with_fields(items=results, not_reached=not_reached) from None
-        status: MigrateStatus = "dry_run" if dry_run else "up_to_date"
-        if any(result.status == "success" for result in results):
-            status = "success"
-        elapsed = round((time.perf_counter() - began) * 1000, 1)
-        return MigrateAllResult(status=status, items=results, not_reached=[], total_time_ms=elapsed)
-
 
 def _up_to_date(module: Module, skipped: int, total: int) -> MigrateResult:
     return MigrateResult(
@@ -328,5 +323,16 @@ def _up_to_date(module: Module, skipped: int, total: int) -> MigrateResult:
     )
 
 
-def _digest_of(value: Any) -> str:
+def require_retryable(run: Run) -> None:
+    """Raise a Problem (run_not_retryable) where nothing of ``run`` is left to do again."""
+    if run.status not in ("failed", "cancelled"):
+        raise Problem(
+            "run_not_retryable",
+            f"Run {run.id} is {run.status}: there is nothing to retry.",
+            run_id=str(run.id),
+            run_status=run.status,
+        )
+
+
+def digest_of(value: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()

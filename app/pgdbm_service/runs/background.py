@@ -13,8 +13,10 @@ import structlog
 
 from ..errors import is_database_away
 from .accepting import Acceptor
+from .all_modules import AllModules
 from .feeds import Feeds
 from .listening import Listener
+from .parts import Parts
 from .queue import Queue
 from .reading import Reader
 from .statements import CANCEL_CHANNEL
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ..observer import Observer
     from ..settings import Settings
     from ..summaries import Summaries
+    from .queue import Item
 
 _TIDY_EVERY_S = 60.0
 
@@ -51,16 +54,20 @@ class Runs:
         self.instance = uuid4()
         self.listener = Listener(database)
         self.store = Store(database, settings.takeover_s)
-        self.reader = Reader(database)
+        parts = Parts(database)
+        self.reader = Reader(database, parts)
         self.feeds = Feeds(self.reader, self.listener)
         self.worker = Worker(
             database, executor, managers, summaries, observer, self.store, self.instance, settings.takeover_s
         )
         self.acceptor = Acceptor(database, executor, managers, self.store, self.reader, self.feeds, self.worker)
+        self.all_modules = AllModules(
+            database, executor, managers, self.store, parts, self.reader, self.acceptor, self.instance
+        )
         self._queue = Queue(
             database,
             self.listener,
-            self.worker.deliver,
+            self._deliver,
             limit=settings.migration_connections,
             stale_s=settings.takeover_s,
         )
@@ -88,6 +95,9 @@ class Runs:
                 await self._database.within_limit(self.store.say_goodbye(self.instance))
             except Exception as error:
                 logger.warning("left without a goodbye", error_type=type(error).__name__)
+
+    async def _deliver(self, item: Item) -> None:
+        await (self.all_modules.deliver(item.run) if item.of_all else self.worker.deliver(item))
 
     def _cancel(self, payload: str) -> None:
         self.worker.cancel(UUID(payload))

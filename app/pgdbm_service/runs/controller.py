@@ -32,6 +32,7 @@ from .structs import (
     RunSchemaList,
     RunStatus,
     SchemaStatus,
+    StreamedEvent,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ _MIGRATE = (
     "bundle_unknown",
     "database_error",
     "database_unavailable",
+    "dependency_not_migrated",
     "lock_timeout",
     "shutting_down",
 )
@@ -110,22 +112,25 @@ async def migrate(
     tags=["modules"],
     opt={"needs": "migrate_some"},
     operation_class=OptionalBodyOperation,
-    responses=documented(*_MIGRATE),
+    responses=documented("idempotency_key_reused", *_MIGRATE) | _GOES_ON,
 )
 async def migrate_all(
     request: AnyRequest,
     registry: Registry,
     runs: Runs,
+    prefer: Prefer = None,
+    idempotency_key: Key = None,
     data: Annotated[MigrateAllBody | None, _LEFT_OUT] = None,
-) -> MigrateAllResult:
+) -> Response[MigrateAllResult]:
     """Apply what is pending in every module, each after those that it depends on, up to the first failure.
 
-    Refused as a whole to who may not migrate one of them.
+    200 when it is done, 202 with the run when the wait is over. Refused as a whole to who may not migrate one of them.
     """
     for module in registry:
         require(caller_of(request), "migrate", module.name)
-    asking = msgspec.structs.replace(_asking(request, None, None, None), wait_s=None)
-    return await runs.acceptor.migrate_all(dry_run=data is not None and data.dry_run, request=asking)
+    body = data or MigrateAllBody()
+    asking = _asking(request, prefer, idempotency_key, body.wait_s)
+    return await _answered(request, runs, await runs.all_modules.migrate(dry_run=body.dry_run, request=asking))
 
 
 class RunController(Controller):
@@ -173,7 +178,10 @@ class RunController(Controller):
         responses=documented(*_READ_ONE)
         | {
             200: ResponseSpec(
-                str, description="Server-Sent Events.", media_type="text/event-stream", generate_examples=False
+                StreamedEvent,
+                description="Server-Sent Events.",
+                media_type="text/event-stream",
+                generate_examples=False,
             ),
             204: ResponseSpec(None, description="There is nothing more to come.", generate_examples=False),
         },
@@ -203,8 +211,8 @@ class RunController(Controller):
     )
     async def cancel_run(self, request: AnyRequest, database: Database, runs: Runs, run_id: UUID) -> Run:
         """Stop a run. What it had applied stays; the statement at work is cancelled and rolled back."""
-        await _require_module_of(request, database, runs, run_id)
-        return await database.within_limit(_cancelled(runs, run_id))
+        run = await _own_run(request, database, runs, run_id)
+        return await database.within_limit(_cancelled(runs, run))
 
     @post(
         "/{run_id:uuid}/retry",
@@ -220,27 +228,33 @@ class RunController(Controller):
         run_id: UUID,
         prefer: Prefer = None,
         idempotency_key: Key = None,
-    ) -> Response[MigrateResult]:
-        """Migrate the schemas in which a run did not succeed, and no others, with the files as they are now."""
-        await _require_module_of(request, database, runs, run_id)
+    ) -> Response[MigrateResult | MigrateAllResult]:
+        """Migrate the schemas in which a run did not succeed, and no others, with the files as they are now.
+
+        Of a run of all modules, the modules.
+        """
+        run = await _own_run(request, database, runs, run_id)
         asking = _asking(request, prefer, idempotency_key, None)
-        return await _answered(request, runs, await runs.acceptor.retry(run_id, asking))
+        retry = runs.all_modules.retry if run.modules else runs.acceptor.retry
+        return await _answered(request, runs, await retry(run, asking))
 
 
-async def _require_module_of(request: AnyRequest, database: Database, runs: Runs, run_id: UUID) -> None:
-    """Refuse a caller who may not migrate the module of a run."""
+async def _own_run(request: AnyRequest, database: Database, runs: Runs, run_id: UUID) -> Run:
+    """The run, for a caller who may migrate its module, or each of its modules; others are refused."""
     run = await database.within_limit(runs.reader.run(run_id))
-    require(caller_of(request), "migrate", run.module)
+    for name in [part.module for part in run.modules] if run.modules else [run.module]:
+        require(caller_of(request), "migrate", name)
+    return run
 
 
-async def _cancelled(runs: Runs, run_id: UUID) -> Run:
-    if not await runs.store.request_cancel(run_id):
-        run = await runs.reader.run(run_id)
+async def _cancelled(runs: Runs, run: Run) -> Run:
+    was_under_way = await (runs.all_modules.cancel(run.id) if run.modules else runs.store.cancel(run.id))
+    run = await runs.reader.run(run.id)
+    if not was_under_way:
         raise Problem(
-            "run_ended", f"Run {run_id} has ended already: {run.status}.", run_id=str(run_id), run_status=run.status
+            "run_ended", f"Run {run.id} has ended already: {run.status}.", run_id=str(run.id), run_status=run.status
         )
-    await runs.store.finish(run_id)
-    return await runs.reader.run(run_id)
+    return run
 
 
 async def _messages(runs: Runs, run: UUID, after: int, idle_s: float) -> AsyncIterator[ServerSentEventMessage]:
@@ -256,7 +270,7 @@ async def _messages(runs: Runs, run: UUID, after: int, idle_s: float) -> AsyncIt
         yield ServerSentEventMessage(data='{"reason":"shutting_down"}', event="closing", retry=_RECONNECT_MS)
 
 
-async def _answered(request: AnyRequest, runs: Runs, result: MigrateResult | UUID) -> Response[Any]:
+async def _answered(request: AnyRequest, runs: Runs, result: MigrateResult | MigrateAllResult | UUID) -> Response[Any]:
     # For the audit, which tells what a call led to.
     run_id = result if isinstance(result, UUID) else result.run_id
     if run_id is not None:

@@ -24,19 +24,22 @@ WHERE c.relname = $1 AND c.relkind IN ('r', 'p') AND n.nspname = ANY ($2::text[]
 _APPLIED = """
 SELECT {number} AS number, pg_catalog.count(*) AS applied
 FROM {table} h JOIN unnest($2::text[], $3::text[]) AS f (filename, checksum)
-  ON f.filename = h.filename AND f.checksum = h.checksum
+  ON f.filename = h.filename AND (f.checksum = h.checksum OR f.checksum IS NULL)
 WHERE h.module_name = $1 OR h.module_name IS NULL
 """
 _DROPPED_MEANWHILE = frozenset({"42P01", "3F000"})
 
 
 async def schemas_with_pending(
-    db: AsyncDatabaseManager, module: str, schemas: Sequence[str], files: Sequence[Migration]
+    db: AsyncDatabaseManager, module: str, schemas: Sequence[str], files: Sequence[Migration], *, as_now: bool = True
 ) -> list[str]:
-    """Those of ``schemas``, in their order, whose history does not have every one of ``files`` as it is now."""
+    """Those of ``schemas``, in their order, whose history does not have every one of ``files``.
+
+    ``as_now``: with the content that they have now; else with whichever.
+    """
     found = await db.fetch_all(_WITH_HISTORY, HISTORY_TABLE, list(schemas))
     begun = [row["schema"] for row in found]
-    names, checksums = [file.filename for file in files], [file.checksum for file in files]
+    names, checksums = [file.filename for file in files], [file.checksum if as_now else None for file in files]
     done: set[str] = set()
     for start in range(0, len(begun), _IN_STATEMENT):
         part = begun[start : start + _IN_STATEMENT]

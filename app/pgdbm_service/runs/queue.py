@@ -40,10 +40,11 @@ logging.getLogger("pgqueuer").setLevel(logging.WARNING)
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A chunk of the schemas of a run."""
+    """A chunk of the schemas of a run; of a run of all modules, the part after which it goes on."""
 
     run: UUID
     chunk: int
+    of_all: bool = False
 
 
 class ComeBackError(Exception):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from ..errors import Problem
 from ..own_schema import OWN_SCHEMA
 from .structs import (
+    ALL_MODULES,
     AppliedMigration,
+    MigrateAllResult,
     MigrateResult,
+    MigrateStatus,
     Progress,
     Run,
     RunSchema,
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from pgdbm.core.manager import AsyncDatabaseManager
 
     from ..database import Database
+    from .parts import Parts
 
 _MOST_STEPS = 50
 _MOST_APPLIED = 1000
@@ -76,9 +81,18 @@ class EventRow(msgspec.Struct, frozen=True):
     at: datetime
 
 
+class Outcome(NamedTuple):
+    """Where a run is; what the call answers that waits for it, once it has succeeded, or once it has failed."""
+
+    status: RunStatus
+    result: MigrateResult | MigrateAllResult | None
+    problem: dict[str, Any] | None
+
+
 class Reader:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, parts: Parts) -> None:
         self._database = database
+        self._parts = parts
 
     @property
     def _db(self) -> AsyncDatabaseManager:
@@ -91,6 +105,7 @@ class Reader:
             Problem: run_unknown.
         """
         row = await self._row(run)
+        of_all = row["module"] == ALL_MODULES
         counts = await self._counts(run)
         steps = await self._db.fetch_all(_URGENT_FIRST, run, None, 0, _MOST_STEPS)
         return Run(
@@ -100,16 +115,19 @@ class Reader:
             events=row["events"],
             schemas=counts,
             steps=[_schema(step) for step in steps],
-            result=await self._result(row, counts) if row["status"] == "succeeded" else None,
+            modules=await self._parts.of(run) if of_all else UNSET,
+            result=await self._result(row, counts) if row["status"] == "succeeded" and not of_all else None,
             problem=_decoded(row["problem"]),
         )
 
-    async def outcome(self, run: UUID) -> tuple[RunStatus, MigrateResult | None, dict[str, Any] | None]:
-        """How the run has ended, or that it has not: its status, its result, its problem."""
+    async def outcome(self, run: UUID) -> Outcome:
+        """How the run has ended, or that it has not."""
         row = await self._row(run)
-        if row["status"] == "succeeded":
-            return row["status"], await self._result(row, await self._counts(run)), None
-        return row["status"], None, _decoded(row["problem"])
+        if row["status"] != "succeeded":
+            return Outcome(row["status"], None, _decoded(row["problem"]))
+        if row["module"] == ALL_MODULES:
+            return Outcome(row["status"], await self._result_of_all(row), None)
+        return Outcome(row["status"], await self._result(row, await self._counts(run)), None)
 
     async def page(
         self, module: str | None, status: str | None, limit: int, before: int | None
@@ -182,6 +200,22 @@ class Reader:
         if counts.total > 1:
             result.schemas = counts
         return result
+
+    async def _result_of_all(self, row: dict[str, Any]) -> MigrateAllResult:
+        items = [part.result for part in await self._parts.of(row["id"]) if part.result is not None]
+        took = (_decoded(row["result"]) or {})["total_time_ms"]
+        return all_of(items, round(took, 1), row["id"])
+
+
+def all_of(items: list[MigrateResult], total_time_ms: float, run: UUID | None = None) -> MigrateAllResult:
+    """What came of all modules together."""
+    statuses = {item.status for item in items}
+    status: MigrateStatus = "up_to_date"
+    if "dry_run" in statuses:
+        status = "dry_run"
+    elif "success" in statuses:
+        status = "success"
+    return MigrateAllResult(status=status, items=items, not_reached=[], total_time_ms=total_time_ms, run_id=run)
 
 
 def unknown_run(run: UUID) -> Problem:

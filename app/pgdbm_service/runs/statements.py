@@ -244,6 +244,8 @@ WITH counted AS (
 SELECT status, pg_catalog.pg_notify('pgdbm_service_events', id::text) FROM ended
 """
 
+WHOLES = "SELECT run, position FROM {{tables.run_parts}} WHERE part = $1 AND status = 'running'"
+
 REQUEST_CANCEL = """
 WITH run AS (
     UPDATE {{tables.runs}}
@@ -286,7 +288,7 @@ FORGET_INSTANCES = "DELETE FROM {{tables.instances}} WHERE seen_at < now() - int
 FORGET_QUEUE_LOG = "DELETE FROM {{tables.pgqueuer_log}} WHERE created < now() - interval '1 day'"
 
 LOST = """
-SELECT DISTINCT s.run, s.chunk
+SELECT DISTINCT s.run, s.chunk, false AS of_all
 FROM {{tables.runs}} r JOIN {{tables.run_schemas}} s ON s.run = r.id
 WHERE r.status IN ('queued', 'running') AND r.created_at < now() - interval '1 minute'
   AND s.status IN ('queued', 'running')
@@ -294,8 +296,8 @@ WHERE r.status IN ('queued', 'running') AND r.created_at < now() - interval '1 m
        OR NOT EXISTS (SELECT FROM {{tables.run_schemas}} c WHERE c.run = r.id AND c.chunk = 0))
   AND NOT EXISTS (SELECT FROM {{tables.pgqueuer}} q WHERE q.dedupe_key = s.run || ':' || s.chunk)
 UNION
--- Nothing is left to do but to say so.
-SELECT r.id, 0
+-- Nothing is left to do but to say so; or it waits for a part.
+SELECT r.id, 0, r.module = '*'
 FROM {{tables.runs}} r
 WHERE r.status IN ('queued', 'running') AND r.created_at < now() - interval '1 minute'
   AND NOT EXISTS (SELECT FROM {{tables.pgqueuer}} q WHERE q.dedupe_key LIKE r.id || ':%')

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CANARIES = 0
 """The chunk of the schemas that go before the others."""
 
-_ALONE, _AMONG_MANY = 10, 0
+ALONE, _AMONG_MANY = 10, 0
 _MOST_IN_CHUNK = 50
 _CHUNKS_AT_LEAST = 40
 
@@ -104,7 +104,7 @@ class Store:
                     db.prepare_query(sql.CREATE),
                     new.id,
                     new.module,
-                    _json(new.wishes),
+                    as_json(new.wishes),
                     new.digest,
                     new.bundle,
                     new.caller,
@@ -166,8 +166,8 @@ class Store:
             schema,
             attempt,
             [kind for kind, _ in events],
-            [_json(data) for _, data in events],
-            _json(progress),
+            [as_json(data) for _, data in events],
+            as_json(progress),
             backend_pid,
             None if pending is None else list(pending),
         )
@@ -193,7 +193,7 @@ class Store:
     ) -> None:
         """An attempt failed, or was cancelled. Passed over if there is a newer one. ``stop``: begin no other schema."""
         names, times = [name for name, _ in steps], [took for _, took in steps]
-        await self._db.execute(sql.FAIL, run, schema, attempt, status, _json(problem), names, times, stop)
+        await self._db.execute(sql.FAIL, run, schema, attempt, status, as_json(problem), names, times, stop)
 
     async def requeue(self, item: Item, instance: UUID, reason: str) -> None:
         """What this instance has of a chunk is for another to go on with."""
@@ -201,7 +201,7 @@ class Store:
 
     async def abandon(self, item: Item, problem: Mapping[str, Any]) -> None:
         """A defect of ours keeps a chunk from being worked on."""
-        await self._db.execute(sql.ABANDON, item.run, item.chunk, _json(problem))
+        await self._db.execute(sql.ABANDON, item.run, item.chunk, as_json(problem))
         await self.finish(item.run)
 
     async def cancel_chunk(self, item: Item) -> None:
@@ -218,13 +218,27 @@ class Store:
                 await enqueue(connection, items, priority=_priority(len(items)))
 
     async def finish(self, run: UUID) -> str | None:
-        """End the run, if none of its schemas is left to do; its status then."""
-        status: str | None = await self._db.fetch_value(sql.FINISH, run)
+        """End the run, if none of its schemas is left to do; its status then. The runs that it is a part of go on."""
+        db = self._db
+        async with db.acquire() as connection, connection.transaction():
+            status: str | None = await connection.fetchval(db.prepare_query(sql.FINISH), run)
+            if status is not None:
+                wholes = await connection.fetch(db.prepare_query(sql.WHOLES), run)
+                items = [Item(row["run"], row["position"], of_all=True) for row in wholes]
+                if items:
+                    await enqueue(connection, items, priority=ALONE)
         return status
 
     async def request_cancel(self, run: UUID) -> bool:
         """Ask whoever works on the run to stop, and let nobody begin; False where it has ended already."""
         return await self._db.fetch_value(sql.REQUEST_CANCEL, run) is not None
+
+    async def cancel(self, run: UUID) -> bool:
+        """Ask whoever works on the run to stop, and end it where nobody does; False where it has ended already."""
+        asked = await self.request_cancel(run)
+        if asked:
+            await self.finish(run)
+        return asked
 
     async def ours(self, module: str, schema: str, pid: int) -> bool:
         """Whether the backend ``pid`` works for a run, on that module in that schema."""
@@ -243,7 +257,7 @@ class Store:
         await db.execute(sql.FORGET_RUNS, keep_days)
         await db.execute(sql.FORGET_INSTANCES)
         await db.execute(sql.FORGET_QUEUE_LOG)
-        lost = [Item(row["run"], row["chunk"]) for row in await db.fetch_all(sql.LOST)]
+        lost = [Item(**row) for row in await db.fetch_all(sql.LOST)]
         if lost:
             async with db.acquire() as connection, connection.transaction():
                 await enqueue(connection, lost, priority=_AMONG_MANY)
@@ -265,9 +279,9 @@ def chunked(schemas: int, canary: int) -> list[int]:
 
 def _priority(items: int) -> int:
     """Few items go before many: who waits for one schema does not wait for ten thousand others."""
-    return _ALONE if items == 1 else _AMONG_MANY
+    return ALONE if items == 1 else _AMONG_MANY
 
 
-def _json(value: Any) -> str:
+def as_json(value: Any) -> str:
     # A text of PostgreSQL's cannot hold NUL, and messages quote what they find.
     return msgspec.json.encode(value, enc_hook=str).decode().replace("\\u0000", "")

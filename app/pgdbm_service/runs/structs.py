@@ -15,14 +15,18 @@ MigrateStatus = Literal["success", "up_to_date", "dry_run"]
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 SchemaName = Annotated[str, Meta(min_length=1, max_length=63)]
 
+ALL_MODULES = "*"
+"""What stands for a module's name where a run is one of all modules."""
+
 _MOST_SCHEMAS = 10_000
 _LONGEST_WAIT_S = 3600.0
 
 
 class MigrateAllBody(msgspec.Struct, forbid_unknown_fields=True):
-    """``dry_run`` says what would be applied, and changes nothing."""
+    """``dry_run`` says what would be applied, and changes nothing. ``wait_s``: how long to wait for the end."""
 
     dry_run: bool = False
+    wait_s: Annotated[float, Meta(ge=0, le=_LONGEST_WAIT_S)] | None = None
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,6 +104,7 @@ class MigrateAllResult(msgspec.Struct, kw_only=True):
     items: list[MigrateResult]
     not_reached: list[str]
     total_time_ms: float
+    run_id: UUID | None = None
 
 
 class Progress(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -140,8 +145,23 @@ class RunSchemaList(msgspec.Struct):
     next: str | None = None
 
 
+class RunPart(msgspec.Struct, kw_only=True):
+    """One module of a run of all modules. ``run_id`` is its own run; None where nothing was pending, or not yet.
+
+    ``result`` is there when it has succeeded.
+    """
+
+    module: str
+    status: SchemaStatus
+    run_id: UUID | None = None
+    result: MigrateResult | None = None
+
+
 class RunSummary(msgspec.Struct, kw_only=True):
-    """``attempts`` counts how often a replica took it up. ``instance`` is the one that did so last."""
+    """``attempts`` counts how often a replica took it up. ``instance`` is the one that did so last.
+
+    Of a run of all modules, ``module`` is ``*``, and there is no ``bundle``.
+    """
 
     id: UUID
     module: str
@@ -152,7 +172,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
     ended_at: datetime | None = None
     attempts: int = 0
     instance: UUID | None = None
-    bundle: str
+    bundle: str | None = None
     retry_of: UUID | None = None
     request_id: str | None = None
 
@@ -160,7 +180,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
 class Run(RunSummary, kw_only=True):
     """``steps`` are its schemas: what fails and what is at work first, fifty at most. ``events``: how many there are.
 
-    ``problem`` is what the call that waits for it answers.
+    A run of all modules has ``modules`` instead. ``problem`` is what the call that waits for it answers.
     """
 
     wishes: Wishes
@@ -168,8 +188,17 @@ class Run(RunSummary, kw_only=True):
     events: int = 0
     schemas: SchemaCounts
     steps: list[RunSchema]
+    modules: list[RunPart] | UnsetType = UNSET
     result: MigrateResult | None = None
     problem: dict[str, Any] | None = None
+
+
+class StreamedEvent(msgspec.Struct, kw_only=True):
+    """A Server-Sent Event. ``data`` is JSON. ``id`` is for ``Last-Event-ID``; an event ``closing`` has none."""
+
+    event: str
+    data: str
+    id: str | UnsetType = UNSET
 
 
 class RunList(msgspec.Struct):

@@ -25,11 +25,10 @@ from .structs import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pgdbm.migrations import MigrationStatus
+    from pgdbm.migrations import AsyncMigrationManager, MigrationStatus
     from pgdbm.migrations.results import MigrationPlan
     from pgdbm.migrations.results import PlannedMigration as LibraryPlanned
 
-    from ..database import Database
     from ..managers import Managers
 
 # Whose effects are in the database: "changed" and "missing" are about the file.
@@ -39,21 +38,19 @@ _IN_THE_DATABASE = frozenset({"applied", "baseline", "changed", "missing", "ahea
 class Looker:
     """Reads only. What it raises is a Problem, or what the database raises."""
 
-    def __init__(self, database: Database, managers: Managers) -> None:
-        self._database = database
+    def __init__(self, managers: Managers) -> None:
         self._managers = managers
 
-    async def plan(self, name: str, target: str | None) -> Plan:
-        module = self._managers.registered(name)
-        # Fails soon where the database is away; to inspect many files may then take longer than a query may.
-        await self._database.check()
+    async def plan(self, name: str, schema: str | None, target: str | None) -> Plan:
         try:
-            return _plan(await self._managers.of(module).plan(target=target))
+            # Fails soon where the database is away; to inspect many files may then take longer than a query may.
+            module = await self._managers.current(name)
+            return _plan(await self._managers.of(module, schema).plan(target=target))
         except Exception as error:
             raise problem_of(error).with_fields(module=name) from error
 
-    async def drift(self, name: str) -> Drift:
-        report = await (await self._managers.to_read(name)).drift()
+    async def drift(self, name: str, schema: str | None) -> Drift:
+        report = await (await self._managers.to_read(name, schema)).drift()
         return Drift(
             clean=report.clean,
             since=report.since,
@@ -62,17 +59,25 @@ class Looker:
             changes=[msgspec.convert(change, Change, from_attributes=True) for change in report.changes],
         )
 
-    async def journal(self, name: str, limit: int) -> JournalList:
-        entries = await (await self._managers.to_read(name)).journal(limit)
+    async def journal(self, name: str, schema: str | None, limit: int) -> JournalList:
+        entries = await (await self._managers.to_read(name, schema)).journal(limit)
         return JournalList([msgspec.convert(entry, JournalEntry, from_attributes=True) for entry in entries])
 
-    async def ready(self, name: str, require: str | None) -> ModuleReady:
+    async def ready(self, name: str, schema: str | None, require: str | None) -> ModuleReady:
         """Whether everything up to the version, or file, ``require`` is applied; without one, everything.
+
+        Without a ``schema``, in each of the schemas that the module names.
 
         Raises:
             Problem: not_migrated.
         """
-        status = await self._managers.of(self._managers.registered(name)).status()
+        module = self._managers.registered(name)
+        places = (schema,) if schema is not None or module.schemas is None else module.schemas
+        found = [await self._ready_in(self._managers.of(module, place), require) for place in places]
+        return found[0]
+
+    async def _ready_in(self, manager: AsyncMigrationManager, require: str | None) -> ModuleReady:
+        name, status = manager.module_name, await manager.status()
         wanted = status.migrations if require is None else _up_to(status.migrations, require)
         missing = [one.filename for one in wanted if one.state not in _IN_THE_DATABASE]
         if require is not None and not wanted:
@@ -81,12 +86,17 @@ class Looker:
                 "not_migrated",
                 f"Module {name} has no migration {require!r} (yet).",
                 module=name,
+                schema=manager.schema,
                 missing=[require],
                 hint=spelt_alike(require, known),
             )
         if missing:
             raise Problem(
-                "not_migrated", f"{len(missing)} migrations of module {name} are missing.", module=name, missing=missing
+                "not_migrated",
+                f"{len(missing)} migrations of module {name} are missing in schema {manager.schema}.",
+                module=name,
+                schema=manager.schema,
+                missing=missing,
             )
         return ModuleReady(module=name, schema=status.schema, version=status.version)
 

@@ -12,6 +12,8 @@ Outcome = Literal[
     "begun", "done", "failed", "retried", "finished", "marked", "unmarked", "reverted", "repaired", "baselined"
 ]
 Filename = Annotated[str, Meta(min_length=1, max_length=255)]
+Version = Annotated[str, Meta(min_length=1, max_length=255)]
+SchemaName = Annotated[str, Meta(min_length=1, max_length=63)]
 
 
 class Lock(msgspec.Struct):
@@ -112,7 +114,13 @@ class JournalList(msgspec.Struct):
     next: str | None = None
 
 
-class MarkBody(msgspec.Struct, forbid_unknown_fields=True):
+class InSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``schema``: which of the module's, where it has more than one."""
+
+    schema: SchemaName | None = None
+
+
+class MarkBody(InSchema, forbid_unknown_fields=True):
     """``applied`` true writes the file into the history, false takes it out. No SQL of it runs."""
 
     filename: Filename
@@ -126,7 +134,111 @@ class Marked(msgspec.Struct, kw_only=True):
     applied: bool
 
 
-class RepairBody(msgspec.Struct, forbid_unknown_fields=True):
+class BaselineBody(InSchema, forbid_unknown_fields=True):
+    """``version``, or file name: up to this one, migrations count as applied.
+
+    ``check``: build what they would build in a scratch schema first, and compare it with what is there.
+    """
+
+    version: Version
+    check: bool = True
+
+
+class BaselineResult(msgspec.Struct, kw_only=True):
+    """``baselined`` are the files that count as applied now. ``checked`` says whether the schema was compared."""
+
+    module: str
+    schema: str
+    version: str
+    checked: bool
+    baselined: list[str]
+
+
+class RehearseBody(InSchema, forbid_unknown_fields=True):
+    """``target``: nothing behind this version, or file name. ``timeout_s``: after this time the rehearsal ends."""
+
+    target: Version | None = None
+    timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+
+
+class TakenLock(msgspec.Struct, kw_only=True):
+    """A lock that a statement really took. ``relation`` is as in the real run; None for one that is gone.
+
+    ``outside``: it is in another schema. ``new``: the same file made it, so that nobody else can wait for it.
+    """
+
+    mode: str
+    relation: str | None
+    outside: bool
+    new: bool
+
+
+class RehearsedStatement(msgspec.Struct, kw_only=True):
+    """``locks`` are those that the file did not hold already; None where the statement ran outside a transaction.
+
+    ``skipped`` says why it did not run.
+    """
+
+    number: int
+    kind: str
+    line: int
+    column: int
+    execution_time_ms: float
+    locks: list[TakenLock] | None
+    skipped: str | None
+
+
+class RehearsedMigration(msgspec.Struct, kw_only=True):
+    """``note`` says what became of its transaction where that was not committed."""
+
+    filename: str
+    transactional: bool
+    execution_time_ms: float
+    note: str | None
+    statements: list[RehearsedStatement]
+
+
+class RehearsalFailure(msgspec.Struct, kw_only=True):
+    """What the database said about a statement; ``statement`` None means the commit.
+
+    ``replaying``: the file is one that is applied, so that the rehearsal says nothing of what is pending.
+    """
+
+    filename: str
+    statement: int | None
+    line: int | None
+    column: int | None
+    sqlstate: str | None
+    message: str
+    detail: str | None
+    hint: str | None
+    replaying: bool
+
+
+class Rehearsal(msgspec.Struct, kw_only=True):
+    """How the pending migrations went in a scratch schema. ``succeeded``: every one of them ran, to its end.
+
+    Otherwise ``failure`` has the statement that failed, or ``stopped`` says why it ended early. ``replayed`` are the
+    applied files that ran first, ``missing`` those whose content is gone, ``not_reached`` pending ones that were not
+    begun. From ``kept_open_since`` on files shared one transaction, which was rolled back, since that file reaches
+    beyond the schema. ``left_behind`` is the scratch schema, if it could not be dropped.
+    """
+
+    module: str
+    schema: str
+    succeeded: bool
+    replayed: list[str]
+    missing: list[str]
+    migrations: list[RehearsedMigration]
+    not_reached: list[str]
+    failure: RehearsalFailure | None
+    stopped: str | None
+    kept_open_since: str | None
+    left_behind: str | None
+    total_time_ms: float
+
+
+class RepairBody(InSchema, forbid_unknown_fields=True):
     """``accept`` takes what the files hold now for what was applied."""
 
     accept: bool = False
@@ -150,7 +262,7 @@ class RepairResult(msgspec.Struct, kw_only=True):
     items: list[ChangedFile]
 
 
-class RevertBody(msgspec.Struct, forbid_unknown_fields=True):
+class RevertBody(InSchema, forbid_unknown_fields=True):
     """``steps``: how many of the newest applied migrations."""
 
     steps: Annotated[int, Meta(ge=1, le=1000)] = 1
@@ -169,7 +281,7 @@ class RevertResult(msgspec.Struct, kw_only=True):
     reverted: list[RevertedMigration]
 
 
-class ResolveBody(msgspec.Struct, forbid_unknown_fields=True):
+class ResolveBody(InSchema, forbid_unknown_fields=True):
     """``done`` says whether the statement, which counts from 1 within the file, has done its work."""
 
     filename: Filename
@@ -186,7 +298,7 @@ class Resolved(msgspec.Struct, kw_only=True):
 
 
 class ModuleReady(msgspec.Struct, kw_only=True):
-    """``version`` is the newest that is applied."""
+    """``version`` is the newest that is applied. Of several schemas it stands for the first, ``schema``."""
 
     module: str
     schema: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ...core.grammar import TreeTooDeepError, parse_tree
 from ..statements import option_is_on
 from .parsetree import alter_commands, definition, enum_name, object_type
 
@@ -21,6 +22,18 @@ def words_of(kind: str, node: Any) -> str:
     if describe is not None:
         return describe(node)
     return _WORDS.get(kind, kind.removesuffix("_stmt").replace("_", " ").upper())
+
+
+def words_in(sql: str) -> str | None:
+    """The words for the one statement in ``sql``; None where only a newer server can tell."""
+    import postgast  # here, since it takes a quarter of a second
+
+    try:
+        (raw,) = parse_tree(sql)
+    except (postgast.PgQueryError, TreeTooDeepError, ValueError):
+        return None
+    kind = raw.stmt.WhichOneof("node")
+    return words_of(kind, getattr(raw.stmt, kind))
 
 
 def _alter_table(node: Any) -> str:
