@@ -8,14 +8,14 @@ import copy
 import logging
 import os
 import select
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
-import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -26,17 +26,16 @@ import pytest
 import structlog
 import uvicorn
 
-from pgdbm import AsyncDatabaseManager
 from pgdbm_service.asgi import create_app
-from pgdbm_service.auth.tokens import create_token
-from pgdbm_service.own_schema import OWN_SCHEMA, prepare_own_schema
+from pgdbm_service.own_schema import prepare_own_schema
 from pgdbm_service.queue_tables import prepare_queue
 from pgdbm_service.settings import Settings
 
 from ..conftest import fresh_database, with_database
+from .direct import KEPT, Direct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
 PATIENCE_S = 30
 # For clients of http://: the one that httpx makes reads the certificates of all authorities, for each client.
@@ -87,25 +86,102 @@ class Repo:
             (folder / f"{name.lstrip('_')}.sql").write_bytes(raw)
 
 
+@dataclass
+class Standing:
+    """A service that goes on from test to test, with what is its own."""
+
+    service: RunningService
+    direct: Direct
+    repo: Repo
+
+    def empty(self) -> None:
+        """Make it as if it had just been started, in front of an empty database and an empty repository."""
+        folders = list(self.repo.path.iterdir())
+        for entry in folders:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        if self.direct.empty():
+            # It looks for what it does not know, and sees what there is.
+            assert self.service.get("/modules/-", headers=self.service.headers).status_code == 404
+        if folders:
+            self.service.sync()
+
+
+@pytest.fixture(scope="session")
+def standing_for(
+    postgres_dsn: str, prepared: str, watch: Watch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Standing]]:
+    """``standing_for(**settings)``: the one with these settings."""
+    with contextlib.ExitStack() as stack:
+        made: dict[str, Standing] = {}
+
+        def find(**settings: Any) -> Standing:
+            key = repr(sorted(settings.items()))
+            if key not in made:
+                name = stack.enter_context(fresh_database(postgres_dsn, template=prepared))
+                direct = Direct(with_database(postgres_dsn, name))
+                stack.callback(direct.close)
+                repo = Repo(tmp_path_factory.mktemp("repo"))
+                ours = {"database_url": direct.database, "migrations_repo": repo.path} | settings
+                # Nothing in the background that might still look at what another test has left.
+                ours |= {"watch_repo": False, "reconcile_s": 86400, "metrics_look_s": 3600}
+                service = stack.enter_context(serving(watch, **ours))
+                if settings.get("auth", "none") != "none":
+                    token = direct.make_token("admin", by=KEPT)
+                    watch.plant("a token", token)
+                    service.headers = bearer(token)
+                made[key] = Standing(service, direct, repo)
+            return made[key]
+
+        yield find
+
+
 @pytest.fixture
-def repo(tmp_path: Path) -> Repo:
+def standing(request: pytest.FixtureRequest) -> Standing | None:
+    """What the test shares with others, emptied, if it asks for ``service``; then ``database`` and ``repo`` are its."""
+    if "service" not in request.fixturenames:
+        return None
+    marker = request.node.get_closest_marker("settings")
+    standing: Standing = request.getfixturevalue("standing_for")(**(marker.kwargs if marker else {}))
+    standing.empty()
+    return standing
+
+
+@pytest.fixture
+def service(standing: Standing) -> RunningService:
+    """A service that others have used before, for a test that needs none of its own: starting one is dear.
+
+    It has the settings of the marker ``settings``, and does not watch the repository: see ``RunningService.sync``.
+    """
+    return standing.service
+
+
+@pytest.fixture
+def repo(tmp_path: Path, standing: Standing | None) -> Repo:
+    if standing is not None:
+        return standing.repo
     path = tmp_path / "repo"
     path.mkdir()
     return Repo(path)
 
 
 @pytest.fixture
-def sql(database: str) -> Callable[..., list[Any]]:
-    """``sql(query, *args)``: the rows, over a connection of its own."""
+def direct(database: str, standing: Standing | None) -> Iterator[Direct]:
+    """The database of the test, without its service."""
+    if standing is not None:
+        yield standing.direct
+        return
+    direct = Direct(database)
+    yield direct
+    direct.close()
 
-    async def fetch(query: str, *args: Any) -> list[Any]:
-        connection = await asyncpg.connect(database)
-        try:
-            return list(await connection.fetch(query, *args))
-        finally:
-            await connection.close()
 
-    return lambda query, *args: asyncio.run(fetch(query, *args))
+@pytest.fixture
+def sql(direct: Direct) -> Callable[..., list[Any]]:
+    """``sql(query, *args)``: the rows."""
+    return direct.sql
 
 
 class Watch:
@@ -192,30 +268,25 @@ def prepared(postgres_dsn: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(postgres_dsn: str, prepared: str) -> Iterator[str]:
-    """The DSN of a fresh database that a service has been on, dropped at the end."""
+def database(postgres_dsn: str, prepared: str, standing: Standing | None) -> Iterator[str]:
+    """The DSN of a fresh database that a service has been on, dropped at the end; or the standing one's."""
+    if standing is not None:
+        yield standing.direct.database
+        return
     with fresh_database(postgres_dsn, template=prepared) as name:
         yield with_database(postgres_dsn, name)
 
 
 @pytest.fixture
-def make_token(database: str, watch: Watch) -> Callable[..., str]:
+def make_token(direct: Direct, watch: Watch) -> Callable[..., str]:
     """``make_token(*scopes, name=…, expires=…)``: a token, made in the database without a service."""
 
-    async def make(scopes: Sequence[str], name: str, expires: str) -> str:
-        pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
-        try:
-            await prepare_own_schema(pool)
-            made = await create_token(AsyncDatabaseManager(pool=pool, schema=OWN_SCHEMA), name, scopes, expires, "test")
-        finally:
-            await pool.close()
-        watch.plant("a token", made.token)
-        return made.token
+    def make(*scopes: str, **options: str) -> str:
+        token = direct.make_token(*scopes, **options)
+        watch.plant("a token", token)
+        return token
 
-    def run(*scopes: str, name: str | None = None, expires: str = "1h") -> str:
-        return asyncio.run(make(scopes, name or uuid.uuid4().hex, expires))
-
-    return run
+    return make
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -224,8 +295,11 @@ def bearer(token: str) -> dict[str, str]:
 
 @dataclass
 class RunningService:
+    """``headers``: those of somebody who may do everything."""
+
     url: str
     client: httpx.Client
+    headers: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.client.get(path, **options)
@@ -236,40 +310,45 @@ class RunningService:
     def ready(self) -> bool:
         return self.get("/health/ready").status_code == 200
 
+    def sync(self) -> None:
+        """Have it read its repository now, as at a start."""
+        assert self.post("/repo/sync", headers=self.headers).status_code == 200
 
-Start = "Callable[..., RunningService]"
+
+@contextlib.contextmanager
+def serving(
+    watch: Watch, *, wait: bool = True, tracer_provider: Any = None, **settings: Any
+) -> Iterator[RunningService]:
+    """The service on a free port, in a thread of this process."""
+    watch.plant("the password of the database", urlsplit(settings["database_url"]).password or "")
+    app = create_app(Settings(**{"log_level": "warning"} | settings), tracer_provider)
+    server = uvicorn.Server(uvicorn.Config(app, access_log=False, lifespan="on", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            hooks = {"response": [watch.see_answer]}
+            with httpx.Client(base_url=url, timeout=PATIENCE_S, event_hooks=hooks, verify=NO_TLS) as client:
+                service = RunningService(url, client)
+                eventually(lambda: server.started)
+                if wait:
+                    eventually(service.ready)
+                yield service
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
 
 
 @pytest.fixture
 def start(repo: Repo, database: str, watch: Watch) -> Iterator[Callable[..., RunningService]]:
-    """``start(**settings)``: the service on a free port, in a thread of this process."""
-    watch.plant("the password of the database", urlsplit(database).password or "")
+    """``start(**settings)``: a service of the test's own."""
     with contextlib.ExitStack() as stack:
 
-        def run(*, wait: bool = True, tracer_provider: Any = None, **settings: Any) -> RunningService:
-            settings = {"database_url": database, "migrations_repo": repo.path, "log_level": "warning"} | settings
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            app = create_app(Settings(**settings), tracer_provider)
-            server = uvicorn.Server(uvicorn.Config(app, access_log=False, lifespan="on", log_config=None))
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-            thread.start()
-
-            def stop() -> None:
-                server.should_exit = True
-                thread.join(PATIENCE_S)
-                assert not thread.is_alive()
-
-            stack.callback(stop)
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            hooks = {"response": [watch.see_answer]}
-            client = stack.enter_context(
-                httpx.Client(base_url=url, timeout=PATIENCE_S, event_hooks=hooks, verify=NO_TLS)
-            )
-            service = RunningService(url, client)
-            eventually(lambda: server.started)
-            if wait:
-                eventually(service.ready)
-            return service
+        def run(**settings: Any) -> RunningService:
+            usual = {"database_url": database, "migrations_repo": repo.path}
+            return stack.enter_context(serving(watch, **(usual | settings)))
 
         yield run
 
