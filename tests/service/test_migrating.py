@@ -215,9 +215,12 @@ def test_all_stops_at_the_first_failure(service: Any, repo: Any) -> None:
     assert states == {"a": "up_to_date", "b": "failed", "c": "pending"}
 
 
-def test_concurrent_migrates_apply_once(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_concurrent_migrates_apply_once(
+    service: Any, start: Callable[..., Any], repo: Any, sql: Callable[..., Any]
+) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(0.3); INSERT INTO {{tables.t}} VALUES (1)")
-    services = [start(), start()]
+    service.sync()
+    services = [service, start()]
     with ThreadPoolExecutor(6) as threads:
         calls = [threads.submit(services[n % 2].post, "/modules/m/migrate") for n in range(6)]
         answers = [call.result() for call in calls]

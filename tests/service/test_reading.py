@@ -156,16 +156,17 @@ def test_bad_query_parameters(service: Any, repo: Any) -> None:
         assert [error["field"] for error in problem["errors"]] == [field], query
 
 
-def test_unregistered_modules(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_unregistered_modules(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("gone", 'schema = "legacy"', _001_a="SELECT 1", _002_b="SELECT 2")
-    start().post("/modules/gone/migrate")
+    service.sync()
+    service.post("/modules/gone/migrate")
     sql("CREATE SCHEMA other_tool")
     sql("CREATE TABLE other_tool.schema_migrations (version text PRIMARY KEY)")
     for path in (repo.path / "gone").iterdir():
         path.unlink()
     (repo.path / "gone").rmdir()
     repo.write("kept", _001_a="SELECT 1")
-    service = start()
+    service.sync()
     items = {item["name"]: item for item in service.get("/modules").json()["items"]}
     assert set(items) == {"gone", "kept"}
     gone = items["gone"]

@@ -316,8 +316,8 @@ def test_a_module_with_a_role(service: Any) -> None:
     assert service.get("/modules/m").json()["role"] == "app"
 
 
-def test_two_replicas(start: Callable[..., Any], eventually: Callable[..., Any]) -> None:
-    one, other = start(), start()
+def test_two_replicas(service: Any, start: Callable[..., Any], eventually: Callable[..., Any]) -> None:
+    one, other = service, start()
     put(one, "m", body(TABLE))
     # Also where nobody has looked since: what is not known is looked for.
     assert other.get("/modules/m").json()["source"] == "registered"
@@ -330,16 +330,18 @@ def test_two_replicas(start: Callable[..., Any], eventually: Callable[..., Any])
     eventually(lambda: other.get("/modules/n").status_code == 404)
 
 
-def test_many_register_the_same_at_once(start: Callable[..., Any], stored: Callable[[], list[int]]) -> None:
-    services = [start(), start()]
+def test_many_register_the_same_at_once(
+    service: Any, start: Callable[..., Any], stored: Callable[[], list[int]]
+) -> None:
+    services = [service, start()]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda n: put(services[n % 2], "m", body(TABLE)).status_code, range(16)))
     assert sorted(answers) == [200] * 15 + [201]
     assert stored() == [1, 1, 1, 1, 1]
 
 
-def test_a_circle_is_not_made_by_two_at_once(start: Callable[..., Any]) -> None:
-    services = [start(), start()]
+def test_a_circle_is_not_made_by_two_at_once(service: Any, start: Callable[..., Any]) -> None:
+    services = [service, start()]
     pairs = [("a", "b"), ("b", "a")]
     with ThreadPoolExecutor(2) as pool:
         answers = list(

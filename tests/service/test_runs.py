@@ -156,9 +156,10 @@ def test_a_key_does_not_keep_what_a_retry_may_cure(start: Callable[..., Any], re
     assert answers[0].json()["run_id"] != answers[1].json()["run_id"]
 
 
-def test_one_key_at_once(start: Callable[..., Any], repo: Any) -> None:
+def test_one_key_at_once(service: Any, start: Callable[..., Any], repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(0.3)")
-    services = [start(), start()]
+    service.sync()
+    services = [service, start()]
     with ThreadPoolExecutor(8) as threads:
         calls = [
             threads.submit(services[n % 2].post, "/modules/m/migrate", headers={"Idempotency-Key": "k"})
@@ -192,6 +193,7 @@ class TestCancelling:
     @pytest.mark.parametrize("through", [0, 1])
     def test_the_statement_ends_and_what_was_done_stays(
         self,
+        service: Any,
         start: Callable[..., Any],
         repo: Any,
         sql: Callable[..., Any],
@@ -200,7 +202,8 @@ class TestCancelling:
     ) -> None:
         """From whichever replica: neither is told which of the two does the work."""
         repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(60)")
-        services = [start(), start()]
+        service.sync()
+        services = [service, start()]
         with ThreadPoolExecutor(1) as threads:
             call = threads.submit(services[0].post, "/modules/m/migrate")
             eventually(lambda: sql(SLEEPING))
@@ -361,10 +364,9 @@ def test_what_is_left_in_the_queue(
     assert service.get("/runs?status=running").json()["items"] == []
 
 
-def test_the_tables_of_the_queue_are_what_pgqueuer_wants(service: Any, database: str) -> None:
+@pytest.mark.usefixtures("service")
+def test_the_tables_of_the_queue_are_what_pgqueuer_wants(database: str) -> None:
     from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
-
-    service
 
     async def plan() -> Any:
         pool = await AsyncDatabaseManager.create_shared_pool(DatabaseConfig(connection_string=database))

@@ -66,8 +66,8 @@ def _tokens(service: Any, headers: dict[str, str]) -> Any:
     return service.get("/tokens", headers=headers).json()["items"]
 
 
-def test_an_expired_token(start: Callable[..., Any], sql: Callable[..., Any], make_token: Any) -> None:
-    service = start(auth="tokens")
+@pytest.mark.settings(auth="tokens", auth_failures_per_minute=10000)
+def test_an_expired_token(service: Any, sql: Callable[..., Any], make_token: Any) -> None:
     admin, late = bearer(make_token("admin")), make_token("admin", name="late")
     sql("UPDATE pgdbm_service.tokens SET expires_at = now() WHERE name = 'late'")
     assert code_of(service.get("/modules", headers=bearer(late))) == (401, "unauthenticated")
@@ -94,8 +94,7 @@ def test_an_expired_token(start: Callable[..., Any], sql: Callable[..., Any], ma
         ("expires", "99999w"),
     ],
 )
-def test_a_token_that_cannot_be_made(start: Callable[..., Any], field: str, value: Any) -> None:
-    service = start()
+def test_a_token_that_cannot_be_made(service: Any, field: str, value: Any) -> None:
     body = {"name": "x", "scopes": ["read"]} | {field: value}
     answer = service.post("/tokens", json=body)
     assert code_of(answer) == (400, "invalid_request")
@@ -103,8 +102,7 @@ def test_a_token_that_cannot_be_made(start: Callable[..., Any], field: str, valu
     assert _tokens(service, {}) == []
 
 
-def test_pages_of_tokens(start: Callable[..., Any]) -> None:
-    service = start()
+def test_pages_of_tokens(service: Any) -> None:
     for number in range(5):
         assert service.post("/tokens", json={"name": f"t{number}", "scopes": ["read"]}).status_code == 201
     names, after = [], ""
