@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
 FILES = {"001.sql": TABLE, "002.sql": "SELECT 2"}
-TENANTS = 2500
+TENANTS = 1200
 
 
 def body(files: dict[str, str], **settings: Any) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def test_a_failed_attempt_shows(service: Any, database: str) -> None:
     assert states == {"a": "pending", "b": "failed"}
 
 
-def test_thousands_of_tenants(
+def test_over_a_thousand_tenants(
     start: Callable[..., Any],
     database: str,
     sql: Callable[..., Any],
@@ -183,15 +183,15 @@ def test_thousands_of_tenants(
     sql("DELETE FROM tenant_00003.schema_migrations WHERE filename = '002.sql'")
     sql("DROP TABLE tenant_00004.schema_migrations")
     sql("DELETE FROM tenant_00005.schema_migrations WHERE filename = '001.sql'")
-    sql("UPDATE tenant_02000.schema_migrations SET checksum = 'x' WHERE filename = '002.sql'")
+    sql("UPDATE tenant_01000.schema_migrations SET checksum = 'x' WHERE filename = '002.sql'")
     service = start(reconcile_s=86400)
     wrong = service.client.put("/modules/app", json=body(FILES, schemas="tenant_*")).json()
-    assert (wrong["code"], wrong["schema"], wrong["filename"]) == ("checksum_changed", "tenant_02000", "002.sql")
+    assert (wrong["code"], wrong["schema"], wrong["filename"]) == ("checksum_changed", "tenant_01000", "002.sql")
     eventually(lambda: sql("SELECT ended_at FROM pgdbm_service.reconciliation")[0][0])
     assert service.client.put("/modules/app", json=body(FILES, schemas="tenant_*")).json() == wrong
     # Put right behind the back of the service.
     sql(
-        "UPDATE tenant_02000.schema_migrations t SET checksum = o.checksum "
+        "UPDATE tenant_01000.schema_migrations t SET checksum = o.checksum "
         "FROM tenant_00000.schema_migrations o WHERE o.filename = t.filename"
     )
     put(service, "app", FILES, schemas="tenant_*")
