@@ -21,6 +21,10 @@ UNDER_WAY = """
 SELECT EXISTS (SELECT FROM pgdbm_service.runs WHERE status IN ('queued', 'running'))
     OR EXISTS (SELECT FROM pgdbm_service.pgqueuer)
 """
+# What a test that failed has left.
+CANCEL_SLEEPING = """
+SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'
+"""
 # Shapes stay: a service remembers which of them it has kept. TRUNCATE makes files, and takes longer.
 EMPTY = f"""
 DO $$ DECLARE name text; BEGIN
@@ -78,6 +82,7 @@ class Direct:
             pool = await self._connected()
             async with asyncio.timeout(30):
                 while await pool.fetchval(UNDER_WAY):
+                    await pool.execute(CANCEL_SLEEPING)
                     await asyncio.sleep(0.01)
             registered = await pool.fetchval(f"SELECT EXISTS (SELECT FROM {OWN_SCHEMA}.modules)")
             await pool.execute(EMPTY)

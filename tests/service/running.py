@@ -91,7 +91,8 @@ def serving(
     """The service on a free port, in a thread of this process."""
     watch.plant("the password of the database", urlsplit(settings["database_url"]).password or "")
     app = create_app(Settings(**{"log_level": "warning"} | settings), tracer_provider)
-    server = uvicorn.Server(uvicorn.Config(app, access_log=False, lifespan="on", log_config=None))
+    config = uvicorn.Config(app, access_log=False, lifespan="on", log_config=None, proxy_headers=False)
+    server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

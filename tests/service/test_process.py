@@ -129,15 +129,17 @@ def test_after_the_grace_period_it_is_cut_off(
     if with_factory:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = str(free.getsockname()[1])
-        factory = ("-m", "uvicorn", "--factory", "pgdbm_service.asgi:create_app", "--host", "0.0.0.0", "--port", port)
-        process, url = launch(*factory, **variables), f"http://127.0.0.1:{port}"
+        uvicorn = ("-m", "uvicorn", "--host", "0.0.0.0", "--port", port, "--no-proxy-headers")
+        process = launch(*uvicorn, "--factory", "pgdbm_service.asgi:create_app", **variables)
+        url = f"http://127.0.0.1:{port}"
         eventually(lambda: _answers(url))
         _check_that_only_loopback_is_served(port)
     else:
         process = launch(**variables)
         url = process.url()
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30)
+        forged = {"X-Forwarded-For": "203.0.113.9"}
+        call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30, headers=forged)
         eventually(lambda: sql(SLEEPING))
         process.popen.send_signal(signal.SIGTERM)
         response = call.result()
@@ -145,6 +147,7 @@ def test_after_the_grace_period_it_is_cut_off(
     assert "retry-after" in response.headers
     process.wait()
     assert "Traceback" not in process.err
+    assert sql("SELECT address FROM pgdbm_service.audit")[0]["address"] == "127.0.0.1"
     assert sql("SELECT to_regclass('m.t') AS t")[0]["t"] is None
     assert [row["filename"] for row in sql("SELECT filename FROM m.schema_migrations")] == ["001_a.sql"]
 
