@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pgdbm import AsyncDatabaseManager, DatabaseConfig
 from pgdbm.embedded import EmbeddedPostgres
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 # Started in the background of a shell, we were told to ignore interrupts, and so would be the processes that we start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# On machines that are busy with other things as well.
+settings.register_profile(
+    "tests", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.load_profile("tests")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,10 +58,9 @@ def postgres_dsn() -> Iterator[str]:
     if given:
         yield given
         return
-    settings = {"max_connections": "300"}
     with (
         tempfile.TemporaryDirectory(prefix="pgdbm-tests-", dir=parent_folder()) as folder,
-        EmbeddedPostgres(Path(folder) / "data", durable=False, settings=settings) as server,
+        EmbeddedPostgres(Path(folder) / "data", durable=False, settings={"max_connections": "300"}) as server,
     ):
         yield server.dsn()
 

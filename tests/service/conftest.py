@@ -9,38 +9,31 @@ import logging
 import os
 import select
 import socket
-import ssl
 import subprocess
 import sys
 import threading
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-import httpx
 import pytest
 import structlog
-import uvicorn
 
-from pgdbm import AsyncDatabaseManager
-from pgdbm_service.asgi import create_app
-from pgdbm_service.auth.tokens import create_token
-from pgdbm_service.own_schema import OWN_SCHEMA, prepare_own_schema
+from pgdbm_service.own_schema import prepare_own_schema
 from pgdbm_service.queue_tables import prepare_queue
-from pgdbm_service.settings import Settings
 
 from ..conftest import fresh_database, with_database
+from .direct import KEPT, Direct
+from .running import PATIENCE_S, Repo, RunningService, Standing, bearer, eventually, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-PATIENCE_S = 30
-# For clients of http://: the one that httpx makes reads the certificates of all authorities, for each client.
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    import httpx
+
 APP = Path(__file__).resolve().parents[2] / "app"
 
 
@@ -54,58 +47,84 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
-def eventually(condition: Callable[[], Any]) -> Any:
-    """The first true value of ``condition``; fails if there is none for a long time."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise AssertionError("it did not happen")
-
-
 @pytest.fixture(name="eventually")
 def eventually_fixture() -> Callable[[Callable[[], Any]], Any]:
     return eventually
 
 
-@dataclass
-class Repo:
-    """A migrations repository in a folder of the test's."""
+@pytest.fixture(scope="session")
+def standing_for(
+    postgres_dsn: str, prepared: str, watch: Watch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Standing]]:
+    """``standing_for(**settings)``: the one with these settings."""
+    with contextlib.ExitStack() as stack:
+        made: dict[str, Standing] = {}
 
-    path: Path
+        def find(**settings: Any) -> Standing:
+            key = repr(sorted(settings.items()))
+            if key not in made:
+                name = stack.enter_context(fresh_database(postgres_dsn, template=prepared))
+                direct = Direct(with_database(postgres_dsn, name))
+                stack.callback(direct.close)
+                repo = Repo(tmp_path_factory.mktemp("repo"))
+                ours = {"database_url": direct.database, "migrations_repo": repo.path} | settings
+                # Nothing in the background that might still look at what another test has left.
+                ours |= {"watch_repo": False, "reconcile_s": 86400, "metrics_look_s": 3600}
+                service = stack.enter_context(serving(watch, **ours))
+                if settings.get("auth", "none") != "none":
+                    token = direct.make_token("admin", by=KEPT)
+                    watch.plant("a token", token)
+                    service.headers = bearer(token)
+                made[key] = Standing(service, direct, repo)
+            return made[key]
 
-    def write(self, module: str, toml: str | None = None, **files: str | bytes) -> None:
-        """Add files to ``module``; ``_001_a`` as a keyword is the file ``001_a.sql``."""
-        folder = self.path / module
-        folder.mkdir(parents=True, exist_ok=True)
-        if toml is not None:
-            (folder / "module.toml").write_text(toml)
-        for name, content in files.items():
-            raw = content if isinstance(content, bytes) else content.encode()
-            (folder / f"{name.lstrip('_')}.sql").write_bytes(raw)
+        yield find
 
 
 @pytest.fixture
-def repo(tmp_path: Path) -> Repo:
+def standing(request: pytest.FixtureRequest) -> Standing | None:
+    """What the test shares with others, emptied, if it asks for ``service``; then ``database`` and ``repo`` are its."""
+    if "service" not in request.fixturenames:
+        return None
+    marker = request.node.get_closest_marker("settings")
+    standing: Standing = request.getfixturevalue("standing_for")(**(marker.kwargs if marker else {}))
+    standing.empty()
+    return standing
+
+
+@pytest.fixture
+def service(standing: Standing) -> RunningService:
+    """A service that others have used before, for a test that needs none of its own: starting one is dear.
+
+    It has the settings of the marker ``settings``, and does not watch the repository: see ``RunningService.sync``.
+    """
+    return standing.service
+
+
+@pytest.fixture
+def repo(tmp_path: Path, standing: Standing | None) -> Repo:
+    if standing is not None:
+        return standing.repo
     path = tmp_path / "repo"
     path.mkdir()
     return Repo(path)
 
 
 @pytest.fixture
-def sql(database: str) -> Callable[..., list[Any]]:
-    """``sql(query, *args)``: the rows, over a connection of its own."""
+def direct(database: str, standing: Standing | None) -> Iterator[Direct]:
+    """The database of the test, without its service."""
+    if standing is not None:
+        yield standing.direct
+        return
+    direct = Direct(database)
+    yield direct
+    direct.close()
 
-    async def fetch(query: str, *args: Any) -> list[Any]:
-        connection = await asyncpg.connect(database)
-        try:
-            return list(await connection.fetch(query, *args))
-        finally:
-            await connection.close()
 
-    return lambda query, *args: asyncio.run(fetch(query, *args))
+@pytest.fixture
+def sql(direct: Direct) -> Callable[..., list[Any]]:
+    """``sql(query, *args)``: the rows."""
+    return direct.sql
 
 
 class Watch:
@@ -192,85 +211,35 @@ def prepared(postgres_dsn: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(postgres_dsn: str, prepared: str) -> Iterator[str]:
-    """The DSN of a fresh database that a service has been on, dropped at the end."""
+def database(postgres_dsn: str, prepared: str, standing: Standing | None) -> Iterator[str]:
+    """The DSN of a fresh database that a service has been on, dropped at the end; or the standing one's."""
+    if standing is not None:
+        yield standing.direct.database
+        return
     with fresh_database(postgres_dsn, template=prepared) as name:
         yield with_database(postgres_dsn, name)
 
 
 @pytest.fixture
-def make_token(database: str, watch: Watch) -> Callable[..., str]:
+def make_token(direct: Direct, watch: Watch) -> Callable[..., str]:
     """``make_token(*scopes, name=…, expires=…)``: a token, made in the database without a service."""
 
-    async def make(scopes: Sequence[str], name: str, expires: str) -> str:
-        pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
-        try:
-            await prepare_own_schema(pool)
-            made = await create_token(AsyncDatabaseManager(pool=pool, schema=OWN_SCHEMA), name, scopes, expires, "test")
-        finally:
-            await pool.close()
-        watch.plant("a token", made.token)
-        return made.token
+    def make(*scopes: str, **options: str) -> str:
+        token = direct.make_token(*scopes, **options)
+        watch.plant("a token", token)
+        return token
 
-    def run(*scopes: str, name: str | None = None, expires: str = "1h") -> str:
-        return asyncio.run(make(scopes, name or uuid.uuid4().hex, expires))
-
-    return run
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-@dataclass
-class RunningService:
-    url: str
-    client: httpx.Client
-
-    def get(self, path: str, **options: Any) -> httpx.Response:
-        return self.client.get(path, **options)
-
-    def post(self, path: str, **options: Any) -> httpx.Response:
-        return self.client.post(path, **options)
-
-    def ready(self) -> bool:
-        return self.get("/health/ready").status_code == 200
-
-
-Start = "Callable[..., RunningService]"
+    return make
 
 
 @pytest.fixture
 def start(repo: Repo, database: str, watch: Watch) -> Iterator[Callable[..., RunningService]]:
-    """``start(**settings)``: the service on a free port, in a thread of this process."""
-    watch.plant("the password of the database", urlsplit(database).password or "")
+    """``start(**settings)``: a service of the test's own."""
     with contextlib.ExitStack() as stack:
 
-        def run(*, wait: bool = True, tracer_provider: Any = None, **settings: Any) -> RunningService:
-            settings = {"database_url": database, "migrations_repo": repo.path, "log_level": "warning"} | settings
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            app = create_app(Settings(**settings), tracer_provider)
-            config = uvicorn.Config(app, access_log=False, lifespan="on", log_config=None, proxy_headers=False)
-            server = uvicorn.Server(config)
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-            thread.start()
-
-            def stop() -> None:
-                server.should_exit = True
-                thread.join(PATIENCE_S)
-                assert not thread.is_alive()
-
-            stack.callback(stop)
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            hooks = {"response": [watch.see_answer]}
-            client = stack.enter_context(
-                httpx.Client(base_url=url, timeout=PATIENCE_S, event_hooks=hooks, verify=NO_TLS)
-            )
-            service = RunningService(url, client)
-            eventually(lambda: server.started)
-            if wait:
-                eventually(service.ready)
-            return service
+        def run(**settings: Any) -> RunningService:
+            usual = {"database_url": database, "migrations_repo": repo.path}
+            return stack.enter_context(serving(watch, **(usual | settings)))
 
         yield run
 

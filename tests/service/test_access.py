@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 URL = "postgresql://u:hunter2@127.0.0.1:5432/x"
+# Of the service that tests share.
+pytestmark = pytest.mark.settings(auth="tokens", auth_failures_per_minute=10000)
 OPEN = {("get", "/health/live"), ("get", "/health/ready"), ("get", "/metrics"), ("get", "/errors/{code}")}
 
 
@@ -46,9 +48,9 @@ def filled(path: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], "x"), path)
 
 
-def test_without_a_token_nothing_but_what_is_open(start: Callable[..., Any], repo: Any, make_token: Any) -> None:
+def test_without_a_token_nothing_but_what_is_open(service: Any, repo: Any, make_token: Any) -> None:
     repo.write("orders", _001_a="SELECT 1")
-    service = start(auth="tokens", auth_failures_per_minute=10000)
+    service.sync()
     token = make_token("admin")
     document = service.get("/docs/openapi.json").json()
     assert document["components"]["securitySchemes"]["bearer"] == {"type": "http", "scheme": "bearer"}
@@ -68,9 +70,9 @@ def test_without_a_token_nothing_but_what_is_open(start: Callable[..., Any], rep
         assert service.get(path).status_code in (200, 302), path
 
 
-def test_a_token_for_another_module_is_of_no_use(start: Callable[..., Any], repo: Any, make_token: Any) -> None:
+def test_a_token_for_another_module_is_of_no_use(service: Any, repo: Any, make_token: Any) -> None:
     repo.write("orders", _001_a="SELECT 1")
-    service = start(auth="tokens")
+    service.sync()
     headers = bearer(make_token("migrate:users", "register:users"))
     for method, path in calls_of(service):
         # Those of a run ask for its module: see below.
@@ -80,9 +82,9 @@ def test_a_token_for_another_module_is_of_no_use(start: Callable[..., Any], repo
             assert "insufficient_scope" in answer.headers["www-authenticate"]
 
 
-def test_runs_are_for_who_may_migrate_their_module(start: Callable[..., Any], repo: Any, make_token: Any) -> None:
+def test_runs_are_for_who_may_migrate_their_module(service: Any, repo: Any, make_token: Any) -> None:
     repo.write("orders", _001_a="SELECT 1")
-    service = start(auth="tokens")
+    service.sync()
     run = service.post("/modules/orders/migrate", headers=bearer(make_token("migrate:orders"))).json()["run_id"]
     users, reader = bearer(make_token("migrate:users")), bearer(make_token("read"))
     for call in ("cancel", "retry"):
@@ -92,10 +94,10 @@ def test_runs_are_for_who_may_migrate_their_module(start: Callable[..., Any], re
     assert service.get(f"/runs/{run}", headers=reader).status_code == 200
 
 
-def test_scopes(start: Callable[..., Any], repo: Any, sql: Callable[..., Any], make_token: Any) -> None:
+def test_scopes(service: Any, repo: Any, sql: Callable[..., Any], make_token: Any) -> None:
     repo.write("orders", _001_a="SELECT 1")
     repo.write("users", _001_a="SELECT 1")
-    service = start(auth="tokens")
+    service.sync()
     reader = bearer(make_token("read", name="reader"))
     migrator = bearer(make_token("migrate:ord*", name="migrator"))
     everything = bearer(make_token("migrate:*"))
@@ -142,8 +144,7 @@ def test_scopes(start: Callable[..., Any], repo: Any, sql: Callable[..., Any], m
         "Bearer {id}" + "A" * 43,
     ],
 )
-def test_what_is_no_token(start: Callable[..., Any], make_token: Any, header: str) -> None:
-    service = start(auth="tokens")
+def test_what_is_no_token(service: Any, make_token: Any, header: str) -> None:
     token = make_token("admin")
     assert service.get("/modules", headers=bearer(token)).status_code == 200
     assert service.get("/modules", headers={"Authorization": f"bearer  {token}"}).status_code == 200
@@ -299,8 +300,7 @@ def test_while_the_database_is_away(
     eventually(lambda: service.get("/modules", headers=headers).status_code == 200)
 
 
-def test_headers_of_every_answer(start: Callable[..., Any]) -> None:
-    service = start(auth="tokens")
+def test_headers_of_every_answer(service: Any) -> None:
     for path in ("/health/live", "/modules", "/nothing", "/docs", "/docs/openapi.json", "/static/swagger-ui/x"):
         headers = service.get(path).headers
         assert headers["x-content-type-options"] == "nosniff", path
@@ -317,8 +317,7 @@ def test_headers_of_every_answer(start: Callable[..., Any]) -> None:
     assert "script-src 'self' 'sha" in page.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("path", ["/migrate", "/modules/orders/migrate", "/tokens"])
-def test_a_body_that_is_too_large_in_chunks(start: Callable[..., Any], repo: Any, path: str) -> None:
+def test_a_body_that_is_too_large_in_chunks(start: Callable[..., Any], repo: Any) -> None:
     repo.write("orders", _001_a="SELECT 1")
     service = start(max_body_bytes=1024)
 
@@ -328,9 +327,10 @@ def test_a_body_that_is_too_large_in_chunks(start: Callable[..., Any], repo: Any
             yield b"x" * 100
         yield b'"}'
 
-    answer = service.post(path, content=chunks(), headers={"Content-Type": "application/json"})
-    assert "content-length" not in answer.request.headers
-    assert code_of(answer) == (413, "body_too_large")
+    for path in ("/migrate", "/modules/orders/migrate", "/tokens"):
+        answer = service.post(path, content=chunks(), headers={"Content-Type": "application/json"})
+        assert "content-length" not in answer.request.headers
+        assert code_of(answer) == (413, "body_too_large"), path
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,9 @@ def sessions(database: str) -> Any:
 
 
 def test_who_blocks_whom(
-    start: Callable[..., Any], sql: Callable[..., Any], sessions: Sessions, eventually: Callable[..., Any]
+    service: Any, sql: Callable[..., Any], sessions: Sessions, eventually: Callable[..., Any]
 ) -> None:
     sql("CREATE TABLE public.a ()")
-    service = start()
     assert service.get("/activity/blocking").json() == {"items": [], "next": None}
     holder, first, second = (sessions.open(name) for name in ("holder", "first", "second"))
     sessions.run(holder, f"BEGIN; LOCK TABLE public.a IN ACCESS SHARE MODE; SELECT '{SECRET}'")
@@ -97,8 +96,7 @@ def test_who_blocks_whom(
     assert SECRET not in service.get("/activity/blocking").text
 
 
-def test_long_running(start: Callable[..., Any], sessions: Sessions, eventually: Callable[..., Any]) -> None:
-    service = start()
+def test_long_running(service: Any, sessions: Sessions, eventually: Callable[..., Any]) -> None:
     sleeper = sessions.open("sleeper")
     sessions.begin(sleeper, f"SELECT pg_sleep(60), '{SECRET}'")
 

@@ -53,8 +53,7 @@ def nothing_stored(service: Any, sql: Callable[..., Any]) -> bool:
 
 @pytest.mark.parametrize("folder", ["", "./", "migrations/", "a/b/"])
 @pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-def test_an_archive(start: Callable[..., Any], folder: str, kind: int) -> None:
-    service = start()
+def test_an_archive(service: Any, folder: str, kind: int) -> None:
     long_name = f"{folder}002_{'long' * 20}.sql"
     files = [
         member(f"{folder}001_t.sql", TABLE),
@@ -77,8 +76,7 @@ def test_an_archive(start: Callable[..., Any], folder: str, kind: int) -> None:
     ] == []
 
 
-def test_settings_beside_an_archive(start: Callable[..., Any]) -> None:
-    service = start()
+def test_settings_beside_an_archive(service: Any) -> None:
     body = gzip.compress(tar(member("001.sql", TABLE), member("module.toml", b'schema = "a"\ndescription = "d"')))
     registered = put(service, body, "?schemas=x&schemas=y&policy=allow").json()
     assert (registered["schemas"], registered["out_of_order"]) == (["x", "y"], "allow")
@@ -89,8 +87,7 @@ def test_settings_beside_an_archive(start: Callable[..., Any]) -> None:
     assert put(service, tar(member("001.sql", TABLE)), "?schema=plain").json()["schema"] == "plain"
 
 
-def test_the_way_back_is_in_the_bundle(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
-    service = start()
+def test_the_way_back_is_in_the_bundle(service: Any, sql: Callable[..., Any]) -> None:
     put(service, gzip.compress(tar(member("001.sql", TABLE), member("001.down.sql", b"DROP TABLE {{tables.t}}"))))
     service.post("/modules/m/migrate")
     assert sql("SELECT to_regclass('m.t') IS NOT NULL")[0][0]
@@ -118,16 +115,14 @@ REFUSED: dict[str, tuple[list[tuple[tarfile.TarInfo, bytes]], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused(start: Callable[..., Any], sql: Callable[..., Any], case: str) -> None:
+def test_what_is_refused(service: Any, sql: Callable[..., Any], case: str) -> None:
     members, told = REFUSED[case]
-    service = start()
     problem = assert_problem(put(service, gzip.compress(tar(*members))), 422, "archive_invalid")
     assert told in problem["detail"]
     assert nothing_stored(service, sql)
 
 
-def test_damage(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
-    service = start()
+def test_damage(service: Any, sql: Callable[..., Any]) -> None:
     whole = tar(member("001.sql"), member("002.sql", b"SELECT 2;" * 500), member("003.sql"))
     header_of_second = bytearray(whole)
     header_of_second[1024:1034] = b"\x01garbage\x02\x03"
@@ -175,8 +170,7 @@ def test_bombs(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
     assert nothing_stored(service, sql)
 
 
-def test_files_in_it_are_parsed(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
-    service = start()
+def test_files_in_it_are_parsed(service: Any, sql: Callable[..., Any]) -> None:
     for content, line in ((b"SELECT 1;\nSELEKT 2", 2), (b"SELECT '\xe9'", 1)):
         problem = assert_problem(
             put(service, gzip.compress(tar(GOOD, member("002.sql", content)))), 422, "migration_file_invalid"
@@ -194,10 +188,9 @@ def test_files_in_it_are_parsed(start: Callable[..., Any], sql: Callable[..., An
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_any_bytes_are_answered(start: Callable[..., Any], seed: int) -> None:
+def test_any_bytes_are_answered(service: Any, seed: int) -> None:
     import random
 
-    service = start()
     chance = random.Random(seed)
     whole = bytearray(tar(member("001.sql"), member("002.sql", b"SELECT 2;" * 100), member("a" * 200 + ".sql")))
     for _ in range(60):

@@ -82,7 +82,8 @@ def test_backends_ended_by_an_operator(
 ) -> None:
     service = start()
     service.get("/schemas")
-    ended = sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgdbm_service'")
+    ours = "WHERE application_name = 'pgdbm_service' AND datname = current_database()"
+    ended = sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity {ours}")
     assert ended
     for _ in range(len(ended) + 1):
         response = service.get("/schemas")

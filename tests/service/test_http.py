@@ -33,8 +33,7 @@ ERRORS = [
 ]
 
 
-def test_errors_are_problem_documents(start: Callable[..., Any]) -> None:
-    service = start()
+def test_errors_are_problem_documents(service: Any) -> None:
     for method, path, status, code in ERRORS:
         response = service.client.request(method, path)
         assert response.headers["content-type"] == "application/problem+json", (method, path)
@@ -46,8 +45,7 @@ def test_errors_are_problem_documents(start: Callable[..., Any]) -> None:
             assert method not in response.headers["allow"]
 
 
-def test_type_is_the_address_of_a_page(start: Callable[..., Any]) -> None:
-    service = start()
+def test_type_is_the_address_of_a_page(service: Any) -> None:
     for code, kind in ERROR_KINDS.items():
         page = service.get(kind.type)
         assert page.status_code == 200
@@ -81,8 +79,7 @@ def test_what_nobody_thought_of_is_a_500_that_tells_nothing(
     assert "hunter2" not in log
 
 
-def test_request_ids(start: Callable[..., Any]) -> None:
-    service = start()
+def test_request_ids(service: Any) -> None:
     for path in ("/health/live", "/nothing"):
         assert service.get(path, headers={"X-Request-ID": "abc-1.2"}).headers["x-request-id"] == "abc-1.2"
         made = service.get(path).headers["x-request-id"]
@@ -105,8 +102,7 @@ def test_a_line_in_the_log_per_request(start: Callable[..., Any], capfd: pytest.
     assert not any("hunter2" in str(line) for line in lines if line["logger"] != "httpx")
 
 
-def test_start_page_and_docs_need_nothing_from_elsewhere(start: Callable[..., Any]) -> None:
-    service = start()
+def test_start_page_and_docs_need_nothing_from_elsewhere(service: Any) -> None:
     assert service.get("/").headers["location"] == "/docs"
     page = service.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
@@ -119,8 +115,8 @@ def test_start_page_and_docs_need_nothing_from_elsewhere(start: Callable[..., An
     assert '"/docs/openapi.json"' in page.text
 
 
-def test_openapi_describes_every_answer(start: Callable[..., Any]) -> None:
-    document = start().get("/docs/openapi.json").json()
+def test_openapi_describes_every_answer(service: Any) -> None:
+    document = service.get("/docs/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     calls = [(path, method, call) for path, methods in document["paths"].items() for method, call in methods.items()]
     assert {path for path, _, _ in calls} >= {
@@ -149,8 +145,7 @@ def test_openapi_describes_every_answer(start: Callable[..., Any]) -> None:
     assert len({call["operationId"] for _, _, call in calls}) == len(calls)
 
 
-def test_other_names_are_refused(start: Callable[..., Any]) -> None:
-    service = start()
+def test_other_names_are_refused(service: Any) -> None:
     ours = ["localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8000", "[::1]", "[::1]:8000"]
     for host in ours:
         assert service.get("/health/live", headers={"Host": host}).status_code == 200, host
@@ -169,9 +164,9 @@ def test_other_names_are_refused(start: Callable[..., Any]) -> None:
         assert service.post("/migrate", headers={"Host": host}).status_code == 403
 
 
-def test_another_sites_page_cannot_migrate(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_another_sites_page_cannot_migrate(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a="SELECT 1")
-    service = start()
+    service.sync()
     for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
         response = service.post("/migrate", headers={"Origin": origin})
         assert (response.status_code, response.json()["code"]) == (403, "cross_origin")
@@ -184,8 +179,7 @@ def test_whoever_allows_it_serves_any_name(start: Callable[..., Any]) -> None:
     assert service.get("/health/live", headers={"Host": "pgdbm.example"}).status_code == 200
 
 
-def test_health(start: Callable[..., Any]) -> None:
-    service = start()
+def test_health(service: Any) -> None:
     assert service.get("/health/live").json() == {"status": "live"}
     ready = service.get("/health/ready").json()
     assert ready["status"] == "ready"
@@ -193,6 +187,6 @@ def test_health(start: Callable[..., Any]) -> None:
     assert checks == {"database": True, "modules": True, "accepting_migrations": True}
 
 
-def test_options(start: Callable[..., Any]) -> None:
-    response = httpx.options(f"{start().url}/modules")
+def test_options(service: Any) -> None:
+    response = httpx.options(f"{service.url}/modules")
     assert response.status_code == 204

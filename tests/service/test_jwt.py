@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pgdbm_service.settings import SettingsError, read_settings
 
+from ..conftest import fresh_database, with_database
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -47,6 +49,13 @@ class Issuer:
         usual = {"iss": self.url, "aud": AUDIENCE, "sub": "ci", "iat": now, "exp": now + 300, "scope": "read"}
         payload = {name: value for name, value in (usual | claims).items() if value is not None}
         return jwt.encode(payload, key, algorithm, headers={} if kid is None else {"kid": kid})
+
+
+@pytest.fixture(scope="module")
+def database(postgres_dsn: str, prepared: str) -> Iterator[str]:
+    """One for all: what they have to do with a database is to look for tokens that are not there."""
+    with fresh_database(postgres_dsn, template=prepared) as name:
+        yield with_database(postgres_dsn, name)
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-def test_success_then_up_to_date(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_success_then_up_to_date(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1)")
-    service = start()
+    service.sync()
     result = service.post("/modules/m/migrate").json()
     assert result["total_time_ms"] >= 0
     assert service.get(f"/runs/{result['run_id']}").json()["status"] == "succeeded"
@@ -50,18 +50,18 @@ def test_success_then_up_to_date(start: Callable[..., Any], repo: Any, sql: Call
     assert len(sql("SELECT * FROM m.t")) == 1
 
 
-def test_dry_run_changes_nothing(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_dry_run_changes_nothing(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     result = service.post("/modules/m/migrate", json={"dry_run": True}).json()
     assert (result["status"], result["pending"], result["applied"]) == ("dry_run", ["001_a.sql"], [])
     assert service.post("/migrate", json={"dry_run": True}).json()["status"] == "dry_run"
     assert sql("SELECT FROM pg_namespace WHERE nspname = 'm'") == []
 
 
-def test_bodies_that_are_fine(start: Callable[..., Any], repo: Any) -> None:
+def test_bodies_that_are_fine(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     for body in ("", "{}", "null", '{"dry_run": false}'):
         for kind in ("application/json", "application/x-www-form-urlencoded", "text/plain"):
             response = service.post("/modules/m/migrate", content=body, headers={"Content-Type": kind})
@@ -82,9 +82,9 @@ BAD_BODIES: dict[str | bytes, str] = {
 }
 
 
-def test_bodies_that_are_not(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_bodies_that_are_not(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     for body, field in BAD_BODIES.items():
         for path in ("/modules/m/migrate", "/migrate"):
             problem = assert_problem(service.post(path, content=body), 400, "invalid_request")
@@ -92,11 +92,9 @@ def test_bodies_that_are_not(start: Callable[..., Any], repo: Any, sql: Callable
     assert sql("SELECT FROM pg_namespace WHERE nspname = 'm'") == []
 
 
-def test_dry_run_as_a_query_parameter_does_not_migrate(
-    start: Callable[..., Any], repo: Any, sql: Callable[..., Any]
-) -> None:
+def test_dry_run_as_a_query_parameter_does_not_migrate(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     assert_problem(service.post("/modules/m/migrate?dry_run=true"), 400, "invalid_request")
     assert_problem(service.post("/migrate?dry_run=true"), 400, "invalid_request")
     assert sql("SELECT FROM pg_namespace WHERE nspname = 'm'") == []
@@ -108,14 +106,14 @@ def test_body_over_the_limit(start: Callable[..., Any], repo: Any) -> None:
     assert_problem(service.post("/modules/m/migrate", content=b" " * 5000), 413, "body_too_large")
 
 
-def test_failing_statement(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_failing_statement(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write(
         "m",
         _001_a=TABLE,
         _002_b="INSERT INTO {{tables.t}} VALUES (1);\n\n  INSERT INTO {{tables.t}}\n    SELECT nothing FROM pg_class;",
         _003_c="SELECT 1",
     )
-    service = start()
+    service.sync()
     problem = assert_problem(service.post("/modules/m/migrate"), 422, "migration_failed")
     assert (problem["module"], problem["filename"]) == ("m", "002_b.sql")
     assert (problem["statement"], problem["line"], problem["column"]) == (2, 4, 12)
@@ -143,19 +141,20 @@ def test_failing_statement(start: Callable[..., Any], repo: Any, sql: Callable[.
     ids=["empty", "blank", "not UTF-8", "unknown placeholder", "syntax", "transaction control", "not in transaction"],
 )
 def test_invalid_files(
-    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], content: bytes, line: int, column: int | None
+    service: Any, repo: Any, sql: Callable[..., Any], content: bytes, line: int, column: int | None
 ) -> None:
     repo.write("m", _001_a=TABLE, _002_b=content)
-    problem = assert_problem(start().post("/modules/m/migrate"), 422, "migration_file_invalid")
+    service.sync()
+    problem = assert_problem(service.post("/modules/m/migrate"), 422, "migration_file_invalid")
     assert (problem["module"], problem["filename"], problem["line"]) == ("m", "002_b.sql", line)
     if column is not None:
         assert problem["column"] == column
     assert sql("SELECT FROM pg_class WHERE relname = 't'") == []
 
 
-def test_two_files_with_one_version(start: Callable[..., Any], repo: Any) -> None:
+def test_two_files_with_one_version(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _01_b="SELECT 1")
-    service = start()
+    service.sync()
     problem = assert_problem(service.post("/modules/m/migrate"), 422, "migration_file_invalid")
     assert "001_a.sql" in problem["detail"]
     assert "01_b.sql" in problem["detail"]
@@ -164,9 +163,9 @@ def test_two_files_with_one_version(start: Callable[..., Any], repo: Any) -> Non
     assert_problem(service.get("/modules/m/migrations"), 422, "migration_file_invalid")
 
 
-def test_changed_applied_file(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_changed_applied_file(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     repo.write("m", _001_a=TABLE + " -- changed", _002_b="SELECT 1")
     problem = assert_problem(service.post("/modules/m/migrate"), 409, "checksum_changed")
@@ -178,9 +177,9 @@ def test_changed_applied_file(start: Callable[..., Any], repo: Any, sql: Callabl
 
 
 @pytest.mark.parametrize("policy", ["reject", "allow"])
-def test_out_of_order(start: Callable[..., Any], repo: Any, policy: str) -> None:
+def test_out_of_order(service: Any, repo: Any, policy: str) -> None:
     repo.write("m", f'out_of_order = "{policy}"', _002_b=TABLE)
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     repo.write("m", _001_a="SELECT 1")
     response = service.post("/modules/m/migrate")
@@ -192,22 +191,22 @@ def test_out_of_order(start: Callable[..., Any], repo: Any, policy: str) -> None
         assert service.get("/modules/m").json()["state"] == "out_of_order"
 
 
-def test_all_in_the_order_of_dependencies(start: Callable[..., Any], repo: Any) -> None:
+def test_all_in_the_order_of_dependencies(service: Any, repo: Any) -> None:
     repo.write("a", 'depends_on = ["c"]', _001_a="CREATE TABLE {{tables.x}} AS TABLE {{tables.c.t}}")
     repo.write("b", _001_a=TABLE)
     repo.write("c", 'depends_on = ["b"]', _001_a="CREATE TABLE {{tables.t}} AS TABLE {{tables.b.t}}")
-    service = start()
+    service.sync()
     result = service.post("/migrate").json()
     assert (result["status"], result["not_reached"]) == ("success", [])
     assert [item["module"] for item in result["items"]] == ["b", "c", "a"]
     assert service.post("/migrate").json()["status"] == "up_to_date"
 
 
-def test_all_stops_at_the_first_failure(start: Callable[..., Any], repo: Any) -> None:
+def test_all_stops_at_the_first_failure(service: Any, repo: Any) -> None:
     repo.write("a", _001_a=TABLE)
     repo.write("b", _001_a="SELECT 1 / 0")
     repo.write("c", _001_a=TABLE)
-    service = start()
+    service.sync()
     problem = assert_problem(service.post("/migrate"), 422, "migration_failed")
     assert (problem["module"], problem["sqlstate"]) == ("b", "22012")
     assert [(item["module"], item["status"]) for item in problem["items"]] == [("a", "success")]
@@ -216,9 +215,12 @@ def test_all_stops_at_the_first_failure(start: Callable[..., Any], repo: Any) ->
     assert states == {"a": "up_to_date", "b": "failed", "c": "pending"}
 
 
-def test_concurrent_migrates_apply_once(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_concurrent_migrates_apply_once(
+    service: Any, start: Callable[..., Any], repo: Any, sql: Callable[..., Any]
+) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(0.3); INSERT INTO {{tables.t}} VALUES (1)")
-    services = [start(), start()]
+    service.sync()
+    services = [service, start()]
     with ThreadPoolExecutor(6) as threads:
         calls = [threads.submit(services[n % 2].post, "/modules/m/migrate") for n in range(6)]
         answers = [call.result() for call in calls]
@@ -275,10 +277,10 @@ async def test_waiting_for_another_runner_ends_and_names_it(
 
 
 def test_the_migration_goes_on_when_the_client_leaves(
-    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
+    service: Any, repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(0.5)", _003_c="INSERT INTO {{tables.t}} VALUES (1)")
-    service = start()
+    service.sync()
     address = urlsplit(service.url)
     with socket.create_connection((address.hostname, address.port)) as connection:
         request = f"POST /modules/m/migrate HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 0\r\n\r\n"

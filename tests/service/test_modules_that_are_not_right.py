@@ -27,10 +27,10 @@ if TYPE_CHECKING:
         ('depends_on = ["bad"]', "depends_on", None),
     ],
 )
-def test_module_file(start: Callable[..., Any], repo: Any, toml: str, key: str | None, line: int | None) -> None:
+def test_module_file(service: Any, repo: Any, toml: str, key: str | None, line: int | None) -> None:
     repo.write("bad", toml, _001_a="SELECT 1")
     repo.write("good", _001_a="SELECT 1")
-    service = start()
+    service.sync()
     listed = {item["name"]: item for item in service.get("/modules").json()["items"]}
     assert listed["bad"]["state"] == "invalid"
     assert "module.toml" in listed["bad"]["problem"]["detail"]
@@ -45,10 +45,10 @@ def test_module_file(start: Callable[..., Any], repo: Any, toml: str, key: str |
     assert (everything.status_code, everything.json()["module"]) == (422, "bad")
 
 
-def test_circle(start: Callable[..., Any], repo: Any) -> None:
+def test_circle(service: Any, repo: Any) -> None:
     for name, needs in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")):
         repo.write(name, f'depends_on = ["{needs}"]', _001_x="SELECT 1")
-    service = start()
+    service.sync()
     items = {item["name"]: item for item in service.get("/modules").json()["items"]}
     assert {name: item["state"] for name, item in items.items()} == {
         "a": "invalid",
@@ -60,33 +60,34 @@ def test_circle(start: Callable[..., Any], repo: Any) -> None:
     assert service.post("/migrate").json()["code"] == "module_invalid"
 
 
-def test_folder_that_cannot_be_a_schema_says_what_to_do(start: Callable[..., Any], repo: Any) -> None:
+def test_folder_that_cannot_be_a_schema_says_what_to_do(service: Any, repo: Any) -> None:
     repo.write("my-module", _001_a="SELECT 1")
     repo.write("other-module", 'schema = "other"', _001_a="SELECT 1")
-    service = start()
+    service.sync()
     problem = service.post("/modules/my-module/migrate").json()
     assert problem["code"] == "module_invalid"
     assert "schema = " in problem["hint"]
     assert service.post("/modules/other-module/migrate").json()["status"] == "success"
 
 
-def test_links_out_of_the_repository(start: Callable[..., Any], repo: Any, tmp_path: Any) -> None:
+def test_links_out_of_the_repository(service: Any, repo: Any, tmp_path: Any) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "001_a.sql").write_text("SELECT 1")
     (repo.path / "linked").symlink_to(outside)
     repo.write("m", _001_a="SELECT 1")
     (repo.path / "m" / "002_b.sql").symlink_to(outside / "001_a.sql")
-    service = start()
+    service.sync()
     assert service.post("/modules/linked/migrate").json()["code"] == "module_invalid"
     assert service.post("/modules/m/migrate").json()["code"] == "migration_file_invalid"
 
 
-def test_hidden_folders_and_plain_files_are_passed_over(start: Callable[..., Any], repo: Any) -> None:
+def test_hidden_folders_and_plain_files_are_passed_over(service: Any, repo: Any) -> None:
     repo.write(".git", _001_a="SELECT 1")
     (repo.path / "README.md").write_text("hello")
     repo.write("m", _001_a="SELECT 1")
-    assert [item["name"] for item in start().get("/modules").json()["items"]] == ["m"]
+    service.sync()
+    assert [item["name"] for item in service.get("/modules").json()["items"]] == ["m"]
 
 
 def test_history_table_that_may_not_be_read(
@@ -123,9 +124,9 @@ def test_history_table_that_may_not_be_read(
         sql(f"DROP ROLE {role}")
 
 
-def test_folder_that_went_away_is_not_nothing_to_do(start: Callable[..., Any], repo: Any) -> None:
+def test_folder_that_went_away_is_not_nothing_to_do(service: Any, repo: Any) -> None:
     repo.write("m", _001_a="SELECT 1")
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     (repo.path / "m" / "001_a.sql").unlink()
     (repo.path / "m").rmdir()

@@ -80,7 +80,10 @@ def test_defaults_and_values() -> None:
     assert {variable_of(field) for field in Settings.__struct_fields__} >= {"PGDBM_HOST", "PGDBM_SHUTDOWN_GRACE_S"}
 
 
-def test_banner_and_a_clean_end(launch: Callable[..., Any], repo: Any, database: str) -> None:
+def test_banner_and_a_clean_end_after_what_runs(
+    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a="CREATE TABLE {{tables.t}} (id integer); SELECT pg_sleep(1)")
     repo.write("orders", _001_a="SELECT 1")
     process = launch(DATABASE_URL=database)
     url = process.url()
@@ -90,10 +93,16 @@ def test_banner_and_a_clean_end(launch: Callable[..., Any], repo: Any, database:
         f"curl -s -X POST {url}/migrate",
         f"curl -s {url}/modules/orders/history",
     ]
-    assert httpx.post(f"{url}/migrate").json()["status"] == "success"
-    process.popen.send_signal(signal.SIGTERM)
+    assert httpx.post(f"{url}/modules/orders/migrate").json()["status"] == "success"
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30)
+        eventually(lambda: sql(SLEEPING))
+        process.popen.send_signal(signal.SIGTERM)
+        response = call.result()
+    assert (response.status_code, response.json()["status"]) == (200, "success")
     assert process.wait() == 0
     assert "Traceback" not in process.err
+    assert len(sql("SELECT FROM m.schema_migrations")) == 1
 
 
 def test_port_taken(launch: Callable[..., Any], database: str) -> None:
@@ -105,43 +114,30 @@ def test_port_taken(launch: Callable[..., Any], database: str) -> None:
     assert port in process.err
 
 
-def test_a_running_migration_may_finish(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
-) -> None:
-    repo.write("m", _001_a="CREATE TABLE {{tables.t}} (id integer); SELECT pg_sleep(1)")
-    process = launch(DATABASE_URL=database)
-    url = process.url()
-    with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30)
-        eventually(lambda: sql(SLEEPING))
-        process.popen.send_signal(signal.SIGTERM)
-        response = call.result()
-    assert (response.status_code, response.json()["status"]) == (200, "success")
-    assert process.wait() == 0
-    assert len(sql("SELECT FROM m.schema_migrations")) == 1
-
-
-@pytest.mark.parametrize("command", [(), ("uvicorn",)])
+@pytest.mark.parametrize("with_factory", [False, True])
 def test_after_the_grace_period_it_is_cut_off(
     launch: Callable[..., Any],
     repo: Any,
     database: str,
     sql: Callable[..., Any],
     eventually: Callable[..., Any],
-    command: tuple[str, ...],
+    *,
+    with_factory: bool,
 ) -> None:
     repo.write("m", _001_a="SELECT 1", _002_b="CREATE TABLE {{tables.t}} (id integer); SELECT pg_sleep(60)")
-    arguments: tuple[str, ...] = ()
-    if command:
+    variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.2"}
+    if with_factory:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = str(free.getsockname()[1])
-        arguments = ("-m", "uvicorn", "--factory", "pgdbm_service.asgi:create_app", "--port", port)
-        arguments += ("--no-proxy-headers",)
-    process = launch(*arguments, DATABASE_URL=database, PGDBM_SHUTDOWN_GRACE_S="0.2")
-    url = f"http://127.0.0.1:{port}" if command else process.url()
+        uvicorn = ("-m", "uvicorn", "--host", "0.0.0.0", "--port", port, "--no-proxy-headers")
+        process = launch(*uvicorn, "--factory", "pgdbm_service.asgi:create_app", **variables)
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: _answers(url))
+        _check_that_only_loopback_is_served(port)
+    else:
+        process = launch(**variables)
+        url = process.url()
     with ThreadPoolExecutor(1) as threads:
-        if command:
-            eventually(lambda: _answers(url))
         forged = {"X-Forwarded-For": "203.0.113.9"}
         call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30, headers=forged)
         eventually(lambda: sql(SLEEPING))
@@ -156,44 +152,45 @@ def test_after_the_grace_period_it_is_cut_off(
     assert [row["filename"] for row in sql("SELECT filename FROM m.schema_migrations")] == ["001_a.sql"]
 
 
-def test_factory_on_all_addresses_serves_loopback_only(
-    launch: Callable[..., Any], database: str, eventually: Any
-) -> None:
-    other = _own_address()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    factory = ("-m", "uvicorn", "--factory", "pgdbm_service.asgi:create_app", "--host", "0.0.0.0")
-    launch(*factory, "--port", str(port), DATABASE_URL=database)
-    eventually(lambda: _answers(f"http://127.0.0.1:{port}"))
-    refused = httpx.get(f"http://{other}:{port}/modules", headers={"Host": "127.0.0.1"})
-    assert (refused.status_code, refused.json()["code"]) == (403, "not_loopback")
+def _check_that_only_loopback_is_served(port: str) -> None:
+    """Where uvicorn was told to listen on all addresses; the settings know nothing of that."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return  # This machine has no address but loopback.
+        other: str = probe.getsockname()[0]
+    if not other.startswith("127."):
+        refused = httpx.get(f"http://{other}:{port}/modules", headers={"Host": "127.0.0.1"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "not_loopback")
 
 
 def test_embedded_server_starts_and_stops_with_the_service(
     launch: Callable[..., Any], repo: Any, tmp_path: Path
 ) -> None:
     repo.write("orders", _001_a="SELECT 1")
+    data_dir = tmp_path / "data"
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = launch(PGDBM_DATA_DIR=str(tmp_path / "data"))
+        process = launch(PGDBM_DATA_DIR=str(data_dir))
         url = process.url()
         assert "data" in process.out
         assert httpx.post(f"{url}/migrate").status_code == 200
+        if number == signal.SIGTERM:
+            _check_that_no_other_starts(launch, data_dir)
         process.popen.send_signal(number)
         assert process.wait() == 0
         assert "Traceback" not in process.err
-        assert not (tmp_path / "data" / "pgdata" / "postmaster.pid").exists()
-    log = (tmp_path / "data" / "server.log").read_text()
+        assert not (data_dir / "pgdata" / "postmaster.pid").exists()
+    log = (data_dir / "server.log").read_text()
     assert "database system is shut down" in log
     assert "not properly shut down" not in log
 
 
-def test_embedded_server_that_cannot_start_is_one_line(launch: Callable[..., Any], repo: Any, tmp_path: Path) -> None:
-    first = launch(PGDBM_DATA_DIR=str(tmp_path / "data"))
-    first.url()
-    second = launch(PGDBM_DATA_DIR=str(tmp_path / "data"))
-    assert second.wait() == 2
-    assert "Traceback" not in second.err
-    last = second.err.splitlines()[-1]
+def _check_that_no_other_starts(launch: Callable[..., Any], data_dir: Path) -> None:
+    other = launch(PGDBM_DATA_DIR=str(data_dir))
+    assert other.wait() == 2
+    assert "Traceback" not in other.err
+    last = other.err.splitlines()[-1]
     assert "DATABASE_URL" in last
     assert "data" in last
 
@@ -211,15 +208,3 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/health/ready").status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _own_address() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        address: str = probe.getsockname()[0]
-    if address.startswith("127."):
-        pytest.skip("this machine has no address but loopback")
-    return address

@@ -23,9 +23,9 @@ def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-def test_modules_before_and_after(start: Callable[..., Any], repo: Any) -> None:
+def test_modules_before_and_after(service: Any, repo: Any) -> None:
     repo.write("orders", _001_a=TABLE, _002_b="SELECT 1")
-    service = start()
+    service.sync()
     before = service.get("/modules").json()
     assert before == {
         "items": [
@@ -48,19 +48,20 @@ def test_modules_before_and_after(start: Callable[..., Any], repo: Any) -> None:
     assert (after["state"], after["applied"], after["pending"], after["version"]) == ("up_to_date", 2, 0, "002")
 
 
-def test_one_module(start: Callable[..., Any], repo: Any) -> None:
+def test_one_module(service: Any, repo: Any) -> None:
     repo.write("base", _001_a="SELECT 1")
     repo.write(
         "shop", 'schema = "s"\ndepends_on = ["base"]\ndescription = "A shop"\nout_of_order = "allow"', _1_a="SELECT 1"
     )
-    module = start().get("/modules/shop").json()
+    service.sync()
+    module = service.get("/modules/shop").json()
     assert (module["schema"], module["depends_on"], module["description"]) == ("s", ["base"], "A shop")
     assert module["out_of_order"] == "allow"
 
 
-def test_unknown_module_names_its_neighbours(start: Callable[..., Any], repo: Any) -> None:
+def test_unknown_module_names_its_neighbours(service: Any, repo: Any) -> None:
     repo.write("orders", _001_a="SELECT 1")
-    service = start()
+    service.sync()
     for path in ("/modules/order", "/modules/order/history", "/modules/order/migrations"):
         problem = assert_problem(service.get(path), 404, "module_unknown")
         assert problem["module"] == "order"
@@ -68,9 +69,9 @@ def test_unknown_module_names_its_neighbours(start: Callable[..., Any], repo: An
     assert_problem(service.post("/modules/order/migrate"), 404, "module_unknown")
 
 
-def test_migrations_and_their_states(start: Callable[..., Any], repo: Any) -> None:
+def test_migrations_and_their_states(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b="-- pgdbm:no-transaction\nSELECT 1")
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     repo.write("m", _002_b="-- pgdbm:no-transaction\nSELECT 2", _003_c="SELECT 3")
     (repo.path / "m" / "001_a.sql").unlink()
@@ -95,9 +96,9 @@ def test_migrations_and_their_states(start: Callable[..., Any], repo: Any) -> No
     assert (detail["state"], detail["changed"], detail["missing"], detail["pending"]) == ("changed", 1, 1, 1)
 
 
-def test_file_as_written_and_rendered(start: Callable[..., Any], repo: Any) -> None:
+def test_file_as_written_and_rendered(service: Any, repo: Any) -> None:
     repo.write("m", 'schema = "s"', _001_a=TABLE)
-    service = start()
+    service.sync()
     file = service.get("/modules/m/migrations/001_a.sql").json()
     assert file["sql"] == TABLE
     assert file["rendered"] == 'CREATE TABLE "s".t (id integer PRIMARY KEY)'
@@ -107,9 +108,9 @@ def test_file_as_written_and_rendered(start: Callable[..., Any], repo: Any) -> N
         assert response.status_code == 404, response.text
 
 
-def test_history_pages(start: Callable[..., Any], repo: Any) -> None:
+def test_history_pages(service: Any, repo: Any) -> None:
     repo.write("m", **{f"_{number:03}_x": f"SELECT {number}" for number in range(1, 8)})
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     found, cursor, pages = [], None, 0
     while True:
@@ -147,24 +148,25 @@ BAD_QUERIES = {
 }
 
 
-def test_bad_query_parameters(start: Callable[..., Any], repo: Any) -> None:
+def test_bad_query_parameters(service: Any, repo: Any) -> None:
     repo.write("m", _001_a="SELECT 1")
-    service = start()
+    service.sync()
     for query, field in BAD_QUERIES.items():
         problem = assert_problem(service.get(f"/modules/m/history?{query}"), 400, "invalid_request")
         assert [error["field"] for error in problem["errors"]] == [field], query
 
 
-def test_unregistered_modules(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_unregistered_modules(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("gone", 'schema = "legacy"', _001_a="SELECT 1", _002_b="SELECT 2")
-    start().post("/modules/gone/migrate")
+    service.sync()
+    service.post("/modules/gone/migrate")
     sql("CREATE SCHEMA other_tool")
     sql("CREATE TABLE other_tool.schema_migrations (version text PRIMARY KEY)")
     for path in (repo.path / "gone").iterdir():
         path.unlink()
     (repo.path / "gone").rmdir()
     repo.write("kept", _001_a="SELECT 1")
-    service = start()
+    service.sync()
     items = {item["name"]: item for item in service.get("/modules").json()["items"]}
     assert set(items) == {"gone", "kept"}
     gone = items["gone"]
@@ -177,9 +179,9 @@ def test_unregistered_modules(start: Callable[..., Any], repo: Any, sql: Callabl
     assert_problem(service.post("/modules/gone/migrate"), 404, "module_unknown")
 
 
-def test_schemas(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_schemas(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("orders", _001_a=TABLE, _002_b="CREATE INDEX t_again ON {{tables.t}} (id)")
-    service = start()
+    service.sync()
     service.post("/modules/orders/migrate")
     sql("INSERT INTO orders.t SELECT generate_series(1, 100)")
     sql("ANALYZE orders.t")
@@ -201,14 +203,14 @@ def test_schemas(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) 
 
 
 def test_a_locked_table_does_not_stop_the_schema_calls(
-    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], database: str
+    service: Any, repo: Any, sql: Callable[..., Any], database: str
 ) -> None:
     import asyncio
 
     import asyncpg
 
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
 
     async def look_while_locked() -> tuple[Any, Any]:

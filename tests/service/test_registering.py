@@ -38,8 +38,7 @@ def put(service: Any, name: str, json: Any, **headers: str) -> Any:
     return service.client.put(f"/modules/{name}", json=json, headers=named)
 
 
-def test_register_and_migrate(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
-    service = start()
+def test_register_and_migrate(service: Any, sql: Callable[..., Any]) -> None:
     answer = put(service, "orders", body(TABLE, "INSERT INTO {{tables.t}} VALUES (1)", description="Orders"))
     assert answer.status_code == 201, answer.text
     registered = answer.json()
@@ -58,8 +57,7 @@ def test_register_and_migrate(start: Callable[..., Any], sql: Callable[..., Any]
     assert service.get("/modules/orders/plan").json()["pending"] == []
 
 
-def test_the_same_again_changes_nothing(start: Callable[..., Any], stored: Callable[[], list[int]]) -> None:
-    service = start()
+def test_the_same_again_changes_nothing(service: Any, stored: Callable[[], list[int]]) -> None:
     first = put(service, "m", body(TABLE, schema="s", policy="allow"))
     rows = stored()
     again = put(service, "m", body(TABLE, schemas=["s"], out_of_order="allow"))
@@ -68,8 +66,7 @@ def test_the_same_again_changes_nothing(start: Callable[..., Any], stored: Calla
     assert stored() == rows
 
 
-def test_the_digest_is_that_of_files_and_settings(start: Callable[..., Any], stored: Callable[[], list[int]]) -> None:
-    service = start()
+def test_the_digest_is_that_of_files_and_settings(service: Any, stored: Callable[[], list[int]]) -> None:
     digests = [
         put(service, name, content).json()["digest"]
         for name, content in (
@@ -99,9 +96,8 @@ def test_the_digest_is_that_of_files_and_settings(start: Callable[..., Any], sto
     ids=["empty", "placeholder", "syntax", "transaction control", "not in a transaction", "copy", "NUL"],
 )
 def test_a_file_that_is_not_right(
-    start: Callable[..., Any], stored: Callable[[], list[int]], content: str, line: int, column: int | None
+    service: Any, stored: Callable[[], list[int]], content: str, line: int, column: int | None
 ) -> None:
-    service = start()
     problem = assert_problem(put(service, "m", body(TABLE, content)), 422, "migration_file_invalid")
     assert (problem["module"], problem["filename"]) == ("m", "002.sql")
     assert (problem["line"], problem.get("column")) == (line, column)
@@ -122,8 +118,7 @@ def test_a_file_that_is_not_right(
         (["001\n.sql"], "cannot be printed"),
     ],
 )
-def test_names_that_are_not_right(start: Callable[..., Any], names: list[str], told: str) -> None:
-    service = start()
+def test_names_that_are_not_right(service: Any, names: list[str], told: str) -> None:
     migrations = [{"filename": name, "content": "SELECT 1"} for name in names]
     problem = assert_problem(put(service, "m", {"migrations": migrations}), 422, "migration_file_invalid")
     assert told in problem["detail"]
@@ -151,9 +146,8 @@ def test_names_that_are_not_right(start: Callable[..., Any], names: list[str], t
     ],
 )
 def test_settings_that_are_not_right(
-    start: Callable[..., Any], stored: Callable[[], list[int]], settings: dict[str, Any], status: int, field: str | None
+    service: Any, stored: Callable[[], list[int]], settings: dict[str, Any], status: int, field: str | None
 ) -> None:
-    service = start()
     answer = put(service, "m", body(TABLE) | settings)
     if status == 400:
         problem = assert_problem(answer, 400, "invalid_request")
@@ -163,8 +157,7 @@ def test_settings_that_are_not_right(
     assert stored() == [0] * len(OWN_TABLES)
 
 
-def test_bodies_that_are_none(start: Callable[..., Any]) -> None:
-    service = start()
+def test_bodies_that_are_none(service: Any) -> None:
     for content in (b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000):
         problem = assert_problem(service.client.put("/modules/m", content=content), 400, "invalid_request")
         assert [error["field"] for error in problem["errors"]] == ["body"]
@@ -173,8 +166,7 @@ def test_bodies_that_are_none(start: Callable[..., Any]) -> None:
     assert_problem(put(service, "no-such-schema", body(TABLE)), 422, "module_invalid")
 
 
-def test_a_form(start: Callable[..., Any]) -> None:
-    service = start()
+def test_a_form(service: Any) -> None:
     files = [("files", ("001.sql", TABLE.encode())), ("files", ("002.sql", b"SELECT 1"))]
     fields = {"schema": "s", "depends_on": ["a", "b@2"], "description": "d"}
     put(service, "a", body("SELECT 1"))
@@ -195,8 +187,7 @@ def test_a_form(start: Callable[..., Any]) -> None:
     assert [error["field"] for error in assert_problem(unknown, 400, "invalid_request")["errors"]] == ["shema"]
 
 
-def test_a_change_of_an_applied_file(start: Callable[..., Any], stored: Callable[[], list[int]]) -> None:
-    service = start()
+def test_a_change_of_an_applied_file(service: Any, stored: Callable[[], list[int]]) -> None:
     put(service, "m", body(TABLE, "SELECT 1;\nSELECT 2;\nSELECT 3;"))
     service.post("/modules/m/migrate")
     rows = stored()
@@ -214,8 +205,7 @@ def test_a_change_of_an_applied_file(start: Callable[..., Any], stored: Callable
     assert service.get("/modules/m").json()["state"] == "up_to_date"
 
 
-def test_a_change_of_a_file_that_only_another_schema_has(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
-    service = start()
+def test_a_change_of_a_file_that_only_another_schema_has(service: Any, sql: Callable[..., Any]) -> None:
     put(service, "m", body(TABLE, schema="old_home"))
     service.post("/modules/m/migrate")
     problem = assert_problem(put(service, "m", body("SELECT 1", schema="new_home")), 409, "checksum_changed")
@@ -223,8 +213,7 @@ def test_a_change_of_a_file_that_only_another_schema_has(start: Callable[..., An
     assert put(service, "m", body(TABLE, schema="new_home")).status_code == 201
 
 
-def test_an_older_bundle_is_fine(start: Callable[..., Any]) -> None:
-    service = start()
+def test_an_older_bundle_is_fine(service: Any) -> None:
     old = put(service, "m", body(TABLE)).json()["digest"]
     new = put(service, "m", body(TABLE, "SELECT 2")).json()["digest"]
     service.post("/modules/m/migrate")
@@ -241,8 +230,7 @@ def test_an_older_bundle_is_fine(start: Callable[..., Any]) -> None:
     assert rest["next"] is None
 
 
-def test_conditions(start: Callable[..., Any]) -> None:
-    service = start()
+def test_conditions(service: Any) -> None:
     assert_problem(put(service, "m", body(TABLE), If_Match="*"), 412, "precondition_failed")
     first = put(service, "m", body(TABLE), If_None_Match="*")
     assert first.status_code == 201
@@ -258,8 +246,7 @@ def test_conditions(start: Callable[..., Any]) -> None:
     assert service.get("/modules/m").status_code == 404
 
 
-def test_unregister_keeps_data_and_history(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
-    service = start()
+def test_unregister_keeps_data_and_history(service: Any, sql: Callable[..., Any]) -> None:
     put(service, "m", body(TABLE))
     service.post("/modules/m/migrate")
     assert service.client.delete("/modules/m").json()["status"] == "unregistered"
@@ -274,15 +261,14 @@ def test_unregister_keeps_data_and_history(start: Callable[..., Any], sql: Calla
     assert service.get("/modules/m").json()["state"] == "up_to_date"
 
 
-def test_modules_of_the_repository_are_changed_there(start: Callable[..., Any], repo: Any) -> None:
+def test_modules_of_the_repository_are_changed_there(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     assert "POST /repo/sync" in assert_problem(put(service, "m", body(TABLE)), 409, "module_conflict")["hint"]
     assert_problem(service.client.delete("/modules/m"), 409, "module_conflict")
 
 
-def test_dependencies(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
-    service = start()
+def test_dependencies(service: Any, sql: Callable[..., Any]) -> None:
     put(service, "a", body("CREATE TABLE {{tables.a}} (id integer PRIMARY KEY)", depends_on=["b"]))
     assert service.get("/modules/a").json()["state"] == "invalid"
     put(service, "b", body("CREATE TABLE {{tables.b}} (id integer)", depends_on=["c@001"]))
@@ -323,24 +309,22 @@ def test_dependencies(start: Callable[..., Any], sql: Callable[..., Any]) -> Non
         "-- pgdbm:no-transaction\nCOMMIT",
     ],
 )
-def test_a_module_with_a_role_does_not_leave_it(start: Callable[..., Any], content: str) -> None:
-    service = start()
+def test_a_module_with_a_role_does_not_leave_it(service: Any, content: str) -> None:
     problem = assert_problem(put(service, "m", body("SELECT 1", content, role="app")), 422, "migration_file_invalid")
     assert problem["filename"] == "002.sql"
     assert problem["line"]
     assert "out" in problem["hint"]
 
 
-def test_a_module_with_a_role(start: Callable[..., Any]) -> None:
-    service = start()
+def test_a_module_with_a_role(service: Any) -> None:
     fine = "SET LOCAL statement_timeout = 0; SELECT set_config('search_path', 'x', true); SAVEPOINT s"
     registered = put(service, "m", body(TABLE, fine, role="app")).json()
     assert registered["role"] == "app"
     assert service.get("/modules/m").json()["role"] == "app"
 
 
-def test_two_replicas(start: Callable[..., Any], eventually: Callable[..., Any]) -> None:
-    one, other = start(), start()
+def test_two_replicas(service: Any, start: Callable[..., Any], eventually: Callable[..., Any]) -> None:
+    one, other = service, start()
     put(one, "m", body(TABLE))
     # Also where nobody has looked since: what is not known is looked for.
     assert other.get("/modules/m").json()["source"] == "registered"
@@ -353,16 +337,18 @@ def test_two_replicas(start: Callable[..., Any], eventually: Callable[..., Any])
     eventually(lambda: other.get("/modules/n").status_code == 404)
 
 
-def test_many_register_the_same_at_once(start: Callable[..., Any], stored: Callable[[], list[int]]) -> None:
-    services = [start(), start()]
+def test_many_register_the_same_at_once(
+    service: Any, start: Callable[..., Any], stored: Callable[[], list[int]]
+) -> None:
+    services = [service, start()]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda n: put(services[n % 2], "m", body(TABLE)).status_code, range(16)))
     assert sorted(answers) == [200] * 15 + [201]
     assert stored() == [1, 1, 1, 1, 1]
 
 
-def test_a_circle_is_not_made_by_two_at_once(start: Callable[..., Any]) -> None:
-    services = [start(), start()]
+def test_a_circle_is_not_made_by_two_at_once(service: Any, start: Callable[..., Any]) -> None:
+    services = [service, start()]
     pairs = [("a", "b"), ("b", "a")]
     with ThreadPoolExecutor(2) as pool:
         answers = list(

@@ -15,10 +15,10 @@ def names(service: Any) -> list[str]:
     return [item["name"] for item in service.get("/modules").json()["items"]]
 
 
-def test_sync_says_what_is_different(start: Callable[..., Any], repo: Any) -> None:
+def test_sync_says_what_is_different(service: Any, repo: Any) -> None:
     for module in ("kept", "edited", "gone", "described"):
         repo.write(module, _001_a=TABLE)
-    service = start(watch_repo=False)
+    service.sync()
     nothing = service.post("/repo/sync").json()
     assert (nothing["added"], nothing["changed"], nothing["removed"]) == ([], [], [])
     repo.write("edited", _002_b="SELECT 1")
@@ -40,9 +40,9 @@ def test_sync_says_what_is_different(start: Callable[..., Any], repo: Any) -> No
     assert service.post("/modules/gone/migrate").status_code == 404
 
 
-def test_the_digest_is_that_of_the_files_now(start: Callable[..., Any], repo: Any) -> None:
+def test_the_digest_is_that_of_the_files_now(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start(watch_repo=False)
+    service.sync()
     before = service.get("/modules/m")
     assert before.headers["etag"] == f'"{before.json()["digest"]}"'
     repo.write("m", _002_b="SELECT 1")
@@ -64,8 +64,7 @@ def test_the_watcher(start: Callable[..., Any], repo: Any, eventually: Callable[
     eventually(lambda: names(service) == [])
 
 
-def test_a_folder_that_a_registered_module_hides(start: Callable[..., Any], repo: Any) -> None:
-    service = start(watch_repo=False)
+def test_a_folder_that_a_registered_module_hides(service: Any, repo: Any) -> None:
     body = {"migrations": [{"filename": "001_a.sql", "content": TABLE}]}
     service.client.put("/modules/m", json=body)
     repo.write("m", _001_a="SELECT 1")
@@ -79,12 +78,12 @@ def test_a_folder_that_a_registered_module_hides(start: Callable[..., Any], repo
     assert service.get("/modules/m").json()["state"] == "changed"
 
 
-def test_the_diff_where_no_bundle_has_the_file(start: Callable[..., Any], repo: Any) -> None:
+def test_the_diff_where_no_bundle_has_the_file(service: Any, repo: Any) -> None:
     def body(content: str) -> dict[str, Any]:
         return {"migrations": [{"filename": "001_a.sql", "content": content}]}
 
     repo.write("m", _001_a=TABLE)
-    service = start(watch_repo=False)
+    service.sync()
     service.post("/modules/m/migrate")
     shutil.move(repo.path / "m", repo.path / ".away")
     service.post("/repo/sync")

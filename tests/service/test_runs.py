@@ -43,9 +43,9 @@ def ended(service: Any, address: str, eventually: Callable[..., Any]) -> dict[st
     return run
 
 
-def test_asked_for_and_polled(start: Callable[..., Any], repo: Any, eventually: Callable[..., Any]) -> None:
+def test_asked_for_and_polled(service: Any, repo: Any, eventually: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1)")
-    service = start()
+    service.sync()
     response = service.post("/modules/m/migrate", headers=ASYNC | {"X-Request-ID": "deploy-7"})
     assert response.status_code == 202
     assert response.headers["location"] == f"/runs/{response.json()['id']}"
@@ -64,9 +64,9 @@ def test_asked_for_and_polled(start: Callable[..., Any], repo: Any, eventually: 
     assert service.post("/modules/m/migrate", headers=ASYNC).json()["status"] == "up_to_date"
 
 
-def test_the_wait_is_over(start: Callable[..., Any], repo: Any, eventually: Callable[..., Any], sql: Any) -> None:
+def test_the_wait_is_over(service: Any, repo: Any, eventually: Callable[..., Any], sql: Any) -> None:
     repo.write("m", _001_a="SELECT pg_sleep(1.5)")
-    service = start()
+    service.sync()
     for options in ({"json": {"wait_s": 0.1}}, {"headers": {"Prefer": "respond-async, wait=0"}}):
         response = service.post("/modules/m/migrate", **options)
         assert (response.status_code, response.json()["status"]) in ((202, "running"), (202, "queued"))
@@ -76,10 +76,10 @@ def test_the_wait_is_over(start: Callable[..., Any], repo: Any, eventually: Call
     assert len(sql("SELECT FROM m.schema_migrations")) == 1
 
 
-def test_runs_and_modules_tell_of_each_other(start: Callable[..., Any], repo: Any) -> None:
+def test_runs_and_modules_tell_of_each_other(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE)
     repo.write("other", _001_a=TABLE)
-    service = start()
+    service.sync()
     first = service.post("/modules/m/migrate").json()["run_id"]
     repo.write("m", _002_b="SELECT 2", _003_c="SELECT 1 / 0")
     second = assert_problem(service.post("/modules/m/migrate"), 422, "migration_failed")["run_id"]
@@ -100,10 +100,10 @@ def test_runs_and_modules_tell_of_each_other(start: Callable[..., Any], repo: An
     assert run["steps"][0]["problem"]["filename"] == "003_c.sql"
 
 
-def test_pages_of_runs(start: Callable[..., Any], repo: Any) -> None:
+def test_pages_of_runs(service: Any, repo: Any) -> None:
     for name in ("a", "b"):
         repo.write(name, _001_a=TABLE)
-    service = start()
+    service.sync()
     made = [service.post(f"/modules/{name}/migrate").json()["run_id"] for name in ("a", "b")]
     repo.write("a", _002_b="SELECT 1 / 0")
     made.append(assert_problem(service.post("/modules/a/migrate"), 422, "migration_failed")["run_id"])
@@ -125,10 +125,10 @@ def test_pages_of_runs(start: Callable[..., Any], repo: Any) -> None:
         assert_problem(service.post(f"{unknown}/{verb}"), 404, "run_unknown")
 
 
-def test_a_key_leads_to_its_run(start: Callable[..., Any], repo: Any) -> None:
+def test_a_key_leads_to_its_run(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT 2")
     repo.write("other", _001_a=TABLE)
-    service = start()
+    service.sync()
     key = {"Idempotency-Key": "deploy-1"}
     first = service.post("/modules/m/migrate", headers=key, json={"target": "001"}).json()
     again = service.post("/modules/m/migrate", headers=key, json={"target": "001", "wait_s": 7}).json()
@@ -156,9 +156,10 @@ def test_a_key_does_not_keep_what_a_retry_may_cure(start: Callable[..., Any], re
     assert answers[0].json()["run_id"] != answers[1].json()["run_id"]
 
 
-def test_one_key_at_once(start: Callable[..., Any], repo: Any) -> None:
+def test_one_key_at_once(service: Any, start: Callable[..., Any], repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT pg_sleep(0.3)")
-    services = [start(), start()]
+    service.sync()
+    services = [service, start()]
     with ThreadPoolExecutor(8) as threads:
         calls = [
             threads.submit(services[n % 2].post, "/modules/m/migrate", headers={"Idempotency-Key": "k"})
@@ -168,9 +169,9 @@ def test_one_key_at_once(start: Callable[..., Any], repo: Any) -> None:
     assert len(runs) == 1
 
 
-def test_bundle_and_plan_that_moved(start: Callable[..., Any], repo: Any, eventually: Callable[..., Any]) -> None:
+def test_bundle_and_plan_that_moved(service: Any, repo: Any, eventually: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     digest = service.get("/modules/m").json()["digest"]
     repo.write("m", _002_b="SELECT 2")
     problem = assert_problem(service.post("/modules/m/migrate", json={"bundle": digest}), 409, "bundle_moved")
@@ -182,15 +183,17 @@ def test_bundle_and_plan_that_moved(start: Callable[..., Any], repo: Any, eventu
 
 
 @pytest.mark.parametrize("body", [{"canary": -1}, {"on_failure": "perhaps"}, {"wait_s": -1}, {"schemas": []}])
-def test_wishes_that_are_not(start: Callable[..., Any], repo: Any, body: dict[str, Any]) -> None:
+def test_wishes_that_are_not(service: Any, repo: Any, body: dict[str, Any]) -> None:
     repo.write("m", _001_a=TABLE)
-    assert_problem(start().post("/modules/m/migrate", json=body), 400, "invalid_request")
+    service.sync()
+    assert_problem(service.post("/modules/m/migrate", json=body), 400, "invalid_request")
 
 
 class TestCancelling:
     @pytest.mark.parametrize("through", [0, 1])
     def test_the_statement_ends_and_what_was_done_stays(
         self,
+        service: Any,
         start: Callable[..., Any],
         repo: Any,
         sql: Callable[..., Any],
@@ -199,7 +202,8 @@ class TestCancelling:
     ) -> None:
         """From whichever replica: neither is told which of the two does the work."""
         repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(60)")
-        services = [start(), start()]
+        service.sync()
+        services = [service, start()]
         with ThreadPoolExecutor(1) as threads:
             call = threads.submit(services[0].post, "/modules/m/migrate")
             eventually(lambda: sql(SLEEPING))
@@ -217,10 +221,10 @@ class TestCancelling:
         assert_problem(services[through].post(f"/runs/{run['id']}/cancel"), 409, "run_ended")
 
     def test_outside_a_transaction_the_outcome_is_known(
-        self, start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
+        self, service: Any, repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
     ) -> None:
         repo.write("m", _001_a="-- pgdbm:no-transaction\nCREATE TABLE {{tables.t}} ();\nSELECT pg_sleep(60)")
-        service = start()
+        service.sync()
         address = begun(service, "m")
         eventually(lambda: sql(SLEEPING))
         service.post(f"{address}/cancel")
@@ -255,9 +259,9 @@ def give(sql: Callable[..., Any], tenants: list[str]) -> None:
 
 
 class TestManySchemas:
-    def test_all_of_them(self, start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+    def test_all_of_them(self, service: Any, repo: Any, sql: Callable[..., Any]) -> None:
         repo.write("m", TOML, _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1)")
-        service = start()
+        service.sync()
         result = service.post("/modules/m/migrate").json()
         assert (result["status"], result["total"], result["skipped"]) == ("success", 12, 0)
         assert result["schemas"] | {"total": 6, "succeeded": 6} == result["schemas"]
@@ -267,11 +271,9 @@ class TestManySchemas:
         again = service.post("/modules/m/migrate").json()
         assert (again["status"], again["run_id"], again["skipped"]) == ("up_to_date", None, 12)
 
-    def test_only_those_with_something_pending(
-        self, start: Callable[..., Any], repo: Any, sql: Callable[..., Any]
-    ) -> None:
+    def test_only_those_with_something_pending(self, service: Any, repo: Any, sql: Callable[..., Any]) -> None:
         repo.write("m", TOML, _001_a=TABLE)
-        service = start()
+        service.sync()
         some = service.post("/modules/m/migrate", json={"schemas": TENANTS[:2]}).json()
         assert some["schemas"]["total"] == 2
         rest = service.post("/modules/m/migrate").json()
@@ -279,11 +281,11 @@ class TestManySchemas:
         assert_problem(service.post("/modules/m/migrate", json={"schemas": ["else"]}), 400, "invalid_request")
 
     def test_the_canary_stops_everything(
-        self, start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
+        self, service: Any, repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
     ) -> None:
         repo.write("m", TOML, _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} SELECT 1 FROM {{tables.given}}")
         give(sql, TENANTS[:1])
-        service = start()
+        service.sync()
         body = {"canary": 2, "on_failure": "continue"}
         problem = assert_problem(service.post("/modules/m/migrate", json=body), 422, "migration_failed")
         assert (problem["schema"], problem["sqlstate"]) == ("tenant_1", "42P01")
@@ -299,12 +301,10 @@ class TestManySchemas:
         give(sql, TENANTS[1:])
         assert service.post("/modules/m/migrate", json=body).json()["schemas"]["succeeded"] == 5
 
-    def test_going_on_after_failures_and_retrying_them(
-        self, start: Callable[..., Any], repo: Any, sql: Callable[..., Any]
-    ) -> None:
+    def test_going_on_after_failures_and_retrying_them(self, service: Any, repo: Any, sql: Callable[..., Any]) -> None:
         repo.write("m", TOML, _001_a="CREATE TABLE {{tables.t}} AS TABLE {{tables.given}}")
         give(sql, TENANTS[::2])
-        service = start()
+        service.sync()
         problem = assert_problem(
             service.post("/modules/m/migrate", json={"on_failure": "continue"}), 422, "migration_failed"
         )
@@ -340,12 +340,13 @@ def test_chunks() -> None:
     assert many == sorted(many)
 
 
-def test_a_role_of_the_module_runs_its_sql(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_a_role_of_the_module_runs_its_sql(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     role = f"owner_{uuid.uuid4().hex[:12]}"
     sql(f"CREATE ROLE {role}")
     try:
         repo.write("m", f'role = "{role}"', _001_a="CREATE TABLE {{tables.t}} AS SELECT current_user::text AS who")
-        assert start().post("/modules/m/migrate").json()["status"] == "success"
+        service.sync()
+        assert service.post("/modules/m/migrate").json()["status"] == "success"
         assert [row["who"] for row in sql("SELECT who FROM m.t")] == [role]
         assert sql("SELECT FROM m.schema_migrations WHERE applied_by = current_user")
     finally:
@@ -354,19 +355,18 @@ def test_a_role_of_the_module_runs_its_sql(start: Callable[..., Any], repo: Any,
 
 
 def test_what_is_left_in_the_queue(
-    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
+    service: Any, repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     eventually(lambda: not sql("SELECT FROM pgdbm_service.pgqueuer"))
     assert service.get("/runs?status=running").json()["items"] == []
 
 
-def test_the_tables_of_the_queue_are_what_pgqueuer_wants(start: Callable[..., Any], database: str) -> None:
+@pytest.mark.usefixtures("service")
+def test_the_tables_of_the_queue_are_what_pgqueuer_wants(database: str) -> None:
     from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
-
-    start()
 
     async def plan() -> Any:
         pool = await AsyncDatabaseManager.create_shared_pool(DatabaseConfig(connection_string=database))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
 FILES = {"001.sql": TABLE, "002.sql": "SELECT 2"}
-TENANTS = 2500
+TENANTS = 1200
 
 
 def body(files: dict[str, str], **settings: Any) -> dict[str, Any]:
@@ -92,12 +92,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("setting", ['schema = "a"', 'schemas = ["a", "b"]', 'schemas = "a"', 'schemas = "t_*"'])
-def test_schemas_in_module_toml(start: Callable[..., Any], repo: Any, sql: Callable[..., Any], setting: str) -> None:
+def test_schemas_in_module_toml(service: Any, repo: Any, sql: Callable[..., Any], setting: str) -> None:
     sql("CREATE SCHEMA t_1")
     sql("CREATE SCHEMA t_2")
     sql("CREATE SCHEMA other")
     repo.write("m", setting, _001_a=TABLE)
-    service = start()
+    service.sync()
     expected = ["a", "b"] if "[" in setting else ["t_1", "t_2"] if "*" in setting else ["a"]
     detail = service.get("/modules/m").json()
     assert detail["schema_count"] == len(expected)
@@ -108,15 +108,15 @@ def test_schemas_in_module_toml(start: Callable[..., Any], repo: Any, sql: Calla
 
 
 @pytest.mark.parametrize("setting", ['schema = "a"\nschemas = ["b"]', "schemas = []", 'schemas = "t-*"', "schemas = 3"])
-def test_schemas_that_are_not_right(start: Callable[..., Any], repo: Any, setting: str) -> None:
+def test_schemas_that_are_not_right(service: Any, repo: Any, setting: str) -> None:
     repo.write("m", setting, _001_a=TABLE)
-    problem = start().get("/modules/m").json()["problem"]
+    service.sync()
+    problem = service.get("/modules/m").json()["problem"]
     assert (problem["key"], problem["filename"]) == ("schemas", "module.toml")
     assert problem["line"]
 
 
-def test_a_pattern_is_one_of_the_shell(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
-    service = start()
+def test_a_pattern_is_one_of_the_shell(service: Any, sql: Callable[..., Any]) -> None:
     for schema in ("t_1", "t_12", "tx1", "at_1", "T_1"):
         sql(f'CREATE SCHEMA "{schema}"')
     put(service, "m", FILES, schemas="t_?")
@@ -128,8 +128,7 @@ def test_a_pattern_is_one_of_the_shell(start: Callable[..., Any], sql: Callable[
     assert [item["schema"] for item in all_pages(service, "/modules/every/schemas")] == every
 
 
-def test_each_schema_stands_for_itself(start: Callable[..., Any], database: str, sql: Callable[..., Any]) -> None:
-    service = start()
+def test_each_schema_stands_for_itself(service: Any, database: str, sql: Callable[..., Any]) -> None:
     put(service, "m", FILES, schemas=["done", "half", "none", "other"])
     migrate(database, "m", "done", FILES)
     migrate(database, "m", "half", {"001.sql": TABLE})
@@ -162,8 +161,7 @@ def test_each_schema_stands_for_itself(start: Callable[..., Any], database: str,
     assert modules["half"] == ["m"]
 
 
-def test_a_failed_attempt_shows(start: Callable[..., Any], database: str) -> None:
-    service = start()
+def test_a_failed_attempt_shows(service: Any, database: str) -> None:
     files = {"001.sql": TABLE, "002.sql": "SELECT 1/0"}
     put(service, "m", files, schemas=["a", "b"])
     migrate(database, "m", "a", {"001.sql": TABLE})
@@ -173,7 +171,7 @@ def test_a_failed_attempt_shows(start: Callable[..., Any], database: str) -> Non
     assert states == {"a": "pending", "b": "failed"}
 
 
-def test_thousands_of_tenants(
+def test_over_a_thousand_tenants(
     start: Callable[..., Any],
     database: str,
     sql: Callable[..., Any],
@@ -185,15 +183,15 @@ def test_thousands_of_tenants(
     sql("DELETE FROM tenant_00003.schema_migrations WHERE filename = '002.sql'")
     sql("DROP TABLE tenant_00004.schema_migrations")
     sql("DELETE FROM tenant_00005.schema_migrations WHERE filename = '001.sql'")
-    sql("UPDATE tenant_02000.schema_migrations SET checksum = 'x' WHERE filename = '002.sql'")
+    sql("UPDATE tenant_01000.schema_migrations SET checksum = 'x' WHERE filename = '002.sql'")
     service = start(reconcile_s=86400)
     wrong = service.client.put("/modules/app", json=body(FILES, schemas="tenant_*")).json()
-    assert (wrong["code"], wrong["schema"], wrong["filename"]) == ("checksum_changed", "tenant_02000", "002.sql")
+    assert (wrong["code"], wrong["schema"], wrong["filename"]) == ("checksum_changed", "tenant_01000", "002.sql")
     eventually(lambda: sql("SELECT ended_at FROM pgdbm_service.reconciliation")[0][0])
     assert service.client.put("/modules/app", json=body(FILES, schemas="tenant_*")).json() == wrong
     # Put right behind the back of the service.
     sql(
-        "UPDATE tenant_02000.schema_migrations t SET checksum = o.checksum "
+        "UPDATE tenant_01000.schema_migrations t SET checksum = o.checksum "
         "FROM tenant_00000.schema_migrations o WHERE o.filename = t.filename"
     )
     put(service, "app", FILES, schemas="tenant_*")
@@ -287,12 +285,12 @@ def test_summaries_follow(database: str, sql: Callable[..., Any], start: Callabl
     assert service.get("/modules/app").json()["last_run"] == "run-1"
 
 
-def test_modules_are_paged(start: Callable[..., Any], repo: Any, database: str) -> None:
+def test_modules_are_paged(service: Any, repo: Any, database: str) -> None:
     for number in range(5):
         repo.write(f"m{number}", _001_a="SELECT 1")
     for number in range(3):
         migrate(database, f"a_old{number}", f"old{number}", FILES)
-    service = start()
+    service.sync()
     for limit in (1, 2, 5, 200):
         items = all_pages(service, "/modules", limit=limit)
         assert [item["name"] for item in items] == [*(f"m{n}" for n in range(5)), *(f"a_old{n}" for n in range(3))]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
+
+from pgdbm_service.__main__ import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import httpx
 
@@ -66,8 +70,8 @@ def _tokens(service: Any, headers: dict[str, str]) -> Any:
     return service.get("/tokens", headers=headers).json()["items"]
 
 
-def test_an_expired_token(start: Callable[..., Any], sql: Callable[..., Any], make_token: Any) -> None:
-    service = start(auth="tokens")
+@pytest.mark.settings(auth="tokens", auth_failures_per_minute=10000)
+def test_an_expired_token(service: Any, sql: Callable[..., Any], make_token: Any) -> None:
     admin, late = bearer(make_token("admin")), make_token("admin", name="late")
     sql("UPDATE pgdbm_service.tokens SET expires_at = now() WHERE name = 'late'")
     assert code_of(service.get("/modules", headers=bearer(late))) == (401, "unauthenticated")
@@ -94,8 +98,7 @@ def test_an_expired_token(start: Callable[..., Any], sql: Callable[..., Any], ma
         ("expires", "99999w"),
     ],
 )
-def test_a_token_that_cannot_be_made(start: Callable[..., Any], field: str, value: Any) -> None:
-    service = start()
+def test_a_token_that_cannot_be_made(service: Any, field: str, value: Any) -> None:
     body = {"name": "x", "scopes": ["read"]} | {field: value}
     answer = service.post("/tokens", json=body)
     assert code_of(answer) == (400, "invalid_request")
@@ -103,8 +106,7 @@ def test_a_token_that_cannot_be_made(start: Callable[..., Any], field: str, valu
     assert _tokens(service, {}) == []
 
 
-def test_pages_of_tokens(start: Callable[..., Any]) -> None:
-    service = start()
+def test_pages_of_tokens(service: Any) -> None:
     for number in range(5):
         assert service.post("/tokens", json={"name": f"t{number}", "scopes": ["read"]}).status_code == 201
     names, after = [], ""
@@ -116,16 +118,32 @@ def test_pages_of_tokens(start: Callable[..., Any]) -> None:
     assert code_of(service.get("/tokens?next=x")) == (400, "invalid_request")
 
 
-def test_the_first_token_comes_from_the_command_line(
-    launch: Callable[..., Any], start: Callable[..., Any], database: str, watch: Any
-) -> None:
-    def run(*arguments: str) -> Any:
-        process = launch("-m", "pgdbm_service", "token", *arguments, DATABASE_URL=database)
-        process.wait()
-        return process
+@pytest.fixture
+def command(
+    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], watch: Any
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """``command(*arguments)`` is ``python -m pgdbm_service token …`` in this process: its exit code, stdout, stderr."""
+    logging_of_others = structlog.get_config()
+    monkeypatch.setenv("DATABASE_URL", database)
 
-    made = run("create", "root", "--scope", "admin", "--expires", "1h")
-    assert made.popen.returncode == 0, made.err
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pgdbm_service", "token", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        watch.see("output", out + err)
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, out, err
+
+    yield run
+    structlog.configure(**logging_of_others)
+
+
+def test_the_first_token_comes_from_the_command_line(
+    launch: Callable[..., Any], command: Any, start: Callable[..., Any], database: str, watch: Any
+) -> None:
+    made = launch("-m", "pgdbm_service", "token", "create", "root", "--scope", "admin", DATABASE_URL=database)
+    assert made.wait() == 0, made.err
     # Alone on a line, so that a shell can take it.
     token = made.out.strip()
     watch.plant("a token", token)
@@ -133,19 +151,20 @@ def test_the_first_token_comes_from_the_command_line(
     service = start(auth="tokens")
     assert service.get("/modules", headers=bearer(token)).status_code == 200
 
-    again = run("create", "root", "--scope", "admin")
-    assert (again.popen.returncode, again.err.count("\n")) == (1, 1)
-    assert "root" in again.err
+    code, _, err = command("create", "root", "--scope", "admin")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "root" in err
     for wrong in (("--scope", "all"), ("--scope", "read", "--expires", "3"), ()):
-        refused = run("create", "x", *wrong)
-        assert refused.popen.returncode == 2
-        assert "Traceback" not in refused.err
-    listed = run("list")
-    assert re.search(r"root +active .* admin", listed.out)
-    assert token not in listed.out
-    assert run("revoke", "root").popen.returncode == 0
-    assert run("revoke", "root").popen.returncode == 1
-    assert re.search(r"root +revoked", run("list").out)
+        code, _, err = command("create", "x", *wrong)
+        assert code == 2
+        assert err
+    code, out, _ = command("list")
+    assert code == 0
+    assert re.search(r"root +active .* admin", out)
+    assert token not in out
+    assert command("revoke", "root")[0] == 0
+    assert command("revoke", "root")[0] == 1
+    assert re.search(r"root +revoked", command("list")[1])
 
 
 def test_the_command_line_finds_the_commands_of_installed_packages(
