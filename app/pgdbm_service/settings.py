@@ -284,12 +284,13 @@ def _check_auth(settings: Settings, given: Any) -> None:
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("postgresql", "postgres") and (parts.port is None or parts.port > 0)
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        usable = parts.scheme in ("postgresql", "postgres") and all(urlsplit(f"//{host}").port != 0 for host in hosts)
     except ValueError:
         usable = False
     if not usable:
         raise SettingsError(
-            "DATABASE_URL is not of the form postgresql://user:password@host:port/database "
+            "DATABASE_URL is not of the form postgresql://user:password@host:port/database, or host:port,host:port "
             "(its value is not shown, since it may hold a password)."
         )
 
