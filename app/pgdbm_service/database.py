@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
 
+from pgdbm.core import dsn
 from pgdbm.core.config import DatabaseConfig
 from pgdbm.core.manager import AsyncDatabaseManager
 from pgdbm.core.pool import ConfiguredPool
@@ -61,10 +62,11 @@ class Database:
         """Start connecting to ``url``; returns at once."""
         timeout_s = self._settings.database_timeout_s
         config = DatabaseConfig(
-            connection_string=url,
+            connection_string=_to_the_leader(url),
             min_connections=self._settings.min_connections,
             max_connections=self._settings.max_connections,
             server_settings={"application_name": "pgdbm_service"},
+            connect_timeout=timeout_s,
             command_timeout=timeout_s,
             statement_timeout_ms=max(1, int(timeout_s * 1000)),
             lock_timeout_ms=min(_LOCK_TIMEOUT_MS, max(1, int(timeout_s * 1000))),
@@ -138,8 +140,14 @@ class Database:
         return task.result()
 
     async def check(self) -> None:
-        """Raise unless the database answers now."""
-        await self.within_limit(self.manager().fetch_value("SELECT 1"))
+        """Raise unless the database answers now, and takes writes.
+
+        Raises:
+            Problem: database_unavailable, when it does not.
+        """
+        setting = "SELECT pg_catalog.current_setting('transaction_read_only')"
+        if await self.within_limit(self.manager().fetch_value(setting)) == "on":
+            raise Problem("database_unavailable", "The server takes no writes: it is a standby, or set to read-only.")
 
     async def _prepare(self, pool: asyncpg.Pool[Any]) -> None:
         try:
@@ -181,3 +189,10 @@ class Database:
             logger.warning("no database yet", reason=self._failure, retry_in_s=round(pause, 2))
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _to_the_leader(url: str) -> str:
+    """``url``; of several hosts it takes the one that can be written to, unless it says which it wants."""
+    if not dsn.hosts_in(url) or dsn.target_session_attrs(url):
+        return url
+    return f"{url}{'&' if '?' in url else '?'}target_session_attrs=read-write"

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from litestar import Request, Response
 
 MEDIA_TYPE = "application/problem+json"
-# PostgreSQL's states of a session that ended, or never began, for reasons of the server's or the network's.
-_AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
+# PostgreSQL's states of a session that ended, or never began, for reasons of the server's or the network's; and of one
+# that got to a server which takes no writes, as a leader that has become a standby.
+_AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006"})
 _LOCK_NOT_AVAILABLE = "55P03"
 _CURED_BY_A_RETRY = (_LOCK_NOT_AVAILABLE, "40P01")
 _QUERY_CANCELED = "57014"
@@ -148,6 +149,8 @@ def is_database_away(error: BaseException | None) -> bool:
     if isinstance(error, library.QueryError):
         return is_database_away(error.original_error)
     if isinstance(error, library.ConnectionError | library.PoolError | ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return True
     if isinstance(error, asyncpg.InterfaceError):
         return "closed" in str(error) or "terminated" in str(error) or "released" in str(error)

@@ -40,7 +40,7 @@ async def histories(dsn: str, modules: list[str]) -> dict[str, list[str]]:
 
 
 async def migrate_under_a_failover(started: list[Replica], modules: list[str], kill: Any) -> list[httpx.Response]:
-    """The answers to a call for each module, of which some wait and some do not."""
+    """The answers to a call for each module, of which some wait and some do not; reads are answered meanwhile."""
     async with httpx.AsyncClient(timeout=120) as client:
         calls = [
             client.post(
@@ -49,7 +49,25 @@ async def migrate_under_a_failover(started: list[Replica], modules: list[str], k
             )
             for number, module in enumerate(modules)
         ]
-        return (await asyncio.gather(*calls, kill()))[:-1]
+        reading = [asyncio.create_task(keep_reading(client, replica.url)) for replica in started]
+        try:
+            return (await asyncio.gather(*calls, kill()))[:-1]
+        finally:
+            for task in reading:
+                task.cancel()
+            for ended in await asyncio.gather(*reading, return_exceptions=True):
+                assert isinstance(ended, asyncio.CancelledError), ended
+
+
+async def keep_reading(client: httpx.AsyncClient, url: str) -> None:
+    """Until cancelled: that there is no database for a while is said as what it is."""
+    while True:
+        for path in ("/modules", "/runs", "/health/ready", "/schemas"):
+            answer = await client.get(url + path)
+            code = answer.json().get("code")
+            assert answer.status_code == 200 or code in ("database_unavailable", "not_ready"), (path, answer.text)
+        assert (await client.get(f"{url}/health/live")).status_code == 200
+        await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(1, "primary"), (2, "read-write")])
