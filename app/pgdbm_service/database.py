@@ -14,7 +14,7 @@ from pgdbm.core.pool import ConfiguredPool
 from pgdbm.errors import AsyncDBError
 
 from .errors import Problem, database_unavailable
-from .own_schema import prepare_own_schema
+from .own_schema import OWN_SCHEMA, prepare_own_schema
 from .queue_tables import prepare_queue
 
 if TYPE_CHECKING:
@@ -140,14 +140,29 @@ class Database:
         return task.result()
 
     async def check(self) -> None:
+        """Raise unless the database answers now."""
+        await self.within_limit(self.manager().fetch_value("SELECT 1"))
+
+    async def check_writable(self) -> None:
         """Raise unless the database answers now, and takes writes.
 
         Raises:
-            Problem: database_unavailable, when it does not.
+            Problem: database_unavailable.
         """
         setting = "SELECT pg_catalog.current_setting('transaction_read_only')"
         if await self.within_limit(self.manager().fetch_value(setting)) == "on":
             raise Problem("database_unavailable", "The server takes no writes: it is a standby, or set to read-only.")
+
+    async def keep_own_tables(self) -> None:
+        """Make the service's own tables anew where somebody has dropped their schema. What was in them is lost."""
+        pool = self._pool
+        if pool is None or await self.within_limit(self.manager(OWN_SCHEMA).table_exists("runs")):
+            return
+        logger.error("the service's own tables are gone: making them anew", schema=OWN_SCHEMA)
+        await prepare_own_schema(pool)
+        await prepare_queue(pool)
+        # They know types that were dropped with the tables.
+        await pool.expire_connections()
 
     async def _prepare(self, pool: asyncpg.Pool[Any]) -> None:
         try:

@@ -18,6 +18,7 @@ from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetail
 from pgdbm import errors as library
 
 from .error_codes import ERROR_KINDS
+from .own_schema import OWN_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,9 +32,12 @@ _AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006"})
 _LOCK_NOT_AVAILABLE = "55P03"
 _CURED_BY_A_RETRY = (_LOCK_NOT_AVAILABLE, "40P01")
 _QUERY_CANCELED = "57014"
+# A table, or its schema.
+_NOT_THERE = ("42P01", "3F000")
 _OF_THE_KIND = frozenset({"type", "title", "status", "retry_after"})
 # What a call answers whose caller is not known, or may not.
 _ACCESS = ("unauthenticated", "forbidden", "too_many_attempts", "issuer_unavailable", "database_unavailable")
+_CLIENT_LEFT = "client disconnected prematurely"
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 logger = structlog.get_logger("pgdbm_service")
@@ -158,6 +162,12 @@ def is_database_away(error: BaseException | None) -> bool:
     return isinstance(state, str) and (state in _AWAY_STATES or state.startswith("08"))
 
 
+def _is_without_our_tables(error: Exception) -> bool:
+    if isinstance(error, library.QueryError):
+        error = error.original_error or error
+    return getattr(error, "sqlstate", None) in _NOT_THERE and OWN_SCHEMA in str(error)
+
+
 def database_unavailable() -> Problem:
     return Problem(
         "database_unavailable", "The database cannot be reached right now. The service keeps trying to connect."
@@ -171,6 +181,8 @@ def problem_of(error: Exception) -> Problem:
     if is_database_away(error):
         logger.warning("database unavailable", error_type=type(error).__name__)
         return database_unavailable()
+    if _is_without_our_tables(error):
+        return Problem("database_unavailable", "The service's own tables are gone: it makes them anew.")
     if isinstance(error, library.MonitoringError) and isinstance(error.__cause__, library.AsyncDBError):
         return problem_of(error.__cause__)
     if isinstance(error, library.MigrationError):
@@ -182,6 +194,11 @@ def problem_of(error: Exception) -> Problem:
         return Problem("migration_file_invalid", f"{name} cannot be read: {error.strerror}.", filename=name)
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return _of_http(error)
+    if isinstance(error, HTTPException) and error.detail == _CLIENT_LEFT:
+        # Nobody reads it.
+        return Problem("invalid_request", "The client left before its request was complete.")
+    if isinstance(error, RecursionError) and "deserializing" in str(error):
+        return invalid_body(error)
     logger.error("internal error", exc_info=error)
     return Problem("internal_error", "Something went wrong in the service. Its log has the cause.")
 

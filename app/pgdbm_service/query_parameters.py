@@ -28,6 +28,12 @@ async def known_query_parameters(connection: ASGIConnection[Any, Any, Any, Any],
         {"field": name, "message": f"there is no such query parameter. {spelt_alike(name, known) or _told(known)}"}
         for name in sorted(set(connection.query_params) - known)
     ]
+    # No text of PostgreSQL's holds one.
+    errors += [
+        {"field": name, "message": "has the character NUL"}
+        for name, value in connection.query_params.multi_items()
+        if "\x00" in value
+    ]
     if errors:
         raise invalid_request(errors)
 
