@@ -16,6 +16,7 @@ from litestar.openapi import ResponseSpec
 from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsException, ProblemDetailsPlugin
 
 from pgdbm import errors as library
+from pgdbm.core.pool import is_lost
 
 from .error_codes import ERROR_KINDS
 from .own_schema import OWN_SCHEMA
@@ -154,8 +155,8 @@ def is_database_away(error: BaseException | None) -> bool:
         return is_database_away(error.original_error)
     if isinstance(error, library.ConnectionError | library.PoolError | ConnectionError | TimeoutError):
         return True
-    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
-        return True
+    if isinstance(error, asyncpg.InternalClientError):
+        return is_lost(error)
     if isinstance(error, asyncpg.InterfaceError):
         return "closed" in str(error) or "terminated" in str(error) or "released" in str(error)
     state = getattr(error, "sqlstate", None)

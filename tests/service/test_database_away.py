@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
+
+from pgdbm_service.errors import is_database_away
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +127,21 @@ def test_no_password_in_answers_and_logs(
     log = capfd.readouterr().err
     assert "connecting" in log
     assert "hunter2" not in log + "".join(answers)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_away"),
+    [
+        # The server's goodbye came between two queries of one connection.
+        (asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress"), True),
+        (asyncpg.InternalClientError("got result for unknown protocol state 3"), False),
+        (asyncpg.TargetServerAttributeNotMatched("None of the hosts match"), True),
+        (asyncpg.InterfaceError("connection is closed"), True),
+        (FileNotFoundError(2, "No such file", "001_a.sql"), False),
+    ],
+)
+def test_what_means_that_the_database_is_away(error: Exception, is_away: bool) -> None:
+    assert is_database_away(error) is is_away
 
 
 def test_a_run_survives_what_its_connection_does_not(

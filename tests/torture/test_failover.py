@@ -40,13 +40,10 @@ async def histories(dsn: str, modules: list[str]) -> dict[str, list[str]]:
 
 
 async def migrate_under_a_failover(started: list[Replica], modules: list[str], kill: Any) -> list[httpx.Response]:
-    """The answers to a call for each module, of which some wait and some do not; reads are answered meanwhile."""
+    """The answers to a call for each module: half of them wait, half follow their run. Reads are answered meanwhile."""
     async with httpx.AsyncClient(timeout=120) as client:
         calls = [
-            client.post(
-                f"{started[number % len(started)].url}/modules/{module}/migrate",
-                headers={"Prefer": "respond-async"} if number % 2 else {},
-            )
+            migrate(client, started[number % len(started)].url, module, follows=number // len(started) % 2 == 1)
             for number, module in enumerate(modules)
         ]
         reading = [asyncio.create_task(keep_reading(client, replica.url)) for replica in started]
@@ -57,6 +54,22 @@ async def migrate_under_a_failover(started: list[Replica], modules: list[str], k
                 task.cancel()
             for ended in await asyncio.gather(*reading, return_exceptions=True):
                 assert isinstance(ended, asyncio.CancelledError), ended
+
+
+async def migrate(client: httpx.AsyncClient, url: str, module: str, *, follows: bool) -> httpx.Response:
+    """The answer. The stream of a run that is followed leads through the failover, and leaves nothing out."""
+    headers = {"Prefer": "respond-async"} if follows else {}
+    answer = await client.post(f"{url}/modules/{module}/migrate", headers=headers)
+    if follows and answer.status_code == 202:
+        async with client.stream("GET", f"{url}{answer.headers['location']}/events") as stream:
+            if stream.status_code == 503:
+                return answer
+            lines = [line async for line in stream.aiter_lines()]
+        numbers = [int(line.removeprefix("id: ")) for line in lines if line.startswith("id: ")]
+        kinds = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+        assert numbers == list(range(1, len(numbers) + 1)), lines
+        assert kinds[-1] == "run_ended", lines
+    return answer
 
 
 async def keep_reading(client: httpx.AsyncClient, url: str) -> None:
