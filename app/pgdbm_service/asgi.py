@@ -63,7 +63,6 @@ _REGISTRY_EVERY_S = 0.5
 _REPOSITORY_EVERY_S = 1.0
 # Fields of a form beside its files.
 _FORM_FIELDS = 100
-_OWN_TABLES_EVERY_S = 2.0
 # How often a replica asks whether it is time to reconcile; one of them does it.
 _LEASE_EVERY_S = 5.0
 
@@ -141,7 +140,6 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         "verifier": verifier,
     }
     jobs = [
-        Job("look whether our tables are there", _OWN_TABLES_EVERY_S, database.keep_own_tables, database),
         Job("look what is registered", _REGISTRY_EVERY_S, registered_modules.catch_up, database),
         Job(
             "compare summaries with histories",

@@ -13,9 +13,9 @@ from pgdbm.core.manager import AsyncDatabaseManager
 from pgdbm.core.pool import ConfiguredPool
 from pgdbm.errors import AsyncDBError
 
-from .errors import Problem, database_unavailable
+from .errors import Problem, database_unavailable, own_tables_gone
 from .own_schema import OWN_SCHEMA, prepare_own_schema
-from .queue_tables import prepare_queue
+from .queue_tables import SETTINGS, prepare_queue
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -30,6 +30,12 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _CLOSE_S = 5.0
 _LOCK_TIMEOUT_MS = 2000
+# Made last of all.
+_A_TABLE_OF_OURS = f"{OWN_SCHEMA}.{SETTINGS.queue_table}"
+_FITNESS = """
+SELECT pg_catalog.current_setting('transaction_read_only') = 'on' AS read_only,
+       pg_catalog.to_regclass($1)::oid::bigint AS table_id
+"""
 
 logger = structlog.get_logger("pgdbm_service")
 
@@ -51,6 +57,7 @@ class Database:
         self._connecting: asyncio.Task[None] | None = None
         self._abandoned: set[asyncio.Task[Any]] = set()
         self._failure = "The service has not connected yet."
+        self._table_id: int | None = None
         self.connected = asyncio.Event()
 
     @property
@@ -143,31 +150,25 @@ class Database:
         """Raise unless the database answers now."""
         await self.within_limit(self.manager().fetch_value("SELECT 1"))
 
-    async def check_writable(self) -> None:
-        """Raise unless the database answers now, and takes writes.
+    async def check_fit(self) -> None:
+        """Raise unless the database answers now, takes writes, and has the service's own tables.
 
         Raises:
             Problem: database_unavailable.
         """
-        setting = "SELECT pg_catalog.current_setting('transaction_read_only')"
-        if await self.within_limit(self.manager().fetch_value(setting)) == "on":
+        found = await self.within_limit(self.manager().fetch_one(_FITNESS, _A_TABLE_OF_OURS))
+        assert found is not None
+        if found["read_only"]:
             raise Problem("database_unavailable", "The server takes no writes: it is a standby, or set to read-only.")
-
-    async def keep_own_tables(self) -> None:
-        """Make the service's own tables anew where somebody has dropped their schema. What was in them is lost."""
-        pool = self._pool
-        if pool is None or await self.within_limit(self.manager(OWN_SCHEMA).table_exists("runs")):
-            return
-        logger.error("the service's own tables are gone: making them anew", schema=OWN_SCHEMA)
-        await prepare_own_schema(pool)
-        await prepare_queue(pool)
-        # They know types that were dropped with the tables.
-        await pool.expire_connections()
+        if found["table_id"] != self._table_id:
+            # What was made anew under this process is not what its connections and its queue know.
+            raise own_tables_gone()
 
     async def _prepare(self, pool: asyncpg.Pool[Any]) -> None:
         try:
             await prepare_own_schema(pool)
             await prepare_queue(pool)
+            self._table_id = (await pool.fetchrow(_FITNESS, _A_TABLE_OF_OURS))["table_id"]
         except BaseException:
             pool.terminate()
             raise

@@ -169,6 +169,13 @@ def _is_without_our_tables(error: Exception) -> bool:
     return getattr(error, "sqlstate", None) in _NOT_THERE and OWN_SCHEMA in str(error)
 
 
+def own_tables_gone() -> Problem:
+    return Problem(
+        "database_unavailable",
+        f"Somebody has dropped the schema {OWN_SCHEMA}, or tables in it. Restart the service: it makes them anew.",
+    )
+
+
 def database_unavailable() -> Problem:
     return Problem(
         "database_unavailable", "The database cannot be reached right now. The service keeps trying to connect."
@@ -183,7 +190,7 @@ def problem_of(error: Exception) -> Problem:
         logger.warning("database unavailable", error_type=type(error).__name__)
         return database_unavailable()
     if _is_without_our_tables(error):
-        return Problem("database_unavailable", "The service's own tables are gone: it makes them anew.")
+        return own_tables_gone()
     if isinstance(error, library.MonitoringError) and isinstance(error.__cause__, library.AsyncDBError):
         return problem_of(error.__cause__)
     if isinstance(error, library.MigrationError):
