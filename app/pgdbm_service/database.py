@@ -32,10 +32,8 @@ _CLOSE_S = 5.0
 _LOCK_TIMEOUT_MS = 2000
 # Made last of all.
 _A_TABLE_OF_OURS = f"{OWN_SCHEMA}.{SETTINGS.queue_table}"
-_FITNESS = """
-SELECT pg_catalog.current_setting('transaction_read_only') = 'on' AS read_only,
-       pg_catalog.to_regclass($1)::oid::bigint AS table_id
-"""
+_TABLE_ID = "SELECT pg_catalog.to_regclass($1)::oid::bigint AS table_id"
+_FITNESS = f"{_TABLE_ID}, pg_catalog.current_setting('transaction_read_only') = 'on' AS read_only"
 
 logger = structlog.get_logger("pgdbm_service")
 
@@ -168,7 +166,7 @@ class Database:
         try:
             await prepare_own_schema(pool)
             await prepare_queue(pool)
-            self._table_id = (await pool.fetchrow(_FITNESS, _A_TABLE_OF_OURS))["table_id"]
+            self._table_id = await pool.fetchval(_TABLE_ID, _A_TABLE_OF_OURS)
         except BaseException:
             pool.terminate()
             raise

@@ -164,9 +164,8 @@ def is_database_away(error: BaseException | None) -> bool:
 
 
 def _is_without_our_tables(error: Exception) -> bool:
-    if isinstance(error, library.QueryError):
-        error = error.original_error or error
-    return getattr(error, "sqlstate", None) in _NOT_THERE and OWN_SCHEMA in str(error)
+    cause = error.original_error if isinstance(error, library.QueryError) else error
+    return getattr(cause, "sqlstate", None) in _NOT_THERE and OWN_SCHEMA in str(cause)
 
 
 def own_tables_gone() -> Problem:

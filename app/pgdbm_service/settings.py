@@ -32,7 +32,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     database_url: Annotated[
         str | None,
-        Meta(description="Where the database is, postgresql://…, maybe on several hosts. Unset: an embedded PostgreSQL."),
+        Meta(
+            description="Where the database is, postgresql://…, maybe on several hosts. Unset: an embedded PostgreSQL."
+        ),
     ] = None
     data_dir: Annotated[Path, Meta(description="Where the embedded PostgreSQL keeps its data.")] = Path(".pgdbm/data")
     migrations_repo: Annotated[Path, Meta(description="The folder with one folder of migrations per module.")] = Path(

@@ -7,7 +7,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 
 from pgdbm import AsyncDatabaseManager, ConnectionError, DatabaseConfig

@@ -56,11 +56,12 @@ def connect_options(config: DatabaseConfig, server_settings: dict[str, str]) -> 
     return options
 
 
-async def connect(address: str, **options: Any) -> Any:
+async def connect(*args: Any, **options: Any) -> Any:
     """asyncpg.connect, for a connection string and what :func:`connect_options` gives, with TCP keepalives.
 
     Its TimeoutError has an errno, as the system's own have: that tells it from the timeout of a query.
     """
+    (address,) = args
     hosts = hosts_of(address)
     if not hosts.are_several:
         return await _connect(address, **options)

@@ -119,7 +119,9 @@ def hosts_in(dsn: str) -> tuple[tuple[str, int], ...]:
     try:
         hosts = urlsplit(dsn).netloc.rpartition("@")[2].split(",")
         pairs = [_HOST_PORT.fullmatch(host) for host in hosts]
-        found = [(unquote(pair[1]).strip("[]"), int(pair[2] or os.environ.get("PGPORT") or 5432)) for pair in pairs if pair]
+        found = [
+            (unquote(pair[1]).strip("[]"), int(pair[2] or os.environ.get("PGPORT") or 5432)) for pair in pairs if pair
+        ]
     except ValueError:
         return ()
     return tuple(found) if 1 < len(hosts) == len(found) and all(host for host, _ in found) else ()

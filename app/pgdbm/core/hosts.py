@@ -37,9 +37,12 @@ class Hosts:
         return len(self._hosts) > 1
 
     async def first(
-        self, attempt: Callable[[str, int, float], Awaitable[Any]], timeout: float, failures: tuple[type[Exception], ...]
+        self,
+        attempt: Callable[[str, int, float], Awaitable[Any]],
+        timeout: float,
+        failures: tuple[type[Exception], ...],
     ) -> Any:
-        """What ``attempt(host, port, seconds)`` gives for the first host that it does not raise one of ``failures`` for.
+        """What ``attempt(host, port, seconds)`` gives for the first host where it raises none of ``failures``.
 
         Each host has an equal share of what is left of ``timeout``. Raises what is most telling where there is none.
         """

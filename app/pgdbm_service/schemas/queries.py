@@ -24,7 +24,8 @@ _SCHEMAS = f"""
 WITH locked AS MATERIALIZED ({_LOCKED}),
 page AS MATERIALIZED (
     SELECT oid, nspname, nspowner FROM pg_catalog.pg_namespace
-    WHERE ($1 OR (nspname !~ '^pg_' AND nspname NOT IN ('information_schema', '{OWN_SCHEMA}'))) AND nspname > $2::text::name
+    WHERE ($1 OR (nspname !~ '^pg_' AND nspname NOT IN ('information_schema', '{OWN_SCHEMA}')))
+      AND nspname > $2::text::name
     ORDER BY nspname LIMIT $3
 ),
 tables AS (
