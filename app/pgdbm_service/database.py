@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
 
+from pgdbm.core import dsn
 from pgdbm.core.config import DatabaseConfig
 from pgdbm.core.manager import AsyncDatabaseManager
 from pgdbm.core.pool import ConfiguredPool
 from pgdbm.errors import AsyncDBError
 
-from .errors import Problem, database_unavailable
-from .own_schema import prepare_own_schema
+from .errors import Problem, database_unavailable, own_tables_gone
+from .own_schema import OWN_SCHEMA, prepare_own_schema
 from .pooler import check_sessions, reason_of
-from .queue_tables import prepare_queue
+from .queue_tables import SETTINGS, prepare_queue
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -30,6 +31,10 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _CLOSE_S = 5.0
 _LOCK_TIMEOUT_MS = 2000
+# Made last of all.
+_A_TABLE_OF_OURS = f"{OWN_SCHEMA}.{SETTINGS.queue_table}"
+_TABLE_ID = "SELECT pg_catalog.to_regclass($1)::oid::bigint AS table_id"
+_FITNESS = f"{_TABLE_ID}, pg_catalog.current_setting('transaction_read_only') = 'on' AS read_only"
 
 logger = structlog.get_logger("pgdbm_service")
 
@@ -51,6 +56,7 @@ class Database:
         self._connecting: asyncio.Task[None] | None = None
         self._abandoned: set[asyncio.Task[Any]] = set()
         self._failure = "The service has not connected yet."
+        self._table_id: int | None = None
         self.connected = asyncio.Event()
 
     @property
@@ -62,10 +68,11 @@ class Database:
         """Start connecting to ``url``; returns at once."""
         timeout_s = self._settings.database_timeout_s
         config = DatabaseConfig(
-            connection_string=url,
+            connection_string=_to_the_leader(url),
             min_connections=self._settings.min_connections,
             max_connections=self._settings.max_connections,
             server_settings={"application_name": "pgdbm_service"},
+            connect_timeout=timeout_s,
             command_timeout=timeout_s,
             statement_timeout_ms=max(1, int(timeout_s * 1000)),
             lock_timeout_ms=min(_LOCK_TIMEOUT_MS, max(1, int(timeout_s * 1000))),
@@ -143,6 +150,20 @@ class Database:
         """Raise unless the database answers now."""
         await self.within_limit(self.manager().fetch_value("SELECT 1"))
 
+    async def check_fit(self) -> None:
+        """Raise unless the database answers now, takes writes, and has the service's own tables.
+
+        Raises:
+            Problem: database_unavailable.
+        """
+        found = await self.within_limit(self.manager().fetch_one(_FITNESS, _A_TABLE_OF_OURS))
+        assert found is not None
+        if found["read_only"]:
+            raise Problem("database_unavailable", "The server takes no writes: it is a standby, or set to read-only.")
+        if found["table_id"] != self._table_id:
+            # What was made anew under this process is not what its connections and its queue know.
+            raise own_tables_gone()
+
     async def _prepare(self, pool: asyncpg.Pool[Any]) -> None:
         assert isinstance(pool, ConfiguredPool)
         try:
@@ -150,6 +171,7 @@ class Database:
                 await check_sessions(pool)
             await prepare_own_schema(pool)
             await prepare_queue(pool)
+            self._table_id = await pool.fetchval(_TABLE_ID, _A_TABLE_OF_OURS)
         except BaseException:
             pool.terminate()
             raise
@@ -192,4 +214,15 @@ def _past_the_pooler(direct_url: str | None) -> dict[str, Any]:
     """What a config needs beside a pooler of transactions: there neither a setting nor a statement is the session's."""
     if direct_url is None:
         return {}
-    return {"direct_connection_string": direct_url, "statement_cache_size": 0, "shared_pool_search_path": None}
+    return {
+        "direct_connection_string": _to_the_leader(direct_url),
+        "statement_cache_size": 0,
+        "shared_pool_search_path": None,
+    }
+
+
+def _to_the_leader(url: str) -> str:
+    """``url``; of several hosts it takes the one that can be written to, unless it says which it wants."""
+    if not dsn.hosts_in(url) or dsn.target_session_attrs(url):
+        return url
+    return f"{url}{'&' if '?' in url else '?'}target_session_attrs=read-write"

@@ -364,7 +364,8 @@ _KINDS = (
         "database_unavailable",
         503,
         "The database cannot be reached",
-        "The database is away, does not accept connections, or did not answer within `PGDBM_DATABASE_TIMEOUT_S`. "
+        "The database is away, does not accept connections, takes no writes (as a standby), or did not answer within "
+        "`PGDBM_DATABASE_TIMEOUT_S`. "
         "The service keeps trying and needs no restart. A migration that was cut off was rolled back, unless it "
         "runs without a transaction.",
         "Try again. `GET /health/ready` says what fails.",

@@ -17,8 +17,10 @@ from litestar.openapi import ResponseSpec
 from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsException, ProblemDetailsPlugin
 
 from pgdbm import errors as library
+from pgdbm.core.pool import is_lost
 
 from .error_codes import ERROR_KINDS
+from .own_schema import OWN_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,14 +28,18 @@ if TYPE_CHECKING:
     from litestar import Request, Response
 
 MEDIA_TYPE = "application/problem+json"
-# PostgreSQL's states of a session that ended, or never began, for reasons of the server's or the network's.
-_AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
+# PostgreSQL's states of a session that ended, or never began, for reasons of the server's or the network's; and of one
+# that got to a server which takes no writes, as a leader that has become a standby.
+_AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006"})
 _LOCK_NOT_AVAILABLE = "55P03"
 _CURED_BY_A_RETRY = (_LOCK_NOT_AVAILABLE, "40P01")
 _QUERY_CANCELED = "57014"
+# A table, or its schema.
+_NOT_THERE = ("42P01", "3F000")
 _OF_THE_KIND = frozenset({"type", "title", "status", "retry_after"})
 # What a call answers whose caller is not known, or may not.
 _ACCESS = ("unauthenticated", "forbidden", "too_many_attempts", "issuer_unavailable", "database_unavailable")
+_CLIENT_LEFT = "client disconnected prematurely"
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 logger = structlog.get_logger("pgdbm_service")
@@ -150,10 +156,24 @@ def is_database_away(error: BaseException | None) -> bool:
         return is_database_away(error.original_error)
     if isinstance(error, library.ConnectionError | library.PoolError | ConnectionError | TimeoutError):
         return True
+    if isinstance(error, asyncpg.InternalClientError):
+        return is_lost(error)
     if isinstance(error, asyncpg.InterfaceError):
         return "closed" in str(error) or "terminated" in str(error) or "released" in str(error)
     state = getattr(error, "sqlstate", None)
     return isinstance(state, str) and (state in _AWAY_STATES or state.startswith("08"))
+
+
+def _is_without_our_tables(error: Exception) -> bool:
+    cause = error.original_error if isinstance(error, library.QueryError) else error
+    return getattr(cause, "sqlstate", None) in _NOT_THERE and OWN_SCHEMA in str(cause)
+
+
+def own_tables_gone() -> Problem:
+    return Problem(
+        "database_unavailable",
+        f"Somebody has dropped the schema {OWN_SCHEMA}, or tables in it. Restart the service: it makes them anew.",
+    )
 
 
 def database_unavailable() -> Problem:
@@ -169,6 +189,8 @@ def problem_of(error: Exception) -> Problem:
     if is_database_away(error):
         logger.warning("database unavailable", error_type=type(error).__name__)
         return database_unavailable()
+    if _is_without_our_tables(error):
+        return own_tables_gone()
     if isinstance(error, library.MonitoringError) and isinstance(error.__cause__, library.AsyncDBError):
         return problem_of(error.__cause__)
     if isinstance(error, library.MigrationError):
@@ -180,6 +202,11 @@ def problem_of(error: Exception) -> Problem:
         return Problem("migration_file_invalid", f"{name} cannot be read: {error.strerror}.", filename=name)
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return _of_http(error)
+    if isinstance(error, HTTPException) and error.detail == _CLIENT_LEFT:
+        # Nobody reads it.
+        return Problem("invalid_request", "The client left before its request was complete.")
+    if isinstance(error, RecursionError) and "deserializing" in str(error):
+        return invalid_body(error)
     logger.error("internal error", exc_info=error)
     return Problem("internal_error", "Something went wrong in the service. Its log has the cause.")
 

@@ -32,6 +32,12 @@ def require_known_query_parameters(request: Request[Any, Any, Any]) -> None:
         {"field": name, "message": f"there is no such query parameter. {spelt_alike(name, known) or _told(known)}"}
         for name in sorted(set(request.query_params) - known)
     ]
+    # No text of PostgreSQL's holds one.
+    errors += [
+        {"field": name, "message": "has the character NUL"}
+        for name, value in request.query_params.multi_items()
+        if "\x00" in value
+    ]
     if errors:
         raise invalid_request(errors)
 

@@ -34,7 +34,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     database_url: Annotated[
         str | None,
-        Meta(description="Where the database is, postgresql://… Unset: an embedded PostgreSQL."),
+        Meta(
+            description="Where the database is, postgresql://…, maybe on several hosts. Unset: an embedded PostgreSQL."
+        ),
     ] = None
     direct_url: Annotated[
         str | None,
@@ -308,12 +310,13 @@ def _check_auth(settings: Settings, given: Any) -> None:
 def _check_url(variable: str, url: str) -> None:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("postgresql", "postgres") and (parts.port is None or parts.port > 0)
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        usable = parts.scheme in ("postgresql", "postgres") and all(urlsplit(f"//{host}").port != 0 for host in hosts)
     except ValueError:
         usable = False
     if not usable:
         raise SettingsError(
-            f"{variable} is not of the form postgresql://user:password@host:port/database "
+            f"{variable} is not of the form postgresql://user:password@host:port/database, or host:port,host:port "
             "(its value is not shown, since it may hold a password)."
         )
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+import asyncpg
 import pytest
+
+from pgdbm_service.database import Database
+from pgdbm_service.errors import is_database_away
+from pgdbm_service.runs.feeds import Feeds
+from pgdbm_service.runs.listening import Listener
+from pgdbm_service.runs.reading import Reader
+from pgdbm_service.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +135,48 @@ def test_no_password_in_answers_and_logs(
     log = capfd.readouterr().err
     assert "connecting" in log
     assert "hunter2" not in log + "".join(answers)
+
+
+def test_a_stream_that_has_begun_waits(start: Callable[..., Any], repo: Any, proxy: Any, proxied: str) -> None:
+    repo.write("m", _001_a="SELECT 1")
+    service = start()
+    run = UUID(service.post("/modules/m/migrate").json()["run_id"])
+
+    async def follow() -> list[str]:
+        database = Database(Settings(database_url=proxied))
+        database.begin(proxied)
+        await database.connected.wait()
+        proxy.cut()
+        feeds = Feeds(Reader(database), Listener(database))
+        heard = asyncio.create_task(listen(feeds))
+        await asyncio.sleep(0.3)
+        assert not heard.done()
+        proxy.restore()
+        try:
+            return await heard
+        finally:
+            await feeds.close()
+            await database.close()
+
+    async def listen(feeds: Feeds) -> list[str]:
+        return [event.kind async for event in feeds.events(run, 0, 1) if event is not None]
+
+    assert asyncio.run(follow())[-1] == "run_ended"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_away"),
+    [
+        # The server's goodbye came between two queries of one connection.
+        (asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress"), True),
+        (asyncpg.InternalClientError("got result for unknown protocol state 3"), False),
+        (asyncpg.TargetServerAttributeNotMatched("None of the hosts match"), True),
+        (asyncpg.InterfaceError("connection is closed"), True),
+        (FileNotFoundError(2, "No such file", "001_a.sql"), False),
+    ],
+)
+def test_what_means_that_the_database_is_away(error: Exception, is_away: bool) -> None:
+    assert is_database_away(error) is is_away
 
 
 def test_a_run_survives_what_its_connection_does_not(

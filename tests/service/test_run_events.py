@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -149,35 +151,39 @@ def test_many_files_are_counted(start: Callable[..., Any], repo: Any) -> None:
     assert not [event for event in events if event.kind == "migration_began"]
 
 
-def test_many_listeners_are_one_connection(
-    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
+async def test_a_thousand_listeners_are_one_connection(
+    start: Callable[..., Any], repo: Any, connect: Callable[..., Any]
 ) -> None:
-    repo.write("m", _001_a="SELECT pg_sleep(2.5)")
-    service = start(max_connections=4)
-    address = begun(service, "m")
-    eventually(lambda: sql(SLEEPING))
-    most = 0
+    repo.write("m", _001_a="SELECT pg_advisory_xact_lock(7)", _002_b=TABLE)
+    service = start(max_connections=4, log_level="error")
+    at = urlsplit(service.url)
 
-    async def listen(client: httpx.AsyncClient) -> list[str]:
-        async with client.stream("GET", f"{address}/events") as response:
-            return [line async for line in response.aiter_lines() if line.startswith("event: ")]
+    async def listen(address: str, hears: asyncio.Semaphore) -> Any:
+        reader, writer = await asyncio.open_connection(at.hostname, at.port)
+        try:
+            writer.write(f"GET {address}/events HTTP/1.1\r\nHost: {at.netloc}\r\n\r\n".encode())
+            assert b" 200 " in await reader.readline()
+            await reader.readuntil(b"event: schema_began")
+            hears.release()
+            # The last chunk is an empty one.
+            return re.findall(rb"event: (\w+)", await reader.readuntil(b"\r\n0\r\n"))
+        finally:
+            writer.close()
 
-    async def all_of_them() -> list[list[str]]:
-        nonlocal most
-        limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=service.url, timeout=30, limits=limits) as client:
-            listening = asyncio.gather(*(listen(client) for _ in range(200)))
-            while not listening.done():
-                await asyncio.sleep(0.2)
-                most = max(most, len(await asyncio.to_thread(sql, f"SELECT {OURS}")))
-            return await listening
-
-    heard = asyncio.run(all_of_them())
-    assert len(heard) == 200
+    async with connect() as connection:
+        await connection.execute("SELECT pg_advisory_lock(7)")
+        address = await asyncio.to_thread(begun, service, "m")
+        hears = asyncio.Semaphore(0)
+        listening = [asyncio.create_task(listen(address, hears)) for _ in range(1000)]
+        for _ in listening:
+            await hears.acquire()
+        open_now = len(await connection.fetch(f"SELECT {OURS}"))
+        await connection.execute("SELECT pg_advisory_unlock(7)")
+        heard = await asyncio.gather(*listening)
     assert all(one == heard[0] for one in heard)
-    assert heard[0][-1] == "event: run_ended"
+    assert heard[0][-1] == b"run_ended"
     # The pool, and the one connection that listens.
-    assert most <= 4 + 1
+    assert open_now <= 4 + 1
 
 
 def test_the_listening_connection_comes_back(

@@ -6,6 +6,7 @@ import os
 import random
 
 _FACTOR = os.environ.get("PGDBM_TORTURE", "")
+IS_LONG = bool(_FACTOR)
 SEED = int(os.environ.get("PGDBM_TORTURE_SEED", "") or random.SystemRandom().randrange(2**32))
 """Of everything that is chosen at random; failures name it."""
 

@@ -29,11 +29,11 @@ _ANSWERS = (200, 202, 409, 422)
 _OPEN = ("queued", "running")
 
 
-def write_modules(repo: Path) -> dict[str, list[str]]:
+def write_modules(repo: Path, *, count: int = _MODULES, prefix: str = "m") -> dict[str, list[str]]:
     """Modules whose every file would fail, or show, if it ran twice; the names of their files."""
     names = {}
-    for number in range(_MODULES):
-        folder = repo / f"m{number:02}"
+    for number in range(count):
+        folder = repo / f"{prefix}{number:02}"
         folder.mkdir(parents=True)
         files = {
             "001_log.sql": "CREATE TABLE {{tables.log}} (word text);\nINSERT INTO {{tables.log}} VALUES ('001');",

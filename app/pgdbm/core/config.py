@@ -30,9 +30,10 @@ class DatabaseConfig:
     password. ``statement_cache_size=0`` suits a transaction pooler. A timeout of None leaves the server's own setting
     alone. Numbers may be given as text, as they come from the environment.
 
-    ``connect_timeout`` bounds one attempt to connect, over all the hosts that the connection string names; there are
-    ``retry_attempts`` of them. ``direct_connection_string`` leads to the same database past a transaction pooler: it
-    is for migrations that need a session of their own, and shares everything else with ``connection_string``.
+    ``connect_timeout`` bounds one attempt to connect, over all the hosts that the connection string names, each of
+    which gets its share; there are ``retry_attempts`` of them. ``direct_connection_string`` leads to the same database
+    past a transaction pooler: it is for migrations that need a session of their own, and shares everything else with
+    ``connection_string``.
 
     ``init_commands`` run once on each new connection. The pool resets settings when a connection is returned to it, so
     what every query should see belongs into ``server_settings``.

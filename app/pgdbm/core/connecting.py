@@ -13,6 +13,7 @@ import asyncpg
 
 from ..errors import ConfigurationError, ConnectionError
 from . import dsn
+from .hosts import hosts_of
 
 if TYPE_CHECKING:
     from .config import DatabaseConfig
@@ -25,6 +26,8 @@ UNREACHABLE = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.PostgresConnectionError,
+    # A failover is under way, for one.
+    asyncpg.TargetServerAttributeNotMatched,
 )
 
 _IDLE_S = 30
@@ -53,13 +56,25 @@ def connect_options(config: DatabaseConfig, server_settings: dict[str, str]) -> 
     return options
 
 
-async def connect(*address: Any, **options: Any) -> Any:
+async def connect(*args: Any, **options: Any) -> Any:
     """asyncpg.connect, for a connection string and what :func:`connect_options` gives, with TCP keepalives.
 
     Its TimeoutError has an errno, as the system's own have: that tells it from the timeout of a query.
     """
+    (address,) = args
+    hosts = hosts_of(address)
+    if not hosts.are_several:
+        return await _connect(address, **options)
+
+    async def attempt(host: str, port: int, seconds: float) -> Any:
+        return await _connect(address, **options | {"host": host, "port": port, "timeout": seconds})
+
+    return await hosts.first(attempt, options["timeout"], UNREACHABLE)
+
+
+async def _connect(address: str, **options: Any) -> Any:
     try:
-        connection = await asyncpg.connect(*address, **options)
+        connection = await asyncpg.connect(address, **options)
     except TimeoutError as error:
         if error.errno is not None:
             raise
@@ -164,6 +179,11 @@ def _advice(error: BaseException) -> str:
         return (
             "The server, or what is in front of it, hung up: its log says why. A client certificate that it does not "
             "trust can be the reason: check ssl_cert_file and ssl_key_file."
+        )
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return (
+            "None of the hosts is what target_session_attrs in the connection string asks for: a failover may be under "
+            "way, or one of the hosts is missing in the string."
         )
     if isinstance(error, asyncpg.CannotConnectNowError):
         return "The server is starting up or shutting down: try again in a moment."

@@ -6,8 +6,9 @@ percent-encoded in different ways, so masking hides what is a password to either
 
 from __future__ import annotations
 
+import os
 import re
-from urllib.parse import parse_qsl, unquote, unquote_plus
+from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
 MASK = "****"
 
@@ -111,6 +112,25 @@ def target(dsn: str) -> Target:
         (ports if hosts else values.get("port")) or "5432",
         path or values.get("dbname") or values.get("database") or named_user or "(default)",
     )
+
+
+def hosts_in(dsn: str) -> tuple[tuple[str, int], ...]:
+    """The hosts and ports of a URL that names several hosts; empty for all else, and where asyncpg should complain."""
+    try:
+        hosts = urlsplit(dsn).netloc.rpartition("@")[2].split(",")
+        pairs = [_HOST_PORT.fullmatch(host) for host in hosts]
+        found = [
+            (unquote(pair[1]).strip("[]"), int(pair[2] or os.environ.get("PGPORT") or 5432)) for pair in pairs if pair
+        ]
+    except ValueError:
+        return ()
+    return tuple(found) if 1 < len(hosts) == len(found) and all(host for host, _ in found) else ()
+
+
+def target_session_attrs(dsn: str) -> str | None:
+    """Which of several hosts a URL asks for, as libpq names it: ``primary``, ``read-write``, ``standby``…"""
+    named = dict(parse_qsl(dsn.partition("?")[2])).get("target_session_attrs")
+    return named or os.environ.get("PGTARGETSESSIONATTRS") or None
 
 
 def settings_in(dsn: str) -> frozenset[str]:

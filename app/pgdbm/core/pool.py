@@ -41,6 +41,7 @@ _LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
+    asyncpg.TargetServerAttributeNotMatched,
 )
 # A host that vanished while it held the migration lock should not hold it for the two hours of the default. On pools it
 # is left to the user, because poolers refuse start-up settings that they do not know.

@@ -87,7 +87,8 @@ def order_of(filename: str) -> tuple[int, tuple[int, ...], str]:
     if is_repeatable_name(filename):
         return (2, (), filename)
     parts = _SEPARATORS.split(version_of(filename))
-    if not all(part.isdecimal() for part in parts):
+    # Of a longer number Python makes no int, and no file has a name of that length.
+    if not all(part.isdecimal() and len(part) <= _LONGEST_FILENAME for part in parts):
         return (1, (), filename)
     numbers = [int(part) for part in parts]
     while len(numbers) > 1 and numbers[-1] == 0:

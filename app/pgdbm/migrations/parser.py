@@ -29,6 +29,7 @@ _MOST_CHARACTERS_TOGETHER = 64 * 1024
 # The newline ends a comment in a file's last line, the semicolon its last statement.
 _BETWEEN_FILES = "\n;\n"
 _WORDS = re.compile(r"\s+")
+_LONGEST_MESSAGE = 500
 
 
 class Statement(NamedTuple):
@@ -165,6 +166,8 @@ def _split_deep(text: str) -> tuple[Statement, ...]:
 
 def _refuse_syntax(migration: Migration, rendered: Rendered, offset: int, message: str) -> NoReturn:
     line, column = rendered.position(offset)
+    # It may quote the whole rest of the file.
+    message = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…"
     hint: str | None = None
     if rendered.text[offset : offset + 1] == "\\":
         hint = "Commands of psql, such as \\set or \\i, are not SQL: take them out."

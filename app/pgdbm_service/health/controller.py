@@ -34,7 +34,7 @@ async def _database(database: Database) -> Check:
     if not database.connected.is_set():
         return Check("database", False, database.failure)
     try:
-        await database.check()
+        await database.check_fit()
     except Problem as problem:
         return Check("database", False, problem.detail)
     except Exception as error:

@@ -94,6 +94,9 @@ def _read(unpacked: bytes, limits: Limits) -> dict[str, bytes]:
 def _checked_path(member: tarfile.TarInfo, members: set[str]) -> str:
     shown = member.name.encode(errors="replace").decode()
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
+    # What tarfile cannot decode becomes surrogates, which nothing can be encoded with.
+    if not _is_encodable(member.name):
+        raise _refused(shown, "is not a name in UTF-8")
     if member.name.startswith("/") or "\\" in member.name:
         raise _refused(shown, "has an absolute path, or one with backslashes")
     if ".." in parts:
@@ -110,6 +113,14 @@ def _checked_path(member: tarfile.TarInfo, members: set[str]) -> str:
             raise _refused(shown, "is in the archive twice")
         members.add(path)
     return path
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refused(name: str, reason: str) -> Problem:

@@ -75,7 +75,10 @@ def _of_json(body: bytes, beside: Given, limits: Limits) -> Submission:
 async def _form(request: Request[Any, Any, Any], limits: Limits) -> tuple[Given, dict[str, bytes]]:
     fields: dict[str, list[str]] = {}
     files: list[tuple[str, bytes]] = []
-    form = await request.form()
+    try:
+        form = await request.form()
+    except (UnicodeDecodeError, LookupError) as error:
+        raise invalid_request([{"field": "body", "message": f"a field of the form is no text: {error}"}]) from error
     try:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):

@@ -299,7 +299,7 @@ def _wait_of(prefer: str | None, otherwise: float) -> float:
     wait = otherwise
     for preference in (prefer or "").split(","):
         name, _, value = preference.partition(";")[0].strip().partition("=")
-        if name.lower() == "wait" and value.strip().isdigit():
+        if name.lower() == "wait" and value.isascii() and value.strip().isdigit():
             return min(float(value), _LONGEST_WAIT_S)
         if name.lower() == "respond-async":
             wait = 0.0

@@ -9,20 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import structlog
 
+from ..errors import is_database_away
 from .statements import EVENTS_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from .listening import Listener
     from .reading import EventRow, Reader
 
+T = TypeVar("T")
+
 _LOOK_EVERY_S = 5.0
+_PAUSE_S = 0.2
 _AT_ONCE = 500
 _TAIL = 2000
 
@@ -120,13 +125,14 @@ class Feeds:
 
     async def events(self, run: UUID, after: int, idle_s: float) -> AsyncIterator[EventRow | None]:
         """The events after number ``after``, up to the end of the run or of the service. None: nothing for a while."""
-        async with self.follow(run) as feed:
+        async with contextlib.AsyncExitStack() as stack:
+            feed = await self._patiently(lambda: stack.enter_async_context(self.follow(run)))
             number = after
             while True:
                 changed = feed.changed
                 events = feed.since(number)
                 if events is None:
-                    events = await self._reader.events(run, number, _AT_ONCE)
+                    events = await self._patiently(partial(self._reader.events, run, number, _AT_ONCE))
                 for event in events:
                     number = event.number
                     yield event
@@ -139,6 +145,16 @@ class Feeds:
                         await changed.wait()
                 except TimeoutError:
                     yield None
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What ``ask`` answers, once the database does: a stream that has begun can say no more that there is none."""
+        while True:
+            try:
+                return await ask()
+            except Exception as error:
+                if self.stopping or not is_database_away(error):
+                    raise
+            await asyncio.sleep(_PAUSE_S)
 
     async def _read_on(self, run: UUID, feed: Feed) -> None:
         while not feed.has_ended:

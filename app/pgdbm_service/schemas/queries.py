@@ -24,7 +24,8 @@ _SCHEMAS = f"""
 WITH locked AS MATERIALIZED ({_LOCKED}),
 page AS MATERIALIZED (
     SELECT oid, nspname, nspowner FROM pg_catalog.pg_namespace
-    WHERE ($1 OR (nspname !~ '^pg_' AND nspname NOT IN ('information_schema', '{OWN_SCHEMA}'))) AND nspname > $2::name
+    WHERE ($1 OR (nspname !~ '^pg_' AND nspname NOT IN ('information_schema', '{OWN_SCHEMA}')))
+      AND nspname > $2::text::name
     ORDER BY nspname LIMIT $3
 ),
 tables AS (
@@ -51,7 +52,7 @@ _NAMES = "SELECT nspname AS name FROM pg_catalog.pg_namespace ORDER BY nspname L
 
 _SCHEMA = """
 SELECT nspname AS name, pg_catalog.pg_get_userbyid(nspowner) AS owner
-FROM pg_catalog.pg_namespace WHERE nspname = $1
+FROM pg_catalog.pg_namespace WHERE nspname = $1::text
 """
 
 _TABLES = f"""
