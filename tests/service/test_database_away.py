@@ -13,6 +13,7 @@ from pgdbm_service.database import Database
 from pgdbm_service.errors import is_database_away
 from pgdbm_service.runs.feeds import Feeds
 from pgdbm_service.runs.listening import Listener
+from pgdbm_service.runs.parts import Parts
 from pgdbm_service.runs.reading import Reader
 from pgdbm_service.settings import Settings
 
@@ -147,7 +148,7 @@ def test_a_stream_that_has_begun_waits(start: Callable[..., Any], repo: Any, pro
         database.begin(proxied)
         await database.connected.wait()
         proxy.cut()
-        feeds = Feeds(Reader(database), Listener(database))
+        feeds = Feeds(Reader(database, Parts(database)), Listener(database))
         heard = asyncio.create_task(listen(feeds))
         await asyncio.sleep(0.3)
         assert not heard.done()

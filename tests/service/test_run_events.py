@@ -37,9 +37,9 @@ def followed(service: Any, address: str, after: int | None = None) -> list[Any]:
         return list(read(response))
 
 
-def test_from_the_beginning_to_the_end(start: Callable[..., Any], repo: Any) -> None:
+def test_from_the_beginning_to_the_end(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT 1; SELECT pg_sleep(0.7); SELECT 3")
-    service = start()
+    service.sync()
     events = followed(service, begun(service, "m"))
     assert [event.number for event in events] == list(range(1, len(events) + 1))
     kinds = [event.kind for event in events]
@@ -54,9 +54,9 @@ def test_from_the_beginning_to_the_end(start: Callable[..., Any], repo: Any) -> 
     assert all(event.data["at"].endswith("Z") for event in events)
 
 
-def test_resumed_after_any_event(start: Callable[..., Any], repo: Any) -> None:
+def test_resumed_after_any_event(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT 1 / 0")
-    service = start()
+    service.sync()
     address = begun(service, "m")
     events = followed(service, address)
     assert events[-1].data["problem"]["code"] == "migration_failed"
@@ -128,9 +128,9 @@ def test_who_blocks_it_is_told_and_its_query_is_not(
     eventually(lambda: scraped.value("pgdbm_schemas_blocked", module="m") == 0)
 
 
-def test_a_thousand_statements_are_a_few_events(start: Callable[..., Any], repo: Any) -> None:
+def test_a_thousand_statements_are_a_few_events(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b=";".join(f"INSERT INTO {{{{tables.t}}}} VALUES ({n})" for n in range(1000)))
-    service = start()
+    service.sync()
     began = time.monotonic()
     events = followed(service, begun(service, "m"))
     seconds = time.monotonic() - began
@@ -139,11 +139,11 @@ def test_a_thousand_statements_are_a_few_events(start: Callable[..., Any], repo:
     assert len(events) < 5 * seconds + 15
 
 
-def test_many_files_are_counted(start: Callable[..., Any], repo: Any) -> None:
+def test_many_files_are_counted(service: Any, repo: Any) -> None:
     """Nobody listens to the engine here: it would be slower."""
     files = {f"_{number:03}": "SELECT 1" for number in range(1, 30)} | {"_030": "SELECT pg_sleep(1.6)"}
     repo.write("m", **files)
-    service = start()
+    service.sync()
     events = followed(service, begun(service, "m"))
     progress = [event.data for event in events if event.kind == "progress"]
     # A look may come between the last commit and the end.
@@ -187,10 +187,10 @@ async def test_a_thousand_listeners_are_one_connection(
 
 
 def test_the_listening_connection_comes_back(
-    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
+    service: Any, repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     repo.write("m", _001_a="SELECT pg_sleep(1)")
-    service = start()
+    service.sync()
     listening = f"{OURS} AND query ~ '^LISTEN|^SELECT$'"
     (before,) = eventually(lambda: sql(f"SELECT pid {listening}"))
     sql("SELECT pg_terminate_backend($1)", before["pid"])

@@ -73,11 +73,11 @@ def test_asked_for_and_followed(start: Callable[..., Any], repo: Any) -> None:
     assert_problem(services[0].post("/modules/a/migrate", headers=key), 422, "idempotency_key_reused")
 
 
-def test_failed_and_retried(start: Callable[..., Any], repo: Any) -> None:
+def test_failed_and_retried(service: Any, repo: Any) -> None:
     repo.write("a", _001_a=TABLE)
     repo.write("b", _001_a="SELECT 1 / 0")
     repo.write("c", _001_a=TABLE)
-    service = start()
+    service.sync()
     problem = assert_problem(service.post("/migrate"), 422, "migration_failed")
     run = service.get(f"/runs/{problem['run_id']}").json()
     assert (run["status"], states(run)) == ("failed", {"a": "succeeded", "b": "failed", "c": "not_reached"})

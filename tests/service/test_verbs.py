@@ -38,9 +38,9 @@ def down(repo: Any, module: str, name: str, content: str) -> None:
     (repo.path / module / f"{name}.down.sql").write_text(content)
 
 
-def test_plan(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_plan(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT 1;\n\n  DROP TABLE {{tables.t}}")
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate", json={"target": "1"})
     response = service.get("/modules/m/plan")
     assert response.status_code == 200, response.text
@@ -81,9 +81,9 @@ def test_plan(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> 
     assert len(sql("SELECT FROM m.schema_migrations")) == 1
 
 
-def test_plan_of_what_cannot_run(start: Callable[..., Any], repo: Any) -> None:
+def test_plan_of_what_cannot_run(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELEKT")
-    service = start()
+    service.sync()
     problem = assert_problem(service.get("/modules/m/plan"), 422, "migration_file_invalid")
     assert (problem["module"], problem["filename"], problem["line"]) == ("m", "002_b.sql", 1)
     assert service.get("/modules/m/plan?target=001").json()["pending"][0]["filename"] == "001_a.sql"
@@ -91,9 +91,9 @@ def test_plan_of_what_cannot_run(start: Callable[..., Any], repo: Any) -> None:
     assert_problem(service.get("/modules/m/plan?target="), 400, "invalid_request")
 
 
-def test_migrating_what_was_planned(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_migrating_what_was_planned(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT 1")
-    service = start()
+    service.sync()
     looked_at = service.get("/modules/m/plan").json()["digest"]
     of_first = service.get("/modules/m/plan?target=001").json()["digest"]
     assert looked_at != of_first
@@ -116,18 +116,18 @@ def test_migrating_what_was_planned(start: Callable[..., Any], repo: Any, sql: C
     assert (done["pending"], done["skipped"]) == ([], 2)
 
 
-def test_a_digest_that_is_none(start: Callable[..., Any], repo: Any) -> None:
+def test_a_digest_that_is_none(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     for body in ({"plan": "sha256:abc"}, {"plan": ""}, {"target": ""}, {"atomic": "none"}):
         problem = assert_problem(service.post("/modules/m/migrate", json=body), 400, "invalid_request")
         assert len(problem["errors"]) == 1
     assert_problem(service.post("/migrate", json={"target": "001"}), 400, "invalid_request")
 
 
-def test_all_or_nothing(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_all_or_nothing(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT 1 / 0")
-    service = start()
+    service.sync()
     assert_problem(service.post("/modules/m/migrate", json={"atomic": "all"}), 422, "migration_failed")
     assert sql("SELECT to_regclass('m.t') AS t")[0]["t"] is None
     repo.write("m", _002_b=f"{NO_TRANSACTION}VACUUM {{{{tables.t}}}}")
@@ -137,9 +137,9 @@ def test_all_or_nothing(start: Callable[..., Any], repo: Any, sql: Callable[...,
     assert service.post("/modules/m/migrate", json={"atomic": "all"}).json()["status"] == "success"
 
 
-def test_drift(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_drift(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     never = service.get("/modules/m/drift").json()
     assert (never["clean"], never["since"], never["changes"]) == (False, None, [])
     assert never["reason"]
@@ -157,9 +157,9 @@ def test_drift(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) ->
     assert change["after"]
 
 
-def test_journal(start: Callable[..., Any], repo: Any) -> None:
+def test_journal(service: Any, repo: Any) -> None:
     repo.write("m", _001_a="SELECT 1 / 0")
-    service = start()
+    service.sync()
     assert service.get("/modules/m/journal").json() == {"items": [], "next": None}
     service.post("/modules/m/migrate")
     service.post("/modules/m/mark", json={"filename": "001_a.sql", "applied": True})
@@ -174,9 +174,9 @@ def test_journal(start: Callable[..., Any], repo: Any) -> None:
         assert_problem(service.get(f"/modules/m/journal?limit={limit}"), 400, "invalid_request")
 
 
-def test_ready(start: Callable[..., Any], repo: Any) -> None:
+def test_ready(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT 1", _003_c="SELECT 1")
-    service = start()
+    service.sync()
     response = service.get("/modules/m/ready")
     problem = assert_problem(response, 503, "not_migrated")
     assert (problem["module"], problem["missing"]) == ("m", ["001_a.sql", "002_b.sql", "003_c.sql"])
@@ -203,9 +203,9 @@ def test_ready(start: Callable[..., Any], repo: Any) -> None:
     assert service.get("/modules/m/ready?require=003").status_code == 200
 
 
-def test_ready_counts_what_came_too_late(start: Callable[..., Any], repo: Any) -> None:
+def test_ready_counts_what_came_too_late(service: Any, repo: Any) -> None:
     repo.write("m", _002_b="SELECT 1")
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     repo.write("m", _001_a="SELECT 1")
     problem = assert_problem(service.get("/modules/m/ready?require=002"), 503, "not_migrated")
@@ -213,9 +213,9 @@ def test_ready_counts_what_came_too_late(start: Callable[..., Any], repo: Any) -
     assert_problem(service.get("/modules/m/plan"), 409, "out_of_order")
 
 
-def test_mark(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_mark(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT 1")
-    service = start()
+    service.sync()
     body = {"filename": "001_a.sql", "applied": True}
     assert service.post("/modules/m/mark", json=body).json() == {"module": "m", "schema": "m"} | body
     assert sql("SELECT to_regclass('m.t') AS t")[0]["t"] is None
@@ -232,11 +232,11 @@ def test_mark(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> 
     assert sql("SELECT FROM m.schema_migrations") == []
 
 
-def test_baseline(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_baseline(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE, _002_b="ALTER TABLE {{tables.t}} ADD b text", _003_c="SELECT 1")
     sql("CREATE SCHEMA m")
     sql("CREATE TABLE m.t (id integer PRIMARY KEY)")
-    service = start()
+    service.sync()
     problem = assert_problem(service.post("/modules/m/baseline", json={"version": "002"}), 409, "baseline_mismatch")
     assert problem["module"] == "m"
     assert {(one["kind"], one["object_kind"], one["name"], one["after"]) for one in problem["changes"]} >= {
@@ -260,9 +260,9 @@ def test_baseline(start: Callable[..., Any], repo: Any, sql: Callable[..., Any])
     assert_problem(service.post("/modules/believed/baseline", json={"version": "9"}), 422, "migration_error")
 
 
-def test_rehearse(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_rehearse(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE, _002_b="ALTER TABLE {{tables.t}} ADD b text;\n\n  SELECT 1 / 0", _003_c="SELECT 1")
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate", json={"target": "001"})
     failed = service.post("/modules/m/rehearse").json()
     (migration,) = failed.pop("migrations")
@@ -299,10 +299,10 @@ def test_rehearse(start: Callable[..., Any], repo: Any, sql: Callable[..., Any])
     assert [one["filename"] for one in service.get("/modules/m/history").json()["items"]] == ["001_a.sql"]
 
 
-def test_a_module_with_several_schemas(start: Callable[..., Any], repo: Any) -> None:
+def test_a_module_with_several_schemas(service: Any, repo: Any) -> None:
     repo.write("m", 'schemas = ["a", "b"]', _001_a=TABLE)
     down(repo, "m", "001_a", "DROP TABLE {{tables.t}}")
-    service = start()
+    service.sync()
     for verb, body in CHANGES.items():
         problem = assert_problem(service.post(f"/modules/m/{verb}", json=body or {}), 400, "invalid_request")
         assert [error["field"] for error in problem["errors"]] == ["schema"]
@@ -325,8 +325,7 @@ def test_a_module_with_several_schemas(start: Callable[..., Any], repo: Any) -> 
         assert_problem(service.get(f"/modules/m/{path}?schema=c"), 400, "invalid_request")
 
 
-def test_repair_shows_what_was_registered_once(start: Callable[..., Any], sql: Callable[..., Any]) -> None:
-    service = start()
+def test_repair_shows_what_was_registered_once(service: Any, sql: Callable[..., Any]) -> None:
     for content in ("SELECT 1;\nSELECT 'old'", "SELECT 1;\nSELECT 'new'"):
         files = {"migrations": [{"filename": "001_a.sql", "content": content}]}
         service.client.put("/modules/m", json=files).raise_for_status()
@@ -343,12 +342,12 @@ def test_repair_shows_what_was_registered_once(start: Callable[..., Any], sql: C
     assert service.post("/modules/m/repair").json()["items"] == []
 
 
-def test_repair(start: Callable[..., Any], repo: Any) -> None:
+def test_repair(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _002_b="SELECT 1")
     git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
     for arguments in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "-m", "x")):
         subprocess.run([*git, *arguments], cwd=repo.path, check=True)
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     repo.write("m", _002_b="SELECT 2")
     refused = assert_problem(service.post("/modules/m/migrate"), 409, "checksum_changed")
@@ -376,11 +375,11 @@ def test_repair(start: Callable[..., Any], repo: Any) -> None:
     assert service.post("/modules/m/migrate").json()["status"] == "up_to_date"
 
 
-def test_revert(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_revert(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE, _002_b="ALTER TABLE {{tables.t}} ADD b text", _003_c="CREATE TABLE {{tables.u}} ()")
     down(repo, "m", "002_b", "ALTER TABLE {{tables.t}} DROP b")
     down(repo, "m", "003_c", "DROP TABLE {{tables.u}}")
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     answer = service.post("/modules/m/revert").json()
     assert answer["module"] == "m"
@@ -395,10 +394,10 @@ def test_revert(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -
     assert [one["filename"] for one in service.get("/modules/m/history").json()["items"]] == ["001_a.sql"]
 
 
-def test_a_way_back_that_fails(start: Callable[..., Any], repo: Any) -> None:
+def test_a_way_back_that_fails(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE)
     down(repo, "m", "001_a", "SELECT 1;\nDROP TABLE {{tables.nothing}}")
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     problem = assert_problem(service.post("/modules/m/revert"), 422, "migration_failed")
     assert (problem["module"], problem["statement"], problem["line"], problem["sqlstate"]) == ("m", 2, 2, "42P01")
@@ -423,9 +422,9 @@ async def test_reverting_waits_for_its_turn(start: Callable[..., Any], repo: Any
     assert int(refused.headers["retry-after"]) > 0
 
 
-def test_resolve(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_resolve(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     service.post("/modules/m/migrate")
     repo.write("m", _002_b=f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY ON {{{{tables.t}}}} (id)")
     body = {"filename": "002_b.sql", "statement": 1, "done": True}
@@ -447,9 +446,9 @@ def test_resolve(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) 
     assert_problem(nowhere, 404, "migration_unknown")
 
 
-def test_bodies_that_are_not_right(start: Callable[..., Any], repo: Any) -> None:
+def test_bodies_that_are_not_right(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE)
-    service = start()
+    service.sync()
     bad: list[tuple[str, Any]] = [
         ("mark", {}),
         ("mark", {"filename": "001_a.sql"}),
@@ -473,10 +472,10 @@ def test_bodies_that_are_not_right(start: Callable[..., Any], repo: Any) -> None
     assert_problem(service.post("/modules/m/revert?steps=1"), 400, "invalid_request")
 
 
-def test_modules_that_cannot_be_used(start: Callable[..., Any], repo: Any, sql: Callable[..., Any]) -> None:
+def test_modules_that_cannot_be_used(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("bad", "depends = 1", _001_a=TABLE)
     repo.write("gone", _001_a="SELECT 1 / 0")
-    service = start()
+    service.sync()
     for module, status, code in (("nothing", 404, "module_unknown"), ("bad", 422, "module_invalid")):
         for verb in READS:
             assert_problem(service.get(f"/modules/{module}/{verb}"), status, code)
@@ -508,8 +507,8 @@ def test_without_a_database(start: Callable[..., Any], repo: Any) -> None:
         assert_problem(service.post(f"/modules/m/{verb}", json=body), 503, "database_unavailable")
 
 
-def test_the_description_names_every_answer(start: Callable[..., Any]) -> None:
-    paths = start().get("/docs/openapi.json").json()["paths"]
+def test_the_description_names_every_answer(service: Any) -> None:
+    paths = service.get("/docs/openapi.json").json()["paths"]
     calls = {verb: paths[f"/modules/{{module}}/{verb}"] for verb in (*READS, *CHANGES)}
     for verb in READS:
         assert {"200", "404", "503"} <= calls[verb]["get"]["responses"].keys()
