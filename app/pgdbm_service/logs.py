@@ -7,8 +7,8 @@ leaves with Litestar 3.
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ _REQUESTS = "pgdbm_service.request"
 logger = structlog.get_logger(_REQUESTS)
 # Knows at once whether a line would be written at all.
 _requests = logging.getLogger(_REQUESTS)
+_ids = random.Random()  # noqa: S311 - see its use
 
 
 class _Handler(logging.StreamHandler[Any]):
@@ -157,7 +158,10 @@ def name_what_it_is_about(path_params: Mapping[str, Any]) -> None:
 
 def _request_id(scope: Scope) -> str:
     given = header_of(scope, b"x-request-id")
-    return given if given is not None and _SANE_ID.match(given) else secrets.token_hex(16)
+    if given is not None and _SANE_ID.match(given):
+        return given
+    # It is no secret, and need not be unpredictable: no call of the system's for each request.
+    return f"{_ids.getrandbits(128):032x}"
 
 
 def _mask_credentials(_: Any, __: str, event: EventDict) -> EventDict:

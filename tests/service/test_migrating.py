@@ -234,6 +234,24 @@ def test_concurrent_migrates_apply_once(
     assert len(sql("SELECT FROM m.schema_migrations")) == 2
 
 
+def test_of_many_that_ask_at_once_none_misses_a_file(
+    start: Callable[..., Any], repo: Any, sql: Callable[..., Any]
+) -> None:
+    repo.write("m", _001_a=TABLE)
+    service = start()
+    service.post("/modules/m/migrate")
+    with ThreadPoolExecutor(6) as threads:
+        for number in range(2, 6):
+            # Looks of those who came before are under way while the file comes.
+            before = [threads.submit(service.post, "/modules/m/migrate") for _ in range(3)]
+            repo.write("m", **{f"_00{number}_more": f"INSERT INTO {{{{tables.t}}}} VALUES ({number})"})
+            after = [threads.submit(service.post, "/modules/m/migrate") for _ in range(3)]
+            assert [one.result().json()["total"] for one in after] == [number] * 3
+            for one in before:
+                one.result()
+    assert [row["id"] for row in sql("SELECT id FROM m.t ORDER BY id")] == [2, 3, 4, 5]
+
+
 async def test_reads_while_as_many_migrations_run_as_may(
     start: Callable[..., Any], repo: Any, connect: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
