@@ -43,6 +43,12 @@ class DriftReport:
     reason: str | None = None
 
 
+async def create(connection: Any, schema: str) -> None:
+    """Make the table of snapshots where it is missing; several may do so at once."""
+    table = f"{quote(schema)}.{quote(TABLE)}"
+    await create_if_missing(connection, statement("snapshots", "create", snapshots=table), wait_for_disk=False)
+
+
 async def save(connection: Any, schema: str, module: str, history_table: str) -> str:
     """Keep what ``schema`` is now as what ``module`` left behind; returns its fingerprint.
 
@@ -50,7 +56,7 @@ async def save(connection: Any, schema: str, module: str, history_table: str) ->
     missing; several may do so at once. Takes no lock that anybody would wait for.
     """
     table = f"{quote(schema)}.{quote(TABLE)}"
-    before = await _look(connection, table)
+    before = await _look(connection, schema, table)
     # What another module named stays excluded, or each would see the history of the other come and go.
     excluded = sorted({*(before["excluded"] or ()), history_table})
     version: int = connection.get_server_version().major
@@ -120,14 +126,14 @@ def _changes(packed: bytes, fingerprint: str, objects: tuple[CatalogObject, ...]
     return difference(deserialise(zlib.decompress(packed)), objects)
 
 
-async def _look(connection: Any, table: str) -> Any:
+async def _look(connection: Any, schema: str, table: str) -> Any:
     look = statement("snapshots", "look", snapshots=table)
     try:
         async with _savepoint(connection):
             return await connection.fetchrow(look)
     except NOT_THERE:
         pass
-    await create_if_missing(connection, statement("snapshots", "create", snapshots=table), wait_for_disk=False)
+    await create(connection, schema)
     return await connection.fetchrow(look)
 
 

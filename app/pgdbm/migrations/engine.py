@@ -98,7 +98,8 @@ class MigrationEngine:
 
     async def look(self, target: str | None = None) -> tuple[Plan, int]:
         """The plan, and the major version of the server that it is for. Creates nothing."""
-        return await self._look(await self.collect(), self.options.out_of_order, target, create=False)
+        plan, server_version, _ = await self._look(await self.collect(), self.options.out_of_order, target)
+        return plan, server_version
 
     async def apply(self, *, dry_run: bool = False, target: str | None = None, atomic: Atomic = "file") -> ApplyResult:
         """Apply what is pending, up to version ``target``; on a dry run, parse it and say what it is.
@@ -109,10 +110,9 @@ class MigrationEngine:
         migrations = await self.collect()
         with _told_how_far(run):
             while True:
-                plan, server_version = await self._look(
-                    migrations, self.options.out_of_order, target, create=not dry_run
-                )
-                parsed = await self._parse(plan.pending, server_version) if plan.pending else []
+                plan, server_version, is_new = await self._look(migrations, self.options.out_of_order, target)
+                async with self._creating(is_new and bool(migrations) and not dry_run):
+                    parsed = await self._parse(plan.pending, server_version)
                 if atomic == "all":
                     _check_that_all_fit_into_one_transaction(parsed)
                 if dry_run or not parsed:
@@ -125,22 +125,39 @@ class MigrationEngine:
         """Apply ``migration`` whatever else is pending; returns milliseconds, 0 if the history has it already."""
         run = Run()
         while True:
-            plan, server_version = await self._look((migration,), "allow", None, create=True)
+            plan, server_version, is_new = await self._look((migration,), "allow", None)
             if not plan.pending:
                 return (await self._result(run, plan)).applied[0].execution_time_ms if run.applied else 0
-            await self._work(run, await self._parse(plan.pending, server_version), server_version, "file")
+            async with self._creating(is_new):
+                parsed = await self._parse(plan.pending, server_version)
+            await self._work(run, parsed, server_version, "file")
 
     async def _look(
-        self, migrations: Sequence[Migration], out_of_order: OutOfOrder, target: str | None, *, create: bool
-    ) -> tuple[Plan, int]:
+        self, migrations: Sequence[Migration], out_of_order: OutOfOrder, target: str | None
+    ) -> tuple[Plan, int, bool]:
+        """The plan, the server's major version, and whether there is no history yet."""
         async with self.db.acquire() as connection:
             applied = await self.history.applied(connection)
             server_version = connection.get_server_version().major
-        if applied is None and create and migrations:
-            await self.history.create(self.db)
-            if self.options.role is not None:
-                await self._let_in(self.options.role)
-        return build_plan(migrations, applied or {}, out_of_order, target), server_version
+        return build_plan(migrations, applied or {}, out_of_order, target), server_version, applied is None
+
+    @asynccontextmanager
+    async def _creating(self, is_missing: bool) -> AsyncIterator[None]:
+        """Make what we keep in the schema, where it ``is_missing``, while the block works; it is there afterwards."""
+        creating = asyncio.create_task(self._create()) if is_missing else None
+        try:
+            yield
+        finally:
+            if creating is not None:
+                await creating
+
+    async def _create(self) -> None:
+        await self.history.create(self.db)
+        if self.options.snapshots:
+            async with self.db.acquire() as connection:
+                await drift.create(connection, self.history.schema)
+        if self.options.role is not None:
+            await self._let_in(self.options.role)
 
     async def _let_in(self, role: str) -> None:
         """Let ``role`` make things in the schema, which is ours if we made it."""
@@ -161,6 +178,8 @@ class MigrationEngine:
                 tell(None)
 
     async def _parse(self, pending: Sequence[Migration], server_version: int) -> list[ParsedMigration]:
+        if not pending:
+            return []
         return await asyncio.to_thread(self._parsed, tuple(pending), server_version)
 
     def _parsed(self, pending: tuple[Migration, ...], server_version: int) -> list[ParsedMigration]:
