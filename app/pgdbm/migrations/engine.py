@@ -119,7 +119,7 @@ class MigrationEngine:
                     return await self._result(run, plan, dry_run=dry_run)
                 if not run.applied:
                     self.announcer.say("run_began", pending=[one.filename for one in parsed])
-                await self._work(run, parsed, server_version, atomic)
+                await self._work(run, parsed, atomic)
 
     async def apply_one(self, migration: Migration) -> int:
         """Apply ``migration`` whatever else is pending; returns milliseconds, 0 if the history has it already."""
@@ -130,7 +130,7 @@ class MigrationEngine:
                 return (await self._result(run, plan)).applied[0].execution_time_ms if run.applied else 0
             async with self._creating(is_new):
                 parsed = await self._parse(plan.pending, server_version)
-            await self._work(run, parsed, server_version, "file")
+            await self._work(run, parsed, "file")
 
     async def _look(
         self, migrations: Sequence[Migration], out_of_order: OutOfOrder, target: str | None
@@ -221,29 +221,33 @@ class MigrationEngine:
         except FAILURES as error:
             logger.warning("No snapshot of schema %s was kept: %s", self.history.schema, error)
 
-    async def _work(self, run: Run, parsed: list[ParsedMigration], server_version: int, atomic: Atomic) -> bool:
-        """Apply ``parsed``; True where another runner came between and it has to be looked at anew."""
+    def session(self, connection: Any, run: Run, last: ParsedMigration) -> Session:
+        """What migrates over ``connection``; ``last`` is the migration that ``run`` ends with."""
         lock_timeout = self.options.lock_timeout
         composer = Composer(
             self.history,
             self.lock.key,
             None if lock_timeout is None else round(lock_timeout * 1000),
-            server_version,
+            connection.get_server_version().major,
             self.options.role,
         )
+        return Session(
+            connection=connection,
+            composer=composer,
+            history=self.history,
+            journal=self.journal,
+            lock=self.lock,
+            announcer=self.announcer,
+            run=run,
+            last=last,
+            retry_for=self.options.retry_for,
+        )
+
+    async def _work(self, run: Run, parsed: list[ParsedMigration], atomic: Atomic) -> bool:
+        """Apply ``parsed``; True where another runner came between and it has to be looked at anew."""
         try:
             async with self._backend() as connection, watching(self.db, connection, self.announcer):
-                session = Session(
-                    connection=connection,
-                    composer=composer,
-                    history=self.history,
-                    journal=self.journal,
-                    lock=self.lock,
-                    announcer=self.announcer,
-                    run=run,
-                    last=parsed[-1],
-                    retry_for=self.options.retry_for,
-                )
+                session = self.session(connection, run, parsed[-1])
                 try:
                     await (apply_all(session, parsed) if atomic == "all" else self._apply(session, parsed))
                 except MigrationExecutionError as error:

@@ -14,12 +14,13 @@ from ..core.identifiers import quote
 from ..core.pool import is_alive, is_lost
 from ..errors import MigrationError
 from ..sql import statement
+from .autocommit import revert_without_transaction
 from .failures import LockHeldError, execution_error, offset_of, raise_if_refused
 from .files import is_repeatable_name, order_of, way_back_of
 from .message import Composer
 from .parser import parse
 from .results import Applied, Repair
-from .session import NO_TIMEOUT_S
+from .session import NO_TIMEOUT_S, Run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -149,9 +150,12 @@ class Verbs:
     async def revert(self, steps: int) -> list[Applied]:
         """Run the ``.down.sql`` files of the ``steps`` newest applied migrations, newest first, each a transaction.
 
+        One with ``-- pgdbm:no-transaction`` goes on where an earlier call stopped in it.
+
         Raises:
             MigrationError: there are fewer, or one has no way back; nothing has run.
             MigrationExecutionError: a statement failed; what was reverted before it stays reverted.
+            MigrationUnknownError: an earlier call died under a statement, and nothing tells whether it was done.
         """
         async with self.engine.db.acquire() as connection:
             applied = await self.engine.history.applied(connection) or {}
@@ -179,25 +183,27 @@ class Verbs:
         return done
 
     async def _revert_one(self, name: str, way_back: ParsedMigration) -> None:
-        history, journal = self.engine.history, self.engine.journal
+        engine = self.engine
+        if not way_back.transactional:
+            async with engine.db.acquire_direct() as connection:
+                await revert_without_transaction(engine.session(connection, Run(), way_back), name, way_back)
+            return
 
         async def write(connection: Any) -> None:
-            if name not in (await history.applied(connection) or {}):
+            if name not in (await engine.history.applied(connection) or {}):
                 raise MigrationError(f"Another session reverted {name} a moment ago.", name)
-            async with self._as_role(connection, of_session=not way_back.transactional):
-                await self._run_way_back(connection, way_back)
-            await history.forget(connection, name)
-            if way_back.transactional:
-                await journal.note(connection, name, "reverted")
+            await self._run_way_back(connection, way_back)
+            await engine.history.forget(connection, name)
+            await engine.journal.note(connection, name, "reverted")
 
-        if way_back.transactional:
-            await self._under_lock(write)
-            return
-        async with self.engine.db.acquire_direct() as connection, self.engine.lock.held_by_session(connection):
-            await write(connection)
+        await self._under_lock(write)
 
     async def _run_way_back(self, connection: Any, way_back: ParsedMigration) -> None:
+        """As the module's role, if it has one; where a statement fails, the end of the transaction is enough."""
+        role = self.engine.options.role
         running: Statement | None = None
+        if role is not None:
+            await connection.execute(statement("runner", "enter_role", role=quote(role)))
         try:
             for running in way_back.statements:
                 await connection.execute(way_back.text_of(running), timeout=NO_TIMEOUT_S)
@@ -205,23 +211,8 @@ class Verbs:
             if is_lost(error):
                 raise
             raise execution_error(error, way_back, running, offset_of(error)) from error
-
-    @asynccontextmanager
-    async def _as_role(self, connection: Any, *, of_session: bool) -> AsyncIterator[None]:
-        """The module's role, if it has one, for the length of the block; in a transaction, its end is enough."""
-        role = self.engine.options.role
-        if role is None:
-            yield
-            return
-        enter = "enter_role_of_session" if of_session else "enter_role"
-        await connection.execute(statement("runner", enter, role=quote(role)))
-        try:
-            yield
-        except BaseException:
-            if of_session and is_alive(connection):
-                await connection.execute(statement("runner", "leave_role"))
-            raise
-        await connection.execute(statement("runner", "leave_role"))
+        if role is not None:
+            await connection.execute(statement("runner", "leave_role"))
 
     async def _ensure_history(self) -> None:
         await self.engine.history.create(self.engine.db)

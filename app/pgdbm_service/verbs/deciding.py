@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from pgdbm.migrations.files import migration_of
+
 from ..errors import Problem, problem_of, spelt_alike
 from .structs import ChangedFile, Marked, RepairResult, Resolved, RevertedMigration, RevertResult
 
@@ -66,7 +68,7 @@ class Decider:
 
     async def resolve(self, name: str, filename: str, statement: int, *, done: bool) -> Resolved:
         async def work(manager: AsyncMigrationManager) -> Resolved:
-            await _require_file(manager, filename)
+            await _require_file(manager, migration_of(filename))
             await manager.resolve_statement(filename, statement, done=done)
             return Resolved(module=name, schema=manager.schema, filename=filename, statement=statement, done=done)
 
