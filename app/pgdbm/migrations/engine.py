@@ -23,7 +23,7 @@ from ..sql import statement
 from . import drift
 from .autocommit import apply_without_transaction
 from .failures import AlreadyAppliedError, LockHeldError, retry_pauses
-from .message import Composer, compose
+from .message import Composer, compose, grouped
 from .parser import parse_all
 from .plan import build_plan
 from .results import Applied, ApplyResult
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgdbm.migrations")
 
 Atomic = Literal["file", "all"]
-
-_MOST_FILES_IN_MESSAGE = 64
-_MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,35 +355,6 @@ def _told_how_far(run: Run) -> Iterator[None]:
             f"The connection to the server was lost or refused: {error or type(error).__name__}",
             details={"applied": list(run.applied), "error_type": type(error).__name__},
         ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Migrations that travel together in one message; one that does not is a group of its own."""
-
-    migrations: Sequence[ParsedMigration]
-    together: bool
-
-
-def grouped(parsed: Sequence[ParsedMigration], *, together: bool) -> list[Group]:
-    """``parsed`` in groups, in order. Only neighbours that are cheap travel together, and not too much at once."""
-    groups: list[Group] = []
-    cheap: list[ParsedMigration] = []
-    length = 0
-    for migration in parsed:
-        fits = together and migration.cheap
-        full = len(cheap) == _MOST_FILES_IN_MESSAGE or length > _MOST_CHARACTERS_IN_MESSAGE
-        if cheap and (full or not fits):
-            groups.append(Group(cheap, together=True))
-            cheap, length = [], 0
-        if fits:
-            cheap.append(migration)
-            length += len(migration.rendered.text)
-        else:
-            groups.append(Group((migration,), together=False))
-    if cheap:
-        groups.append(Group(cheap, together=True))
-    return groups
 
 
 def _check_that_all_fit_into_one_transaction(parsed: Sequence[ParsedMigration]) -> None:
