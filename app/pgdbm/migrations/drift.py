@@ -100,14 +100,20 @@ async def drift(connection: Any, schema: str, history_table: str) -> DriftReport
         )
     objects = await read_catalog(connection, schema, own_tables({*row["excluded"], history_table}))
     changes = await asyncio.to_thread(_changes, row["listing"], row["fingerprint"], objects)
+    reasons = []
     version: int = connection.get_server_version().major
-    reason = None
     if changes and version != row["server_version"]:
-        reason = (
+        reasons.append(
             f"The snapshot was taken on PostgreSQL {row['server_version']} and the server is {version} now: it may "
             f"write definitions differently that mean the same."
         )
-    return DriftReport(not changes, since, module, changes, reason)
+    if changes and await _applied_since(connection, f"{quote(schema)}.{quote(history_table)}", since):
+        # Whoever was killed between its last commit and its snapshot.
+        reasons.append(
+            "Migrations were applied after the snapshot was taken, and what they changed is among the changes: the "
+            "run that applied them took none. The next one that applies something does."
+        )
+    return DriftReport(not changes, since, module, changes, " ".join(reasons) or None)
 
 
 def own_tables(history_tables: Iterable[str]) -> tuple[str, ...]:
@@ -124,6 +130,15 @@ def _changes(packed: bytes, fingerprint: str, objects: tuple[CatalogObject, ...]
     if fingerprint_of(serialise(objects)) == fingerprint:
         return ()
     return difference(deserialise(zlib.decompress(packed)), objects)
+
+
+async def _applied_since(connection: Any, history: str, since: datetime) -> bool:
+    try:
+        async with _savepoint(connection):
+            found: bool = await connection.fetchval(statement("snapshots", "applied_since", history=history), since)
+            return found
+    except NOT_THERE:
+        return False
 
 
 async def _look(connection: Any, schema: str, table: str) -> Any:
