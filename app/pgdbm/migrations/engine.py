@@ -116,7 +116,8 @@ class MigrationEngine:
                     return await self._result(run, plan, dry_run=dry_run)
                 if not run.applied:
                     self.announcer.say("run_began", pending=[one.filename for one in parsed])
-                await self._work(run, parsed, atomic)
+                if not await self._work(run, parsed, atomic):
+                    return await self._result(run, plan)
 
     async def apply_one(self, migration: Migration) -> int:
         """Apply ``migration`` whatever else is pending; returns milliseconds, 0 if the history has it already."""
