@@ -121,6 +121,23 @@ async def test_a_snapshot_in_a_transaction_is_part_of_it(applied: AsyncDatabaseM
         assert (await drift(other, "app", HISTORY)).clean
 
 
+async def test_a_run_that_was_cut_off_before_its_snapshot_is_no_drift_in_silence(
+    db: AsyncDatabaseManager, connect: Connect
+) -> None:
+    files = {"001_t.sql": "CREATE TABLE {{tables.t}} (id integer)"}
+    await AsyncMigrationManager(db, files, "first").apply_pending_migrations()
+    files["002_u.sql"] = "CREATE TABLE {{tables.u}} (id integer)"
+    await AsyncMigrationManager(db, files, "first", snapshots=False).apply_pending_migrations()
+    report = await AsyncMigrationManager(db, files, "first").drift()
+    assert {(one.kind, one.name) for one in report.changes if one.object_kind == "table"} == {("added", "u")}
+    assert "after the snapshot was taken" in (report.reason or "")
+    files["003_v.sql"] = "CREATE TABLE {{tables.v}} (id integer)"
+    await AsyncMigrationManager(db, files, "first").apply_pending_migrations()
+    await db.execute("DROP TABLE {{tables.v}}")
+    report = await AsyncMigrationManager(db, files, "first").drift()
+    assert (report.clean, report.reason) == (False, None)
+
+
 async def test_what_cannot_be_compared_says_so(applied: AsyncDatabaseManager, connect: Connect) -> None:
     async with connect() as connection:
         await save(connection, "app", "first", HISTORY)

@@ -111,6 +111,61 @@ async def test_a_statement_that_fits_into_a_transaction_is_never_unknown(db: Asy
     assert await db.fetch_value("SELECT count(*) FROM {{tables.t}} WHERE id = 0") == 1
 
 
+class TestWayBack:
+    """``2.down.sql``, whose third statement ends its own connection as long as there is a fuse."""
+
+    FILES = {  # noqa: RUF012
+        "2.sql": "CREATE TABLE {{tables.fuse}} AS SELECT 1 AS id;\nCREATE INDEX t_kind ON {{tables.t}} (kind);",
+        "2.down.sql": HEAD
+        + "INSERT INTO {{tables.t}} VALUES (0, 0);\n"
+        + "DROP INDEX CONCURRENTLY {{tables.t_kind}};\n"
+        + "SELECT pg_terminate_backend(pg_backend_pid()) FROM {{tables.fuse}};\n"
+        + "DROP TABLE {{tables.fuse}};",
+    }
+    DONE_ONCE = "SELECT count(*) FROM {{tables.t}} WHERE id = 0"
+
+    async def cut_off(self, db: AsyncDatabaseManager) -> AsyncMigrationManager:
+        migrations = manager(db, self.FILES)
+        await migrations.apply_pending_migrations()
+        with pytest.raises(pgdbm.AsyncDBError):
+            await migrations.revert()
+        assert [row.filename for row in await migrations.history()] == ["2.sql", "1_t.sql"]
+        await db.execute("DELETE FROM {{tables.fuse}}")
+        return migrations
+
+    async def test_goes_on_where_its_runner_died(self, db: AsyncDatabaseManager) -> None:
+        migrations = await self.cut_off(db)
+        assert [one.filename for one in await migrations.revert()] == ["2.sql"]
+        assert await db.fetch_value(self.DONE_ONCE) == 1
+        assert not await db.table_exists("fuse")
+        # A second time it begins anew.
+        assert (await migrations.apply_pending_migrations())["status"] == "success"
+        await db.execute("DELETE FROM {{tables.fuse}}")
+        await migrations.revert()
+        assert await db.fetch_value(self.DONE_ONCE) == 2
+
+    @pytest.mark.parametrize("forget", ["mark", "rollback_migration"])
+    async def test_begins_anew_where_the_file_was_applied_again(self, db: AsyncDatabaseManager, forget: str) -> None:
+        migrations = await self.cut_off(db)
+        await (migrations.mark("2.sql", applied=False) if forget == "mark" else migrations.rollback_migration("2.sql"))
+        await db.execute("DROP TABLE {{tables.fuse}}")
+        await migrations.apply_pending_migrations()
+        await db.execute("DELETE FROM {{tables.fuse}}")
+        await migrations.revert()
+        assert await db.fetch_value(self.DONE_ONCE) == 2
+        assert not await db.fetch_value("SELECT count(*) FROM pg_class WHERE relname = 't_kind'")
+
+    async def test_what_nobody_can_know_is_unknown_until_somebody_says(self, db: AsyncDatabaseManager) -> None:
+        files = {"2.sql": "SELECT 1", "2.down.sql": HEAD + "CALL {{schema}}.p();\nSELECT 1"}
+        migrations = manager(db, files)
+        await migrations.apply_pending_migrations()
+        await begun_by_a_dead_runner(db, "2.down.sql", 1, 'CALL "app".p()')
+        with pytest.raises(pgdbm.MigrationUnknownError, match=r"2\.down\.sql:2:1: statement 1.*resolve_statement"):
+            await migrations.revert()
+        await migrations.resolve_statement("2.down.sql", 1, done=True)
+        assert [one.filename for one in await migrations.revert()] == ["2.sql"]
+
+
 async def test_locks_of_others_are_waited_for_and_every_attempt_is_written_down(
     db: AsyncDatabaseManager, connect: Connect
 ) -> None:

@@ -57,7 +57,7 @@ async def test_a_pool_that_cannot_grow(database: str) -> None:
     async with FallingSilent(database) as proxy:
         config = DatabaseConfig(
             connection_string=f"{proxy.dsn}?sslmode=disable",
-            min_connections=1, max_connections=2, connect_timeout=0.05, retry_attempts=1,
+            min_connections=1, max_connections=2, connect_timeout=0.25, retry_attempts=1,
         )  # fmt: skip
         async with AsyncDatabaseManager(config) as db, asyncio.timeout(PATIENCE_S):
             async with db.acquire():

@@ -53,14 +53,17 @@ async def create_if_missing(connection: Any, create: str, *, wait_for_disk: bool
             return
 
 
-async def create_schema(db: AsyncDatabaseManager, schema: str) -> None:
-    """Create ``schema`` where it is missing; asks first, since CREATE needs a privilege that looking does not."""
+async def create_schema(db: AsyncDatabaseManager, schema: str, *, wait_for_disk: bool = True) -> None:
+    """Create ``schema`` where it is missing; asks first, since CREATE needs a privilege that looking does not.
+
+    ``wait_for_disk`` as in :func:`create_if_missing`.
+    """
     check_identifier(schema)
     exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)"
     create = f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}"
     async with db.acquire() as connection:
         try:
             if not await connection.fetchval(exists, schema):
-                await create_if_missing(connection, create)
+                await create_if_missing(connection, create, wait_for_disk=wait_for_disk)
         except FAILURES as error:
             raise db.failure(error, create, ()) from error

@@ -1,4 +1,4 @@
-"""Applying files with ``-- pgdbm:no-transaction``: statement by statement, resumable.
+"""Files with ``-- pgdbm:no-transaction``, and ways back that have it: statement by statement, resumable.
 
 Intent is written before each statement and the outcome after it. Where a statement may run in a transaction, the
 outcome is written in its own, so that both are true or neither; of the others, which may have been done when a runner
@@ -42,21 +42,44 @@ async def apply_without_transaction(session: Session, migration: ParsedMigration
         MigrationUnknownError: an earlier runner died under a statement, and nothing tells whether it was done.
         MigrationError: the part that is done was changed in the file, or a statement left an INVALID index.
     """
+    connection, filename, checksum = session.connection, migration.filename, migration.migration.checksum
+    async with _under_lock(session):
+        recorded = (await session.history.applied(connection) or {}).get(filename)
+        if recorded is not None and (not migration.migration.is_repeatable or recorded == checksum):
+            raise AlreadyAppliedError
+        session.announcer.say("migration_began", filename, statements=len(migration.statements))
+        milliseconds = await _Resumable(session, migration).run()
+        async with connection.transaction():
+            await session.history.record(connection, filename, checksum, milliseconds)
+            await session.journal.note(connection, filename, "finished")
+        session.note_applied(migration, on_disk=True)
+        session.announcer.say("migration_ended", filename, ms=milliseconds)
+
+
+async def revert_without_transaction(session: Session, filename: str, way_back: ParsedMigration) -> None:
+    """Take ``filename`` back by ``way_back``, or by what an earlier run left of it, under a lock of the session.
+
+    Raises as :func:`apply_without_transaction`, and MigrationError where another session took it back meanwhile.
+    """
+    connection = session.connection
+    async with _under_lock(session):
+        if filename not in (await session.history.applied(connection) or {}):
+            raise MigrationError(f"Another session reverted {filename} a moment ago.", filename)
+        await _Resumable(session, way_back).run()
+        async with connection.transaction():
+            await session.history.forget(connection, filename)
+            await session.journal.note(connection, filename, "reverted")
+
+
+@asynccontextmanager
+async def _under_lock(session: Session) -> AsyncIterator[None]:
     try:
-        await _apply_under_lock(session, migration)
+        async with session.lock.held_by_session(session.connection):
+            yield
     finally:
         # The settings of the session are the migration's: nobody else may find them on this connection.
         if is_alive(session.connection):
             await session.reset()
-
-
-async def _apply_under_lock(session: Session, migration: ParsedMigration) -> None:
-    async with session.lock.held_by_session(session.connection):
-        applied = await session.history.applied(session.connection) or {}
-        recorded = applied.get(migration.filename)
-        if recorded is not None and (not migration.migration.is_repeatable or recorded == migration.migration.checksum):
-            raise AlreadyAppliedError
-        await _Resumable(session, migration).apply()
 
 
 def _builds_index(running: Statement) -> bool:
@@ -74,25 +97,18 @@ class _Resumable:
         self._filename = migration.filename
         self._wraps = not any(one.traits.controls_transaction for one in migration.statements)
 
-    async def apply(self) -> None:
-        session, migration = self._session, self._migration
+    async def run(self) -> int:
+        """Every statement that is not done yet; returns the milliseconds that they took."""
         began = time.perf_counter()
         await self._journal.create(self._connection)
         known = await self._journal.statements(self._connection, self._filename)
         self._check_done_part(known)
-        session.announcer.say("migration_began", self._filename, statements=len(migration.statements))
-        await session.send(sql("runner", "session_settings"))
-        for running in migration.statements:
+        await self._session.send(sql("runner", "session_settings"))
+        for running in self._migration.statements:
             record = known.get(running.number)
             if record is None or record.outcome != "done":
                 await self._with_retries(running, record)
-        milliseconds = round((time.perf_counter() - began) * 1000)
-        async with self._connection.transaction():
-            checksum = migration.migration.checksum
-            await session.history.record(self._connection, self._filename, checksum, milliseconds)
-            await self._journal.note(self._connection, self._filename, "finished")
-        session.note_applied(migration, on_disk=True)
-        session.announcer.say("migration_ended", self._filename, ms=milliseconds)
+        return round((time.perf_counter() - began) * 1000)
 
     def _check_done_part(self, known: dict[int, StatementRecord]) -> None:
         for record in known.values():

@@ -73,12 +73,13 @@ async def read_catalog(
     ``exclude`` names tables that are left out, with all that belongs to them. ``stands_for`` is the schema that
     ``schema`` was built in place of: what lies there, such as an extension, is then named as if it lay here.
 
-    One query, in a read-only transaction of its own, or below a savepoint where ``connection`` is in a transaction.
+    In a read-only transaction of its own, or below a savepoint where ``connection`` is in a transaction.
     It may wait for a lock on a view that is being changed: lock_timeout is the connection's own.
     """
     path = [check_identifier(name) for name in (schema, stands_for) if name is not None]
     async with _reading(connection, path):
-        rows = await connection.fetch(_list(), schema, list(exclude))
+        others = await connection.fetchval(statement("catalog", "has_others"), schema)
+        rows = await connection.fetch(_list(others=others), schema, list(exclude))
     hidden: list[str] = []
     found: list[CatalogObject] = []
     columns: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -98,9 +99,10 @@ async def read_catalog(
 
 
 @cache
-def _list() -> str:
+def _list(*, others: bool) -> str:
     marker = f"'{OWN_NAME}'"
-    return statement("catalog", "list", marker=marker, others=statement("catalog_objects", "others", marker=marker))
+    part = statement("catalog_objects", "others", marker=marker) if others else ""
+    return statement("catalog", "list", marker=marker, others=part)
 
 
 @asynccontextmanager

@@ -43,6 +43,12 @@ class DriftReport:
     reason: str | None = None
 
 
+async def create(connection: Any, schema: str) -> None:
+    """Make the table of snapshots where it is missing; several may do so at once."""
+    table = f"{quote(schema)}.{quote(TABLE)}"
+    await create_if_missing(connection, statement("snapshots", "create", snapshots=table), wait_for_disk=False)
+
+
 async def save(connection: Any, schema: str, module: str, history_table: str) -> str:
     """Keep what ``schema`` is now as what ``module`` left behind; returns its fingerprint.
 
@@ -50,7 +56,7 @@ async def save(connection: Any, schema: str, module: str, history_table: str) ->
     missing; several may do so at once. Takes no lock that anybody would wait for.
     """
     table = f"{quote(schema)}.{quote(TABLE)}"
-    before = await _look(connection, table)
+    before = await _look(connection, schema, table)
     # What another module named stays excluded, or each would see the history of the other come and go.
     excluded = sorted({*(before["excluded"] or ()), history_table})
     version: int = connection.get_server_version().major
@@ -94,14 +100,20 @@ async def drift(connection: Any, schema: str, history_table: str) -> DriftReport
         )
     objects = await read_catalog(connection, schema, own_tables({*row["excluded"], history_table}))
     changes = await asyncio.to_thread(_changes, row["listing"], row["fingerprint"], objects)
+    reasons = []
     version: int = connection.get_server_version().major
-    reason = None
     if changes and version != row["server_version"]:
-        reason = (
+        reasons.append(
             f"The snapshot was taken on PostgreSQL {row['server_version']} and the server is {version} now: it may "
             f"write definitions differently that mean the same."
         )
-    return DriftReport(not changes, since, module, changes, reason)
+    if changes and await _applied_since(connection, f"{quote(schema)}.{quote(history_table)}", since):
+        # Whoever was killed between its last commit and its snapshot.
+        reasons.append(
+            "Migrations were applied after the snapshot was taken, and what they changed is among the changes: the "
+            "run that applied them took none. The next one that applies something does."
+        )
+    return DriftReport(not changes, since, module, changes, " ".join(reasons) or None)
 
 
 def own_tables(history_tables: Iterable[str]) -> tuple[str, ...]:
@@ -120,14 +132,23 @@ def _changes(packed: bytes, fingerprint: str, objects: tuple[CatalogObject, ...]
     return difference(deserialise(zlib.decompress(packed)), objects)
 
 
-async def _look(connection: Any, table: str) -> Any:
+async def _applied_since(connection: Any, history: str, since: datetime) -> bool:
+    try:
+        async with _savepoint(connection):
+            found: bool = await connection.fetchval(statement("snapshots", "applied_since", history=history), since)
+            return found
+    except NOT_THERE:
+        return False
+
+
+async def _look(connection: Any, schema: str, table: str) -> Any:
     look = statement("snapshots", "look", snapshots=table)
     try:
         async with _savepoint(connection):
             return await connection.fetchrow(look)
     except NOT_THERE:
         pass
-    await create_if_missing(connection, statement("snapshots", "create", snapshots=table), wait_for_disk=False)
+    await create(connection, schema)
     return await connection.fetchrow(look)
 
 

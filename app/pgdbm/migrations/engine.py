@@ -23,7 +23,7 @@ from ..sql import statement
 from . import drift
 from .autocommit import apply_without_transaction
 from .failures import AlreadyAppliedError, LockHeldError, retry_pauses
-from .message import Composer, compose
+from .message import Composer, compose, grouped
 from .parser import parse_all
 from .plan import build_plan
 from .results import Applied, ApplyResult
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgdbm.migrations")
 
 Atomic = Literal["file", "all"]
-
-_MOST_FILES_IN_MESSAGE = 64
-_MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,8 @@ class MigrationEngine:
 
     async def look(self, target: str | None = None) -> tuple[Plan, int]:
         """The plan, and the major version of the server that it is for. Creates nothing."""
-        return await self._look(await self.collect(), self.options.out_of_order, target, create=False)
+        plan, server_version, _ = await self._look(await self.collect(), self.options.out_of_order, target)
+        return plan, server_version
 
     async def apply(self, *, dry_run: bool = False, target: str | None = None, atomic: Atomic = "file") -> ApplyResult:
         """Apply what is pending, up to version ``target``; on a dry run, parse it and say what it is.
@@ -109,38 +107,55 @@ class MigrationEngine:
         migrations = await self.collect()
         with _told_how_far(run):
             while True:
-                plan, server_version = await self._look(
-                    migrations, self.options.out_of_order, target, create=not dry_run
-                )
-                parsed = await self.parse(plan.pending, server_version) if plan.pending else []
+                plan, server_version, is_new = await self._look(migrations, self.options.out_of_order, target)
+                async with self._creating(is_new and bool(migrations) and not dry_run):
+                    parsed = await self.parse(plan.pending, server_version)
                 if atomic == "all":
                     _check_that_all_fit_into_one_transaction(parsed)
                 if dry_run or not parsed:
                     return await self._result(run, plan, dry_run=dry_run)
                 if not run.applied:
                     self.announcer.say("run_began", pending=[one.filename for one in parsed])
-                await self._work(run, parsed, server_version, atomic)
+                if not await self._work(run, parsed, atomic):
+                    return await self._result(run, plan)
 
     async def apply_one(self, migration: Migration) -> int:
         """Apply ``migration`` whatever else is pending; returns milliseconds, 0 if the history has it already."""
         run = Run()
         while True:
-            plan, server_version = await self._look((migration,), "allow", None, create=True)
+            plan, server_version, is_new = await self._look((migration,), "allow", None)
             if not plan.pending:
                 return (await self._result(run, plan)).applied[0].execution_time_ms if run.applied else 0
-            await self._work(run, await self.parse(plan.pending, server_version), server_version, "file")
+            async with self._creating(is_new):
+                parsed = await self.parse(plan.pending, server_version)
+            await self._work(run, parsed, "file")
 
     async def _look(
-        self, migrations: Sequence[Migration], out_of_order: OutOfOrder, target: str | None, *, create: bool
-    ) -> tuple[Plan, int]:
+        self, migrations: Sequence[Migration], out_of_order: OutOfOrder, target: str | None
+    ) -> tuple[Plan, int, bool]:
+        """The plan, the server's major version, and whether there is no history yet."""
         async with self.db.acquire() as connection:
             applied = await self.history.applied(connection)
             server_version = connection.get_server_version().major
-        if applied is None and create and migrations:
-            await self.history.create(self.db)
-            if self.options.role is not None:
-                await self._let_in(self.options.role)
-        return build_plan(migrations, applied or {}, out_of_order, target), server_version
+        return build_plan(migrations, applied or {}, out_of_order, target), server_version, applied is None
+
+    @asynccontextmanager
+    async def _creating(self, is_missing: bool) -> AsyncIterator[None]:
+        """Make what we keep in the schema, where it ``is_missing``, while the block works; it is there afterwards."""
+        creating = asyncio.create_task(self._create()) if is_missing else None
+        try:
+            yield
+        finally:
+            if creating is not None:
+                await creating
+
+    async def _create(self) -> None:
+        await self.history.create(self.db)
+        if self.options.snapshots:
+            async with self.db.acquire() as connection:
+                await drift.create(connection, self.history.schema)
+        if self.options.role is not None:
+            await self._let_in(self.options.role)
 
     async def _let_in(self, role: str) -> None:
         """Let ``role`` make things in the schema, which is ours if we made it."""
@@ -164,6 +179,8 @@ class MigrationEngine:
 
     async def parse(self, pending: Sequence[Migration], server_version: int) -> list[ParsedMigration]:
         """``pending`` as they would run; raises MigrationFileError for one that cannot."""
+        if not pending:
+            return []
         return await asyncio.to_thread(self._parsed, tuple(pending), server_version)
 
     def _parsed(self, pending: tuple[Migration, ...], server_version: int) -> list[ParsedMigration]:
@@ -204,29 +221,33 @@ class MigrationEngine:
         except FAILURES as error:
             logger.warning("No snapshot of schema %s was kept: %s", self.history.schema, error)
 
-    async def _work(self, run: Run, parsed: list[ParsedMigration], server_version: int, atomic: Atomic) -> bool:
-        """Apply ``parsed``; True where another runner came between and it has to be looked at anew."""
+    def session(self, connection: Any, run: Run, last: ParsedMigration) -> Session:
+        """What migrates over ``connection``; ``last`` is the migration that ``run`` ends with."""
         lock_timeout = self.options.lock_timeout
         composer = Composer(
             self.history,
             self.lock.key,
             None if lock_timeout is None else round(lock_timeout * 1000),
-            server_version,
+            connection.get_server_version().major,
             self.options.role,
         )
+        return Session(
+            connection=connection,
+            composer=composer,
+            history=self.history,
+            journal=self.journal,
+            lock=self.lock,
+            announcer=self.announcer,
+            run=run,
+            last=last,
+            retry_for=self.options.retry_for,
+        )
+
+    async def _work(self, run: Run, parsed: list[ParsedMigration], atomic: Atomic) -> bool:
+        """Apply ``parsed``; True where another runner came between and it has to be looked at anew."""
         try:
             async with self._backend() as connection, watching(self.db, connection, self.announcer):
-                session = Session(
-                    connection=connection,
-                    composer=composer,
-                    history=self.history,
-                    journal=self.journal,
-                    lock=self.lock,
-                    announcer=self.announcer,
-                    run=run,
-                    last=parsed[-1],
-                    retry_for=self.options.retry_for,
-                )
+                session = self.session(connection, run, parsed[-1])
                 try:
                     await (apply_all(session, parsed) if atomic == "all" else self._apply(session, parsed))
                 except MigrationExecutionError as error:
@@ -337,35 +358,6 @@ def _told_how_far(run: Run) -> Iterator[None]:
             f"The connection to the server was lost or refused: {error or type(error).__name__}",
             details={"applied": list(run.applied), "error_type": type(error).__name__},
         ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Migrations that travel together in one message; one that does not is a group of its own."""
-
-    migrations: Sequence[ParsedMigration]
-    together: bool
-
-
-def grouped(parsed: Sequence[ParsedMigration], *, together: bool) -> list[Group]:
-    """``parsed`` in groups, in order. Only neighbours that are cheap travel together, and not too much at once."""
-    groups: list[Group] = []
-    cheap: list[ParsedMigration] = []
-    length = 0
-    for migration in parsed:
-        fits = together and migration.cheap
-        full = len(cheap) == _MOST_FILES_IN_MESSAGE or length > _MOST_CHARACTERS_IN_MESSAGE
-        if cheap and (full or not fits):
-            groups.append(Group(cheap, together=True))
-            cheap, length = [], 0
-        if fits:
-            cheap.append(migration)
-            length += len(migration.rendered.text)
-        else:
-            groups.append(Group((migration,), together=False))
-    if cheap:
-        groups.append(Group(cheap, together=True))
-    return groups
 
 
 def _check_that_all_fit_into_one_transaction(parsed: Sequence[ParsedMigration]) -> None:

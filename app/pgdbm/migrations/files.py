@@ -317,6 +317,11 @@ def way_back_of(filename: str) -> str:
     return filename.removesuffix(".sql") + _DOWN
 
 
+def migration_of(filename: str) -> str:
+    """The name of the migration that ``filename`` takes back; ``filename`` itself if it is none's way back."""
+    return filename.removesuffix(_DOWN) + ".sql" if filename.endswith(_DOWN) else filename
+
+
 def has_version(filename: str) -> bool:
     """Whether a version, rather than the name, says where the file stands."""
     return order_of(filename)[0] == 0

@@ -67,9 +67,9 @@ class History:
 
     async def create(self, db: AsyncDatabaseManager) -> None:
         """Create the schema and the table where they are missing; several may do so at once."""
-        await create_schema(db, self.schema)
+        # What they are for waits, or writes nothing that would be missed.
+        await create_schema(db, self.schema, wait_for_disk=False)
         async with db.acquire() as connection:
-            # What it is for waits, or writes nothing that would be missed.
             await create_if_missing(connection, self.sql("create"), wait_for_disk=False)
 
     async def record(self, connection: Any, filename: str, checksum: str, milliseconds: int) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..core.creation import NOT_THERE, create_if_missing
 from ..core.identifiers import quote
 from ..sql import statement
+from .files import migration_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -111,9 +112,12 @@ class Journal:
         return self.sql("end_in_transaction", id=str(entry))
 
     async def statements(self, connection: Any, filename: str) -> dict[int, StatementRecord]:
-        """The newest word on each statement of ``filename`` that was begun."""
+        """The newest word on each statement of ``filename`` that was begun.
+
+        A way back is begun anew when its migration was taken back, or was applied again since.
+        """
         try:
-            rows = await connection.fetch(self.sql("statements"), self._module, filename)
+            rows = await connection.fetch(self.sql("statements"), self._module, filename, migration_of(filename))
         except NOT_THERE:
             return {}
         return {row["statement"]: StatementRecord(**row) for row in rows}

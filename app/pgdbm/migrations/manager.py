@@ -17,7 +17,7 @@ from .catalog import read_catalog
 from .drift import drift, own_tables
 from .engine import EngineOptions, MigrationEngine
 from .events import Announcer
-from .files import Migration, checksum_of, source_of
+from .files import Migration, checksum_of, source_of, way_back_of
 from .history import History
 from .journal import Journal
 from .locks import MigrationLock
@@ -320,9 +320,12 @@ class AsyncMigrationManager:
     async def revert(self, steps: int = 1) -> list[Applied]:
         """Run the ``NAME.down.sql`` of the ``steps`` newest applied migrations, newest first, each a transaction.
 
+        One with ``-- pgdbm:no-transaction`` goes on where an earlier call stopped in it.
+
         Raises:
             MigrationError: there are fewer, or one has no such file; nothing has run.
             MigrationExecutionError: a statement failed; what was reverted before it stays reverted.
+            MigrationUnknownError: an earlier call died under a statement, and nothing tells whether it was done.
         """
         with self._own_errors():
             return await self._verbs.revert(steps)
@@ -406,6 +409,9 @@ class AsyncMigrationManager:
         async with self._connection() as connection:
             if not await self._history.forget(connection, filename):
                 raise MigrationError(f"{filename} is not in the history of module {self.module_name!r}.", filename)
+            # A way back that was begun is over: should the file be applied again, it begins anew.
+            if await self._journal.statements(connection, way_back_of(filename)):
+                await self._journal.note(connection, filename, "unmarked")
 
     def calculate_checksum(self, content: str) -> str:
         """The checksum that the history holds for ``content``."""

@@ -27,6 +27,8 @@ ALREADY_APPLIED = '"pgdbm:already-applied"'
 """What the text of the server's error contains when our own look at lock or history stopped a transaction."""
 
 _FIRST_WITH_TRANSACTION_TIMEOUT = 17
+_MOST_FILES_IN_MESSAGE = 64
+_MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
 _DONE, _FILENAME, _CHECKSUM = "$done$", "$filename$", "$checksum$"
 
 
@@ -106,6 +108,35 @@ def literal(value: str) -> str:
     """``value`` as an SQL string, whatever standard_conforming_strings is."""
     quoted = "'" + value.replace("'", "''").replace("\\", "\\\\") + "'"
     return f" E{quoted}" if "\\" in value else quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Migrations that travel together in one message; one that does not is a group of its own."""
+
+    migrations: Sequence[ParsedMigration]
+    together: bool
+
+
+def grouped(parsed: Sequence[ParsedMigration], *, together: bool) -> list[Group]:
+    """``parsed`` in groups, in order. Only neighbours that are cheap travel together, and not too much at once."""
+    groups: list[Group] = []
+    cheap: list[ParsedMigration] = []
+    length = 0
+    for migration in parsed:
+        fits = together and migration.cheap
+        full = len(cheap) == _MOST_FILES_IN_MESSAGE or length > _MOST_CHARACTERS_IN_MESSAGE
+        if cheap and (full or not fits):
+            groups.append(Group(cheap, together=True))
+            cheap, length = [], 0
+        if fits:
+            cheap.append(migration)
+            length += len(migration.rendered.text)
+        else:
+            groups.append(Group((migration,), together=False))
+    if cheap:
+        groups.append(Group(cheap, together=True))
+    return groups
 
 
 @dataclass(frozen=True, slots=True)

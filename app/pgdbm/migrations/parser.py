@@ -249,11 +249,17 @@ def _parse_together(batch: Sequence[Migration], schema: str | None) -> list[Pars
             start -= length + len(_BETWEEN_FILES)
             index += 1
             length = len(rendered[index].text)
-        end = start + raw.stmt_len if raw.stmt_len else len(text) - begin
-        # Up to the semicolon between the files, where the last statement has none of its own.
-        if start < 0 or end > length + _BETWEEN_FILES.index(";"):
+        size = raw.stmt_len
+        end = start + size if size else len(text) - begin
+        if end > length:
+            # Up to the semicolon between the files, where the last statement has none of its own.
+            if end > length + _BETWEEN_FILES.index(";"):
+                return None
+            end = length
+        if start < 0:
             return None
-        found[index].append(Statement(len(found[index]) + 1, start, min(end, length), _traits(raw.stmt)))
+        of_file = found[index]
+        of_file.append(Statement(len(of_file) + 1, start, end, _traits(raw.stmt)))
     return [
         _checked(migration, one, tuple(of_file)) for migration, one, of_file in zip(batch, rendered, found, strict=True)
     ]

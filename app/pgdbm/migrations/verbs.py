@@ -12,12 +12,13 @@ import asyncpg
 
 from ..core.pool import is_alive, is_lost
 from ..errors import MigrationError
+from .autocommit import revert_without_transaction
 from .failures import LockHeldError, execution_error, offset_of, raise_if_refused
 from .files import is_repeatable_name, order_of, way_back_of
 from .message import Composer
 from .parser import parse
 from .results import Applied, Repair
-from .session import NO_TIMEOUT_S, as_role
+from .session import NO_TIMEOUT_S, Run, as_role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -147,9 +148,12 @@ class Verbs:
     async def revert(self, steps: int) -> list[Applied]:
         """Run the ``.down.sql`` files of the ``steps`` newest applied migrations, newest first, each a transaction.
 
+        One with ``-- pgdbm:no-transaction`` goes on where an earlier call stopped in it.
+
         Raises:
             MigrationError: there are fewer, or one has no way back; nothing has run.
             MigrationExecutionError: a statement failed; what was reverted before it stays reverted.
+            MigrationUnknownError: an earlier call died under a statement, and nothing tells whether it was done.
         """
         async with self.engine.db.acquire() as connection:
             applied = await self.engine.history.applied(connection) or {}
@@ -177,24 +181,24 @@ class Verbs:
         return done
 
     async def _revert_one(self, name: str, way_back: ParsedMigration) -> None:
-        history, journal = self.engine.history, self.engine.journal
+        engine = self.engine
+        if not way_back.transactional:
+            async with engine.db.acquire_direct() as connection:
+                await revert_without_transaction(engine.session(connection, Run(), way_back), name, way_back)
+            return
 
         async def write(connection: Any) -> None:
-            if name not in (await history.applied(connection) or {}):
+            if name not in (await engine.history.applied(connection) or {}):
                 raise MigrationError(f"Another session reverted {name} a moment ago.", name)
-            async with as_role(connection, self.engine.options.role, of_session=not way_back.transactional):
+            async with as_role(connection, engine.options.role):
                 await self._run_way_back(connection, way_back)
-            await history.forget(connection, name)
-            if way_back.transactional:
-                await journal.note(connection, name, "reverted")
+            await engine.history.forget(connection, name)
+            await engine.journal.note(connection, name, "reverted")
 
-        if way_back.transactional:
-            await self._under_lock(write)
-            return
-        async with self.engine.db.acquire_direct() as connection, self.engine.lock.held_by_session(connection):
-            await write(connection)
+        await self._under_lock(write)
 
     async def _run_way_back(self, connection: Any, way_back: ParsedMigration) -> None:
+        """Where a statement fails, the end of the transaction is enough."""
         running: Statement | None = None
         try:
             for running in way_back.statements:

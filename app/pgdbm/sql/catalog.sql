@@ -26,6 +26,13 @@ SELECT pg_catalog.set_config('search_path', 'pg_catalog, {{path}}, pg_temp', tru
        pg_catalog.set_config('jit', 'off', true),
        pg_catalog.set_config('enable_seqscan', 'off', true)
 
+-- has_others: whether there is anything in the schema $1 that is no relation and belongs to none
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_namespace'::regclass::oid AND d.refobjid = n.oid
+    WHERE n.nspname = $1::name AND d.classid <> 'pg_catalog.pg_class'::regclass::oid
+)
+
 -- list: every object in the schema $1 but the tables named in $2 and what belongs to them. Members are found by what
 -- depends on the schema, which has an index; operators are between equal types and functions qualified, so that
 -- nothing of the schema's own can take their place. What is hidden, PostgreSQL writes with its schema: behind
@@ -266,8 +273,6 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
     FROM rel r
     JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
     WHERE r.relkind IN ('r', 'p')
-
-    UNION ALL
     {{others}}
 )
 SELECT kind, name, definition, CASE kind WHEN 'column' THEN subid END AS position

@@ -1,4 +1,6 @@
--- others: what of the list of catalog.sql is no relation and belongs to none; `member` and `space` are that list's
+-- others: what of the list of catalog.sql is no relation and belongs to none; `member` and `space` are that list's. Most
+-- schemas have nothing of it, and to read and plan it takes longer than to list many tables.
+UNION ALL
 SELECT 'pg_catalog.pg_proc'::regclass::oid, p.oid, 0,
        CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END,
        pg_catalog.quote_ident(p.proname) || '('

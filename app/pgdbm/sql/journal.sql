@@ -30,11 +30,12 @@ UPDATE {{journal}} SET outcome = $2, sqlstate = $3, message = $4, ended_at = pg_
 -- end_in_transaction: the same in the message of the statement itself
 UPDATE {{journal}} SET outcome = 'done', ended_at = pg_catalog.clock_timestamp() WHERE id = {{id}}
 
--- statements: the newest word on each statement of a file since the file was last begun anew
+-- statements: the newest word on each statement of the file $2 since the file was last begun anew; $3 is the migration
+-- that it is, or is the way back of
 SELECT DISTINCT ON (statement) id, statement, outcome, statement_hash, attempt, sqlstate, message
 FROM {{journal}}
 WHERE module = $1 AND filename = $2 AND statement_hash IS NOT NULL
-  AND id > COALESCE((SELECT max(id) FROM {{journal}} WHERE module = $1 AND filename = $2 AND statement IS NULL
+  AND id > COALESCE((SELECT max(id) FROM {{journal}} WHERE module = $1 AND filename IN ($2, $3) AND statement IS NULL
                      AND outcome IN ('finished', 'unmarked', 'reverted')), 0)
 ORDER BY statement, id DESC
 

@@ -28,3 +28,7 @@ UPDATE {{snapshots}} SET taken_at = $1, module = $2 WHERE taken_at <= $1 AND fin
 
 -- newest: the row
 SELECT taken_at, module, format, server_version, fingerprint, excluded, listing FROM {{snapshots}}
+
+-- applied_since: whether the history has rows that are newer than a snapshot
+SELECT EXISTS (SELECT FROM {{history}}
+               WHERE applied_at AT TIME ZONE pg_catalog.current_setting('TimeZone') > $1)

@@ -143,7 +143,7 @@ class VerbController(Controller):
         status_code=200,
         opt=_DECIDES,
         operation_class=OptionalBodyOperation,
-        responses=documented("migration_failed", *_DECIDE),
+        responses=documented("migration_failed", "outcome_unknown", *_DECIDE),
     )
     async def revert_module(
         self, decider: Decider, module: str, data: Annotated[RevertBody | None, _LEFT_OUT] = None

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from pgdbm.migrations.files import migration_of
+
 from ..errors import Problem, invalid_request, problem_of, spelt_alike
 from .rehearsing import rehearse
 from .structs import BaselineResult, ChangedFile, Marked, RepairResult, Resolved, RevertedMigration, RevertResult
@@ -94,7 +96,7 @@ class Decider:
 
     async def resolve(self, name: str, body: ResolveBody) -> Resolved:
         async def work(manager: AsyncMigrationManager) -> Resolved:
-            await _require_file(manager, body.filename)
+            await _require_file(manager, migration_of(body.filename))
             await manager.resolve_statement(body.filename, body.statement, done=body.done)
             return Resolved(
                 module=name, schema=manager.schema, filename=body.filename, statement=body.statement, done=body.done
