@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from ..registrations.structs import RegistrationBody, SubmittedMigration
 from ..runs.structs import MigrateBody, MigrateResult, Run, RunEvent
+from .answers import result_of
 from .archives import archive_of
 from .client import AsyncClient, Client
 from .errors import ClientError, ProblemError, UnexpectedAnswerError, UnreachableError, UnsafeServerError
@@ -34,4 +35,5 @@ __all__ = [
     "UnreachableError",
     "UnsafeServerError",
     "archive_of",
+    "result_of",
 ]

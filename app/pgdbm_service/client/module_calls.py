@@ -113,13 +113,15 @@ class ModuleCalls:
         description: str | None = None,
         out_of_order: Policy | None = None,
         role: str | None = None,
+        dry_run: bool | None = None,
         if_match: str | None = None,
         if_none_match: str | None = None,
     ) -> Call[Registration]:
         """Register a module, or another version of it: ``body`` may be a tar.gz, as :func:`archive_of` makes them.
 
-        The rest counts for more than what the body says of it. ``if_match`` is the digest of the bundle that the
-        module has to have, ``if_none_match="*"``: it has to have none.
+        The rest counts for more than what the body says of it. With ``dry_run`` everything is checked, and nothing
+        stored. ``if_match`` is the digest of the bundle that the module has to have; ``if_none_match="*"``: it has to
+        have none.
         """
         return Call(
             method="PUT",
@@ -132,6 +134,7 @@ class ModuleCalls:
                 "description": description,
                 "out_of_order": out_of_order,
                 "role": role,
+                "dry_run": dry_run,
             },
             headers={"If-Match": if_match, "If-None-Match": if_none_match},
             body=body,
