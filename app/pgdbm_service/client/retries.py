@@ -6,7 +6,7 @@ import random
 import ssl
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -45,7 +45,7 @@ class Retries:
     ``tell`` hears of each retry before its pause.
     """
 
-    def __init__(self, call: Call[object], retry_for_s: float, tell: Callable[[Retry], None] | None = None) -> None:
+    def __init__(self, call: Call[Any], retry_for_s: float, tell: Callable[[Retry], None] | None = None) -> None:
         self._call = call
         self._retry_for_s = retry_for_s
         self._tell = tell

@@ -13,7 +13,7 @@ import click
 from pgdbm.cli.options import command
 from pgdbm.cli.problems import MISUSED, CommandError
 
-from .server import EXIT_CODES, SERVER, Server, deadline
+from .server import EXIT_CODES, SERVER, Limit, Server
 from .showing import followed
 
 if TYPE_CHECKING:
@@ -75,10 +75,8 @@ async def deploy(
     """
     source = _source(session, module, folder, schema, depends_on)
     deployment = Deployment(session.output, source, target)
-    async with (
-        deadline(timeout, deployment.when_time_is_over),
-        Server(server, token_file, allow_http).client(session.output, folder=source.folder) as client,
-    ):
+    limit = Limit(timeout, deployment.when_time_is_over)
+    async with Server(server, token_file, allow_http).client(session.output, limit, folder=source.folder) as client:
         await (deployment.rehearse(client) if dry_run else deployment.carry_out(client))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,9 @@ _EXIT_CODES = {
     503: UNAVAILABLE,
     504: UNAVAILABLE,
 }
-_RETRY_FOR_S = 60.0
+RETRY_FOR_S = 60.0
+# In which an attempt comes to its end.
+_ATTEMPT_S = 30.0
 # Said otherwise, or of HTTP alone.
 _NOT_FIELDS = frozenset({"type", "title", "detail", "instance", "code", "hint"})
 
@@ -76,6 +79,14 @@ SERVER: tuple[click.Parameter, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """How long a command may take; ``when_over`` has the message, and the hint, for when it took longer."""
+
+    seconds: float
+    when_over: Callable[[], tuple[str, str | None]]
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """What the options of SERVER say."""
 
@@ -85,7 +96,12 @@ class Server:
 
     @asynccontextmanager
     async def client(
-        self, output: Output, *, folder: Path | None = None, retry_for_s: float = _RETRY_FOR_S
+        self,
+        output: Output,
+        limit: Limit | None = None,
+        *,
+        retry_for_s: float | None = None,
+        folder: Path | None = None,
     ) -> AsyncIterator[AsyncClient]:
         """A client, whose errors become the command's. It tells of what it tries again.
 
@@ -104,17 +120,26 @@ class Server:
             raise CommandError(
                 "No service is named.", "usage", exit_code=MISUSED, hint="Set PGDBM_SERVER, or give --server."
             )
+        retries = _Retries(output)
         try:
-            async with AsyncClient(
-                self.address,
-                self._token(),
-                allow_http=self.allow_http,
-                retry_for_s=retry_for_s,
-                on_retry=_teller(output),
-            ) as client:
+            async with (
+                asyncio.timeout(limit.seconds if limit else None),
+                AsyncClient(
+                    self.address,
+                    self._token(),
+                    allow_http=self.allow_http,
+                    retry_for_s=RETRY_FOR_S if retry_for_s is None else retry_for_s,
+                    on_retry=retries.tell,
+                ) as client,
+            ):
                 yield client
         except ClientError as error:
             raise command_error(error, folder) from error
+        except TimeoutError:
+            text, hint = limit.when_over() if limit else ("Time is over.", None)
+            raise CommandError(
+                " ".join([text, *retries.under_way()]), "timed_out", exit_code=TIMED_OUT, hint=hint
+            ) from None
 
     def _token(self) -> Callable[[], str] | str | None:
         if self.token_file is None:
@@ -161,24 +186,22 @@ def _of_problem(problem: ProblemError, folder: Path | None) -> CommandError:
     return CommandError(message, problem.code, exit_code=_EXIT_CODES.get(problem.status, FAILED), hint=hint, **fields)
 
 
-def _teller(output: Output) -> Callable[[Retry], None]:
-    told: set[str] = set()
+class _Retries:
+    """Tells of each reason for which something is tried again, once."""
 
-    def tell(retry: Retry) -> None:
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._told: set[str] = set()
+        self._last = ("", 0.0)
+
+    def tell(self, retry: Retry) -> None:
         text = str(retry.error).splitlines()[0]
-        if text not in told:
-            told.add(text)
-            output.note(f"{text} Trying again.")
+        self._last = (text, time.monotonic() + retry.pause_s + _ATTEMPT_S)
+        if text not in self._told:
+            self._told.add(text)
+            self._output.note(f"{text} Trying again.")
 
-    return tell
-
-
-@asynccontextmanager
-async def deadline(seconds: float, message: Callable[[], tuple[str, str | None]]) -> AsyncIterator[None]:
-    """At most ``seconds`` for the block; then an error with the text, and the hint, that ``message`` makes."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        text, hint = message()
-        raise CommandError(text, "timed_out", exit_code=TIMED_OUT, hint=hint) from None
+    def under_way(self) -> list[str]:
+        """The reason for which something is being tried again now, if there is one."""
+        text, until = self._last
+        return [text] if time.monotonic() < until else []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING
 
 import click
 
 from pgdbm.cli.options import command
 
-from .server import EXIT_CODES, SERVER, Server, deadline
+from .server import EXIT_CODES, SERVER, Limit, Server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,10 +50,8 @@ async def wait(
     It waits for the service itself too, and for a module that is not registered yet.
     """
     waiting = Waiting(session, module, require)
-    async with (
-        deadline(timeout, waiting.when_time_is_over),
-        Server(server, token_file, allow_http).client(session.output, retry_for_s=timeout) as client,
-    ):
+    limit = Limit(timeout, waiting.when_time_is_over)
+    async with Server(server, token_file, allow_http).client(session.output, limit, retry_for_s=inf) as client:
         await waiting.until_ready(client)
 
 
@@ -66,7 +65,7 @@ class Waiting:
         self._output = session.output
         self._module = module
         self._require = require
-        self._in_the_way = f"no answer from the service about {module}"
+        self._in_the_way = ""
 
     async def until_ready(self, client: AsyncClient) -> None:
         from ..client import ProblemError
@@ -89,14 +88,14 @@ class Waiting:
 
     def when_time_is_over(self) -> tuple[str, str | None]:
         """What to say then."""
-        return f"Time is over: {self._in_the_way}", None
+        return f"Time is over, and {self._module} is not ready. {self._in_the_way}".rstrip(), None
 
     def _tell(self, problem: ClientError) -> None:
         text = str(problem)
         missing: list[str] = getattr(problem, "missing", None) or []
         if missing:
             more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
-            text = f"{self._module} waits for {', '.join(missing[:_MOST_NAMES])}{more}"
+            text = f"{self._module} waits for {', '.join(missing[:_MOST_NAMES])}{more}."
         if text != self._in_the_way:
             self._in_the_way = text
             self._output.note(text)
