@@ -185,10 +185,13 @@ def _told(registration: Registration) -> str:
     schemas = registration.schemas
     where = f"schema {registration.schema}" if registration.schema else f"schemas {_named(schemas)}"
     done = {"registered": "registered as", "unchanged": "registered before, as", "dry_run": "would be registered as"}
-    return (
-        f"{registration.module} ({where}): {len(registration.migrations)} files {done[registration.status]} {digest}, "
-        f"{len(registration.pending)} pending"
-    )
+    files = _files(len(registration.migrations))
+    told = f"{registration.module} ({where}): {files} {done[registration.status]} {digest}"
+    return f"{told}, {len(registration.pending)} pending"
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _named(schemas: list[str] | str) -> str:
