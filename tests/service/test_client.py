@@ -174,6 +174,9 @@ def test_register_migrate_look(start: Callable[..., Any], repo: Any, kind: str, 
         assert up_to_date.status == "up_to_date"
         assert client.wait_for(up_to_date) is up_to_date
         assert client.register_module("m", body(**files), description="Both").pending == []
+        # In one of two schemas everything is.
+        elsewhere = client.register_module("m", body(**files), schemas=["m", "m2"], dry_run=True)
+        assert (elsewhere.schemas, elsewhere.pending) == (["m", "m2"], ["001_a.sql", "002_b.sql"])
 
         assert client.get_module("m").state == "up_to_date"
         assert [one.filename for one in client.get_history("m")] == ["002_b.sql", "001_a.sql"]

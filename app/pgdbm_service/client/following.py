@@ -50,6 +50,8 @@ class Following:
 
     def is_stream(self, response: httpx.Response) -> bool:
         """Whether events come; otherwise the response is the outcome of the attempt."""
+        if response.is_success:
+            self._retries.succeeded()
         self.is_over = response.status_code == httpx.codes.NO_CONTENT
         return response.status_code == httpx.codes.OK
 
@@ -57,7 +59,6 @@ class Following:
         """The event, if it is one of the run."""
         if received.event == "closing" or not received.data:
             return None
-        self._retries.succeeded()
         try:
             document: dict[str, Any] = msgspec.json.decode(received.data)
             number = int(received.id)
@@ -79,4 +80,4 @@ class Following:
         pause = self._retries.pause_after(outcome)
         if pause is None:
             raise error_of(outcome)
-        return pause
+        return max(pause, _RECONNECT_S)
