@@ -303,7 +303,11 @@ def test_what_is_sent_again(outcome: Any, again: bool, again_if_harmless: bool) 
 
 
 def test_a_token_stays_where_it_belongs(
-    start: Callable[..., Any], make_token: Callable[..., str], repo: Any, caplog: pytest.LogCaptureFixture
+    start: Callable[..., Any],
+    make_token: Callable[..., str],
+    repo: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(UnsafeServerError, match=r"pgdbm\.example\.com in the clear"):
         Client("http://pgdbm.example.com", "secret")
@@ -317,6 +321,8 @@ def test_a_token_stays_where_it_belongs(
     repo.write("m", _001_a=TABLE)
     service = start(auth="tokens")
     token = make_token("read")
+    # Nobody is there; nor is anybody to see what stays on this machine.
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     given = iter(["wrong", token, token])
     for kind in BOTH:
         with opened(kind, service.url, lambda: next(given)) as client:

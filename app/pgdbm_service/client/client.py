@@ -20,7 +20,7 @@ from .module_calls import ModuleCalls
 from .operation_calls import OperationCalls
 from .retries import Retries
 from .run_calls import RunCalls
-from .server import Bearer, checked_address
+from .server import Bearer, checked_address, is_loopback
 
 if TYPE_CHECKING:
     import ssl
@@ -57,13 +57,17 @@ class _Options(ABC):
         self._timeout_s = timeout_s
         self._retry_for_s = retry_for_s
         self._on_retry = on_retry
+        address = checked_address(server, with_token=token is not None, allow_http=allow_http)
+        is_local = address.scheme == "http" and is_loopback(address.host)
         self._open(
             {
-                "base_url": checked_address(server, with_token=token is not None, allow_http=allow_http),
+                "base_url": address,
                 "auth": None if token is None else Bearer(token),
                 "headers": {"User-Agent": f"pgdbm-client/{__version__}"},
                 "timeout": timeout_s,
-                "verify": verify,
+                # To this machine in the clear: through no proxy, and with no certificates, which take a while to load.
+                "trust_env": not is_local,
+                "verify": False if is_local else verify,
             }
         )
 

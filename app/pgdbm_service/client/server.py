@@ -46,14 +46,15 @@ def checked_address(server: str, *, with_token: bool, allow_http: bool) -> httpx
         raise ClientError("The server's address is not like https://pgdbm.example.com.")
     if url.userinfo:
         raise ClientError("The server's address holds credentials. Give a token, and the address without them.")
-    if with_token and url.scheme == "http" and not allow_http and not _is_loopback(url.host):
+    if with_token and url.scheme == "http" and not allow_http and not is_loopback(url.host):
         raise UnsafeServerError(
             f"The token would travel to {url.host} in the clear: use https, or allow http on a network that you trust."
         )
     return url
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine."""
     if host == "localhost":
         return True
     try:

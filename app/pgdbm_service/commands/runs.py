@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from ..runs.structs import MigrateResult, Run, RunStatus
 
+# Somebody sits in front of it.
+_RETRY_FOR_S = 10.0
 _STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
@@ -53,7 +55,7 @@ async def list_all(
     allow_http: bool,
 ) -> None:
     """List runs, newest first."""
-    async with Server(server, token_file, allow_http).client(session.output) as client:
+    async with Server(server, token_file, allow_http).client(session.output, retry_for_s=_RETRY_FOR_S) as client:
         found = [run async for run in client.list_runs(module=module, status=status, limit=limit)]
     rows = [(run.id, run.module, run.status, utc(run.created_at), utc(run.ended_at), run.caller) for run in found]
     session.output.table([("ID", "MODULE", "STATUS", "CREATED", "ENDED", "CALLER"), *rows])
@@ -72,7 +74,8 @@ async def show(
     allow_http: bool,
 ) -> None:
     """Show a run: where it is, what it waits for, how it ended."""
-    async with Server(server, token_file, allow_http).client(session.output) as client:
+    patience = None if follow else _RETRY_FOR_S
+    async with Server(server, token_file, allow_http).client(session.output, retry_for_s=patience) as client:
         if follow:
             session.output.interrupted_message = f"Interrupted; run {run_id} goes on."
             _report(session.output, await followed(client, run_id, session.output))
@@ -84,7 +87,7 @@ async def show(
 @click.argument("run_id", metavar="RUN", type=click.UUID)
 async def cancel(session: Session, run_id: str, server: str | None, token_file: Path | None, allow_http: bool) -> None:
     """Stop a run. What it has applied stays; the statement at work is rolled back."""
-    async with Server(server, token_file, allow_http).client(session.output) as client:
+    async with Server(server, token_file, allow_http).client(session.output, retry_for_s=_RETRY_FOR_S) as client:
         _describe(session.output, await client.cancel_run(run_id))
 
 
@@ -109,7 +112,7 @@ def _describe(output: Output, run: Run) -> None:
     output.line(f"Run {run.id} of {run.module}: {run.status}")
     output.line(f"  created {utc(run.created_at)} by {run.caller}")
     if run.started_at:
-        output.line(f"  started {utc(run.started_at)}, attempt {run.attempts}")
+        output.line(f"  started {utc(run.started_at)}")
     if run.ended_at:
         output.line(f"  ended {utc(run.ended_at)}")
     for step in run.steps:
@@ -124,7 +127,7 @@ def _describe(output: Output, run: Run) -> None:
     if left > 0:
         output.line(f"  and {left} more schemas")
     if run.problem:
-        output.line(f"  {run.problem['detail']}")
+        output.line("  " + run.problem["detail"].replace("\n", "\n  "))
     output.document(_builtins(run))
 
 

@@ -176,7 +176,9 @@ def command_error(error: ClientError, folder: Path | None = None) -> CommandErro
 def _of_problem(problem: ProblemError, folder: Path | None) -> CommandError:
     fields = {name: value for name, value in problem.fields.items() if name not in _NOT_FIELDS}
     message, hint = problem.detail, problem.hint
-    if problem.diff:
+    if problem.module is not None and problem.schema is not None:
+        message += f"\nModule {problem.module}, schema {problem.schema}."
+    if problem.diff is not None:
         message += f"\n{problem.diff}"
     if problem.code == "unauthenticated":
         hint = "Set PGDBM_TOKEN, or give --token-file. `pgdbm token create` makes a token."
