@@ -6,8 +6,10 @@ import asyncio
 import inspect
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -132,11 +134,15 @@ def test_every_call_of_the_api_has_a_method() -> None:
         assert ("requestBody" in operation) == (call.body is not None or name in ("migrate", "register_module")), name
 
 
-def test_the_client_needs_none_of_the_packages_of_the_service() -> None:
+def test_what_an_import_loads() -> None:
+    """The client nothing of the service's packages, and the commands, for their help, nothing that takes time."""
     probe = (
-        "import sys, pgdbm_service.client\n"
+        "import sys\n"
+        "from pgdbm_service.commands import deploy, runs, wait\n"
+        "loaded = {'asyncio', 'httpx', 'msgspec', 'rich', 'ssl'} & set(sys.modules)\n"
+        "import pgdbm_service.client\n"
         "heavy = {'litestar', 'uvicorn', 'structlog', 'prometheus_client', 'pgqueuer', 'asyncpg', 'postgast'}\n"
-        "sys.exit(str(sorted(heavy & set(sys.modules))))"
+        "sys.exit(str(sorted(loaded | heavy & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "[]"
@@ -275,7 +281,7 @@ def answered(status: int, code: str | None = None, *, retry_after: bool = False)
     return httpx.Response(status, json=document, headers=headers, request=request)
 
 
-def lost(kind: type[httpx.TransportError]) -> httpx.TransportError:
+def lost(kind: type[httpx.RequestError]) -> httpx.RequestError:
     return kind("lost", request=httpx.Request("GET", "http://127.0.0.1/x"))
 
 
@@ -285,7 +291,7 @@ def lost(kind: type[httpx.TransportError]) -> httpx.TransportError:
         (lost(httpx.ConnectError), True, True),
         (lost(httpx.ReadError), False, True),
         (lost(httpx.ReadTimeout), False, True),
-        (lost(httpx.UnsupportedProtocol), False, False),
+        (lost(httpx.LocalProtocolError), False, False),
         (answered(502), False, True),
         (answered(404), False, False),
         (answered(503, "busy", retry_after=True), True, True),
@@ -342,7 +348,28 @@ def test_a_token_stays_where_it_belongs(
     assert token not in caplog.text
 
 
-def test_an_answer_that_is_not_the_services(start: Callable[..., Any]) -> None:
-    service = start()
-    with Client(f"{service.url}/docs") as client, pytest.raises((UnexpectedAnswerError, ProblemError)):
-        client.get_module("m")
+class SomethingElse(BaseHTTPRequestHandler):
+    """Answers everything with a page for people, as proxies do."""
+
+    def do_GET(self) -> None:
+        page = b"<h1>Please log in</h1>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_what_is_not_the_service() -> None:
+    with HTTPServer(("127.0.0.1", 0), SomethingElse) as server, ThreadPoolExecutor(1) as threads:
+        threads.submit(server.serve_forever, 0.02)
+        for kind in BOTH:
+            with opened(kind, f"http://127.0.0.1:{server.server_port}", retry_for_s=0) as client:
+                with pytest.raises(UnexpectedAnswerError, match="not what this version of the client knows"):
+                    client.get_module("m")
+                with pytest.raises(UnexpectedAnswerError, match="Please log in"):
+                    next(client.follow(uuid4()))
+        server.shutdown()

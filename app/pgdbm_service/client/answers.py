@@ -18,13 +18,13 @@ PROBLEM = "application/problem+json"
 _LONGEST_EXCERPT = 120
 
 
-def read(call: Call[T], outcome: httpx.Response | httpx.TransportError) -> T:
+def read(call: Call[T], outcome: httpx.Response | httpx.RequestError) -> T:
     """The answer to ``call``.
 
     Raises:
         ProblemError, UnreachableError, UnexpectedAnswerError: there is none that it could be.
     """
-    if isinstance(outcome, httpx.TransportError) or not outcome.is_success:
+    if isinstance(outcome, httpx.RequestError) or not outcome.is_success:
         raise error_of(outcome)
     kind = call.goes_on if outcome.status_code == httpx.codes.ACCEPTED and call.goes_on else call.answer
     try:
@@ -37,9 +37,9 @@ def read(call: Call[T], outcome: httpx.Response | httpx.TransportError) -> T:
     return answer
 
 
-def error_of(outcome: httpx.Response | httpx.TransportError) -> ClientError:
+def error_of(outcome: httpx.Response | httpx.RequestError) -> ClientError:
     """Why there is no answer. The body of a response has to have been read."""
-    if isinstance(outcome, httpx.TransportError):
+    if isinstance(outcome, httpx.RequestError):
         url = outcome.request.url
         reason = str(outcome) or type(outcome).__name__
         return UnreachableError(f"{url.scheme}://{url.netloc.decode('ascii')} cannot be reached: {reason}.")

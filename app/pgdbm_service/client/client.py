@@ -167,7 +167,7 @@ class Client(Calls, Sender, _Options):
                         outcome = response
                 finally:
                     response.close()
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 outcome = error
             if not following.is_over:
                 time.sleep(following.pause_after(outcome))
@@ -188,7 +188,7 @@ class Client(Calls, Sender, _Options):
     def _outcome(self, call: Call[Any]) -> Outcome:
         try:
             return self._http.send(self._request(self._http, call))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
 
 
@@ -244,7 +244,7 @@ class AsyncClient(Calls, AsyncSender, _Options):
                         outcome = response
                 finally:
                     await response.aclose()
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 outcome = error
             if not following.is_over:
                 await asyncio.sleep(following.pause_after(outcome))
@@ -261,5 +261,5 @@ class AsyncClient(Calls, AsyncSender, _Options):
     async def _outcome(self, call: Call[Any]) -> Outcome:
         try:
             return await self._http.send(self._request(self._http, call))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error

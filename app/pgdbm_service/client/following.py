@@ -50,10 +50,11 @@ class Following:
 
     def is_stream(self, response: httpx.Response) -> bool:
         """Whether events come; otherwise the response is the outcome of the attempt."""
-        if response.is_success:
-            self._retries.succeeded()
         self.is_over = response.status_code == httpx.codes.NO_CONTENT
-        return response.status_code == httpx.codes.OK
+        is_stream: bool = response.headers.get("content-type", "").startswith("text/event-stream")
+        if is_stream:
+            self._retries.succeeded()
+        return is_stream
 
     def read(self, received: ServerSentEvent) -> RunEvent | None:
         """The event, if it is one of the run."""

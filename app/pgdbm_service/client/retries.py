@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from .call import Call
     from .errors import ClientError
 
-Outcome = httpx.Response | httpx.TransportError
+Outcome = httpx.Response | httpx.RequestError
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 # Of a gateway, which has no service behind it just now.
 _OF_A_GATEWAY = frozenset({502, 503, 504})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+# What is wrong with the request itself.
+_OF_OURS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 # Whoever asks this wants to know, and not to wait.
 _ANSWERS = frozenset({"not_migrated", "not_ready"})
 # Said before anything was begun.
@@ -74,8 +76,8 @@ class Retries:
     def _is_curable(self, outcome: Outcome) -> bool:
         if isinstance(outcome, _NOT_SENT):
             return not _is_about_certificates(outcome)
-        if isinstance(outcome, httpx.TransportError):
-            return self._call.may_be_repeated and not isinstance(outcome, httpx.UnsupportedProtocol)
+        if isinstance(outcome, httpx.RequestError):
+            return self._call.may_be_repeated and not isinstance(outcome, _OF_OURS)
         if not is_problem(outcome):
             return outcome.status_code in _OF_A_GATEWAY and self._call.may_be_repeated
         if "retry-after" not in outcome.headers:
@@ -85,11 +87,11 @@ class Retries:
 
 
 def _asked_for(outcome: Outcome) -> float:
-    value = "" if isinstance(outcome, httpx.TransportError) else outcome.headers.get("retry-after", "")
+    value = "" if isinstance(outcome, httpx.RequestError) else outcome.headers.get("retry-after", "")
     return float(value) if value.isdecimal() else 0.0
 
 
-def _is_about_certificates(error: httpx.TransportError) -> bool:
+def _is_about_certificates(error: httpx.RequestError) -> bool:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

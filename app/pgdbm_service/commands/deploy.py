@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +121,8 @@ class Deployment:
 
     async def _migrate(self, client: AsyncClient, digest: str) -> MigrateResult:
         """Again, where a run has failed in a way that a retry can cure, until time is over."""
+        import asyncio
+
         from ..client import MigrateBody, MigrateResult, ProblemError
 
         name, key = self._source.module, str(uuid4())

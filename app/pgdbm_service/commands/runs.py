@@ -14,6 +14,7 @@ from .showing import followed
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from uuid import UUID
 
     from pgdbm.cli.output import Output
     from pgdbm.cli.session import Session
@@ -67,7 +68,7 @@ async def list_all(
 @click.option("-f", "--follow", is_flag=True, help="Until it ends; the exit code is then that of `pgdbm deploy`.")
 async def show(
     session: Session,
-    run_id: str,
+    run_id: UUID,
     follow: bool,
     server: str | None,
     token_file: Path | None,
@@ -85,7 +86,7 @@ async def show(
 
 @command(runs, "cancel", SERVER)
 @click.argument("run_id", metavar="RUN", type=click.UUID)
-async def cancel(session: Session, run_id: str, server: str | None, token_file: Path | None, allow_http: bool) -> None:
+async def cancel(session: Session, run_id: UUID, server: str | None, token_file: Path | None, allow_http: bool) -> None:
     """Stop a run. What it has applied stays; the statement at work is rolled back."""
     async with Server(server, token_file, allow_http).client(session.output, retry_for_s=_RETRY_FOR_S) as client:
         _describe(session.output, await client.cancel_run(run_id))
@@ -93,7 +94,7 @@ async def cancel(session: Session, run_id: str, server: str | None, token_file: 
 
 @command(runs, "retry", SERVER)
 @click.argument("run_id", metavar="RUN", type=click.UUID)
-async def retry(session: Session, run_id: str, server: str | None, token_file: Path | None, allow_http: bool) -> None:
+async def retry(session: Session, run_id: UUID, server: str | None, token_file: Path | None, allow_http: bool) -> None:
     """Migrate again where a run did not succeed, and show how it goes."""
     from uuid import uuid4
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from contextlib import asynccontextmanager
@@ -120,6 +119,8 @@ class Server:
             raise CommandError(
                 "No service is named.", "usage", exit_code=MISUSED, hint="Set PGDBM_SERVER, or give --server."
             )
+        import asyncio
+
         retries = _Retries(output)
         try:
             async with (

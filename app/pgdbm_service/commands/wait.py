@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -68,6 +67,8 @@ class Waiting:
         self._in_the_way = ""
 
     async def until_ready(self, client: AsyncClient) -> None:
+        import asyncio
+
         from ..client import ProblemError
 
         while True:
