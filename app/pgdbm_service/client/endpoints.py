@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class Sender(ABC):
@@ -45,13 +46,28 @@ class AsyncSender(ABC):
     def each(self, listing: Listing[T]) -> AsyncIterator[T]: ...
 
 
-class CallMethod(Generic[P, T]):
-    """What ``@call`` makes."""
+class _Described(Generic[P, D]):
+    """``describe`` is a method that says what is to be sent, and does not look at ``self``."""
 
-    def __init__(self, describe: Callable[Concatenate[Any, P], Call[T]]) -> None:
+    def __init__(self, describe: Callable[Concatenate[Any, P], D]) -> None:
         self._describe = describe
         self.__name__ = describe.__name__
         self.__doc__ = describe.__doc__
+
+    def describe(self, *args: P.args, **kwargs: P.kwargs) -> D:
+        """What is sent, without a client."""
+        return self._describe(None, *args, **kwargs)
+
+    def _sent(self, send: Callable[[D], Any]) -> Callable[P, Any]:
+        @wraps(self._describe)
+        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return send(self.describe(*args, **kwargs))
+
+        return method
+
+
+class CallMethod(_Described[P, "Call[T]"], Generic[P, T]):
+    """What ``@call`` makes."""
 
     @overload
     def __get__(self, client: None, owner: type) -> Self: ...
@@ -60,27 +76,11 @@ class CallMethod(Generic[P, T]):
     @overload
     def __get__(self, client: AsyncSender, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
     def __get__(self, client: Any, owner: type) -> Any:
-        if client is None:
-            return self
-
-        @wraps(self._describe)
-        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client.send(self._describe(client, *args, **kwargs))
-
-        return method
-
-    def describe(self, *args: P.args, **kwargs: P.kwargs) -> Call[T]:
-        """The call as data, without a client."""
-        return self._describe(None, *args, **kwargs)
+        return self if client is None else self._sent(client.send)
 
 
-class ListingMethod(Generic[P, T]):
+class ListingMethod(_Described[P, "Listing[T]"], Generic[P, T]):
     """What ``@listing`` makes."""
-
-    def __init__(self, describe: Callable[Concatenate[Any, P], Listing[T]]) -> None:
-        self._describe = describe
-        self.__name__ = describe.__name__
-        self.__doc__ = describe.__doc__
 
     @overload
     def __get__(self, client: None, owner: type) -> Self: ...
@@ -89,18 +89,7 @@ class ListingMethod(Generic[P, T]):
     @overload
     def __get__(self, client: AsyncSender, owner: type) -> Callable[P, AsyncIterator[T]]: ...
     def __get__(self, client: Any, owner: type) -> Any:
-        if client is None:
-            return self
-
-        @wraps(self._describe)
-        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client.each(self._describe(client, *args, **kwargs))
-
-        return method
-
-    def describe(self, *args: P.args, **kwargs: P.kwargs) -> Listing[T]:
-        """The list as data, without a client."""
-        return self._describe(None, *args, **kwargs)
+        return self if client is None else self._sent(client.each)
 
 
 def call(describe: Callable[Concatenate[Any, P], Call[T]]) -> CallMethod[P, T]:

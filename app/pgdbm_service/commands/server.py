@@ -144,7 +144,7 @@ class Server:
 
     def _token(self) -> Callable[[], str] | str | None:
         if self.token_file is None:
-            return os.environ.get("PGDBM_TOKEN") or None
+            return os.environ.get("PGDBM_TOKEN", "").strip() or None
         file = self.token_file
 
         # Each time anew: whoever gives short-lived tokens writes them there.
