@@ -19,6 +19,7 @@ from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetail
 from pgdbm import errors as library
 
 from .error_codes import ERROR_KINDS
+from .structs import ProblemDocument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,27 +38,6 @@ _ACCESS = ("unauthenticated", "forbidden", "too_many_attempts", "issuer_unavaila
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 logger = structlog.get_logger("pgdbm_service")
-
-
-class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """RFC 9457. ``type`` is the address of a page about ``code``; further fields depend on the code."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    module: str | None = None
-    filename: str | None = None
-    statement: int | None = None
-    line: int | None = None
-    column: int | None = None
-    sqlstate: str | None = None
-    hint: str | None = None
-    run_id: str | None = None
-    retry_after: int | None = None
-    scope: str | None = None
 
 
 class Problem(ProblemDetailsException):
