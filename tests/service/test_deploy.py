@@ -247,7 +247,7 @@ def test_interrupted_on_a_terminal_and_the_run_goes_on(
         patch.setattr("pgdbm_service.commands.deploy.followed", time_is_over)
         over = pipeline("deploy", "shop")
     assert (over.code, "Time is over; run " in over.err) == (7, True)
-    (again,) = pipeline("runs", "--status", "running", "--json").document["items"]
+    (again,) = eventually(lambda: pipeline("runs", "--status", "running", "--json").document["items"])
     assert pipeline("runs", "cancel", again["id"]).code == 0
     eventually(lambda: not sql(RUNNING))
     eventually(lambda: pipeline("runs", again["id"], "--json").document["status"] == "cancelled")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 import msgspec
 
+from ..runs.structs import MigrateResult
 from .errors import ClientError, ProblemError, UnexpectedAnswerError, UnreachableError
 
 if TYPE_CHECKING:
-    from ..runs.structs import MigrateResult, Run
+    from ..runs.structs import Run
     from .call import Call
 
 T = TypeVar("T")
@@ -62,13 +63,15 @@ def is_problem(response: httpx.Response) -> bool:
 
 
 def result_of(run: Run) -> MigrateResult:
-    """What a run that has ended has done.
+    """What a run that has ended has done; of a run of all modules, all of them together.
 
     Raises:
         ProblemError: why it did not succeed.
     """
     if run.result is not None:
         return run.result
+    if run.status == "succeeded":
+        return _of_all([part.result for part in run.modules or () if part.result is not None], run)
     problem = run.problem or {
         "code": "run_cancelled",
         "status": httpx.codes.CONFLICT.value,
@@ -76,3 +79,18 @@ def result_of(run: Run) -> MigrateResult:
         "detail": f"Run {run.id} was cancelled before it began.",
     }
     raise ProblemError({"module": run.module} | problem | {"run_id": str(run.id)})
+
+
+def _of_all(results: list[MigrateResult], run: Run) -> MigrateResult:
+    applied = [one for result in results for one in result.applied]
+    took = run.ended_at - run.started_at if run.ended_at and run.started_at else None
+    return MigrateResult(
+        module=run.module,
+        status="success" if applied else "up_to_date",
+        applied=applied,
+        pending=[],
+        skipped=sum(result.skipped for result in results),
+        total=sum(result.total for result in results),
+        total_time_ms=None if took is None else round(1000 * took.total_seconds(), 1),
+        run_id=run.id,
+    )

@@ -27,6 +27,8 @@ from ..registrations.structs import (
 )
 from ..runs.structs import MigrateAllBody, MigrateAllResult, MigrateBody, MigrateResult, Run
 from ..verbs.structs import (
+    BaselineBody,
+    BaselineResult,
     Drift,
     JournalEntry,
     JournalList,
@@ -34,6 +36,8 @@ from ..verbs.structs import (
     Marked,
     ModuleReady,
     Plan,
+    Rehearsal,
+    RehearseBody,
     RepairBody,
     RepairResult,
     ResolveBody,
@@ -184,71 +188,113 @@ class ModuleCalls:
         )
 
     @call
-    def migrate_all(self, *, dry_run: bool = False) -> Call[MigrateAllResult]:
-        """Apply what is pending in every module, each after those that it depends on, up to the first failure."""
-        body = MigrateAllBody(dry_run=dry_run)
+    def migrate_all(
+        self, *, dry_run: bool = False, wait_s: float | None = None, idempotency_key: str | None = None
+    ) -> Call[MigrateAllResult | Run]:
+        """Apply what is pending in every module, each after those that it depends on, up to the first failure.
+
+        The results, or the run where it is not done when ``wait_s`` (60 s) is over.
+        """
         return Call(
-            method="POST", path="/migrate", body=body, answer=MigrateAllResult, waits_s=None, is_repeatable=True
+            method="POST",
+            path="/migrate",
+            headers={"Idempotency-Key": idempotency_key},
+            body=MigrateAllBody(dry_run=dry_run, wait_s=wait_s),
+            answer=MigrateAllResult,
+            goes_on=Run,
+            # What only looks is not cut off by the wait.
+            waits_s=None if dry_run else _DEFAULT_WAIT_S if wait_s is None else wait_s,
+            is_repeatable=True,
         )
 
     @call
-    def get_plan(self, module: str, *, target: str | None = None) -> Call[Plan]:
+    def get_plan(self, module: str, *, schema: str | None = None, target: str | None = None) -> Call[Plan]:
         """What a migrate would do now: every pending statement with its locks, and what is risky about it."""
         return Call(
             method="GET",
             path="/modules/{module}/plan",
             parts={"module": module},
-            query={"target": target},
+            query={"schema": schema, "target": target},
             answer=Plan,
             waits_s=None,
         )
 
     @call
-    def get_drift(self, module: str) -> Call[Drift]:
+    def get_drift(self, module: str, *, schema: str | None = None) -> Call[Drift]:
         """What is different in the module's schema from when migrations were last applied to it."""
-        return Call(method="GET", path="/modules/{module}/drift", parts={"module": module}, answer=Drift)
+        path, query = "/modules/{module}/drift", {"schema": schema}
+        return Call(method="GET", path=path, parts={"module": module}, query=query, answer=Drift)
 
     @listing
-    def get_journal(self, module: str, *, limit: int = 50) -> Listing[JournalEntry]:
+    def get_journal(self, module: str, *, schema: str | None = None, limit: int = 50) -> Listing[JournalEntry]:
         """What happened besides success, newest first: attempts, failures, decisions."""
         path = "/modules/{module}/journal"
-        return Listing(path=path, parts={"module": module}, query={"limit": limit}, page=JournalList, page_size=None)
+        return Listing(
+            path=path,
+            parts={"module": module},
+            query={"schema": schema, "limit": limit},
+            page=JournalList,
+            page_size=None,
+        )
 
     @call
-    def module_ready(self, module: str, *, require: str | None = None) -> Call[ModuleReady]:
+    def module_ready(self, module: str, *, schema: str | None = None, require: str | None = None) -> Call[ModuleReady]:
         """Whether the module is migrated, up to the version ``require``; otherwise the problem not_migrated."""
         return Call(
             method="GET",
             path="/modules/{module}/ready",
             parts={"module": module},
-            query={"require": require},
+            query={"schema": schema, "require": require},
             answer=ModuleReady,
         )
 
     @call
-    def mark_migration(self, module: str, filename: str, *, applied: bool) -> Call[Marked]:
+    def mark_migration(self, module: str, filename: str, *, applied: bool, schema: str | None = None) -> Call[Marked]:
         """Write into the history that a file is applied, or take it out. Runs no SQL of it."""
-        body = MarkBody(filename=filename, applied=applied)
+        body = MarkBody(filename=filename, applied=applied, schema=schema)
         path = "/modules/{module}/mark"
         return Call(method="POST", path=path, parts={"module": module}, body=body, answer=Marked, waits_s=None)
 
     @call
-    def repair_module(self, module: str, *, accept: bool = False) -> Call[RepairResult]:
+    def baseline_module(
+        self, module: str, version: str, *, check: bool = True, schema: str | None = None
+    ) -> Call[BaselineResult]:
+        """Begin the history of a schema that is there already: up to a version, migrations count as applied.
+
+        With ``check`` they are built in a scratch schema first, and what is there has to be the same.
+        """
+        body = BaselineBody(version=version, check=check, schema=schema)
+        path = "/modules/{module}/baseline"
+        return Call(method="POST", path=path, parts={"module": module}, body=body, answer=BaselineResult, waits_s=None)
+
+    @call
+    def rehearse_module(
+        self, module: str, *, target: str | None = None, timeout_s: float = 60.0, schema: str | None = None
+    ) -> Call[Rehearsal]:
+        """Run what is pending in a scratch schema, and drop it: the locks really taken, the times, whether it works."""
+        body = RehearseBody(target=target, timeout_s=timeout_s, schema=schema)
+        path = "/modules/{module}/rehearse"
+        return Call(method="POST", path=path, parts={"module": module}, body=body, answer=Rehearsal, waits_s=None)
+
+    @call
+    def repair_module(self, module: str, *, accept: bool = False, schema: str | None = None) -> Call[RepairResult]:
         """The applied files whose content has changed; ``accept`` takes what they hold now for applied."""
-        body = RepairBody(accept=accept)
+        body = RepairBody(accept=accept, schema=schema)
         path = "/modules/{module}/repair"
         return Call(method="POST", path=path, parts={"module": module}, body=body, answer=RepairResult, waits_s=None)
 
     @call
-    def revert_module(self, module: str, *, steps: int = 1) -> Call[RevertResult]:
+    def revert_module(self, module: str, *, steps: int = 1, schema: str | None = None) -> Call[RevertResult]:
         """Run the ``.down.sql`` files of the newest applied migrations, newest first, each a transaction."""
-        body = RevertBody(steps=steps)
+        body = RevertBody(steps=steps, schema=schema)
         path = "/modules/{module}/revert"
         return Call(method="POST", path=path, parts={"module": module}, body=body, answer=RevertResult, waits_s=None)
 
     @call
-    def resolve_statement(self, module: str, filename: str, statement: int, *, done: bool) -> Call[Resolved]:
+    def resolve_statement(
+        self, module: str, filename: str, statement: int, *, done: bool, schema: str | None = None
+    ) -> Call[Resolved]:
         """Say whether a statement outside a transaction, whose outcome is unknown, was done. Then migrate again."""
-        body = ResolveBody(filename=filename, statement=statement, done=done)
+        body = ResolveBody(filename=filename, statement=statement, done=done, schema=schema)
         path = "/modules/{module}/resolve"
         return Call(method="POST", path=path, parts={"module": module}, body=body, answer=Resolved, waits_s=None)

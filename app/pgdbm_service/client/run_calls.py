@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..runs.structs import (
-    MigrateResult,
     Run,
     RunList,
     RunSchema,
@@ -19,8 +18,6 @@ from .endpoints import call, listing
 
 if TYPE_CHECKING:
     from uuid import UUID
-
-_DEFAULT_WAIT_S = 60
 
 
 class RunCalls:
@@ -52,20 +49,17 @@ class RunCalls:
         return Call(method="POST", path="/runs/{run_id}/cancel", parts={"run_id": run_id}, answer=Run)
 
     @call
-    def retry_run(
-        self, run_id: UUID | str, *, wait_s: int = _DEFAULT_WAIT_S, idempotency_key: str | None = None
-    ) -> Call[MigrateResult | Run]:
+    def retry_run(self, run_id: UUID | str, *, idempotency_key: str | None = None) -> Call[Run]:
         """Migrate the schemas in which a run did not succeed, and no others, with the files as they are now.
 
-        The result, or the new run where it is not done when ``wait_s`` is over.
+        Of a run of all modules, the modules. The answer is the new run, which goes on.
         """
         return Call(
             method="POST",
             path="/runs/{run_id}/retry",
             parts={"run_id": run_id},
-            headers={"Prefer": f"wait={wait_s}", "Idempotency-Key": idempotency_key},
-            answer=MigrateResult,
+            headers={"Prefer": "respond-async", "Idempotency-Key": idempotency_key},
+            answer=Run,
             goes_on=Run,
-            waits_s=wait_s,
             is_repeatable=idempotency_key is not None,
         )

@@ -99,14 +99,10 @@ async def retry(session: Session, run_id: UUID, server: str | None, token_file: 
     from uuid import uuid4
 
     async with Server(server, token_file, allow_http).client(session.output) as client:
-        from ..client import Run
-
-        started = await client.retry_run(run_id, wait_s=0, idempotency_key=str(uuid4()))
-        if isinstance(started, Run):
-            session.output.interrupted_message = f"Interrupted; run {started.id} goes on."
-            session.output.line(f"Run {started.id}")
-            started = await followed(client, started.id, session.output)
-        _report(session.output, started)
+        started = await client.retry_run(run_id, idempotency_key=str(uuid4()))
+        session.output.interrupted_message = f"Interrupted; run {started.id} goes on."
+        session.output.line(f"Run {started.id}")
+        _report(session.output, await followed(client, started.id, session.output))
 
 
 def _describe(output: Output, run: Run) -> None:
@@ -124,6 +120,8 @@ def _describe(output: Output, run: Run) -> None:
             output.line(f"    {progress.filename}{of}")
         for one in (progress.waiting_for or ()) if progress else ():
             output.line(f"    waits for process {one.get('pid')}")
+    for part in run.modules or ():
+        output.line(f"  {part.module}: {part.status}{f', run {part.run_id}' if part.run_id else ''}")
     left = run.schemas.total - len(run.steps)
     if left > 0:
         output.line(f"  and {left} more schemas")
