@@ -153,9 +153,9 @@ def test_what_an_import_loads() -> None:
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_register_migrate_look(start: Callable[..., Any], repo: Any, kind: str, tmp_path: Any) -> None:
+def test_register_migrate_look(service: Any, repo: Any, kind: str, tmp_path: Any) -> None:
     repo.write("other", _001_a=TABLE, _002_b="SELECT 2")
-    service = start()
+    service.sync()
     with opened(kind, service.url) as client:
         files = {"_001_a": TABLE, "_002_b": "SELECT pg_sleep(0.5)"}
         rehearsed = client.register_module("m", body(**files), dry_run=True)
@@ -232,10 +232,10 @@ def test_register_migrate_look(start: Callable[..., Any], repo: Any, kind: str, 
         assert caught.value.code == "module_unknown"
 
 
-def test_lists_are_read_page_by_page(start: Callable[..., Any], repo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_read_page_by_page(service: Any, repo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         repo.write(f"m{number}", _001_a="SELECT 1")
-    service = start()
+    service.sync()
     for kind in BOTH:
         with opened(kind, service.url) as client:
             monkeypatch.setattr("pgdbm_service.client.call.LARGEST_PAGE", 2)
@@ -244,9 +244,9 @@ def test_lists_are_read_page_by_page(start: Callable[..., Any], repo: Any, monke
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_following_goes_on_where_the_connection_was_cut(start: Callable[..., Any], repo: Any, kind: str) -> None:
+def test_following_goes_on_where_the_connection_was_cut(service: Any, repo: Any, kind: str) -> None:
     repo.write("m", **{f"_{number:03}": "SELECT pg_sleep(0.1)" for number in range(1, 11)})
-    service = start()
+    service.sync()
     address = urlsplit(service.url)
     proxy = Proxy(str(address.hostname), int(address.port or 0))
     retries: list[Any] = []
@@ -315,8 +315,9 @@ def test_what_is_sent_again(outcome: Any, again: bool, again_if_harmless: bool) 
     assert Retries(make(is_repeatable=True), 0).pause_after(outcome) is None
 
 
+@pytest.mark.settings(auth="tokens", auth_failures_per_minute=10000)
 def test_a_token_stays_where_it_belongs(
-    start: Callable[..., Any],
+    service: Any,
     make_token: Callable[..., str],
     repo: Any,
     caplog: pytest.LogCaptureFixture,
@@ -332,7 +333,7 @@ def test_a_token_stays_where_it_belongs(
     Client("http://pgdbm.example.com").close()
 
     repo.write("m", _001_a=TABLE)
-    service = start(auth="tokens")
+    service.sync()
     token = make_token("read")
     # Nobody is there; nor is anybody to see what stays on this machine.
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")

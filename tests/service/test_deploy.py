@@ -160,8 +160,7 @@ def test_what_is_wrong_before_anything_is_sent(pipeline: Pipeline) -> None:
     assert "secret" not in unsafe.err + away.err
 
 
-def test_modules_of_a_configuration(start: Callable[..., Any], pipeline: Pipeline) -> None:
-    service = start(log_level="error")
+def test_modules_of_a_configuration(service: Any, pipeline: Pipeline) -> None:
     pipeline.environ.setenv("PGDBM_SERVER", service.url)
     pipeline.write("001_t.sql", TABLE)
     (pipeline.folder / "pgdbm.toml").write_text(
@@ -176,9 +175,8 @@ def test_modules_of_a_configuration(start: Callable[..., Any], pipeline: Pipelin
 
 
 def test_followed_though_the_connection_is_cut(
-    start: Callable[..., Any], pipeline: Pipeline, sql: Callable[..., Any], eventually: Callable[..., Any]
+    service: Any, pipeline: Pipeline, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
-    service = start(log_level="error")
     address = urlsplit(service.url)
     proxy = Proxy(str(address.hostname), int(address.port or 0))
     pipeline.write("001_t.sql", TABLE)
@@ -204,9 +202,8 @@ def test_followed_though_the_connection_is_cut(
 
 
 def test_interrupted_on_a_terminal_and_the_run_goes_on(
-    start: Callable[..., Any], pipeline: Pipeline, sql: Callable[..., Any], eventually: Callable[..., Any]
+    service: Any, pipeline: Pipeline, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
-    service = start(log_level="error")
     pipeline.environ.setenv("PGDBM_SERVER", service.url)
     pipeline.write("001_slow.sql", "SELECT pg_sleep(30)")
     main, terminal = pty.openpty()
@@ -261,8 +258,7 @@ def test_interrupted_on_a_terminal_and_the_run_goes_on(
     assert pipeline("runs", "nonsense").code == 2
 
 
-def test_wait_until_a_module_is_migrated(start: Callable[..., Any], pipeline: Pipeline) -> None:
-    service = start(log_level="error")
+def test_wait_until_a_module_is_migrated(service: Any, pipeline: Pipeline) -> None:
     pipeline.environ.setenv("PGDBM_SERVER", service.url)
     waiting = subprocess.Popen(
         [sys.executable, "-m", "pgdbm_service", "wait", "shop", "--require", "001"],
