@@ -1,6 +1,7 @@
 """``python -m pgdbm_service``: the service on uvicorn, with what a person needs to know to begin.
 
-``python -m pgdbm_service token …`` is ``pgdbm token …``, for where the command line is not installed.
+``python -m pgdbm_service token …`` is ``pgdbm token …``, for where the command line is not installed; ``deploy``,
+``runs`` and ``wait`` the same.
 
 Exit codes: 0 told to stop, 1 the port is taken, 2 a setting is not usable.
 """
@@ -25,13 +26,15 @@ _BAD_SETTING = 2
 _KEEP_ALIVE_S = 65
 _DATABASE_PATIENCE_S = 10.0
 _LEAVE_TIME_S = 10
+_COMMANDS = ("deploy", "runs", "token", "wait")
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["token"]:
+    if sys.argv[1:2] and sys.argv[1] in _COMMANDS:
         sys.exit(_command(sys.argv[1:]))
     if sys.argv[1:]:
-        _exit_with(f"{sys.argv[1]!r} is no command: there is token. Settings are variables.", _BAD_SETTING)
+        there = ", ".join(_COMMANDS)
+        _exit_with(f"{sys.argv[1]!r} is no command: there is {there}. Settings are variables.", _BAD_SETTING)
     # In a container this is process 1, which SIGTERM does not end unless somebody handles it.
     signal.signal(signal.SIGTERM, _leave)
     # A start makes what stays. To look for garbage in it, again and again, is a tenth of the start.
@@ -52,13 +55,17 @@ def _command(arguments: list[str]) -> int:
     # Litestar brings click, so this needs no extra.
     from pgdbm.cli.app import root, run
 
+    from .commands.deploy import deploy
+    from .commands.runs import runs
+    from .commands.wait import wait
     from .token_commands import token
 
     direct_url = os.environ.get("PGDBM_DIRECT_URL")
     if direct_url:
         # The command line knows nothing of the service's poolers.
         os.environ["DATABASE_URL"] = direct_url
-    root.add_command(token)
+    for command in (deploy, runs, token, wait):
+        root.add_command(command)
     return run(arguments)
 
 

@@ -21,6 +21,7 @@ from pgdbm.core.pool import is_lost
 
 from .error_codes import ERROR_KINDS
 from .own_schema import OWN_SCHEMA
+from .structs import ProblemDocument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -43,27 +44,6 @@ _CLIENT_LEFT = "client disconnected prematurely"
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 logger = structlog.get_logger("pgdbm_service")
-
-
-class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """RFC 9457. ``type`` is the address of a page about ``code``; further fields depend on the code."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    module: str | None = None
-    filename: str | None = None
-    statement: int | None = None
-    line: int | None = None
-    column: int | None = None
-    sqlstate: str | None = None
-    hint: str | None = None
-    run_id: str | None = None
-    retry_after: int | None = None
-    scope: str | None = None
 
 
 class Problem(ProblemDetailsException):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pgdbm.migrations.journal import Outcome
     from pgdbm.migrations.results import ModuleState
 
-    from .module_settings import Policy
+    from .structs import Policy
 
 IN_STATEMENT = 100
 """Schemas that one statement looks at."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 import msgspec
 
 from pgdbm.core.identifiers import is_identifier
 
 from .own_schema import OWN_SCHEMA
+from .structs import ModuleSettings, Policy
 
 MODULE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\Z")
 
@@ -17,24 +17,6 @@ _PATTERN = re.compile(r"[A-Za-z0-9_*?]{1,63}\Z")
 _MOST_SCHEMAS = 10_000
 _LONGEST_ROLE = 63
 _LONGEST_DESCRIPTION = 2_000
-
-Policy = Literal["allow", "reject"]
-
-
-class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """``schema`` is the module's name unless given; ``schemas`` are several, or a pattern with ``*`` and ``?``.
-
-    ``depends_on`` names modules, as ``module`` or ``module@version``. ``policy`` is another name of ``out_of_order``,
-    and ``role`` the database role that the module's SQL runs as.
-    """
-
-    schema: str | None = None
-    schemas: list[str] | str | None = None
-    depends_on: list[str] = []
-    description: str = ""
-    out_of_order: Policy | None = None
-    policy: Policy | None = None
-    role: str | None = None
 
 
 class SettingError(Exception):

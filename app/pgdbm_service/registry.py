@@ -13,8 +13,9 @@ import msgspec
 
 from .bundles import Bundle
 from .errors import Problem, spelt_alike
-from .module_settings import CheckedSettings, Policy
+from .module_settings import CheckedSettings
 from .own_schema import OWN_SCHEMA
+from .structs import ModuleProblem, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,18 +24,6 @@ MODULE_FILE = "module.toml"
 
 # What no pattern means.
 _NEVER = frozenset({OWN_SCHEMA, "information_schema"})
-
-
-class ModuleProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a module cannot be used. ``line`` and ``column`` count from 1 in ``filename``."""
-
-    detail: str
-    code: str = "module_invalid"
-    filename: str | None = None
-    key: str | None = None
-    line: int | None = None
-    column: int | None = None
-    hint: str | None = None
 
 
 class Module(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,8 +10,9 @@ import msgspec
 import structlog
 
 from .errors import spelt_alike
-from .module_settings import MODULE_NAME, CheckedSettings, ModuleSettings, SettingError, check_schema, checked
-from .registry import MODULE_FILE, Module, ModuleProblem
+from .module_settings import MODULE_NAME, CheckedSettings, SettingError, check_schema, checked
+from .registry import MODULE_FILE, Module
+from .structs import ModuleProblem, ModuleSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _PREFIX = "PGDBM_"
 _FOR_TESTS = "PGDBM_TEST_"
+# Those of the commands that ask a service.
+_OF_COMMANDS = frozenset({"PGDBM_SERVER", "PGDBM_TOKEN", "PGDBM_TOKEN_FILE", "PGDBM_ALLOW_HTTP"})
 _WITHOUT_PREFIX = {"database_url": "DATABASE_URL"}
 # Connections that requests and health checks can count on while migrations run.
 RESERVED_CONNECTIONS = 2
@@ -212,7 +214,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> Iterator[str]:
     """Variables with our prefix that set nothing: most likely misspelt."""
-    known = {variable_of(field) for field in Settings.__struct_fields__}
+    known = {variable_of(field) for field in Settings.__struct_fields__} | _OF_COMMANDS
     for name in sorted(os.environ if environment is None else environment):
         if name.startswith(_PREFIX) and not name.startswith(_FOR_TESTS) and name not in known:
             yield name

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from .database import Database
     from .history_shapes import Place
-    from .module_settings import Policy
     from .registry import Module
+    from .structs import Policy
 
 FEW = IN_STATEMENT
 """Up to so many schemas are looked at each time that they are asked for: one statement does it."""

@@ -72,6 +72,11 @@ class Terminal:
         python = folder / ".venv" / "bin" / "python"
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         python.chmod(0o755)
+        # Stands for the one that is installed.
+        command = python.with_name("pgdbm")
+        command.write_text(f'#!/bin/sh\nPYTHONPATH="{folder / "app"}" exec "{sys.executable}" -m pgdbm_service "$@"\n')
+        command.chmod(0o755)
+        self._environment["PATH"] = f"{python.parent}:{self._environment.get('PATH', '')}"
 
     def run(self, block: Block) -> None:
         for command, shown in commands(block.text):
@@ -99,7 +104,11 @@ class Terminal:
             return ""
         if command.startswith("curl "):
             assert SHOWN_ADDRESS in command, f"it does not call {SHOWN_ADDRESS}"
-            command = command.replace(SHOWN_ADDRESS, self._address)
+        command = command.replace(SHOWN_ADDRESS, self._address or SHOWN_ADDRESS)
+        if command.startswith("export "):
+            name, _, value = command.removeprefix("export ").partition("=")
+            self._environment[name] = value
+            return ""
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self._folder,

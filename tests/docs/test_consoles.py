@@ -26,6 +26,7 @@ DEPLOY = DOCS / "howto" / "deploy.md"
 OPERATE = DOCS / "howto" / "operate-over-http.md"
 SECURE = DOCS / "howto" / "secure-the-service.md"
 RUNS = DOCS / "howto" / "runs.md"
+PIPELINE = DOCS / "howto" / "deploy-from-a-pipeline.md"
 REGISTER = DOCS / "howto" / "register-over-http.md"
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the documents call curl, and there is none")
@@ -65,7 +66,7 @@ def test_tutorial(tmp_path: Path) -> None:
 
 
 @needs_curl
-@pytest.mark.parametrize("page", [OPERATE, REGISTER, RUNS], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [OPERATE, PIPELINE, REGISTER, RUNS], ids=lambda page: page.stem)
 def test_operating(database: str, tmp_path: Path, page: Path) -> None:
     terminal = Terminal(tmp_path, DATABASE_URL=database)
     try:

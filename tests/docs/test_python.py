@@ -60,7 +60,23 @@ async def _use_notes(defined: dict[str, Any], dsn: str) -> None:
     await pool.close()
 
 
-USES: dict[str, Callable[[dict[str, Any], str], Awaitable[None]]] = {"Notes": _use_notes}
+async def _use_deploy(defined: dict[str, Any], dsn: str) -> None:
+    """The example of the client, with a service on a free port."""
+    command = [sys.executable, "-m", "pgdbm_service"]
+    here = os.environ | {"DATABASE_URL": dsn, "PGDBM_PORT": "0"}
+    with subprocess.Popen(command, env=here, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as service:
+        try:
+            assert service.stdout is not None
+            (address,) = next(found for line in service.stdout if (found := re.findall(r"serves (http\S+)", line)))
+            assert await asyncio.to_thread(defined["deploy"], address, None) == ["001_users.sql"]
+        finally:
+            service.terminate()
+
+
+USES: dict[str, Callable[[dict[str, Any], str], Awaitable[None]]] = {
+    "Notes": _use_notes,
+    "deploy": _use_deploy,
+}
 
 PYTHON = [block for page in (README, *sorted(DOCS.rglob("*.md"))) for block in blocks(page, "python", "py")]
 RUN = [block for block in PYTHON if block.not_run is None and not _FILE.match(block.text)]

@@ -15,6 +15,9 @@ import pgdbm.migrations
 from pgdbm import errors
 from pgdbm.fixtures import conftest as fixtures
 from pgdbm.migrations.results import State
+from pgdbm_service.client import Client
+from pgdbm_service.client import errors as client_errors
+from pgdbm_service.client.endpoints import CallMethod, ListingMethod
 from pgdbm_service.error_codes import ERROR_KINDS
 from pgdbm_service.settings import Settings, variable_of
 
@@ -74,6 +77,16 @@ def test_the_tree_of_errors_is_that_of_the_module() -> None:
     tree = [line.strip() for line in shown.text.splitlines()]
     assert tree == [line for line in lines if line.startswith(("AsyncDBError", "├", "│", "└"))]
     assert set(re.findall(r"^\W*(\w+)", "\n".join(tree), re.MULTILINE)) == set(errors.__all__)
+
+
+def test_every_method_of_the_client_is_described() -> None:
+    members = {name: inspect.getattr_static(Client, name) for name in dir(Client)}
+    methods = {name for name, one in members.items() if isinstance(one, CallMethod | ListingMethod)}
+    rows = [row for row in table(DOCS / "reference" / "client.md", "method") if "(" not in row[0]]
+    assert {row[0].strip("`") for row in rows} == methods
+    tree = [line.strip() for line in (client_errors.__doc__ or "").splitlines()]
+    (shown,) = blocks(DOCS / "reference" / "client.md", "text")
+    assert [line for line in tree if line.startswith(("ClientError", "├", "└"))] == shown.text.strip().splitlines()
 
 
 def test_fixtures_and_states() -> None:

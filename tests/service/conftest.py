@@ -245,7 +245,7 @@ def start(repo: Repo, database: str, watch: Watch) -> Iterator[Callable[..., Run
 
 
 class Proxy:
-    """A TCP proxy to the database: it can be cut, and it can go silent."""
+    """A TCP proxy, most often to the database: it can be cut, and it can go silent."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -269,8 +269,10 @@ class Proxy:
                     end.close()
             self._pairs.clear()
 
-    def restore(self) -> None:
+    def restore(self, target: tuple[str, int] | None = None) -> None:
+        """Accept connections again, and lead them to ``target``, if that is another."""
         with self._lock:
+            self._target = target or self._target
             self._listener = socket.create_server(("127.0.0.1", self.port))
 
     def silence(self) -> None:

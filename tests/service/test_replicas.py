@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from pgdbm_service.client import Client
+
+from .conftest import Proxy
 from .streams import read
 
 if TYPE_CHECKING:
@@ -68,10 +71,26 @@ def test_a_replica_killed_in_mid_run(
     address = begun(url)
     eventually(lambda: sql(SLEEPING))
     worker, other = at_work(launched, url, address, sql)
-    launched[worker].popen.kill()
-    let_go()
-    with httpx.stream("GET", f"{other}{address}/events", timeout=60) as response:
-        events = list(read(response))
+    proxy = Proxy("127.0.0.1", int(worker.rpartition(":")[2]))
+    followed: list[int] = []
+
+    def follow() -> None:
+        with Client(f"http://127.0.0.1:{proxy.port}") as client:
+            for event in client.follow(address.rpartition("/")[2]):
+                followed.append(event.number)  # noqa: PERF401 - one by one, as they come
+
+    with ThreadPoolExecutor(1) as threads:
+        following = threads.submit(follow)
+        eventually(lambda: followed)
+        proxy.cut()
+        launched[worker].popen.kill()
+        let_go()
+        proxy.restore(("127.0.0.1", int(other.rpartition(":")[2])))
+        with httpx.stream("GET", f"{other}{address}/events", timeout=60) as response:
+            events = list(read(response))
+        following.result()
+    proxy.close()
+    assert followed == [event.number for event in events]
     run = httpx.get(f"{other}{address}").json()
     assert (run["status"], run["steps"][0]["attempts"]) == ("succeeded", 2)
     # What the dead one had applied belongs to the run, too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -47,6 +48,8 @@ from pgdbm import (
     log_query_performance,
 )
 from pgdbm.migrations import HistoryRow, ModuleStatus
+from pgdbm_service.client import AsyncClient, Client, MigrateBody, MigrateResult, Run, RunEvent
+from pgdbm_service.modules.structs import ModuleDetail, ModuleSummary
 
 VERSION: str = __version__
 
@@ -207,6 +210,23 @@ async def testing() -> None:
         assert_type(await case.count_rows("users", where="id > 0"), int)
         assert_type(await case.table_exists("users"), bool)
         assert_type(await case.truncate_table("users", cascade=True), None)
+
+
+def the_client(client: Client) -> None:
+    assert_type(client.get_module("users"), ModuleDetail)
+    assert_type(client.migrate("users", MigrateBody(wait_s=0)), MigrateResult | Run)
+    assert_type(client.list_modules(limit=3), Iterator[ModuleSummary])
+    assert_type(next(client.follow("1")), RunEvent)
+    assert_type(client.wait_for(client.migrate("users")), MigrateResult)
+    client.get_module()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.list_runs(status="over")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def the_client_for_asyncio(client: AsyncClient) -> None:
+    assert_type(await client.get_module("users"), ModuleDetail)
+    assert_type([one async for one in client.list_modules()], list[ModuleSummary])
+    assert_type([one async for one in client.follow("1")], list[RunEvent])
+    assert_type(await client.wait_for(await client.migrate("users")), MigrateResult)
 
 
 def the_modules_have_them_too() -> None:

@@ -57,9 +57,12 @@ MODULES: tuple[click.Parameter, ...] = (
 )
 
 
-def command(group: click.Group, name: str, *options: Sequence[click.Parameter]) -> Callable[[Body], click.Command]:
+def command(
+    group: click.Group | None, name: str, *options: Sequence[click.Parameter]
+) -> Callable[[Body], click.Command]:
     """Make ``group name`` of a function that takes a :class:`Session` and returns the exit code, None being 0.
 
+    Without a ``group``, whoever finds the command adds it to one.
     ``options`` come after the function's own, SHARED after all. The function may be a coroutine function. Errors
     that it raises are reported.
     """
@@ -86,7 +89,8 @@ def command(group: click.Group, name: str, *options: Sequence[click.Parameter]) 
         made = click.command(name)(call)
         for parameters in (*options, SHARED):
             made.params.extend(parameters)
-        group.add_command(made)
+        if group is not None:
+            group.add_command(made)
         return made
 
     return make

@@ -18,10 +18,14 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "applied": "green", 
 
 
 class Output:
-    """Writes results. Text is for people and may change; the JSON is for programs and is stable."""
+    """Writes results. Text is for people and may change; the JSON is for programs and is stable.
+
+    ``interrupted_message`` is what is said when the command is stopped.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self.interrupted_message = "Interrupted. What was not committed is undone."
         self._colour = False if os.environ.get("NO_COLOR") else None
         for stream in (sys.stdout, sys.stderr):
             reconfigure = getattr(stream, "reconfigure", None)
@@ -78,7 +82,7 @@ class Output:
 
     def interrupted(self, exit_code: int) -> int:
         """Report that the user, or the system, wants us to stop; returns ``exit_code``."""
-        message = "Interrupted. What was not committed is undone."
+        message = self.interrupted_message
         if self.as_json:
             self.document({"error": {"type": "Interrupted", "code": "interrupted", "message": message}})
         else:

@@ -10,25 +10,22 @@ import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import msgspec
 
 from pgdbm.errors import QueryError
 
 from ..errors import Problem
 from ..scopes import check_scopes
+from ..structs import NewToken, Token, TokenState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgdbm.core.manager import AsyncDatabaseManager
 
-TokenState = Literal["active", "expired", "revoked"]
-
 NEVER = "never"
-DEFAULT_EXPIRY = "90d"
 
 _TOKEN = re.compile(r"pgdbm_([0-9a-f]{12})_[A-Za-z0-9_-]{43}\Z")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@/-]{0,99}\Z")
@@ -55,27 +52,6 @@ SET revoked_at = COALESCE(revoked_at, now()), revoked_by = COALESCE(revoked_by, 
 WHERE id = $1 OR ($3 AND name = $1 AND revoked_at IS NULL)
 RETURNING {_COLUMNS}
 """  # noqa: S608 - a constant
-
-
-class Token(msgspec.Struct, kw_only=True):
-    """A token, without what makes it one. ``last_used_at`` is exact to a minute or so; no ``expires_at``: never."""
-
-    id: str
-    name: str
-    scopes: list[str]
-    state: TokenState
-    created_at: datetime
-    created_by: str
-    expires_at: datetime | None = None
-    last_used_at: datetime | None = None
-    revoked_at: datetime | None = None
-    revoked_by: str | None = None
-
-
-class NewToken(Token, kw_only=True):
-    """A token that was just made. ``token`` is shown this once: the service keeps its SHA-256 only."""
-
-    token: str
 
 
 class TokenError(ValueError):

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from ..registry import ModuleProblem
+from ..structs import ModuleProblem
 
 ModuleState = Literal[
     "up_to_date",

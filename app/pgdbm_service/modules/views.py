@@ -10,7 +10,8 @@ from pgdbm.migrations.files import order_of
 from pgdbm.migrations.results import ModuleState as LibraryState
 
 from ..errors import Problem, problem_of, spelt_alike
-from ..registry import Module, ModuleProblem, require_valid
+from ..registry import Module, require_valid
+from ..structs import ModuleProblem
 from .structs import (
     HistoryItem,
     HistoryPage,

@@ -20,7 +20,7 @@ from ..repository_sync import RepositorySync
 from .limits import Limits
 from .registrar import Registrar
 from .request_body import RegistrationOperation
-from .structs import BundlePage, Registration, RepositoryChanges, Unregistered
+from .structs import BundlePage, Registration, RegistrationStatus, RepositoryChanges, Unregistered
 from .submissions import as_given, read_submission
 
 _ANY = ("database_unavailable", "lock_timeout", "database_error")
@@ -61,6 +61,7 @@ class RegistrationController(Controller):
     async def register_module(
         self,
         request: Request[Any, Any, Any],
+        database: Database,
         registrar: Registrar,
         bundle_limits: Limits,
         module: str,
@@ -73,6 +74,7 @@ class RegistrationController(Controller):
         out_of_order: Annotated[Policy | None, Parameter(description=_BESIDE)] = None,
         policy: Annotated[Policy | None, Parameter(description=_BESIDE)] = None,
         role: Annotated[str | None, Parameter(description=_BESIDE)] = None,
+        dry_run: Annotated[bool, Parameter(description="Check everything, and store nothing.")] = False,
     ) -> Response[Registration]:
         """Register a module, or another version of it: JSON, files as a form, or a tar.gz.
 
@@ -90,9 +92,14 @@ class RegistrationController(Controller):
         beside = {name: value for name, value in said.items() if value is not None}
         submission = await read_submission(request, beside, bundle_limits)
         conditions = Conditions(if_match, if_none_match)
-        registered, changed = await registrar.register(module, submission, conditions, caller_of(request).name)
-        answer = _registration(registered, changed=changed)
-        return Response(answer, status_code=201 if changed else 200, headers={"ETag": etag_of(answer.digest)})
+        registered, changed = await registrar.register(
+            module, submission, conditions, caller_of(request).name, dry_run=dry_run
+        )
+        pending = await database.within_limit(registrar.pending(registered))
+        status: RegistrationStatus = "unchanged" if not changed else "dry_run" if dry_run else "registered"
+        answer = _registration(registered, status, pending)
+        created = status == "registered"
+        return Response(answer, status_code=201 if created else 200, headers={"ETag": etag_of(answer.digest)})
 
     @delete(status_code=200, responses=documented("module_unknown", *_CHANGE))
     async def unregister_module(
@@ -138,12 +145,12 @@ async def sync_repository(repository_sync: RepositorySync, registry: Registry) -
     )
 
 
-def _registration(module: Module, *, changed: bool) -> Registration:
+def _registration(module: Module, status: RegistrationStatus, pending: list[str]) -> Registration:
     assert module.bundle is not None
     names = module.schemas
     return Registration(
         module=module.name,
-        status="registered" if changed else "unchanged",
+        status=status,
         digest=module.bundle.digest,
         schema=names[0] if names is not None and len(names) == 1 else None,
         schemas=list(names) if names is not None else module.schema,
@@ -152,4 +159,5 @@ def _registration(module: Module, *, changed: bool) -> Registration:
         out_of_order=module.out_of_order,
         role=module.role,
         migrations=sorted(module.bundle.files, key=order_of),
+        pending=pending,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from pgdbm.migrations.files import checksum_of
+from pgdbm.migrations.files import checksum_of, is_migration_name, order_of
 
 from ..errors import Problem, invalid_request, problem_of
 from ..module_settings import MODULE_NAME
@@ -80,12 +80,13 @@ class Registrar:
         self._database = database
         self._registry = registry
         self._registered_modules = registered_modules
+        self._summaries = summaries
         self._applied = AppliedFiles(summaries, former)
 
     async def register(
-        self, name: str, submission: Submission, conditions: Conditions, caller: str
+        self, name: str, submission: Submission, conditions: Conditions, caller: str, *, dry_run: bool = False
     ) -> tuple[Module, bool]:
-        """The module as it is registered afterwards, and whether that changed anything.
+        """The module as it is registered afterwards, and whether that changed anything, or on a ``dry_run`` would.
 
         Raises:
             Problem: invalid_request, module_conflict, module_invalid, migration_file_invalid, precondition_failed,
@@ -107,11 +108,21 @@ class Registrar:
         known = self._registry.registered.get(name)
         if known is None or known.bundle is None or known.bundle.digest != bundle.digest:
             await self._applied.check(name, bundle)
-        changed = await self._store(module, bundle, conditions, caller)
-        if changed:
+        changed = await self._store(module, bundle, conditions, caller, dry_run=dry_run)
+        if changed and not dry_run:
             await self._registered_modules.catch_up()
             logger.info("registered", module=name, bundle=bundle.digest, by=caller)
         return module, changed
+
+    async def pending(self, module: Module) -> list[str]:
+        """The files of ``module`` that one of its schemas does not have as they are, in the order of applying."""
+        assert module.bundle is not None
+        files = {
+            (name, checksum_of(content)) for name, content in module.bundle.files.items() if is_migration_name(name)
+        }
+        (found,) = await self._summaries.shapes([module])
+        missing = {name for shape in found.counts for name, _ in files.difference(shape.applied)}
+        return sorted(missing, key=order_of)
 
     async def unregister(self, name: str, conditions: Conditions, caller: str) -> str:
         """The digest of the bundle that the module had. Its data, histories and bundles stay.
@@ -158,7 +169,9 @@ class Registrar:
         following = rows[limit - 1]["id"] if len(rows) > limit else None
         return BundlePage([msgspec.convert(row, BundleItem) for row in rows[:limit]]), following
 
-    async def _store(self, module: Module, bundle: Bundle, conditions: Conditions, caller: str) -> bool:
+    async def _store(
+        self, module: Module, bundle: Bundle, conditions: Conditions, caller: str, *, dry_run: bool
+    ) -> bool:
         async with self._database.manager(OWN_SCHEMA).transaction() as tx:
             await tx.execute(_LOCK)
             digest: str | None = await tx.fetch_value(_CURRENT, module.name)
@@ -173,6 +186,8 @@ class Registrar:
                     module=module.name,
                     key="depends_on",
                 )
+            if dry_run:
+                return True
             await _keep_bundle(tx, bundle)
             await tx.execute(_SET_CURRENT, module.name, bundle.digest, caller)
             await tx.execute(_NOTE, module.name, bundle.digest, caller)

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from ..module_settings import ModuleSettings
+from ..structs import ModuleSettings
 
+RegistrationStatus = Literal["registered", "unchanged", "dry_run"]
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -25,10 +26,13 @@ class RegistrationBody(ModuleSettings, forbid_unknown_fields=True, kw_only=True)
 
 
 class Registration(msgspec.Struct, kw_only=True):
-    """What the module has now. ``status`` is unchanged where it had the same before."""
+    """What the module has now. ``status`` is unchanged where it had the same before, dry_run where it would change.
+
+    ``pending`` are those of the ``migrations`` that one of its schemas does not have yet.
+    """
 
     module: str
-    status: Literal["registered", "unchanged"]
+    status: RegistrationStatus
     digest: str
     schema: str | None
     schemas: list[str] | str
@@ -37,6 +41,7 @@ class Registration(msgspec.Struct, kw_only=True):
     out_of_order: Literal["allow", "reject"]
     role: str | None
     migrations: list[str]
+    pending: list[str]
 
 
 class Unregistered(msgspec.Struct, kw_only=True):

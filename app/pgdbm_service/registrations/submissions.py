@@ -11,9 +11,10 @@ from litestar.datastructures import UploadFile
 
 from ..bundles import is_bundle_file
 from ..errors import Problem, invalid_body, invalid_request
-from ..module_settings import CheckedSettings, ModuleSettings, SettingError, checked
-from ..registry import MODULE_FILE, ModuleProblem
+from ..module_settings import CheckedSettings, SettingError, checked
+from ..registry import MODULE_FILE
 from ..repository import read_settings_file
+from ..structs import ModuleProblem, ModuleSettings
 from .archives import files_in, is_archive
 from .structs import RegistrationBody
 

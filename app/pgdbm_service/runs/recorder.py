@@ -107,29 +107,34 @@ class Recorder:
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """For the length of the block, write down what is new."""
-        tasks = [asyncio.create_task(self._write())]
-        if not self.listens:
-            tasks.append(asyncio.create_task(self._look()))
+        over = asyncio.Event()
+        writer = asyncio.create_task(self._write(over))
+        looker = None if self.listens else asyncio.create_task(self._look())
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            # What came last is worth knowing too, above all of an attempt that failed.
+            if looker is not None:
+                looker.cancel()
+                await asyncio.gather(looker, return_exceptions=True)
+            over.set()
+            # Not cancelled: of a writing that is cut off nobody knows whether it was done, and events would be told
+            # twice. And what came last is worth knowing too, above all of an attempt that failed.
             with contextlib.suppress(Exception):
-                await self._database.within_limit(self._flush())
+                await self._database.within_limit(_end_of(writer))
 
     async def flush(self) -> None:
         """Write down what is new now."""
         await self._flush()
 
-    async def _write(self) -> None:
+    async def _write(self, over: asyncio.Event) -> None:
+        """Until it is ``over``, and once more then."""
         written = asyncio.get_running_loop().time()
-        while True:
-            await asyncio.sleep(_EVERY_S)
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_S):
+                    await over.wait()
             now = asyncio.get_running_loop().time()
-            if not self._changed and now - written < _SIGN_OF_LIFE_S:
+            if not (over.is_set() or self._changed) and now - written < _SIGN_OF_LIFE_S:
                 continue
             written = now
             try:
@@ -189,6 +194,10 @@ class Recorder:
         progress = self._progress
         progress.waiting_for = progress.holder = progress.retrying = None
         progress.command = progress.phase = progress.percent = None
+
+
+async def _end_of(task: asyncio.Task[None]) -> None:
+    await task
 
 
 def _told(progress: Progress) -> dict[str, Any]:

@@ -204,3 +204,36 @@ class StreamedEvent(msgspec.Struct, kw_only=True):
 class RunList(msgspec.Struct):
     items: list[RunSummary]
     next: str | None = None
+
+
+class RunEvent(msgspec.Struct, kw_only=True):
+    """Something that happened in a run, as ``GET /runs/{id}/events`` tells it: the data, with its number and kind.
+
+    Which fields it has, its ``kind`` says. ``schemas`` and ``applied`` count; ``statement`` counts from 1.
+    """
+
+    number: int
+    kind: str
+    at: datetime
+    module: str | None = None
+    schema: str | None = None
+    schemas: int | None = None
+    attempt: int | None = None
+    status: SchemaStatus | None = None
+    applied: int | None = None
+    problem: dict[str, Any] | None = None
+    filename: str | None = None
+    done: int | None = None
+    pending: int | None = None
+    statement: int | None = None
+    statements: int | None = None
+    command: str | None = None
+    phase: str | None = None
+    percent: float | None = None
+    ms: float | None = None
+    sqlstate: str | None = None
+    message: str | None = None
+    pause_s: float | None = None
+    waiting_for: list[dict[str, Any]] | None = None
+    holder: dict[str, Any] | None = None
+    reason: str | None = None

@@ -8,12 +8,13 @@ from litestar import Controller, Request, delete, get, post
 from litestar.params import Parameter
 
 from ..auth import caller_of
-from ..auth.tokens import NewToken, Token, TokenError, create_token, list_tokens, revoke_token
+from ..auth.tokens import TokenError, create_token, list_tokens, revoke_token
 from ..auth.verifier import TokenVerifier
 from ..cursors import cursor_of, read_number
 from ..database import Database
 from ..errors import documented, invalid_request
 from ..own_schema import OWN_SCHEMA
+from ..structs import NewToken, Token
 from .structs import TokenBody, TokenList
 
 
