@@ -70,37 +70,54 @@ def with_database(dsn: str, name: str) -> str:
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
 
 
-@contextmanager
-def fresh_database(server: str, template: str = "template0") -> Iterator[str]:
-    """The name of a new database, a copy of ``template``, dropped at the end."""
-    name = f"test_{uuid.uuid4().hex[:16]}"
+class Databases:
+    """Makes databases, and drops them, over one connection that stays: to connect takes as long as to make one."""
 
-    async def make() -> None:
-        connection = await asyncpg.connect(server)
-        try:
-            # Half the work of the default, which writes every page to the log, too; 14 knows no other way.
-            strategy = "STRATEGY FILE_COPY" if connection.get_server_version().major >= 15 else ""
-            await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {strategy}')
-        finally:
-            await connection.close()
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
 
-    async def drop() -> None:
-        connection = await asyncpg.connect(server)
-        try:
-            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        finally:
-            await connection.close()
+    @contextmanager
+    def fresh(self, template: str = "template0") -> Iterator[str]:
+        """The DSN of a new database, a copy of ``template``, dropped at the end."""
+        name = f"test_{uuid.uuid4().hex[:16]}"
+        self._runner.run(self._make(name, template))
+        yield with_database(self._server, name)
+        self._runner.run(self._drop(name))
 
-    asyncio.run(make())
-    yield name
-    asyncio.run(drop())
+    def close(self) -> None:
+        if self._connection is not None:
+            self._runner.run(self._connection.close())
+        self._runner.close()
+
+    async def _make(self, name: str, template: str) -> None:
+        connection = await self._connected()
+        # Half the work of the default, which writes every page to the log, too; 14 knows no other way.
+        strategy = "STRATEGY FILE_COPY" if connection.get_server_version().major >= 15 else ""
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {strategy}')
+
+    async def _drop(self, name: str) -> None:
+        await (await self._connected()).execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    async def _connected(self) -> asyncpg.Connection[Any]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(self._server)
+        return self._connection
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_dsn: str) -> Iterator[Databases]:
+    made = Databases(postgres_dsn)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def database(postgres_dsn: str) -> Iterator[str]:
+def database(databases: Databases) -> Iterator[str]:
     """The DSN of a fresh, empty database, dropped at the end."""
-    with fresh_database(postgres_dsn) as name:
-        yield with_database(postgres_dsn, name)
+    with databases.fresh() as dsn:
+        yield dsn
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,13 @@ from pgdbm.migrations.catalog import CatalogObject, deserialise, difference, fin
 from pgdbm.migrations.drift import own_tables
 
 from ..benchmarks.databases import psql_binary
-from ..conftest import ROOT, with_database
+from ..conftest import ROOT
 from .schema_changes import BASE, CHANGES, NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from ..conftest import Databases
 
 REPO = ROOT / "migrations_repo"
 
@@ -34,27 +35,18 @@ Built = tuple[str, tuple[CatalogObject, ...]]
 
 
 @pytest.fixture(scope="module")
-def built(postgres_dsn: str) -> Iterator[Built]:
+def built(databases: Databases) -> Iterator[Built]:
     """The DSN of a database with :data:`BASE` in schema ``app``, and its listing; what tests change they take back."""
-    name = f"test_{uuid.uuid4().hex[:16]}"
 
-    async def make() -> tuple[CatalogObject, ...]:
-        server = await asyncpg.connect(postgres_dsn)
-        await server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-        await server.close()
-        connection = await asyncpg.connect(with_database(postgres_dsn, name))
+    async def make(dsn: str) -> tuple[CatalogObject, ...]:
+        connection = await asyncpg.connect(dsn)
         await build(connection, "app")
         listing = await read_catalog(connection, "app")
         await connection.close()
         return listing
 
-    async def drop() -> None:
-        server = await asyncpg.connect(postgres_dsn)
-        await server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-        await server.close()
-
-    yield with_database(postgres_dsn, name), asyncio.run(make())
-    asyncio.run(drop())
+    with databases.fresh() as dsn:
+        yield dsn, asyncio.run(make(dsn))
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ import structlog
 from pgdbm_service.own_schema import prepare_own_schema
 from pgdbm_service.queue_tables import prepare_queue
 
-from ..conftest import fresh_database, with_database
 from .direct import KEPT, Direct
 from .running import PATIENCE_S, Repo, RunningService, Standing, bearer, eventually, serving
 
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import httpx
+
+    from ..conftest import Databases
 
 APP = Path(__file__).resolve().parents[2] / "app"
 
@@ -54,7 +55,7 @@ def eventually_fixture() -> Callable[[Callable[[], Any]], Any]:
 
 @pytest.fixture(scope="session")
 def standing_for(
-    postgres_dsn: str, prepared: str, watch: Watch, tmp_path_factory: pytest.TempPathFactory
+    databases: Databases, prepared: str, watch: Watch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Standing]]:
     """``standing_for(**settings)``: the one with these settings."""
     with contextlib.ExitStack() as stack:
@@ -63,8 +64,7 @@ def standing_for(
         def find(**settings: Any) -> Standing:
             key = repr(sorted(settings.items()))
             if key not in made:
-                name = stack.enter_context(fresh_database(postgres_dsn, template=prepared))
-                direct = Direct(with_database(postgres_dsn, name))
+                direct = Direct(stack.enter_context(databases.fresh(template=prepared)))
                 stack.callback(direct.close)
                 repo = Repo(tmp_path_factory.mktemp("repo"))
                 ours = {"database_url": direct.database, "migrations_repo": repo.path} | settings
@@ -194,7 +194,7 @@ def watch() -> Iterator[Watch]:
 
 
 @pytest.fixture(scope="session")
-def prepared(postgres_dsn: str) -> Iterator[str]:
+def prepared(databases: Databases) -> Iterator[str]:
     """The name of a database that has the service's own tables: most tests need not wait for them to be made."""
 
     async def prepare(dsn: str) -> None:
@@ -205,19 +205,19 @@ def prepared(postgres_dsn: str) -> Iterator[str]:
         finally:
             await pool.close()
 
-    with fresh_database(postgres_dsn) as name:
-        asyncio.run(prepare(with_database(postgres_dsn, name)))
-        yield name
+    with databases.fresh() as dsn:
+        asyncio.run(prepare(dsn))
+        yield urlsplit(dsn).path.removeprefix("/")
 
 
 @pytest.fixture
-def database(postgres_dsn: str, prepared: str, standing: Standing | None) -> Iterator[str]:
+def database(databases: Databases, prepared: str, standing: Standing | None) -> Iterator[str]:
     """The DSN of a fresh database that a service has been on, dropped at the end; or the standing one's."""
     if standing is not None:
         yield standing.direct.database
         return
-    with fresh_database(postgres_dsn, template=prepared) as name:
-        yield with_database(postgres_dsn, name)
+    with databases.fresh(template=prepared) as dsn:
+        yield dsn
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pgdbm_service.settings import SettingsError, read_settings
 
-from ..conftest import fresh_database, with_database
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from ..conftest import Databases
 
 AUDIENCE = "pgdbm"
 ACCOUNT = "system:serviceaccount:shop:orders"
@@ -52,10 +52,10 @@ class Issuer:
 
 
 @pytest.fixture(scope="module")
-def database(postgres_dsn: str, prepared: str) -> Iterator[str]:
+def database(databases: Databases, prepared: str) -> Iterator[str]:
     """One for all: what they have to do with a database is to look for tokens that are not there."""
-    with fresh_database(postgres_dsn, template=prepared) as name:
-        yield with_database(postgres_dsn, name)
+    with databases.fresh(template=prepared) as dsn:
+        yield dsn
 
 
 @pytest.fixture

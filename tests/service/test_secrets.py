@@ -89,9 +89,9 @@ def test_nothing_of_what_is_secret_is_told(
     # A value that goes into SQL as a parameter, where the statement fails.
     asked = f"/audit?caller={PLANTED['a query parameter']}"
     assert service.get(asked, headers={"Authorization": tokens[0]}).json() == {"items": [], "next": None}
-    sql("ALTER TABLE pgdbm_service.audit RENAME TO elsewhere")
+    sql("ALTER TABLE pgdbm_service.audit RENAME COLUMN caller TO elsewhere")
     assert service.get(asked, headers={"Authorization": tokens[0]}).json()["code"] == "database_error"
-    sql("ALTER TABLE pgdbm_service.elsewhere RENAME TO audit")
+    sql("ALTER TABLE pgdbm_service.audit RENAME COLUMN elsewhere TO caller")
     proxy.cut()
     service.get(asked, headers={"Authorization": tokens[0]})
     service.get("/health/ready")

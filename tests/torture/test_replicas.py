@@ -12,7 +12,7 @@ import asyncpg
 import httpx
 import pytest
 
-from .effort import SEED, dice, rounds
+from .effort import IS_LONG, SEED, dice, rounds
 from .replicas import Replica, post, replicas
 from .test_crashes import crash, server  # noqa: F401 - a fixture
 
@@ -101,6 +101,7 @@ async def storm(
                 await asyncio.gather(disturbing, return_exceptions=True)
 
 
+@pytest.mark.skipif(not IS_LONG, reason="make torture: here it is done while replicas die")
 async def test_many_calls_over_many_modules(database: str, tmp_path: Path) -> None:
     chance, why = dice("replicas"), f"seed {SEED}"
     modules = write_modules(tmp_path / "repo")
