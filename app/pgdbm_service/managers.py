@@ -15,8 +15,6 @@ from .registry import Module, require_valid
 from .shared_look import SharedLook
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
     from pgdbm.migrations import Migration
     from pgdbm.migrations.plan import Plan
@@ -144,16 +142,11 @@ class Managers:
         """The manager of ``module`` in one of its schemas, by default the first.
 
         Raises:
-            Problem: module_invalid, if the folder has gone: no files would look like nothing to do. invalid_request,
-                without a schema where a pattern says which there are, or with one that is not the module's.
+            Problem: module_invalid, if the folder has gone. invalid_request, without a schema where a pattern says
+                which there are, or with one that is not the module's.
         """
-        if schema is None and module.pattern is not None:
-            raise invalid_request(
-                [{"field": "schema", "message": f"{module.name} is for the schemas {module.pattern}: say which"}]
-            )
-        if schema is not None and not module.is_for(schema):
-            raise invalid_request([{"field": "schema", "message": f"{module.name} is not for the schema {schema}"}])
-        return self._keep(module, schema or module.schema).manager
+        self._require_files(module)
+        return self._keep(module, _place_of(module, schema)).manager
 
     async def look(self, module: Module, schema: str) -> Plan:
         """What of ``module`` is pending in ``schema``, and what is applied, read from the history now.
@@ -161,6 +154,7 @@ class Managers:
         Raises:
             Problem: module_invalid. And what :meth:`AsyncMigrationManager.look` raises.
         """
+        self._require_files(module)
         return await self._keep(module, schema).look()
 
     async def files(self, module: Module) -> list[Migration]:
@@ -169,6 +163,7 @@ class Managers:
         Raises:
             Problem: module_invalid. MigrationFileError: a file cannot be read.
         """
+        self._require_files(module)
         return await self._keep(module, "public").manager.find_migration_files()
 
     async def bundle(self, module: Module) -> Bundle:
@@ -179,8 +174,9 @@ class Managers:
         """
         if module.bundle is not None:
             return module.bundle
-        folder = self._folder(module)
-        return await asyncio.to_thread(read_folder, module.settings, folder)
+        self._require_files(module)
+        assert module.folder is not None
+        return await asyncio.to_thread(read_folder, module.settings, module.folder)
 
     async def frozen(self, module: Module) -> AsyncMigrationManager:
         """The manager of ``module`` with its files as they are now, whatever becomes of them on the disk."""
@@ -192,29 +188,37 @@ class Managers:
         Raises:
             Problem: module_unknown, module_invalid, invalid_request.
         """
+        manager = await self.to_read_history(name, schema)
+        module = self._registry.find(name)
+        if module is not None:
+            self._require_files(module)
+        return manager
+
+    async def to_read_history(self, name: str, schema: str | None = None) -> AsyncMigrationManager:
+        """As :meth:`to_read`, but the files may have gone.
+
+        Raises:
+            Problem: module_unknown, module_invalid, invalid_request.
+        """
         found = await self.find(name)
         if not isinstance(found, Module):
             return AsyncMigrationManager(self._database.manager(schema or found.schema), {}, found.name)
         require_valid(found)
-        return self.of(found, schema)
+        return self._keep(found, _place_of(found, schema)).manager
 
-    def _files(self, module: Module) -> Path | Mapping[str, str]:
-        return self._folder(module) if module.bundle is None else module.bundle.files
-
-    def _folder(self, module: Module) -> Path:
-        if module.folder is None or not module.folder.is_dir():
+    def _require_files(self, module: Module) -> None:
+        """Raise module_invalid if the folder has gone: no files would look like nothing to do."""
+        if module.bundle is None and (module.folder is None or not module.folder.is_dir()):
             raise Problem("module_invalid", f"The folder of module {module.name} is gone.", module=module.name)
-        return module.folder
 
     def _keep(self, module: Module, schema: str) -> _Kept:
-        files = self._files(module)
         place = (module.name, schema)
         kept = self._kept.get(place)
         if kept is not None and kept.module is module:
             return kept
         manager = AsyncMigrationManager(
             self._database.manager(schema),
-            files,
+            module.folder or {} if module.bundle is None else module.bundle.files,
             module.name,
             out_of_order=module.out_of_order,
             lock_wait_timeout=self._lock_wait_s,
@@ -231,3 +235,13 @@ class Managers:
     def unknown(self, name: str) -> Problem:
         """That there is no such module."""
         return Problem("module_unknown", f"There is no module {name!r}.", module=name, hint=self._registry.hint(name))
+
+
+def _place_of(module: Module, schema: str | None) -> str:
+    if schema is None and module.pattern is not None:
+        raise invalid_request(
+            [{"field": "schema", "message": f"{module.name} is for the schemas {module.pattern}: say which"}]
+        )
+    if schema is not None and not module.is_for(schema):
+        raise invalid_request([{"field": "schema", "message": f"{module.name} is not for the schema {schema}"}])
+    return schema or module.schema

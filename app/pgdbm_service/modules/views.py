@@ -175,7 +175,7 @@ class ModuleViews:
         self, name: str, schema: str | None, limit: int, before: int | None
     ) -> tuple[HistoryPage, int | None]:
         """A page, and the id that the next one begins before."""
-        manager = await self._managers.to_read(name, schema)
+        manager = await self._managers.to_read_history(name, schema)
         rows = await manager.history(limit + 1, before)
         runs = await self._records.runs_of(manager.module_name, manager.schema, rows)
         page = HistoryPage(
