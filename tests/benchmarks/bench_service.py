@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import httpx
 
-from pgdbm_service.client import AsyncClient, MigrateBody, RegistrationBody, SubmittedMigration
+from pgdbm_service.client import AsyncClient, MigrateBody, ProblemError, RegistrationBody, SubmittedMigration
 
 from .databases import Databases, insert, write_migrations
 from .harness import race
@@ -29,6 +29,8 @@ _APP = str(Path(__file__).resolve().parents[2] / "app")
 _SECONDS = 3
 _CLIENTS = 16
 _RUNS = 40
+_LONG_RUNS = 30
+_READS = 50
 _POST = 'wrk.method = "POST"\n'
 
 
@@ -45,6 +47,7 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
             assert len((await client.get("/modules/app/history")).json()["items"]) == 20
         print(f"\nMemory of the service when idle: {service.megabytes():.0f} MB  (at most 110)")
         await _queue(service.url, database)
+        await _exhausted(service.url)
         await _with_wrk(service.url, variables, folder, rounds)
     await _start(variables, rounds)
 
@@ -114,6 +117,33 @@ async def _queue(url: str, database: str) -> None:
     middle = statistics.median(waited)
     print(f"\nA run, from accepted to its first statement: p50 {middle:.0f} ms (at most 50)  ", end="")
     print("ok" if middle <= 50 else "OVER")
+
+
+async def _exhausted(url: str) -> None:
+    """What reads take while as many migrations run as may, and more wait for a turn."""
+    names = [f"long_{number}" for number in range(_LONG_RUNS)]
+    async with AsyncClient(url) as client, httpx.AsyncClient(base_url=url, timeout=60) as reader:
+        for name in names:
+            one = SubmittedMigration(filename="1.sql", content="SELECT pg_sleep(60)")
+            await client.register_module(name, RegistrationBody(schema=name, migrations=[one]))
+        runs = [await client.migrate(name, MigrateBody(wait_s=0)) for name in names]
+        while (await client.get_pool()).migrating < (await client.get_pool()).migrating_max:
+            await asyncio.sleep(0.05)
+        slowest = {}
+        for path in ("/modules/app/history", "/modules", "/health/ready", "/health/live"):
+            took = []
+            for _ in range(_READS):
+                began = time.perf_counter()
+                (await reader.get(path)).raise_for_status()
+                took.append((time.perf_counter() - began) * 1000)
+            slowest[path] = max(took)
+        for run in runs:
+            await client.cancel_run(run.id)
+            with contextlib.suppress(ProblemError):
+                await client.wait_for(run)
+    print("\nThe slowest of each read while the pool is full of long migrations")
+    for path, took_ms in slowest.items():
+        print(f"  {path:28} {took_ms:7.1f} ms  (at most 100)  {'ok' if took_ms <= 100 else 'OVER'}")
 
 
 async def _start(variables: dict[str, str], rounds: int) -> None:
