@@ -15,7 +15,6 @@ from .registry import Module, require_valid
 from .shared_look import SharedLook
 
 if TYPE_CHECKING:
-
     from pgdbm.migrations import Migration
     from pgdbm.migrations.plan import Plan
 

@@ -173,6 +173,14 @@ def test_a_comment_may_stand_between_words_that_belong_together(text: str) -> No
     assert [migration.text_of(statement) for statement in migration.statements] == [text, "SELECT 2"]
 
 
+def test_comments_that_would_keep_the_scanner_busy() -> None:
+    deep = "/*" * 20_000 + "*/" * 20_000
+    with pytest.raises(pgdbm.MigrationFileError, match="nested") as caught:
+        parsed(f"SELECT 1;\n{deep} SELECT 2")
+    assert (caught.value.line, caught.value.column) == (2, 2001)
+    assert len(parsed("/* a /* b */ */ SELECT 1;\n" * 1500).statements) == 1500
+
+
 def test_an_error_behind_other_alphabets_has_its_place() -> None:
     with pytest.raises(pgdbm.MigrationFileError) as caught:
         parsed("SELECT 'é→😀'; SELECT 'ü';\nSELECT 1 AS größe; SELEC 2;\n")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from ..core.grammar import TreeTooDeepError, parse_tree, without_comments
+from ..core.grammar import TreeTooDeepError, parse_tree, too_deep_a_comment, without_comments
 from ..core.templating import Rendered, TemplateError, render
 from ..errors import MigrationFileError
 from . import statements
@@ -117,6 +117,9 @@ def _split(migration: Migration, rendered: Rendered, server_version: int) -> tup
     import postgast  # here, since it takes a quarter of a second and most starts have nothing pending
 
     text = rendered.text
+    too_deep = too_deep_a_comment(text)
+    if too_deep is not None:
+        _refuse_syntax(migration, rendered, too_deep, "comments are nested more than a thousand deep")
     encoded = text.encode()
     try:
         raw_statements = parse_tree(text)
