@@ -170,6 +170,7 @@ def test_a_stream_that_has_begun_waits(start: Callable[..., Any], repo: Any, pro
     [
         # The server's goodbye came between two queries of one connection.
         (asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress"), True),
+        (asyncpg.InternalClientError("PoolConnectionHolder.release() called on a free connection holder"), True),
         (asyncpg.InternalClientError("got result for unknown protocol state 3"), False),
         (asyncpg.TargetServerAttributeNotMatched("None of the hosts match"), True),
         (asyncpg.InterfaceError("connection is closed"), True),

@@ -194,8 +194,9 @@ def is_lost(error: BaseException) -> bool:
     if isinstance(error, _LOST):
         return True
     if isinstance(error, asyncpg.InternalClientError):
-        # The server's goodbye came between two queries, and the connection has not noticed its end yet.
-        return "cannot switch to state" in str(error)
+        # The server's goodbye came between two queries, and the connection has not noticed its end yet; or the pool has
+        # noticed it while the connection was being given back.
+        return "cannot switch to state" in str(error) or "free connection holder" in str(error)
     if type(error) is not asyncpg.InterfaceError:
         return False
     return "connection is closed" in str(error) or "released back to the pool" in str(error)
