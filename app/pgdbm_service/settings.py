@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from pgdbm.core.dsn import host_ports_in
+
 from .client_address import parse_proxies
 from .scopes import check_scopes
 
@@ -311,9 +313,9 @@ def _check_auth(settings: Settings, given: Any) -> None:
 
 def _check_url(variable: str, url: str) -> None:
     try:
-        parts = urlsplit(url)
-        hosts = parts.netloc.rpartition("@")[2].split(",")
-        usable = parts.scheme in ("postgresql", "postgres") and all(urlsplit(f"//{host}").port != 0 for host in hosts)
+        scheme, found, _ = url.partition("://")
+        ports = [urlsplit(f"//{host}").port for host in host_ports_in(url)]
+        usable = found and scheme.lower() in ("postgresql", "postgres") and 0 not in ports
     except ValueError:
         usable = False
     if not usable:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
+from urllib.parse import parse_qsl, unquote, unquote_plus
 
 MASK = "****"
 
@@ -114,10 +114,18 @@ def target(dsn: str) -> Target:
     )
 
 
+def host_ports_in(dsn: str) -> list[str]:
+    """What stands between the commas where a URL names hosts, as it is written there.
+
+    Not with urlsplit: early releases of Python 3.11 take no second host in brackets.
+    """
+    return re.split("[/?#]", dsn.partition("://")[2], maxsplit=1)[0].rpartition("@")[2].split(",")
+
+
 def hosts_in(dsn: str) -> tuple[tuple[str, int], ...]:
     """The hosts and ports of a URL that names several hosts; empty for all else, and where asyncpg should complain."""
     try:
-        hosts = urlsplit(dsn).netloc.rpartition("@")[2].split(",")
+        hosts = host_ports_in(dsn)
         pairs = [_HOST_PORT.fullmatch(host) for host in hosts]
         found = [
             (unquote(pair[1]).strip("[]"), int(pair[2] or os.environ.get("PGPORT") or 5432)) for pair in pairs if pair
