@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,6 +24,8 @@ from .lock_takers import LOCK_TAKERS, LockTaker, prepare
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from ..conftest import Databases
 
 MODULE = "m"
 KEY = MigrationLock("app", MODULE, 0).key
@@ -112,10 +115,28 @@ class Arena:
 async def entered(dsn: str) -> AsyncIterator[Arena]:
     async with asyncio.timeout(PATIENCE_S), AsyncExitStack() as stack:
         arena = Arena(dsn, stack)
-        await prepare(await arena.manager("preparing"), MODULE)
         arena.control = await arena.connection("control")
         stack.push_async_callback(arena.finish)
         yield arena
+
+
+@pytest.fixture(scope="session")
+def prepared(databases: Databases) -> Iterator[str]:
+    """The name of a database in which everything is prepared, to be copied."""
+
+    async def make(dsn: str) -> None:
+        async with AsyncDatabaseManager(DatabaseConfig(connection_string=dsn, schema="app")) as db:
+            await prepare(db, MODULE)
+
+    with databases.fresh() as dsn:
+        asyncio.run(make(dsn))
+        yield urlsplit(dsn).path.removeprefix("/")
+
+
+@pytest.fixture
+def database(databases: Databases, prepared: str) -> Iterator[str]:
+    with databases.fresh(template=prepared) as dsn:
+        yield dsn
 
 
 @pytest.fixture
