@@ -207,7 +207,7 @@ def test_a_job_that_still_runs_is_delivered_again(
         "INSERT INTO pgdbm_service.pgqueuer (priority, status, entrypoint, payload) "
         "SELECT q.priority, 'queued', q.entrypoint, q.payload FROM pgdbm_service.pgqueuer q, generate_series(1, 4)"
     )
-    eventually(lambda: len(sql("SELECT FROM pgdbm_service.pgqueuer WHERE attempts > 0")) == 4)
+    eventually(lambda: len(sql("SELECT FROM pgdbm_service.pgqueuer WHERE attempts > 0")) >= 4)
     let_go()
     run = ended(url, address, eventually)
     assert (run["status"], run["steps"][0]["attempts"]) == ("succeeded", 1)
@@ -250,16 +250,16 @@ def test_a_frozen_replica_is_taken_for_dead_and_wakes_up(
 def test_many_schemas_are_spread_over_replicas(
     launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
-    tenants = [f"tenant_{number:02}" for number in range(24)]
+    tenants = [f"tenant_{number:02}" for number in range(14)]
     toml = f"schemas = {tenants}".replace("'", '"')
     repo.write("m", toml, _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(0.2)")
     variables = {"DATABASE_URL": database, "PGDBM_MAX_CONNECTIONS": "4"} | SOON
     launched = {process.url(): process for process in [launch(**variables) for _ in range(2)]}
     url = next(iter(launched))
     run = ended(url, begun(url), eventually)
-    assert (run["status"], run["schemas"]["succeeded"]) == ("succeeded", 24)
+    assert (run["status"], run["schemas"]["succeeded"]) == ("succeeded", 14)
     shares = sql("SELECT instance, count(*) AS share FROM pgdbm_service.run_schemas GROUP BY instance")
     assert len(shares) == 2
-    assert min(row["share"] for row in shares) >= 4
+    assert min(row["share"] for row in shares) >= 2
     for tenant in tenants:
         assert len(sql(f"SELECT FROM {tenant}.t")) == 1

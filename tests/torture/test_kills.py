@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("torment", "quick", "long"), [(MIXED, 12, 150), (ALL, 4, 60)], ids=lambda x: getattr(x, "name", "")
+    ("torment", "quick", "long"), [(MIXED, 7, 150), (ALL, 3, 60)], ids=lambda x: getattr(x, "name", "")
 )
 async def test_at_every_boundary_of_statements(
     database: str, connect: Connect, torment: Torment, quick: int, long: int
@@ -47,7 +47,7 @@ async def test_at_every_boundary_of_statements(
 
 @pytest.mark.parametrize(
     ("torment", "quick", "long"),
-    [(MIXED, 14, 200), (CHEAP, 6, 60), (ALL, 2, 20), (ALL_CHEAP, 2, 30)],
+    [(MIXED, 8, 200), (CHEAP, 4, 60), (ALL, 2, 20), (ALL_CHEAP, 2, 30)],
     ids=lambda x: getattr(x, "name", ""),
 )
 async def test_at_any_time(database: str, connect: Connect, torment: Torment, quick: int, long: int) -> None:

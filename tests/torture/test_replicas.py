@@ -114,7 +114,8 @@ async def test_many_calls_over_many_modules(database: str, tmp_path: Path) -> No
     await check_applied_once(database, modules, why)
 
 
-@pytest.mark.parametrize("disturbed", ["replicas", "database"])
+# The tests of the service kill replicas as well, one at a time.
+@pytest.mark.parametrize("disturbed", ["replicas", "database"] if IS_LONG else ["database"])
 async def test_while_they_are_killed(disturbed: str, server: EmbeddedPostgres, tmp_path: Path) -> None:  # noqa: F811
     chance, why = dice(f"killed {disturbed}"), f"seed {SEED}, {disturbed}"
     dsn = server.dsn()
