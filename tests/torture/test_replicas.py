@@ -101,7 +101,7 @@ async def storm(
                 await asyncio.gather(disturbing, return_exceptions=True)
 
 
-@pytest.mark.skipif(not IS_LONG, reason="make torture: here it is done while replicas die")
+@pytest.mark.skipif(not IS_LONG, reason="make torture: here it is done while the database dies")
 async def test_many_calls_over_many_modules(database: str, tmp_path: Path) -> None:
     chance, why = dice("replicas"), f"seed {SEED}"
     modules = write_modules(tmp_path / "repo")
