@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import postgast
 
+from pgdbm.migrations.batches import parse_all
 from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.parser import parse_all
 
 from .databases import ddl, insert
 from .harness import race, timed

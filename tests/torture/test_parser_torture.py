@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgdbm import MigrationFileError
+from pgdbm.migrations.batches import parse_all
 from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.parser import GRAMMAR_VERSION, parse, parse_all
+from pgdbm.migrations.parser import GRAMMAR_VERSION, parse
 
 from .effort import SEED, rounds
 from .mutations import SOURCES, mutated

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgdbm import MigrationFileError
+from pgdbm.migrations.batches import in_batches, parse_all
 from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.parser import ParsedMigration, _batches, parse, parse_all
+from pgdbm.migrations.parser import ParsedMigration, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,6 @@ def test_it_is_the_first_that_is_wrong_which_is_named() -> None:
 
 def test_no_more_than_so_many_at_once() -> None:
     files = migrations(*["SELECT 1"] * 200, ALONE[0], "SELECT 2", "SELECT '" + "x" * 70_000 + "'", "SELECT 3")
-    batches = list(_batches(files))
+    batches = list(in_batches(files))
     assert [len(batch) for batch in batches] == [64, 64, 64, 8, 1, 2, 1]
     assert [one for batch in batches for one in batch] == list(files)

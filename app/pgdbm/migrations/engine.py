@@ -22,9 +22,9 @@ from ..errors import AsyncDBError, ConfigurationError, ConnectionError, Migratio
 from ..sql import statement
 from . import drift
 from .autocommit import apply_without_transaction
+from .batches import parse_all
 from .failures import AlreadyAppliedError, LockHeldError, retry_pauses
 from .message import Composer, compose, grouped
-from .parser import parse_all
 from .plan import build_plan
 from .results import Applied, ApplyResult
 from .session import Run, Session

@@ -17,17 +17,11 @@ from ..errors import MigrationFileError
 from . import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from .files import Migration
 
 GRAMMAR_VERSION = 18
 """The PostgreSQL version whose grammar the parser has."""
 
-_MOST_FILES_TOGETHER = 64
-_MOST_CHARACTERS_TOGETHER = 64 * 1024
-# The newline ends a comment in a file's last line, the semicolon its last statement.
-_BETWEEN_FILES = "\n;\n"
 _WORDS = re.compile(r"\s+")
 _LONGEST_MESSAGE = 500
 
@@ -100,10 +94,11 @@ def parse(migration: Migration, schema: str | None, server_version: int = GRAMMA
             column=error.column,
             hint=error.reason,
         ) from error
-    return _checked(migration, rendered, _split(migration, rendered, server_version))
+    return checked(migration, rendered, _split(migration, rendered, server_version))
 
 
-def _checked(migration: Migration, rendered: Rendered, found: tuple[Statement, ...]) -> ParsedMigration:
+def checked(migration: Migration, rendered: Rendered, found: tuple[Statement, ...]) -> ParsedMigration:
+    """``migration`` with the statements that were found in it; raises MigrationFileError for one that may not run."""
     transactional = not migration.wants_no_transaction
     parsed = ParsedMigration(migration, rendered, found, transactional)
     for statement in found:
@@ -138,11 +133,12 @@ def _split(migration: Migration, rendered: Rendered, server_version: int) -> tup
         end = start + raw.stmt_len if raw.stmt_len else len(encoded)
         if not ascii_only:
             start, end = len(encoded[:start].decode()), len(encoded[:end].decode())
-        found.append(Statement(number, start, end, _traits(raw.stmt)))
+        found.append(Statement(number, start, end, traits_in(raw.stmt)))
     return tuple(found)
 
 
-def _traits(tree: Any) -> statements.Traits:
+def traits_in(tree: Any) -> statements.Traits:
+    """What matters of the statement whose node of the parse tree ``tree`` is."""
     kind: str = tree.WhichOneof("node")
     return statements.traits_of(kind, getattr(tree, kind))
 
@@ -162,7 +158,7 @@ def _split_deep(text: str) -> tuple[Statement, ...]:
         except TreeTooDeepError:
             traits = statements.UNKNOWN
         else:
-            traits = _traits(tree)
+            traits = traits_in(tree)
         found.append(Statement(number, len(encoded[:start].decode()), len(encoded[:end].decode()), traits))
     return tuple(found)
 
@@ -193,76 +189,3 @@ def refuse(parsed: ParsedMigration, statement: Statement, reason: str) -> NoRetu
         column=column,
         hint=reason,
     )
-
-
-def parse_all(
-    migrations: tuple[Migration, ...], schema: str | None, server_version: int = GRAMMAR_VERSION
-) -> list[ParsedMigration]:
-    """Every one of ``migrations``, parsed; raises at the first that may not run, before anything has run."""
-    parsed: list[ParsedMigration] = []
-    for batch in _batches(migrations):
-        together = _parse_together(batch, schema) if len(batch) > 1 else None
-        parsed += together or [parse(migration, schema, server_version) for migration in batch]
-    return parsed
-
-
-def _batches(migrations: Sequence[Migration]) -> Iterator[list[Migration]]:
-    """``migrations`` in order, in groups that may be parsed in one go, where most of the time goes into each call.
-
-    Not together with others goes what has comments that may hold the end of a file, or whose offsets in bytes are not
-    those in characters.
-    """
-    batch: list[Migration] = []
-    length = 0
-    for migration in migrations:
-        alone = "/*" in migration.content or not migration.content.isascii()
-        if batch and (alone or len(batch) == _MOST_FILES_TOGETHER or length > _MOST_CHARACTERS_TOGETHER):
-            yield batch
-            batch, length = [], 0
-        batch.append(migration)
-        length += len(migration.content)
-        if alone:
-            yield batch
-            batch, length = [], 0
-    if batch:
-        yield batch
-
-
-def _parse_together(batch: Sequence[Migration], schema: str | None) -> list[ParsedMigration] | None:
-    """``batch``, parsed as one text; None where one of them is wrong, which only parsing each by itself can tell.
-
-    What one file leaves open, a string say, goes on in the next, which shows: a statement would then begin in one and
-    end in another.
-    """
-    import postgast
-
-    try:
-        rendered = [render(migration.content, schema) for migration in batch]
-        text = _BETWEEN_FILES.join(one.text for one in rendered)
-        raw_statements = parse_tree(text)
-    except (TemplateError, TreeTooDeepError, postgast.PgQueryError):
-        return None
-    found: list[list[Statement]] = [[] for _ in batch]
-    index, begin = 0, 0
-    length = len(rendered[0].text)
-    for raw in raw_statements:
-        start = raw.stmt_location - begin
-        while start >= length:
-            begin += length + len(_BETWEEN_FILES)
-            start -= length + len(_BETWEEN_FILES)
-            index += 1
-            length = len(rendered[index].text)
-        size = raw.stmt_len
-        end = start + size if size else len(text) - begin
-        if end > length:
-            # Up to the semicolon between the files, where the last statement has none of its own.
-            if end > length + _BETWEEN_FILES.index(";"):
-                return None
-            end = length
-        if start < 0:
-            return None
-        of_file = found[index]
-        of_file.append(Statement(len(of_file) + 1, start, end, _traits(raw.stmt)))
-    return [
-        _checked(migration, one, tuple(of_file)) for migration, one, of_file in zip(batch, rendered, found, strict=True)
-    ]

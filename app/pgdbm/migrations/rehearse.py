@@ -23,10 +23,10 @@ from ..core.pool import is_alive
 from ..core.queries import FAILURES
 from ..errors import AsyncDBError
 from ..sql import statement
+from .batches import parse_all
 from .catalog import read_catalog
 from .confinement import check_all_stay_in_role
 from .drift import own_tables
-from .parser import parse_all
 from .plan import build_plan
 from .rehearsal import FileRehearsal, Rehearsal
 from .rehearser import FailedError, Rehearser, StoppedError
