@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
 
     from .settings import Settings
 
@@ -167,7 +168,19 @@ class Database:
         assert found is not None
         if found["read_only"]:
             raise Problem("database_unavailable", "The server takes no writes: it is a standby, or set to read-only.")
-        if found["table_id"] != self._table_id:
+        self._compare(found["table_id"])
+
+    async def check_tables(self, connection: PoolConnectionProxy[Any]) -> None:
+        """Raise where the service's own tables are no longer those that this process found or made.
+
+        Raises:
+            Problem: database_unavailable.
+            asyncpg.PostgresError: as ``connection`` does.
+        """
+        self._compare(await connection.fetchval(_TABLE_ID, _A_TABLE_OF_OURS))
+
+    def _compare(self, table_id: int | None) -> None:
+        if table_id != self._table_id:
             # What was made anew under this process is not what its connections and its queue know.
             raise own_tables_gone()
 

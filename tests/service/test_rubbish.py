@@ -9,10 +9,15 @@ import socket
 import tarfile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from uuid import UUID, uuid4
 
 import asyncpg
 
 from pgdbm_service.cursors import cursor_of
+from pgdbm_service.database import Database
+from pgdbm_service.runs.listening import Listener
+from pgdbm_service.runs.queue import Item, Queue, enqueue
+from pgdbm_service.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,3 +126,50 @@ def test_its_own_schema_is_dropped(start: Callable[..., Any], repo: Any, sql: Ca
     # What another one has made anew is not what this one knows.
     (check,) = [one for one in service.get("/health/ready").json()["checks"] if not one["ok"]]
     assert "Restart the service" in check["detail"]
+
+
+def test_a_queue_that_was_made_anew_is_left_to_others(database: str) -> None:
+    """Its items have the numbers of former ones: who knew those would take, and end, what is somebody else's."""
+    taken: list[tuple[str, UUID]] = []
+
+    async def connected() -> Database:
+        one = Database(Settings(database_url=database))
+        one.begin(database)
+        await one.connected.wait()
+        return one
+
+    def queue_over(one: Database, name: str) -> Queue:
+        async def take(item: Item) -> None:
+            taken.append((name, item.run))
+
+        return Queue(one, listeners[one], take, limit=2, stale_s=0.4)
+
+    listeners: dict[Database, Listener] = {}
+
+    async def scenario() -> list[UUID]:
+        former, items = await connected(), [Item(uuid4(), number) for number in range(3)]
+        listeners[former] = Listener(former)
+        old = queue_over(former, "old")
+        await former.manager().execute("DROP SCHEMA pgdbm_service CASCADE")
+        later = await connected()
+        listeners[later] = Listener(later)
+        for one in listeners.values():
+            one.start()
+        async with later.manager().transaction() as transaction:
+            await enqueue(transaction.connection, items, priority=0)
+        old.start()
+        await asyncio.sleep(0.5)
+        new = queue_over(later, "new")
+        new.start()
+        async with asyncio.timeout(10):
+            while len(taken) < len(items):
+                await asyncio.sleep(0.02)
+        for queue in (old, new):
+            await queue.close()
+        for one, listener in listeners.items():
+            await listener.close()
+            await one.close()
+        return [item.run for item in items]
+
+    runs = asyncio.run(scenario())
+    assert sorted(taken) == sorted(("new", run) for run in runs)

@@ -18,7 +18,7 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.core.tm import TaskManager
 from pgqueuer.errors import RetryRequested
 
-from ..errors import is_database_away
+from ..errors import Problem, is_database_away
 from ..queue_tables import SETTINGS, queries_over
 
 if TYPE_CHECKING:
@@ -126,7 +126,9 @@ class Queue:
             except Exception as error:
                 if self._stopping:
                     return
-                if is_database_away(error):
+                if isinstance(error, Problem):
+                    logger.error("the queue cannot be used", reason=error.detail)
+                elif is_database_away(error):
                     logger.warning("the queue cannot be reached", error_type=type(error).__name__)
                 else:
                     logger.error("the queue failed", exc_info=error)
@@ -153,11 +155,11 @@ class _PatientDriver:
         self._given_up.set()
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        rows = await self._patiently(lambda pool: pool.fetch(query, *args))
+        rows = await self._patiently(lambda connection: connection.fetch(query, *args))
         return [dict(row) for row in rows]
 
     async def execute(self, query: str, *args: object) -> str:
-        status: str = await self._patiently(lambda pool: pool.execute(query, *args))
+        status: str = await self._patiently(lambda connection: connection.execute(query, *args))
         return status
 
     async def notify(self, channel: str, payload: str) -> None:
@@ -187,7 +189,10 @@ class _PatientDriver:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                return await ask(self._database.manager().pool)
+                async with self._database.manager().pool.acquire() as connection:
+                    # In tables that were made anew the numbers of items begin anew: ours would be those of others.
+                    await self._database.check_tables(connection)
+                    return await ask(connection)
             except Exception as error:
                 if self._given_up.is_set() or not is_database_away(error):
                     raise
