@@ -189,7 +189,7 @@ class _PatientDriver:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                async with self._database.manager().pool.acquire() as connection:
+                async with self._database.manager().acquire() as connection:
                     # In tables that were made anew the numbers of items begin anew: ours would be those of others.
                     await self._database.check_tables(connection)
                     return await ask(connection)
