@@ -12,6 +12,8 @@ ENGINE_TESTS ?= tests/unit tests/golden tests/contract tests/integration tests/t
 TIMES ?= 1
 
 export PYTHONPATH := $(CURDIR)/app
+# Processes are started by the hundred: what they compile is kept, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help run test check bench torture docs test-matrix lock wheel-test clean soak
 
