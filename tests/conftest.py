@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The servers of the tests have no TLS, and a context for it takes a third of what a connection does.
+os.environ.setdefault("PGSSLMODE", "disable")
+
 # On machines that are busy with other things as well.
 settings.register_profile(
     "tests", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -75,24 +78,37 @@ class Databases:
 
     def __init__(self, server: str) -> None:
         self._server = server
+        self._pristine: str | None = None
         self._connection: asyncpg.Connection[Any] | None = None
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
 
     @contextmanager
-    def fresh(self, template: str = "template0") -> Iterator[str]:
-        """The DSN of a new database, a copy of ``template``, dropped at the end."""
+    def fresh(self, template: str | None = None) -> Iterator[str]:
+        """The DSN of a new database, empty or a copy of ``template``, dropped at the end."""
         name = f"test_{uuid.uuid4().hex[:16]}"
         self._runner.run(self._make(name, template))
         yield with_database(self._server, name)
         self._runner.run(self._drop(name))
 
     def close(self) -> None:
+        if self._pristine is not None:
+            self._runner.run(self._drop(self._pristine))
         if self._connection is not None:
             self._runner.run(self._connection.close())
         self._runner.close()
 
-    async def _make(self, name: str, template: str) -> None:
+    async def _empty(self) -> str:
+        """An empty database that somebody has been in: its copies have what the first connection else has to make."""
+        if self._pristine is None:
+            name = f"pristine_{uuid.uuid4().hex[:16]}"
+            await self._make(name, "template0")
+            await (await asyncpg.connect(with_database(self._server, name))).close()
+            self._pristine = name
+        return self._pristine
+
+    async def _make(self, name: str, template: str | None) -> None:
         connection = await self._connected()
+        template = template or await self._empty()
         # Half the work of the default, which writes every page to the log, too; 14 knows no other way.
         strategy = "STRATEGY FILE_COPY" if connection.get_server_version().major >= 15 else ""
         await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {strategy}')

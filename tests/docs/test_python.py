@@ -123,8 +123,9 @@ def test_files_of_a_page(page: Path, tmp_path: Path, postgres_dsn: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text)
     here = {name: value for name, value in os.environ.items() if not name.startswith(("TEST_DB_", "PYTEST_"))}
+    here["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin", "tests"],
         cwd=tmp_path,
         env=here | {"DATABASE_URL": postgres_dsn, "PYTHONPATH": str(Path(str(pgdbm.__file__)).parents[1])},
         capture_output=True,

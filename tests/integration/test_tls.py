@@ -45,6 +45,12 @@ class Server:
         return f"postgresql://postgres:{SECRET}@localhost:{self.port}/postgres?{query}"
 
 
+@pytest.fixture(autouse=True)
+def tls_where_the_server_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default, which the other tests do without."""
+    monkeypatch.delenv("PGSSLMODE", raising=False)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     binaries = system_postgres()
