@@ -151,6 +151,18 @@ class TestDecisions:
             await migrations.mark("9.sql", applied=True)
         assert [entry.outcome for entry in await migrations.journal()] == ["unmarked", "marked"]
 
+    async def test_where_there_is_no_schema_yet(self, db: AsyncDatabaseManager) -> None:
+        migrations = manager(db, {"1.sql": A, "1.down.sql": "DROP TABLE {{tables.a}}"})
+        for refused in (
+            migrations.resolve_statement("1.sql", 1, done=True),
+            migrations.revert(1),
+            migrations.mark("1.sql", applied=False),
+        ):
+            with pytest.raises(pgdbm.MigrationError):
+                await refused
+        assert await migrations.repair(accept=True) == []
+        assert not await db.fetch_value("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'app')")
+
     async def test_repair_shows_before_it_accepts(self, db: AsyncDatabaseManager) -> None:
         await manager(db, {"1.sql": A}).apply_pending_migrations()
         changed = manager(db, {"1.sql": A + " -- better"})

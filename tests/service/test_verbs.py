@@ -446,6 +446,17 @@ def test_resolve(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     assert_problem(nowhere, 404, "migration_unknown")
 
 
+def test_where_there_is_no_schema_yet(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
+    repo.write("m", _001_a=TABLE)
+    service.sync()
+    bodies = {"resolve": CHANGES["resolve"], "revert": None, "repair": {"accept": True}}
+    refused = {verb: service.post(f"/modules/m/{verb}", json=body) for verb, body in bodies.items()}
+    assert_problem(refused["resolve"], 422, "migration_error")
+    assert_problem(refused["revert"], 422, "migration_error")
+    assert refused["repair"].json()["items"] == []
+    assert sql("SELECT FROM pg_namespace WHERE nspname = 'm'") == []
+
+
 def test_bodies_that_are_not_right(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE)
     service.sync()

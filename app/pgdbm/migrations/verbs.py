@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .engine import MigrationEngine
     from .files import Migration
     from .former import Former
+    from .journal import StatementRecord
     from .parser import ParsedMigration, Statement
 
 
@@ -45,18 +47,23 @@ class Verbs:
         if applied and filename not in migrations:
             raise MigrationError(f"There is no migration {filename!r} to mark as applied.", filename)
         history = self.engine.history
-        await self._ensure_history()
+
+        async def look(connection: Any) -> None:
+            if (filename in (await history.applied(connection) or {})) == applied:
+                raise MigrationError(f"{filename} is {'' if applied else 'not '}in the history already.", filename)
 
         async def write(connection: Any) -> None:
-            recorded = await history.applied(connection) or {}
-            if (filename in recorded) == applied:
-                raise MigrationError(f"{filename} is {'' if applied else 'not '}in the history already.", filename)
+            await look(connection)
             if applied:
                 await history.mark(connection, filename, migrations[filename].checksum)
             else:
                 await history.forget(connection, filename)
             await self.engine.journal.note(connection, filename, "marked" if applied else "unmarked")
 
+        # What is refused makes no history, and no schema.
+        async with self.engine.db.acquire() as connection:
+            await look(connection)
+        await self._ensure_history()
         await self._under_lock(write)
 
     async def resolve(self, filename: str, statement: int, *, done: bool) -> None:
@@ -67,12 +74,19 @@ class Verbs:
         """
         journal = self.engine.journal
 
-        async def write(connection: Any) -> None:
+        async def unknown(connection: Any) -> StatementRecord:
             record = (await journal.statements(connection, filename)).get(statement)
             if record is None or record.outcome != "begun":
                 raise MigrationError(f"{filename}: the outcome of statement {statement} is not unknown.", filename)
+            return record
+
+        async def write(connection: Any) -> None:
+            record = await unknown(connection)
             await journal.end(connection, record.id, "done" if done else "failed")
 
+        # Where there is nothing to be said, there may be neither a journal nor a schema.
+        async with self.engine.db.acquire() as connection:
+            await unknown(connection)
         # Under the lock, since a runner that is at work has statements that are begun, too.
         await self._under_lock(write)
 
@@ -82,7 +96,7 @@ class Verbs:
         found: list[tuple[Migration, str]] = []
         migrations = await self.engine.collect()
 
-        async def compare(connection: Any) -> None:
+        async def compare(connection: Any, *, write: bool) -> None:
             found.clear()
             recorded = await history.applied(connection) or {}
             for migration in migrations:
@@ -91,16 +105,15 @@ class Verbs:
                     continue
                 assert before is not None
                 found.append((migration, before))
-                if accept:
+                if write:
                     await history.accept(connection, migration.filename, migration.checksum)
                     message = f"checksum {before} became {migration.checksum}"
                     await self.engine.journal.note(connection, migration.filename, "repaired", message=message)
 
-        if accept:
-            await self._under_lock(compare)
-        else:
-            async with self.engine.db.acquire() as connection:
-                await compare(connection)
+        async with self.engine.db.acquire() as connection:
+            await compare(connection, write=False)
+        if accept and found:
+            await self._under_lock(partial(compare, write=True))
 
         from .former import diff_to  # here, as few programs repair
 
