@@ -65,7 +65,7 @@ SELECT {{number}} AS number,
 """
 _OUTCOMES_LIST = f"""ARRAY(SELECT filename || ' ' || outcome {_OUTCOMES} ORDER BY filename COLLATE "C")"""
 _WITH_JOURNAL = """
-WITH wanted AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace WHERE nspname = ANY ($2::name[]))
+WITH wanted AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace WHERE nspname = ANY ($2::text[]::name[]))
 SELECT n.nspname AS schema
 FROM wanted n
 CROSS JOIN LATERAL (SELECT * FROM pg_catalog.pg_class WHERE relname = $1 AND relnamespace = n.oid OFFSET 0) AS c

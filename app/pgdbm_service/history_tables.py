@@ -38,7 +38,7 @@ _COUNT = f"SELECT pg_catalog.count(*) FROM ({_TABLES} LIMIT $3) AS found"  # noq
 _AMONG = f"""
 WITH wanted AS MATERIALIZED (
     SELECT oid, nspname FROM pg_catalog.pg_namespace
-    WHERE nspname = ANY ($3::name[]) AND nspname !~ '^pg_' AND nspname <> $2
+    WHERE nspname = ANY ($3::text[]::name[]) AND nspname !~ '^pg_' AND nspname <> $2
 )
 SELECT n.nspname AS schema, {_MAY_READ} AS readable
 FROM wanted n

@@ -63,7 +63,7 @@ ORDER BY schema LIMIT $6
 _RUNS = "SELECT schema, last_run FROM {{tables.schema_summaries}} WHERE module = $1 AND schema = ANY ($2::text[])"
 _LAST_RUNS = "SELECT module, run FROM {{tables.last_runs}} WHERE module = ANY ($1::text[])"
 _KEEP_SHAPES = """
-INSERT INTO {{tables.history_shapes}} SELECT * FROM unnest($1::text[], $2::jsonb[]) ORDER BY 1
+INSERT INTO {{tables.history_shapes}} SELECT * FROM unnest($1::text[], $2::text[]::jsonb[]) ORDER BY 1
 ON CONFLICT DO NOTHING
 """
 _KEEP = """

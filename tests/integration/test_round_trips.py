@@ -21,6 +21,25 @@ async def test_nothing_pending_takes_three_round_trips_at_most(database: str) ->
         await pool.close()
 
 
+async def test_asyncpg_knows_all_types_of_its_queries(database: str) -> None:
+    """Of one that it does not know, it asks the server what it is: once in each session, and for longer than most do."""
+    config = DatabaseConfig(connection_string=database, min_connections=1, max_connections=1)
+    pool = await AsyncDatabaseManager.create_shared_pool(config)
+    sent: list[str] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(lambda query: sent.append(query.query))
+        db = AsyncDatabaseManager(pool=pool, schema="app")
+    files = {"1.sql": "CREATE TABLE {{tables.t}} (id int)", "2.sql": "-- pgdbm:no-transaction\nVACUUM"}
+    migrations = AsyncMigrationManager(db, files, "m")
+    for _ in range(2):
+        await migrations.apply_pending_migrations()
+    await migrations.status()
+    assert await migrations.drift() is not None
+    await pool.close()
+    assert any("schema_migrations" in query for query in sent)
+    assert [query for query in sent if "typeinfo" in query] == []
+
+
 async def test_cheap_files_travel_together(database: str) -> None:
     files = {f"{n:04}.sql": f"CREATE TABLE {{{{tables.t{n}}}}} (id int)" for n in range(1, 101)}
     async with CountingProxy(database) as proxy:

@@ -70,13 +70,13 @@ rel AS MATERIALIZED (
     JOIN pg_catalog.pg_class c ON c.oid = m.objid
     WHERE m.classid = 'pg_catalog.pg_class'::regclass::oid
       AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
-      AND NOT c.relname = ANY ($2::name[])
+      AND NOT c.relname = ANY ($2::text[]::name[])
       AND NOT (c.relkind = 'S' AND EXISTS (
           SELECT FROM pg_catalog.pg_depend d
           JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
           WHERE d.classid = 'pg_catalog.pg_class'::regclass::oid AND d.objid = c.oid
             AND d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.deptype IN ('a', 'i')
-            AND t.relname = ANY ($2::name[]) AND t.relnamespace = c.relnamespace))
+            AND t.relname = ANY ($2::text[]::name[]) AND t.relnamespace = c.relnamespace))
 ),
 found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, acl) AS MATERIALIZED (
     SELECT 'pg_catalog.pg_namespace'::regclass::oid, oid, 0, 'schema', {{marker}}, '',

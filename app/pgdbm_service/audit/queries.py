@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _WRITE = """
 INSERT INTO {{tables.audit}}
     (entry, at, caller, address, method, path, module, run_id, status, problem, request_id)
-SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                     $8::text[], $9::integer[], $10::text[], $11::text[])
+SELECT * FROM unnest($1::text[]::uuid[], $2::text[]::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::text[]::integer[], $10::text[], $11::text[])
 ON CONFLICT (entry) DO NOTHING
 """
 
@@ -36,7 +36,7 @@ LIMIT $4
 async def write_entries(database: Database, entries: Sequence[tuple[uuid.UUID, AuditEntry]]) -> None:
     """Write ``entries``; one that was written before is left out."""
     rows = [(key, *msgspec.structs.astuple(entry)) for key, entry in entries]
-    columns = [list(column) for column in zip(*rows, strict=True)]
+    columns = [[None if value is None else str(value) for value in column] for column in zip(*rows, strict=True)]
     await database.manager(OWN_SCHEMA).execute(_WRITE, *columns)
 
 

@@ -18,7 +18,7 @@ WITH run AS (
 ), schemas AS (
     INSERT INTO {{tables.run_schemas}} (run, schema, position, chunk)
     SELECT run.id, given.schema, given.position, given.chunk
-    FROM run, unnest($9::text[], $10::integer[]) WITH ORDINALITY AS given (schema, chunk, position)
+    FROM run, unnest($9::text[], $10::text[]::integer[]) WITH ORDINALITY AS given (schema, chunk, position)
 ), key AS (
     INSERT INTO {{tables.run_keys}} (caller, key, request, run)
     SELECT $6::text, $11::text, $12::text, run.id FROM run WHERE $11::text IS NOT NULL
@@ -87,7 +87,7 @@ WITH run AS (
     INSERT INTO {{tables.run_events}} (run, number, kind, data)
     SELECT run.id, run.events - cardinality($4::text[]) + heard.position, heard.kind,
            jsonb_build_object('schema', $2::text) || heard.data
-    FROM run, unnest($4::text[], $5::jsonb[]) WITH ORDINALITY AS heard (kind, data, position)
+    FROM run, unnest($4::text[], $5::text[]::jsonb[]) WITH ORDINALITY AS heard (kind, data, position)
 )
 SELECT cancelled,
        CASE WHEN cardinality($4::text[]) > 0 THEN pg_catalog.pg_notify('pgdbm_service_events', id::text) END
@@ -109,7 +109,7 @@ WITH run AS (
     INSERT INTO {{tables.run_steps}} (run, schema, filename, module, position, execution_time_ms)
     SELECT $1, $2, step.filename, r.module, step.position, step.took
     FROM {{tables.runs}} r,
-         unnest($3::text[], $4::integer[]) WITH ORDINALITY AS step (filename, took, position)
+         unnest($3::text[], $4::text[]::integer[]) WITH ORDINALITY AS step (filename, took, position)
     WHERE r.id = $1
     ON CONFLICT DO NOTHING
 ), event AS (
@@ -141,7 +141,7 @@ WITH run AS (
     INSERT INTO {{tables.run_steps}} (run, schema, filename, module, position, execution_time_ms)
     SELECT $1, $2, step.filename, r.module, step.position, step.took
     FROM {{tables.runs}} r,
-         unnest($6::text[], $7::integer[]) WITH ORDINALITY AS step (filename, took, position)
+         unnest($6::text[], $7::text[]::integer[]) WITH ORDINALITY AS step (filename, took, position)
     WHERE r.id = $1
     ON CONFLICT DO NOTHING
 ), event AS (

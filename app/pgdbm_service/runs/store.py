@@ -111,7 +111,7 @@ class Store:
                     new.request_id,
                     new.retry_of,
                     list(new.schemas),
-                    chunks,
+                    [str(chunk) for chunk in chunks],
                     new.key,
                     new.request,
                     new.traceparent,
@@ -177,7 +177,7 @@ class Store:
         self, run: UUID, schema: str, steps: Sequence[tuple[str, int]], skipped: int, total: int, ms: float
     ) -> None:
         """A schema is done. Whoever says so is right, also if somebody else has been taken to be at it since."""
-        names, times = [name for name, _ in steps], [took for _, took in steps]
+        names, times = [name for name, _ in steps], [str(took) for _, took in steps]
         await self._db.execute(sql.SUCCEED, run, schema, names, times, skipped, total, ms)
 
     async def fail(
@@ -192,7 +192,7 @@ class Store:
         stop: bool,
     ) -> None:
         """An attempt failed, or was cancelled. Passed over if there is a newer one. ``stop``: begin no other schema."""
-        names, times = [name for name, _ in steps], [took for _, took in steps]
+        names, times = [name for name, _ in steps], [str(took) for _, took in steps]
         await self._db.execute(sql.FAIL, run, schema, attempt, status, as_json(problem), names, times, stop)
 
     async def requeue(self, item: Item, instance: UUID, reason: str) -> None:
