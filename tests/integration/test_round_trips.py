@@ -22,7 +22,7 @@ async def test_nothing_pending_takes_three_round_trips_at_most(database: str) ->
 
 
 async def test_asyncpg_knows_all_types_of_its_queries(database: str) -> None:
-    """Of one that it does not know, it asks the server what it is: once in each session, and for longer than most do."""
+    """Of one that it does not know, it asks the server: once in each session, for longer than most queries take."""
     config = DatabaseConfig(connection_string=database, min_connections=1, max_connections=1)
     pool = await AsyncDatabaseManager.create_shared_pool(config)
     sent: list[str] = []

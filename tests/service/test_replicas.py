@@ -1,4 +1,4 @@
-"""Several replicas, as processes: killed, stopped, frozen; each migration once, and no run lost."""
+"""Several replicas, most as processes: killed, stopped, frozen; each migration once, and no run lost."""
 
 from __future__ import annotations
 
@@ -188,17 +188,15 @@ def test_a_run_that_was_lost_from_the_queue(
 
 
 def test_a_job_that_still_runs_is_delivered_again(
-    launch: Callable[..., Any],
+    start: Callable[..., Any],
     repo: Any,
-    database: str,
     sql: Callable[..., Any],
     eventually: Callable[..., Any],
     let_go: Callable[[], Any],
 ) -> None:
     """The queue believes that the worker is dead, and is wrong."""
     repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + HELD)
-    launched = {process.url(): process for process in [launch(DATABASE_URL=database, **SOON) for _ in range(2)]}
-    url = next(iter(launched))
+    url, _ = (start(takeover_s=2).url for _ in range(2))
     address = begun(url)
     eventually(lambda: sql(SLEEPING))
     # The first time as PgQueuer does it, to whichever replica asks first; then to both of them.
@@ -248,14 +246,12 @@ def test_a_frozen_replica_is_taken_for_dead_and_wakes_up(
 
 
 def test_many_schemas_are_spread_over_replicas(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     tenants = [f"tenant_{number:02}" for number in range(14)]
     toml = f"schemas = {tenants}".replace("'", '"')
     repo.write("m", toml, _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); SELECT pg_sleep(0.2)")
-    variables = {"DATABASE_URL": database, "PGDBM_MAX_CONNECTIONS": "4"} | SOON
-    launched = {process.url(): process for process in [launch(**variables) for _ in range(2)]}
-    url = next(iter(launched))
+    url, _ = (start(takeover_s=2, max_connections=4).url for _ in range(2))
     run = ended(url, begun(url), eventually)
     assert (run["status"], run["schemas"]["succeeded"]) == ("succeeded", 14)
     shares = sql("SELECT instance, count(*) AS share FROM pgdbm_service.run_schemas GROUP BY instance")

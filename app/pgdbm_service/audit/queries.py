@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _WRITE = """
 INSERT INTO {{tables.audit}}
     (entry, at, caller, address, method, path, module, run_id, status, problem, request_id)
-SELECT * FROM unnest($1::text[]::uuid[], $2::text[]::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                     $8::text[], $9::text[]::integer[], $10::text[], $11::text[])
+SELECT * FROM unnest($1::text[]::uuid[], $2::text[]::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[],
+                     $7::text[], $8::text[], $9::text[]::integer[], $10::text[], $11::text[])
 ON CONFLICT (entry) DO NOTHING
 """
 

@@ -66,6 +66,11 @@ async def enqueue(connection: Any, items: Sequence[Item], *, priority: int) -> N
     )
 
 
+class _Manager(QueueManager):
+    async def verify_structure(self) -> None:
+        """Nothing: the tables were made, or brought up to date, at the start. It would take a query for each column."""
+
+
 class Queue:
     """One worker of the queue: takes ``limit`` items at once at most, and calls ``deliver`` with each.
 
@@ -87,7 +92,7 @@ class Queue:
         # PgQueuer wants twice the size of a batch at least; one item too many waits for a slot here.
         self._limit = max(2, limit)
         self._stale = timedelta(seconds=stale_s)
-        self._manager: QueueManager | None = None
+        self._manager: _Manager | None = None
         self._running: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -112,7 +117,7 @@ class Queue:
     async def _run(self) -> None:
         await self._database.connected.wait()
         while not self._stopping:
-            manager = QueueManager(queries_over(self._driver), channel=SETTINGS.channel)
+            manager = _Manager(queries_over(self._driver), channel=SETTINGS.channel)
             manager.entrypoint(ENTRYPOINT)(self._take)
             self._manager = manager
             try:
