@@ -55,6 +55,7 @@ def _command_of_the_init_job() -> str:
 
 
 @needs_curl
+@pytest.mark.slow
 def test_tutorial(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     try:

@@ -35,7 +35,9 @@ HURRIED = FILES | {"002_half.sql": FILES["002_half.sql"].replace("60", "0")}
 async def until_asleep(connection: asyncpg.Connection[Any]) -> int:
     """The pid of the backend that sleeps in the middle of 002."""
     while True:
-        pid = await connection.fetchval("SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' LIMIT 1")
+        pid = await connection.fetchval(
+            "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+        )
         if pid is not None:
             return int(pid)
         await asyncio.sleep(0.02)

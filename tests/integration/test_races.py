@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 
 from .processes import racers
@@ -61,6 +63,7 @@ async def test_four_processes_with_a_concurrent_index_for_fifty_rounds(database:
                 assert await connection.fetchval(ALL_INDEXES_VALID, schema) is True
 
 
+@pytest.mark.slow
 async def test_a_second_caller_waits_and_is_up_to_date(database: str, connect: Connect) -> None:
     # Longer than the pool's lock_timeout of 5 s, which is what the wait must not be bounded by.
     slow = {"001_slow.sql": "CREATE TABLE {{tables.slow}} (id int);\nSELECT pg_sleep(10);"}

@@ -18,6 +18,7 @@ _PART = ("tests/integration/test_resume.py", "tests/integration/test_drift.py", 
 
 
 @pytest.mark.skipif("PGDBM_POSTGRES_BIN" in os.environ, reason="this is the run on one of them")
+@pytest.mark.slow
 def test_a_part_of_it_on_the_oldest() -> None:
     found = subprocess.run(
         [sys.executable, ROOT / ".ci" / "postgres", _VERSION],

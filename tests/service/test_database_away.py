@@ -198,7 +198,9 @@ def test_a_run_survives_what_its_connection_does_not(
         service.post(f"/modules/{name}/migrate", headers=asynchronously).headers["location"]
         for name in ("m", "waiting")
     ]
-    eventually(lambda: sql("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
+    eventually(
+        lambda: sql("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()")
+    )
     proxy.cut()
     assert service.get(addresses[0]).json()["code"] == "database_unavailable"
     proxy.restore()

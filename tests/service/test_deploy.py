@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -180,13 +181,16 @@ def test_followed_though_the_connection_is_cut(
     address = urlsplit(service.url)
     proxy = Proxy(str(address.hostname), int(address.port or 0))
     pipeline.write("001_t.sql", TABLE)
-    pipeline.write("002_slow.sql", "SELECT pg_sleep(0.8)")
+    pipeline.write("002_slow.sql", "SELECT pg_sleep(1)")
     pipeline.write("003_after.sql", "SELECT 3")
 
     def cut() -> None:
         eventually(lambda: sql(RUNNING))
-        proxy.cut()
-        proxy.restore()
+        # At the first of them it may not have begun to follow.
+        for _ in range(4):
+            proxy.cut()
+            proxy.restore()
+            time.sleep(0.15)
 
     try:
         with ThreadPoolExecutor(1) as threads:

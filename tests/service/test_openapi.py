@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,6 +31,7 @@ _CHECKS = (
 )
 
 
+@pytest.mark.slow
 def test_no_server_error_and_no_answer_that_is_not_documented(
     start: Callable[..., Any], repo: Any, tmp_path: Path
 ) -> None:
