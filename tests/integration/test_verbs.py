@@ -238,3 +238,25 @@ class TestDrift:
         await db.execute("ALTER TABLE {{tables.a}} ADD sneaked int")
         (change,) = (await migrations.drift()).changes
         assert (change.kind, change.object_kind) == ("added", "column")
+
+
+async def test_the_table_of_another_tool(db: AsyncDatabaseManager) -> None:
+    """dbmate, golang-migrate and Rails call theirs as we do."""
+    await db.execute("CREATE SCHEMA app")
+    await db.execute("CREATE TABLE app.schema_migrations (version text PRIMARY KEY)")
+    migrations = AsyncMigrationManager(db, {"1.sql": "CREATE TABLE {{tables.t}} ()"}, "m")
+    for ask in (
+        migrations.apply_pending_migrations,
+        migrations.get_pending_migrations,
+        migrations.get_applied_migrations,
+        migrations.get_migration_history,
+        migrations.history,
+        migrations.status,
+        migrations.plan,
+        migrations.repair,
+    ):
+        with pytest.raises(pgdbm.MigrationError, match="not a history of pgdbm.*rename theirs.*migrations_table"):
+            await ask()
+    assert not await db.table_exists("t")
+    other = AsyncMigrationManager(db, {"1.sql": "CREATE TABLE {{tables.t}} ()"}, "m", migrations_table="ours")
+    assert (await other.apply_pending_migrations())["status"] == "success"

@@ -140,3 +140,18 @@ def test_file_that_cannot_be_read() -> None:
     problem = problem_of(PermissionError(13, "Permission denied", "/repo/m/001_a.sql"))
     assert (problem.code, problem.fields["filename"]) == ("migration_file_invalid", "001_a.sql")
     assert "/repo" not in problem.detail
+
+
+def test_the_history_is_another_tool_s(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
+    """dbmate and golang-migrate call their table as we do."""
+    sql("CREATE SCHEMA m")
+    sql("CREATE TABLE m.schema_migrations (version text PRIMARY KEY)")
+    repo.write("m", _001_a="SELECT 1")
+    repo.write("n", _001_a="SELECT 1")
+    service.sync()
+    for answer in (service.post("/modules/m/migrate"), service.get("/modules/m/plan"), service.get("/modules/m/history")):
+        assert (answer.status_code, answer.json()["code"]) == (422, "migration_error"), answer.text
+        assert "not a history of pgdbm" in answer.json()["detail"]
+    # Listings look for tables of ours, and find none.
+    assert [one["state"] for one in service.get("/modules").json()["items"]] == ["pending", "pending"]
+    assert service.post("/modules/n/migrate").json()["status"] == "success"

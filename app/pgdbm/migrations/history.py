@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from ..core.creation import NOT_THERE, create_if_missing, create_schema
 from ..core.identifiers import quote
+from ..errors import MigrationError
 from ..sql import statement
 from .results import HistoryRow
 
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 class History:
     """The rows of one module in the history table of one schema. A row means: applied, completely.
 
-    Takes asyncpg connections and raises asyncpg's errors: the engine knows what each of them means to it.
+    Takes asyncpg connections and raises asyncpg's errors: the engine knows what each of them means to it. Where the
+    table is another tool's, a MigrationError says so.
     """
 
     def __init__(self, schema: str, table: str, module: str) -> None:
@@ -34,21 +38,21 @@ class History:
     async def applied(self, connection: Any) -> dict[str, str] | None:
         """Checksum by file name; None where the table, or its schema, is not there."""
         try:
-            return dict(await connection.fetch(self.sql("applied"), self.module))
+            return dict(await self._fetch(connection, "applied", self.module))
         except NOT_THERE:
             return None
 
     async def rows(self, connection: Any) -> list[HistoryRow]:
         """Every row, oldest first; none where there is no table."""
         try:
-            return [HistoryRow(*row) for row in await connection.fetch(self.sql("rows"), self.module)]
+            return [HistoryRow(*row) for row in await self._fetch(connection, "rows", self.module)]
         except NOT_THERE:
             return []
 
     async def page(self, connection: Any, limit: int, before: int | None) -> list[HistoryRow]:
         """The newest ``limit`` rows with an id under ``before``, newest first."""
         try:
-            found = await connection.fetch(self.sql("page"), self.module, before, limit)
+            found = await self._fetch(connection, "page", self.module, before, limit)
         except NOT_THERE:
             return []
         return [HistoryRow(*row) for row in found]
@@ -56,7 +60,7 @@ class History:
     async def newest(self, connection: Any, limit: int) -> list[dict[str, Any]]:
         """The newest rows as plain dicts, with the server's local time."""
         try:
-            return [dict(row) for row in await connection.fetch(self.sql("newest"), self.module, limit)]
+            return [dict(row) for row in await self._fetch(connection, "newest", self.module, limit)]
         except NOT_THERE:
             return []
 
@@ -88,3 +92,14 @@ class History:
         """Take a row out; True if there was one."""
         status: str = await connection.execute(self.sql("forget"), filename, self.module)
         return status != "DELETE 0"
+
+    async def _fetch(self, connection: Any, name: str, *values: Any) -> list[Any]:
+        try:
+            rows: list[Any] = await connection.fetch(self.sql(name), *values)
+        except asyncpg.UndefinedColumnError as error:
+            raise MigrationError(
+                f"{self.table} is not a history of pgdbm: {error.args[0]}. Other tools have a table of that name, too. "
+                f"Either rename theirs (ALTER TABLE … RENAME TO …), or keep ours in another one, with "
+                f"migrations_table='pgdbm_migrations' wherever migrations are applied."
+            ) from error
+        return rows
