@@ -255,7 +255,7 @@ async def test_the_table_of_another_tool(db: AsyncDatabaseManager) -> None:
         migrations.plan,
         migrations.repair,
     ):
-        with pytest.raises(pgdbm.MigrationError, match="not a history of pgdbm.*rename theirs.*migrations_table"):
+        with pytest.raises(pgdbm.MigrationError, match=r"not a history of pgdbm.*rename theirs.*migrations_table"):
             await ask()
     assert not await db.table_exists("t")
     other = AsyncMigrationManager(db, {"1.sql": "CREATE TABLE {{tables.t}} ()"}, "m", migrations_table="ours")
