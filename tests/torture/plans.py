@@ -103,3 +103,28 @@ CONCURRENT = Torment(
     },
 )
 EVERY_KIND = (CHEAP, CONCURRENT, BY_STATEMENT, ALL, MIXED, ALL_CHEAP)
+
+THERE_AND_BACK = Torment(
+    "there_and_back",
+    {
+        **_LOG,
+        "002_items.sql": (
+            "CREATE TABLE {{tables.items}} AS SELECT i AS id, i % 97 AS kind FROM generate_series(1, 3000) AS i;\n"
+            + mark("002")
+        ),
+        "002_items.down.sql": "DROP TABLE {{tables.items}};\n" + mark("002 back"),
+        "003_kinds.sql": "CREATE VIEW {{tables.kinds}} AS SELECT DISTINCT kind FROM {{tables.items}};\n" + mark("003"),
+        "003_kinds.down.sql": "DROP VIEW {{tables.kinds}};\n" + mark("003 back"),
+        "010_indexes.sql": (
+            HEAD + "CREATE INDEX CONCURRENTLY items_kind ON {{tables.items}} (kind);\n"
+            "CREATE UNIQUE INDEX CONCURRENTLY items_id ON {{tables.items}} (id);\n" + mark("010")
+        ),
+        "010_indexes.down.sql": (
+            HEAD + "DROP INDEX CONCURRENTLY {{tables.items_kind}};\n" + mark("010 back, first") + ""
+            "DROP INDEX CONCURRENTLY IF EXISTS {{tables.items_id}};\n" + mark("010 back, second")
+        ),
+        "020_kinds.sql": "UPDATE {{tables.items}} SET kind = kind + 1;\n" + mark("020"),
+        "020_kinds.down.sql": "UPDATE {{tables.items}} SET kind = kind - 1;\n" + mark("020 back"),
+    },
+)
+"""All but the first can be taken back."""

@@ -117,6 +117,11 @@ async def migrate(pool: asyncpg.Pool[Any], schema: str, torment: Torment, **opti
     return result
 
 
+async def revert(pool: asyncpg.Pool[Any], schema: str, torment: Torment, steps: int) -> None:
+    db = AsyncDatabaseManager(pool=pool, schema=schema)
+    await AsyncMigrationManager(db, torment.files, "torture").revert(steps)
+
+
 async def undisturbed(pool: asyncpg.Pool[Any], torment: Torment) -> State:
     """What ``torment`` leaves when nothing happens to it; the same for every test of a database."""
     schema = f"undisturbed_{torment.name}"

@@ -6,13 +6,14 @@ The long setting kills more than 500 of them: at every boundary of statements, a
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .effort import SEED, dice, rounds
-from .plans import ALL, ALL_CHEAP, CHEAP, MIXED, Torment
-from .states import check_equal, history_of, migrate, opened_pool, undisturbed, until_gone
+from .plans import ALL, ALL_CHEAP, CHEAP, MIXED, THERE_AND_BACK, Torment
+from .states import check_equal, history_of, migrate, opened_pool, read_state, revert, undisturbed, until_gone
 from .victims import victims
 
 if TYPE_CHECKING:
@@ -61,6 +62,29 @@ async def test_at_any_time(database: str, connect: Connect, torment: Torment, qu
             schema, why = f"kill_{number}", f"seed {SEED}, after {after:.4f} s of {seconds:.4f} s"
             (answer,) = await killed.migrate(schema, torment, kill_after_s=after)
             await _converges(pool, connection, schema, torment, wanted, (why, answer.get("error")))
+
+
+async def test_on_the_way_back(database: str, connect: Connect) -> None:
+    """Each statement of each way back is done once, whoever died under it."""
+    steps = sum(name.endswith(".down.sql") for name in THERE_AND_BACK.files)
+    chance = dice("on the way back")
+    async with opened_pool(database) as pool, victims(database) as killed, connect() as connection:
+        await migrate(pool, "undisturbed", THERE_AND_BACK)
+        began = time.monotonic()
+        await revert(pool, "undisturbed", THERE_AND_BACK, steps)
+        seconds = time.monotonic() - began
+        wanted = await read_state(connection, "undisturbed")
+        for number in range(rounds(5, 80)):
+            after = chance.uniform(0, seconds * 1.1)
+            schema, why = f"back_{number}", f"seed {SEED}, after {after:.4f} s of {seconds:.4f} s"
+            await migrate(pool, schema, THERE_AND_BACK)
+            (answer,) = await killed.migrate(schema, THERE_AND_BACK, revert=steps, kill_after_s=after)
+            await until_gone(connection, "victim")
+            left = len(await history_of(connection, schema)) - (len(THERE_AND_BACK.files) - 2 * steps)
+            if left:
+                await revert(pool, schema, THERE_AND_BACK, left)
+            await check_equal(connection, schema, wanted, (why, left, answer.get("error")))
+            await connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
 async def _converges(

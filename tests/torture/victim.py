@@ -90,7 +90,10 @@ async def live(order: dict[str, Any], gate: int, writing: int) -> None:
     tell(ready=True)
     os.read(gate, 1)
     try:
-        tell(result=await migrations.apply_pending_migrations(**order.get("apply", {})))
+        if "revert" in order:
+            tell(result=await migrations.revert(order["revert"]))
+        else:
+            tell(result=await migrations.apply_pending_migrations(**order.get("apply", {})))
     except Exception as error:
         details = getattr(error, "details", None)
         tell(error=type(error).__name__, message=str(error), details=details, applied=getattr(error, "applied", None))

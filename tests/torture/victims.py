@@ -26,7 +26,10 @@ class Victims:
         self._dsn = dsn
 
     async def send(self, schema: str, torment: Torment, **order: Any) -> None:
-        """``runners``, ``listens``, ``kill_at_event``, ``kill_after_s``, ``manager`` options, ``dsn``."""
+        """``runners``, ``listens``, ``kill_at_event``, ``kill_after_s``, ``manager`` options, ``dsn``.
+
+        With ``revert`` they take back that many migrations instead.
+        """
         whole = {"dsn": self._dsn, "schema": schema, "files": torment.files, "apply": torment.apply, **order}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(whole).encode() + b"\n")
