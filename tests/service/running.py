@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
     from .direct import Direct
 
 PATIENCE_S = 30
-# For clients of http://: the one that httpx makes reads the certificates of all authorities, for each client.
+# For clients of http://: the one that httpx makes reads the certificates of all authorities, for each client, and each
+# call of httpx.get() and the like makes one.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+http_get = partial(httpx.get, verify=NO_TLS)
+http_post = partial(httpx.post, verify=NO_TLS)
+http_stream = partial(httpx.stream, verify=NO_TLS)
 
 
 def eventually(condition: Callable[[], Any]) -> Any:

@@ -20,6 +20,8 @@ from pgdbm_service.errors import Problem
 from pgdbm_service.scopes import allows, check_scopes, is_scope
 from pgdbm_service.settings import Settings, SettingsError, read_settings
 
+from .running import http_get
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -358,6 +360,6 @@ def test_with_auth_it_may_listen_elsewhere(
     token = make_token("read")
     process = launch(DATABASE_URL=database, PGDBM_HOST="0.0.0.0", PGDBM_AUTH="tokens")
     url = process.url()
-    assert httpx.get(f"{url}/modules", headers={"Host": "pgdbm.example"}).status_code == 401
-    answer = httpx.get(f"{url}/modules", headers={"Host": "pgdbm.example"} | bearer(token))
+    assert http_get(f"{url}/modules", headers={"Host": "pgdbm.example"}).status_code == 401
+    answer = http_get(f"{url}/modules", headers={"Host": "pgdbm.example"} | bearer(token))
     assert answer.status_code == 200

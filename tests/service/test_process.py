@@ -13,6 +13,8 @@ import pytest
 
 from pgdbm_service.settings import Settings, SettingsError, read_settings, unknown_variables, variable_of
 
+from .running import http_get, http_post
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -93,9 +95,9 @@ def test_banner_and_a_clean_end_after_what_runs(
         f"curl -s -X POST {url}/migrate",
         f"curl -s {url}/modules/orders/history",
     ]
-    assert httpx.post(f"{url}/modules/orders/migrate").json()["status"] == "success"
+    assert http_post(f"{url}/modules/orders/migrate").json()["status"] == "success"
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30)
+        call = threads.submit(http_post, f"{url}/modules/m/migrate", timeout=30)
         eventually(lambda: sql(SLEEPING))
         process.popen.send_signal(signal.SIGTERM)
         response = call.result()
@@ -139,7 +141,7 @@ def test_after_the_grace_period_it_is_cut_off(
         url = process.url()
     with ThreadPoolExecutor(1) as threads:
         forged = {"X-Forwarded-For": "203.0.113.9"}
-        call = threads.submit(httpx.post, f"{url}/modules/m/migrate", timeout=30, headers=forged)
+        call = threads.submit(http_post, f"{url}/modules/m/migrate", timeout=30, headers=forged)
         eventually(lambda: sql(SLEEPING))
         process.popen.send_signal(signal.SIGTERM)
         response = call.result()
@@ -161,7 +163,7 @@ def _check_that_only_loopback_is_served(port: str) -> None:
             return  # This machine has no address but loopback.
         other: str = probe.getsockname()[0]
     if not other.startswith("127."):
-        refused = httpx.get(f"http://{other}:{port}/modules", headers={"Host": "127.0.0.1"})
+        refused = http_get(f"http://{other}:{port}/modules", headers={"Host": "127.0.0.1"})
         assert (refused.status_code, refused.json()["code"]) == (403, "not_loopback")
 
 
@@ -174,7 +176,7 @@ def test_embedded_server_starts_and_stops_with_the_service(
         process = launch(PGDBM_DATA_DIR=str(data_dir))
         url = process.url()
         assert "data" in process.out
-        assert httpx.post(f"{url}/migrate").status_code == 200
+        assert http_post(f"{url}/migrate").status_code == 200
         if number == signal.SIGTERM:
             _check_that_no_other_starts(launch, data_dir)
         process.popen.send_signal(number)
@@ -205,6 +207,6 @@ def test_embedded_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health/ready").status_code == 200
+        return http_get(f"{url}/health/ready").status_code == 200
     except httpx.TransportError:
         return False

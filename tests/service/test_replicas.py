@@ -7,12 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from pgdbm_service.client import Client
 
 from .conftest import Proxy
+from .running import http_get, http_post, http_stream
 from .streams import read
 
 if TYPE_CHECKING:
@@ -37,21 +37,21 @@ def let_go(sql: Callable[..., Any]) -> Callable[[], Any]:
 
 
 def begun(url: str, module: str = "m", **body: Any) -> str:
-    response = httpx.post(f"{url}/modules/{module}/migrate", headers=ASYNC, json=body)
+    response = http_post(f"{url}/modules/{module}/migrate", headers=ASYNC, json=body)
     assert response.status_code == 202, response.text
     return str(response.headers["location"])
 
 
 def ended(url: str, address: str, eventually: Callable[..., Any]) -> dict[str, Any]:
     run: dict[str, Any] = eventually(
-        lambda: (run := httpx.get(f"{url}{address}").json())["status"] not in ("queued", "running") and run
+        lambda: (run := http_get(f"{url}{address}").json())["status"] not in ("queued", "running") and run
     )
     return run
 
 
 def at_work(launched: dict[str, Any], url: str, address: str, sql: Callable[..., Any]) -> tuple[str, str]:
     """The address of the replica that works on a run, and that of another."""
-    instance = httpx.get(f"{url}{address}").json()["instance"]
+    instance = http_get(f"{url}{address}").json()["instance"]
     (row,) = sql("SELECT pid FROM pgdbm_service.instances WHERE id = $1", instance)
     (worker,) = [one for one, process in launched.items() if process.popen.pid == row["pid"]]
     return worker, next(one for one in launched if one != worker)
@@ -86,12 +86,12 @@ def test_a_replica_killed_in_mid_run(
         launched[worker].popen.kill()
         let_go()
         proxy.restore(("127.0.0.1", int(other.rpartition(":")[2])))
-        with httpx.stream("GET", f"{other}{address}/events", timeout=60) as response:
+        with http_stream("GET", f"{other}{address}/events", timeout=60) as response:
             events = list(read(response))
         following.result()
     proxy.close()
     assert followed == [event.number for event in events]
-    run = httpx.get(f"{other}{address}").json()
+    run = http_get(f"{other}{address}").json()
     assert (run["status"], run["steps"][0]["attempts"]) == ("succeeded", 2)
     # What the dead one had applied belongs to the run, too.
     assert [one["filename"] for one in run["steps"][0]["applied"]] == ["001_a.sql", "002_b.sql", "003_c.sql"]
@@ -99,7 +99,7 @@ def test_a_replica_killed_in_mid_run(
     assert [one["attempt"] for one in began] == [1, 2]
     assert began[0]["instance"] != began[1]["instance"]
     assert len(sql("SELECT * FROM m.t")) == 1
-    history = httpx.get(f"{other}/modules/m/history").json()["items"]
+    history = http_get(f"{other}/modules/m/history").json()["items"]
     assert {one["run_id"] for one in history} == {run["id"]}
 
 
@@ -119,7 +119,7 @@ def test_told_to_stop_it_gives_its_run_to_another(
     eventually(lambda: sql(SLEEPING))
     worker, other = at_work(launched, url, address, sql)
     with ThreadPoolExecutor(2) as threads:
-        calls = [threads.submit(httpx.post, f"{one}/modules/m/migrate", timeout=60) for one in (worker, other)]
+        calls = [threads.submit(http_post, f"{one}/modules/m/migrate", timeout=60) for one in (worker, other)]
         # Both have joined the run.
         time.sleep(1)
         launched[worker].popen.send_signal(signal.SIGTERM)
@@ -132,7 +132,7 @@ def test_told_to_stop_it_gives_its_run_to_another(
     assert (done.status_code, f"/runs/{done.json()['run_id']}") == (200, address)
     assert [one["filename"] for one in done.json()["applied"]] == ["001_a.sql", "002_b.sql"]
     assert len(sql("SELECT * FROM m.t")) == 1
-    with httpx.stream("GET", f"{other}{address}/events", timeout=60) as response:
+    with http_stream("GET", f"{other}{address}/events", timeout=60) as response:
         requeued = [event.data for event in read(response) if event.kind == "requeued"]
     assert [one["reason"] for one in requeued] == ["shutting_down"]
     assert "Traceback" not in launched[worker].err
@@ -150,7 +150,7 @@ def test_stopped_and_started_again_it_goes_on(
     repo.write("n", _001_a=TABLE)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.1"}
     process = launch(**variables)
-    address = httpx.post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
+    address = http_post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
     eventually(lambda: sql(SLEEPING))
     process.popen.send_signal(signal.SIGTERM)
     assert process.wait() == 0
@@ -161,7 +161,7 @@ def test_stopped_and_started_again_it_goes_on(
     again = launch(**variables).url()
     run = ended(again, address, eventually)
     assert [(part["module"], part["status"]) for part in run["modules"]] == [("m", "succeeded"), ("n", "succeeded")]
-    assert len(httpx.get(f"{again}/runs").json()["items"]) == 3
+    assert len(http_get(f"{again}/runs").json()["items"]) == 3
 
 
 def test_a_run_that_was_lost_from_the_queue(
@@ -176,7 +176,7 @@ def test_a_run_that_was_lost_from_the_queue(
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0"}
     process = launch(**variables)
     # One of all modules, which waits for one of a module.
-    address = httpx.post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
+    address = http_post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
     eventually(lambda: sql(SLEEPING))
     process.popen.send_signal(signal.SIGTERM)
     process.wait()

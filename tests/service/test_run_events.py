@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from .conftest import eventually
+from .running import http_post, http_stream
 from .streams import read
 from .test_metrics import Scraped
 
@@ -208,12 +207,12 @@ def test_a_stream_ends_with_a_reason_when_the_service_stops(
     repo.write("m", _001_a="SELECT pg_sleep(1)")
     process = launch(DATABASE_URL=database)
     url = process.url()
-    address = httpx.post(f"{url}/modules/m/migrate", headers=ASYNC).headers["location"]
+    address = http_post(f"{url}/modules/m/migrate", headers=ASYNC).headers["location"]
 
     events: list[Any] = []
 
     def follow() -> None:
-        with httpx.stream("GET", f"{url}{address}/events", timeout=30) as response:
+        with http_stream("GET", f"{url}{address}/events", timeout=30) as response:
             for event in read(response):
                 events.append(event)  # noqa: PERF402 - one by one, as they come
 
