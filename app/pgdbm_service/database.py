@@ -11,7 +11,6 @@ from pgdbm.core import dsn
 from pgdbm.core.config import DatabaseConfig
 from pgdbm.core.manager import AsyncDatabaseManager
 from pgdbm.core.pool import ConfiguredPool
-from pgdbm.errors import AsyncDBError
 
 from .errors import Problem, database_unavailable, own_tables_gone
 from .own_schema import OWN_SCHEMA, prepare_own_schema
@@ -216,11 +215,12 @@ class Database:
                 await self._prepare(pool)
             except TimeoutError:
                 self._failure = "The server did not answer in time."
-            except AsyncDBError as error:
-                self._failure = reason_of(error)
             except Exception as error:
-                self._failure = f"Connecting failed ({type(error).__name__}); the log has more."
-                logger.error("connecting failed", exc_info=error)
+                reason = reason_of(error)
+                if reason is None:
+                    reason = f"Connecting failed ({type(error).__name__}); the log has more."
+                    logger.error("connecting failed", exc_info=error)
+                self._failure = reason
             else:
                 logger.info("connected", database=config.get_dsn_masked())
                 self.connected.set()

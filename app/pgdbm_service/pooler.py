@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from pgdbm.errors import ConfigurationError, ConnectionError
+from pgdbm.errors import AsyncDBError, ConfigurationError, ConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pgdbm.core.pool import ConfiguredPool
-    from pgdbm.errors import AsyncDBError
 
 _WAY_OUT = (
     "DATABASE_URL leads through a pooler of transactions. Set PGDBM_DIRECT_URL to the address of the same database "
@@ -24,6 +23,8 @@ _WAY_OUT = (
 )
 _NOT_DIRECT = "PGDBM_DIRECT_URL leads through a pooler of transactions too: it has to lead to the server itself."
 _PID = "SELECT pg_catalog.pg_backend_pid()"
+# Prepared on one backend, and asked of another.
+_PREPARED_ELSEWHERE = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 # Of a running server and a database in it, without any privilege.
 _IDENTITY = """
 SELECT pg_catalog.pg_postmaster_start_time()::text || ' ' || oid
@@ -52,11 +53,20 @@ async def check_sessions(pool: ConfiguredPool) -> None:
             )
 
 
-def reason_of(error: AsyncDBError) -> str:
-    """What keeps the service from its database, in a line."""
+def reason_of(error: Exception) -> str | None:
+    """What keeps the service from its database, in a line; None where only the log can tell."""
     if getattr(error, "config_field", None) == "shared_pool_search_path":
         return f"{_WAY_OUT} (The search_path of its connections is not what was asked for.)"
-    return error.message.splitlines()[0]
+    if _has_cause(error, _PREPARED_ELSEWHERE):
+        # A pooler with backends to spare may give each connection the same one for as long as we look.
+        return _WAY_OUT
+    return error.message.splitlines()[0] if isinstance(error, AsyncDBError) else None
+
+
+def _has_cause(error: BaseException | None, kinds: tuple[type[Exception], ...]) -> bool:
+    while error is not None and not isinstance(error, kinds):
+        error = error.__cause__
+    return error is not None
 
 
 @contextlib.asynccontextmanager
@@ -85,6 +95,5 @@ async def _share_a_backend(first: Any, second: Any) -> bool:
             return False
         async with second.transaction():
             return bool(await second.fetchval(_PID) == pid or await first.fetchval(_PID) != pid)
-    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
-        # Prepared on one backend, and asked of another.
+    except _PREPARED_ELSEWHERE:
         return True

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+import pgdbm
+from pgdbm_service.pooler import reason_of
 from pgdbm_service.settings import SettingsError, read_settings
 
 from ..conftest import with_database
@@ -98,6 +100,18 @@ def test_without_a_direct_address_it_says_what_to_set(
     again = start(database_url=pooled, wait=False)
     eventually(lambda: "PGDBM_DIRECT_URL" in failure(again))
     assert "search_path" not in failure(again)
+
+
+def test_a_pooler_that_is_noticed_late() -> None:
+    """It gave each connection a backend of its own while the service looked."""
+    elsewhere = asyncpg.InvalidSQLStatementNameError('prepared statement "__asyncpg_stmt_1__" does not exist')
+    in_a_query = pgdbm.SchemaError("The service keeps its own tables in a schema, and they cannot be read")
+    in_a_query.__cause__ = pgdbm.QueryError("Query failed", original_error=elsewhere)
+    in_a_query.__cause__.__cause__ = elsewhere
+    for error in (elsewhere, in_a_query):
+        assert "PGDBM_DIRECT_URL" in str(reason_of(error))
+    assert reason_of(pgdbm.ConnectionError("no route\nto host")) == "no route"
+    assert reason_of(ValueError("a defect")) is None
 
 
 def test_an_address_that_is_not_direct_or_leads_elsewhere(
