@@ -50,11 +50,15 @@ async def prepare_queue(pool: asyncpg.Pool[Any]) -> None:
 
     Raises asyncpg's errors.
     """
+    db = AsyncDatabaseManager(pool=pool)
+    async with db.acquire() as connection:
+        # As nearly always. It looks at every column.
+        if not (await queries_over(AsyncpgDriver(connection)).plan_upgrade()).statements:
+            return
     # PgQueuer's lock is the session's.
-    async with AsyncDatabaseManager(pool=pool).acquire_direct() as connection:
+    async with db.acquire_direct() as connection:
         queries = queries_over(AsyncpgDriver(connection))
         async with queries.schema_lock():
             if not await queries.schema_is_installed():
                 await queries.install(create_schema=False)
-        if (await queries.plan_upgrade()).statements:
-            await queries.upgrade()
+        await queries.upgrade()
