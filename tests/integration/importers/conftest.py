@@ -17,6 +17,8 @@ from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 from pgdbm.migrations.importers import ImportRefusedError, ImportReport, import_history
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import asyncpg
 
 OURS = "pgdbm_migrations"
@@ -116,8 +118,14 @@ def _program(name: str, dsn: str, folder: Path) -> Program:
 
 
 @pytest.fixture
-def dbmate(database: str, tmp_path: Path) -> Program:
-    return _program("dbmate", database, tmp_path)
+async def dbmate(database: str, target: Database, tmp_path: Path) -> AsyncIterator[Program]:
+    """As a user of its own: Go's driver takes no password that was hashed less often than usual."""
+    parts = urlsplit(database)
+    address = parts._replace(netloc=f"dbmate:of%20dbmate@{parts.hostname}:{parts.port}")
+    program = _program("dbmate", address.geturl(), tmp_path)
+    await target.run("CREATE ROLE dbmate SUPERUSER LOGIN PASSWORD 'of dbmate'")
+    yield program
+    await target.run("REASSIGN OWNED BY dbmate TO CURRENT_USER; DROP ROLE dbmate")
 
 
 @pytest.fixture
