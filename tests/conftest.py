@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import os
+import shutil
 import signal
 import tempfile
 import uuid
@@ -60,18 +62,32 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_dsn() -> Iterator[str]:
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stopped cluster to copy, one for all workers, since initdb is what takes the time."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made = folder / "seed"
+    with (folder / "seed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            with EmbeddedPostgres(folder / "seed.part", durable=False):
+                pass
+            (folder / "seed.part").rename(made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
     """A superuser's DSN of a server's maintenance database."""
     given = os.environ.get("PGDBM_TEST_DSN")
     if given:
         yield given
         return
-    with (
-        tempfile.TemporaryDirectory(prefix="pgdbm-tests-", dir=parent_folder()) as folder,
-        EmbeddedPostgres(Path(folder) / "data", durable=False, settings={"max_connections": "300"}) as server,
-    ):
-        asyncio.run(_hash_once(server.dsn()))
-        yield server.dsn()
+    with tempfile.TemporaryDirectory(prefix="pgdbm-tests-", dir=parent_folder()) as folder:
+        data_dir = shutil.copytree(request.getfixturevalue("seed"), Path(folder) / "data")
+        with EmbeddedPostgres(data_dir, durable=False, settings={"max_connections": "300"}) as server:
+            asyncio.run(_hash_once(server.dsn()))
+            yield server.dsn()
 
 
 async def _hash_once(dsn: str) -> None:

@@ -9,19 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgdbm.embedded import EmbeddedPostgres
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@pytest.fixture(scope="session")
-def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stopped cluster to copy, since initdb is what takes the time."""
-    data_dir = tmp_path_factory.mktemp("seed") / "data"
-    with EmbeddedPostgres(data_dir, durable=False):
-        pass
-    return data_dir
 
 
 @pytest.fixture
