@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -26,6 +27,7 @@ from pgdbm_service.own_schema import prepare_own_schema
 from pgdbm_service.queue_tables import prepare_queue
 
 from .direct import KEPT, Direct
+from .forking import ForkedService
 from .running import PATIENCE_S, Repo, RunningService, Standing, bearer, eventually, serving
 
 if TYPE_CHECKING:
@@ -343,7 +345,7 @@ def proxied(database: str, proxy: Proxy) -> str:
 class Process:
     """``python -m pgdbm_service``, or another command, with what it wrote so far."""
 
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | ForkedService
     folder: Path
 
     @property
@@ -369,36 +371,62 @@ class Process:
 
 
 @pytest.fixture
-def launch(tmp_path: Path, repo: Repo, watch: Watch) -> Iterator[Callable[..., Process]]:
-    """``launch(*arguments, **variables)``: a Python process with these environment variables."""
-    started: list[subprocess.Popen[bytes]] = []
-    folders: list[Path] = []
+def begin(tmp_path: Path, repo: Repo, watch: Watch) -> Iterator[Callable[..., Process]]:
+    """``begin(how, **variables)``: what ``how`` starts with a folder for its output and these environment variables."""
+    begun: list[Process] = []
 
-    def run(*arguments: str, cwd: Path | None = None, **variables: str) -> Process:
-        folder = tmp_path / f"process{len(started)}"
+    def run(
+        how: Callable[[Path, dict[str, str]], subprocess.Popen[bytes] | ForkedService], **variables: str
+    ) -> Process:
+        folder = tmp_path / f"process{len(begun)}"
         folder.mkdir()
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         defaults = {"PYTHONPATH": str(APP), "PGDBM_PORT": "0", "PGDBM_MIGRATIONS_REPO": str(repo.path)}
-        with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-            popen = subprocess.Popen(
-                [sys.executable, *(arguments or ("-m", "pgdbm_service"))],
-                env=inherited | defaults | variables,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                cwd=cwd or tmp_path,
-            )
-        started.append(popen)
-        folders.append(folder)
+        process = Process(how(folder, inherited | defaults | variables), folder)
+        begun.append(process)
         watch.plant("the password of the database", urlsplit(variables.get("DATABASE_URL", "")).password or "")
-        return Process(popen, folder)
+        return process
 
     yield run
-    for popen, folder in zip(started, folders, strict=True):
-        if popen.poll() is None:
-            popen.kill()
-        popen.wait(PATIENCE_S)
-        if not any("token" in str(argument) for argument in popen.args):  # type: ignore[union-attr]
+    for process in begun:
+        if process.popen.poll() is None:
+            process.popen.kill()
+        process.wait()
+        if not any("token" in str(argument) for argument in process.popen.args):  # type: ignore[union-attr]
             # Which is where a new token is printed.
-            watch.see("output", (folder / "out").read_text(errors="replace"))
-        watch.see("output", (folder / "err").read_text(errors="replace"))
+            watch.see("output", (process.folder / "out").read_text(errors="replace"))
+        watch.see("output", (process.folder / "err").read_text(errors="replace"))
+
+
+@pytest.fixture
+def launch(begin: Callable[..., Process], tmp_path: Path) -> Callable[..., Process]:
+    """``launch(*arguments, **variables)``: a Python process with these environment variables."""
+
+    def run(*arguments: str, cwd: Path | None = None, **variables: str) -> Process:
+        def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+            with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+                return subprocess.Popen(
+                    [sys.executable, *(arguments or ("-m", "pgdbm_service"))],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    cwd=cwd or tmp_path,
+                )
+
+        return begin(start, **variables)
+
+    return run
+
+
+@pytest.fixture
+def fork(begin: Callable[..., Process], tmp_path: Path) -> Callable[..., Process]:
+    """``fork(**variables)``: what ``launch(**variables)`` starts, at a quarter of the cost.
+
+    For tests that are about the service, not about the command.
+    """
+
+    def start(folder: Path, environment: dict[str, str]) -> ForkedService:
+        return ForkedService(environment, out=folder / "out", err=folder / "err", cwd=tmp_path)
+
+    return partial(begin, start)

@@ -355,10 +355,10 @@ def test_settings_that_do_not_go_together(variables: dict[str, str], named: str)
 
 
 def test_with_auth_it_may_listen_elsewhere(
-    launch: Callable[..., Any], database: str, make_token: Any, eventually: Callable[..., Any]
+    fork: Callable[..., Any], database: str, make_token: Any, eventually: Callable[..., Any]
 ) -> None:
     token = make_token("read")
-    process = launch(DATABASE_URL=database, PGDBM_HOST="0.0.0.0", PGDBM_AUTH="tokens")
+    process = fork(DATABASE_URL=database, PGDBM_HOST="0.0.0.0", PGDBM_AUTH="tokens")
     url = process.url()
     assert http_get(f"{url}/modules", headers={"Host": "pgdbm.example"}).status_code == 401
     answer = http_get(f"{url}/modules", headers={"Host": "pgdbm.example"} | bearer(token))

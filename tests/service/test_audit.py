@@ -104,10 +104,10 @@ def test_pages_and_filters(
 
 
 def test_a_normal_end_loses_nothing(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any]
+    fork: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any]
 ) -> None:
     repo.write("m", _001_a="SELECT 1")
-    process = launch(DATABASE_URL=database, PGDBM_TRUSTED_PROXIES="127.0.0.1")
+    process = fork(DATABASE_URL=database, PGDBM_TRUSTED_PROXIES="127.0.0.1")
     url = process.url()
     with httpx.Client(base_url=url, headers={"X-Forwarded-For": "6.6.6.6, 203.0.113.9"}) as client:
         for _ in range(50):

@@ -58,7 +58,7 @@ def at_work(launched: dict[str, Any], url: str, address: str, sql: Callable[...,
 
 
 def test_a_replica_killed_in_mid_run(
-    launch: Callable[..., Any],
+    fork: Callable[..., Any],
     repo: Any,
     database: str,
     sql: Callable[..., Any],
@@ -66,7 +66,7 @@ def test_a_replica_killed_in_mid_run(
     let_go: Callable[[], Any],
 ) -> None:
     repo.write("m", _001_a=TABLE, _002_b=HELD + "; INSERT INTO {{tables.t}} VALUES (1)", _003_c="SELECT 3")
-    launched = {process.url(): process for process in [launch(DATABASE_URL=database, **SOON) for _ in range(2)]}
+    launched = {process.url(): process for process in [fork(DATABASE_URL=database, **SOON) for _ in range(2)]}
     url = next(iter(launched))
     address = begun(url)
     eventually(lambda: sql(SLEEPING))
@@ -104,7 +104,7 @@ def test_a_replica_killed_in_mid_run(
 
 
 def test_told_to_stop_it_gives_its_run_to_another(
-    launch: Callable[..., Any],
+    fork: Callable[..., Any],
     repo: Any,
     database: str,
     sql: Callable[..., Any],
@@ -113,7 +113,7 @@ def test_told_to_stop_it_gives_its_run_to_another(
 ) -> None:
     repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + HELD)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.3"} | SOON
-    launched = {process.url(): process for process in [launch(**variables) for _ in range(2)]}
+    launched = {process.url(): process for process in [fork(**variables) for _ in range(2)]}
     url = next(iter(launched))
     address = begun(url)
     eventually(lambda: sql(SLEEPING))
@@ -139,7 +139,7 @@ def test_told_to_stop_it_gives_its_run_to_another(
 
 
 def test_stopped_and_started_again_it_goes_on(
-    launch: Callable[..., Any],
+    fork: Callable[..., Any],
     repo: Any,
     database: str,
     sql: Callable[..., Any],
@@ -149,7 +149,7 @@ def test_stopped_and_started_again_it_goes_on(
     repo.write("m", _001_a=TABLE, _002_b=HELD)
     repo.write("n", _001_a=TABLE)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.1"}
-    process = launch(**variables)
+    process = fork(**variables)
     address = http_post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
     eventually(lambda: sql(SLEEPING))
     process.popen.send_signal(signal.SIGTERM)
@@ -158,14 +158,14 @@ def test_stopped_and_started_again_it_goes_on(
     assert rows == {"m": "queued", "*": "running"}
     assert sql("SELECT FROM pgdbm_service.instances") == []
     let_go()
-    again = launch(**variables).url()
+    again = fork(**variables).url()
     run = ended(again, address, eventually)
     assert [(part["module"], part["status"]) for part in run["modules"]] == [("m", "succeeded"), ("n", "succeeded")]
     assert len(http_get(f"{again}/runs").json()["items"]) == 3
 
 
 def test_a_run_that_was_lost_from_the_queue(
-    launch: Callable[..., Any],
+    fork: Callable[..., Any],
     repo: Any,
     database: str,
     sql: Callable[..., Any],
@@ -174,7 +174,7 @@ def test_a_run_that_was_lost_from_the_queue(
 ) -> None:
     repo.write("m", _001_a=TABLE, _002_b=HELD)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0"}
-    process = launch(**variables)
+    process = fork(**variables)
     # One of all modules, which waits for one of a module.
     address = http_post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
     eventually(lambda: sql(SLEEPING))
@@ -183,7 +183,7 @@ def test_a_run_that_was_lost_from_the_queue(
     let_go()
     assert sql("DELETE FROM pgdbm_service.pgqueuer RETURNING id")
     sql("UPDATE pgdbm_service.runs SET created_at = now() - interval '1 hour'")
-    url = launch(**variables).url()
+    url = fork(**variables).url()
     assert ended(url, address, eventually)["status"] == "succeeded"
 
 
@@ -215,7 +215,7 @@ def test_a_job_that_still_runs_is_delivered_again(
 
 
 def test_a_frozen_replica_is_taken_for_dead_and_wakes_up(
-    launch: Callable[..., Any],
+    fork: Callable[..., Any],
     repo: Any,
     database: str,
     sql: Callable[..., Any],
@@ -224,7 +224,7 @@ def test_a_frozen_replica_is_taken_for_dead_and_wakes_up(
 ) -> None:
     """Two replicas are at one migration, and each believes that it is its own: the engine's lock decides."""
     repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + HELD, _003_c="SELECT 3")
-    launched = {process.url(): process for process in [launch(DATABASE_URL=database, **SOON) for _ in range(2)]}
+    launched = {process.url(): process for process in [fork(DATABASE_URL=database, **SOON) for _ in range(2)]}
     url = next(iter(launched))
     address = begun(url)
     eventually(lambda: sql(SLEEPING))

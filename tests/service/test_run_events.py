@@ -202,10 +202,10 @@ def test_the_listening_connection_comes_back(
 
 
 def test_a_stream_ends_with_a_reason_when_the_service_stops(
-    launch: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+    fork: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     repo.write("m", _001_a="SELECT pg_sleep(1)")
-    process = launch(DATABASE_URL=database)
+    process = fork(DATABASE_URL=database)
     url = process.url()
     address = http_post(f"{url}/modules/m/migrate", headers=ASYNC).headers["location"]
 

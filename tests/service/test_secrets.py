@@ -103,12 +103,12 @@ def test_nothing_of_what_is_secret_is_told(
     assert watch.leaks() == []
 
 
-def test_a_password_that_is_refused(launch: Callable[..., Any], database: str, watch: Any, eventually: Any) -> None:
+def test_a_password_that_is_refused(fork: Callable[..., Any], database: str, watch: Any, eventually: Any) -> None:
     from urllib.parse import urlsplit
 
     watch.plant("a wrong password", PLANTED["a wrong password"])
     parts = urlsplit(database)
     wrong = f"postgresql://{parts.username}:{PLANTED['a wrong password']}@{parts.hostname}:{parts.port}{parts.path}"
-    process = launch(DATABASE_URL=wrong, PGDBM_LOG_LEVEL="debug")
+    process = fork(DATABASE_URL=wrong, PGDBM_LOG_LEVEL="debug")
     eventually(lambda: "no database yet" in process.err)
     assert PLANTED["a wrong password"] not in process.err

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import socket
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+
+from ..service.forking import ForkedService
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,12 +23,12 @@ _PATIENCE_S = 60
 
 @dataclass
 class Replica:
-    """``python -m pgdbm_service`` on a port that stays the same when it is started again."""
+    """A service on a port that stays the same when it is started again."""
 
     port: int
     variables: dict[str, str]
     log: Path
-    process: asyncio.subprocess.Process | None = field(default=None, init=False)
+    process: ForkedService | None = field(default=None, init=False)
 
     @property
     def url(self) -> str:
@@ -36,21 +36,16 @@ class Replica:
 
     async def start(self) -> None:
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "pgdbm_service"),
-                env=environment | {"PYTHONPATH": str(_APP), "PGDBM_PORT": str(self.port)} | self.variables,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        environment |= {"PYTHONPATH": str(_APP), "PGDBM_PORT": str(self.port)} | self.variables
+        # Without waiting, so that nobody can cancel this and leave a process behind.
+        self.process = ForkedService(environment, out=self.log, err=self.log)
 
     async def kill(self) -> None:
         """SIGKILL, whatever it is doing."""
         assert self.process is not None
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
+        self.process.kill()
+        while self.process.poll() is None:
+            await asyncio.sleep(0.01)
 
     async def ready(self, client: httpx.AsyncClient) -> None:
         """Return once it answers that it is ready."""
