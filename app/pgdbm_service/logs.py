@@ -7,6 +7,7 @@ leaves with Litestar 3.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import re
 import sys
@@ -36,6 +37,8 @@ logger = structlog.get_logger(_REQUESTS)
 # Knows at once whether a line would be written at all.
 _requests = logging.getLogger(_REQUESTS)
 _ids = random.Random()  # noqa: S311 - see its use
+# A server that forks its workers once the app is loaded would have them all give the same ids.
+os.register_at_fork(after_in_child=_ids.seed)
 
 
 class _Handler(logging.StreamHandler[Any]):

@@ -23,6 +23,7 @@ import asyncpg
 import pytest
 import structlog
 
+import pgdbm_service
 from pgdbm_service.own_schema import prepare_own_schema
 from pgdbm_service.queue_tables import prepare_queue
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from ..conftest import Databases
 
-APP = Path(__file__).resolve().parents[2] / "app"
+APP = Path(pgdbm_service.__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -80,7 +80,6 @@ class ForkedService:
 
 def _serve(environment: dict[str, str], out: Path, err: Path, cwd: Path) -> None:
     """In the copy: what a shell gives to a process, then the command."""
-    from pgdbm_service import logs
     from pgdbm_service.__main__ import main
 
     # What the garbage collector looks at is written to, and so is copied indeed.
@@ -92,8 +91,6 @@ def _serve(environment: dict[str, str], out: Path, err: Path, cwd: Path) -> None
     os.environ.update(environment)
     os.chdir(cwd)
     sys.argv = ["pgdbm_service"]
-    # Seeded when it was imported: all copies would give their requests the same ids.
-    logs._ids.seed()
     try:
         main()
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -83,3 +85,18 @@ def test_every_line_of_a_run_names_it(repo: Any, database: str, capfd: pytest.Ca
     assert [(line["module"], line["run_id"]) for line in (first, second)] == [("m", "run-1")] * 2
     assert "run_id" not in after
     assert "module" not in after
+
+
+def test_workers_that_were_forked_give_ids_of_their_own() -> None:
+    """As a server does that loads the app first."""
+    program = (
+        "import os\n"
+        "from pgdbm_service.logs import _request_id\n"
+        "for worker in range(2):\n"
+        "    if not os.fork():\n"
+        "        os.write(1, _request_id({'headers': []}).encode() + b' ')\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert len(set(done.stdout.split())) == 2, done.stdout

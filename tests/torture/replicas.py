@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+import pgdbm_service
+
 from ..service.forking import ForkedService
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_APP = Path(__file__).resolve().parents[2] / "app"
+_APP = Path(pgdbm_service.__file__).parents[1]
 _PATIENCE_S = 60
 
 
