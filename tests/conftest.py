@@ -47,8 +47,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two for each core: a test waits for its database and its processes longer than it computes."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Two for each core, and one: a test waits for its database and its processes longer than it computes."""
+    return 2 * len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
