@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,14 @@ from .replicas import Replica, post, replicas
 from .test_crashes import crash, server  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pgdbm.embedded import EmbeddedPostgres
 
 _MODULES = rounds(6, 20)
 _CALLS = rounds(40, 200)
+_WAVES = rounds(1, 10)
 # 409: what is there moved; the others are what the contract says of a migrate.
 _ANSWERS = (200, 202, 409, 422)
 _OPEN = ("queued", "running")
@@ -79,26 +81,18 @@ async def every_run_ends(client: httpx.AsyncClient, url: str, why: str) -> Count
     raise AssertionError(why)
 
 
-async def storm(
-    started: list[Replica], modules: dict[str, list[str]], chance: Any, meanwhile: Callable[[], Any] | None = None
-) -> list[httpx.Response]:
+async def storm(started: list[Replica], modules: Sequence[str], chance: Any) -> list[httpx.Response]:
     """Many migrates at once, over every module and replica."""
     urls = [replica.url for replica in started]
     limits = httpx.Limits(max_connections=_CALLS)
     async with httpx.AsyncClient(timeout=120, limits=limits) as client:
         calls = []
         for number in range(_CALLS):
-            module = list(modules)[number % len(modules)]
+            module = modules[number % len(modules)]
             order = chance.sample(urls, len(urls))
             headers = {"Prefer": "respond-async"} if chance.random() < 0.2 else {}
             calls.append(post(client, order, f"/modules/{module}/migrate", headers=headers))
-        disturbing = asyncio.ensure_future(meanwhile()) if meanwhile is not None else None
-        try:
-            return list(await asyncio.gather(*calls))
-        finally:
-            if disturbing is not None:
-                disturbing.cancel()
-                await asyncio.gather(disturbing, return_exceptions=True)
+        return list(await asyncio.gather(*calls))
 
 
 @pytest.mark.skipif(not IS_LONG, reason="make torture: here it is done while the database dies")
@@ -106,7 +100,7 @@ async def test_many_calls_over_many_modules(database: str, tmp_path: Path) -> No
     chance, why = dice("replicas"), f"seed {SEED}"
     modules = write_modules(tmp_path / "repo")
     async with replicas(3, database, tmp_path / "repo", tmp_path) as started:
-        answers = await storm(started, modules, chance)
+        answers = await storm(started, list(modules), chance)
         assert {answer.status_code for answer in answers} <= {200, 202}, Counter(a.text for a in answers)
         async with httpx.AsyncClient() as client:
             ended = await every_run_ends(client, started[0].url, why)
@@ -119,7 +113,10 @@ async def test_many_calls_over_many_modules(database: str, tmp_path: Path) -> No
 async def test_while_they_are_killed(disturbed: str, server: EmbeddedPostgres, tmp_path: Path) -> None:  # noqa: F811
     chance, why = dice(f"killed {disturbed}"), f"seed {SEED}, {disturbed}"
     dsn = server.dsn()
-    modules = write_modules(tmp_path / "repo")
+    modules = write_modules(tmp_path / "repo", count=_WAVES * _MODULES)
+    # Each goes over modules that nobody has migrated yet, while there are some.
+    waves = itertools.cycle(list(modules)[first::_WAVES] for first in range(_WAVES))
+    answers: list[httpx.Response] = []
     times: list[float] = []
     # What a replica had taken when the database died is another's after this time.
     patience = {} if IS_LONG else {"PGDBM_TAKEOVER_S": "3"}
@@ -137,7 +134,15 @@ async def test_while_they_are_killed(disturbed: str, server: EmbeddedPostgres, t
                 await victim.kill()
                 await victim.start()
 
-        answers = await storm(started, modules, chance, disturb)
+        disturbing = asyncio.create_task(disturb())
+        try:
+            answers += await storm(started, next(waves), chance)
+            while IS_LONG and not disturbing.done():
+                answers += await storm(started, next(waves), chance)
+            await disturbing
+        finally:
+            disturbing.cancel()
+            await asyncio.gather(disturbing, return_exceptions=True)
         assert times, "all was over before anything was killed"
         assert {answer.status_code for answer in answers} <= set(_ANSWERS), Counter(a.text for a in answers)
         async with httpx.AsyncClient(timeout=60) as client:
