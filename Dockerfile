@@ -1,30 +1,39 @@
-# A mirror or a hardened base can stand in for this one, as long as both stages use the same.
+# Can be a mirror or a hardened base image. Both stages must use the same.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
-# The environment gets no pip of its own: the base's pip installs into it from outside.
-RUN python -m venv --without-pip /opt/pgdbm
-COPY requirements.service.lock ./
-RUN pip --python /opt/pgdbm install --no-cache-dir --no-deps --only-binary :all: --require-hashes \
-    --requirement requirements.service.lock
+# The environment that is shipped has no pip: the base image's pip installs into it. The one that builds the wheel is not
+# shipped. Everything that is downloaded has its hash in a lock.
+RUN python -m venv --without-pip /opt/pgdbm && python -m venv --without-pip /opt/build
+# Some wheels contain debug symbols, a sixth of the image. binutils is not shipped, so any version will do.
+# hadolint ignore=DL3008
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
+COPY requirements.build.lock requirements.service.lock ./
+RUN pip --python /opt/build install --no-cache-dir --no-deps --only-binary :all: --require-hashes \
+        --requirement requirements.build.lock \
+    && pip --python /opt/pgdbm install --no-cache-dir --no-deps --only-binary :all: --require-hashes \
+        --requirement requirements.service.lock \
+    && find /opt/pgdbm -name '*.so' -exec strip --strip-debug {} +
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && pip --python /opt/pgdbm install --no-cache-dir --no-deps --no-index /wheels/*.whl
+# The image has the commands python and pgdbm, and none of the dependencies' scripts.
+RUN /opt/build/bin/python -m hatchling build --target wheel --directory /wheels \
+    && pip --python /opt/pgdbm install --no-cache-dir --no-deps --no-index /wheels/*.whl \
+    && find /opt/pgdbm/bin -mindepth 1 ! -name 'python*' ! -name pgdbm -delete
 
 
 FROM ${PYTHON_IMAGE}
-# Numeric ids, so that Kubernetes can see without a passwd file that this is not root.
-# /migrations_repo stays empty here: the migrations of a deployment are mounted over it.
+# Numeric ids, so that Kubernetes can verify runAsNonRoot without a passwd file. Any other id works, too.
+# /migrations_repo is empty: a deployment mounts its migrations there.
 RUN groupadd --gid 10001 pgdbm \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pgdbm \
     && install --directory --mode 0755 /migrations_repo
 COPY --from=build /opt/pgdbm /opt/pgdbm
 
-# 0.0.0.0 because nothing outside a container reaches its loopback. The service will not listen there
-# unless PGDBM_AUTH or PGDBM_ALLOW_UNAUTHENTICATED=true is given too: that is for the deployment to say, not
-# for the image. No bytecode is written at run time, pip has compiled it, so the root can be read-only.
+# 0.0.0.0, because a container's loopback cannot be reached from outside. The service refuses to listen there unless the
+# deployment sets PGDBM_AUTH or PGDBM_ALLOW_UNAUTHENTICATED=true. pip has compiled the bytecode, and none is written at
+# run time, so the root can be read-only.
 ENV PATH=/opt/pgdbm/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -36,18 +45,22 @@ ENV PATH=/opt/pgdbm/bin:$PATH \
 USER 10001:10001
 EXPOSE 8000
 
-# http.client, because urllib would ask a proxy named in the environment for our own loopback.
+# http.client, because urllib would send the request to a proxy from the environment.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['PGDBM_PORT']), timeout=4); c.request('GET', '/health/live'); sys.exit(c.getresponse().status != 200)"]
 
-# Exec form: python is process 1 and gets SIGTERM itself.
+# Exec form: python is process 1 and receives SIGTERM. Without arguments it is the service, with arguments the command
+# pgdbm: `docker run IMAGE deploy …`, or `docker run IMAGE pgdbm deploy …`.
 ENTRYPOINT ["python", "-m", "pgdbm_service"]
 
-# Last, so that a new version or revision leaves every layer above in the cache.
+# Last, so that a new version or revision does not invalidate the layers above.
 ARG VERSION=0.0.0
 ARG REVISION=unknown
+ARG SOURCE=unknown
+ENV PGDBM_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="pgdbm" \
-      org.opencontainers.image.description="PostgreSQL schema migrations as a service: plan, apply and watch them over HTTP" \
+      org.opencontainers.image.description="PostgreSQL schema migrations as a service over HTTP" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}"

@@ -1,7 +1,7 @@
 """Build the wheel, unpack it, and run tests against it instead of the sources.
 
-The dependencies are those of the environment that runs this; the project itself comes from the wheel alone, so that a
-file which is missing from it is missed here.
+The dependencies are those of the environment that runs this; the project itself comes from the wheel alone, so that
+tests fail if the wheel lacks a file.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ BUILT = ROOT / ".cache" / "wheel"
 # What reads files of the distribution, or starts processes from it; `make test` runs everything.
 TESTS = (
     "tests/unit",
-    "tests/service/test_http.py",
-    "tests/service/test_migrating.py",
-    "tests/service/test_process.py",
-    "tests/service/test_repo_sync.py",
-    "tests/service/test_tokens.py",
-    "tests/integration/test_engine.py",
-    "tests/integration/test_seeds.py",
+    "tests/service/web/test_http.py",
+    "tests/service/runs/test_migrate.py",
+    "tests/service/process/test_process.py",
+    "tests/service/registry/test_repository_sync.py",
+    "tests/service/tokens/test_tokens.py",
+    "tests/integration/engine/test_apply.py",
+    "tests/integration/core/test_user_programs.py",
     "tests/integration/embedded/test_server.py",
 )
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every test that asks: one embedded server per test process, one database per test.
+"""A real PostgreSQL for every test that needs one: one embedded server per test process, one database per test.
 
 ``PGDBM_TEST_DSN`` names a server to use instead.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
+import io
 import os
 import shutil
 import signal
@@ -27,17 +28,17 @@ from pgdbm.embedded import EmbeddedPostgres
 from pgdbm.testing.server import parent_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
     from contextlib import AbstractAsyncContextManager
 
-# Started in the background of a shell, we were told to ignore interrupts, and so would be the processes that we start.
+# A shell starts background jobs with SIGINT ignored, and child processes inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The servers of the tests have no TLS, and a context for it takes a third of what a connection does.
+# The servers of the tests have no TLS, and creating a TLS context takes a third of the time of connecting.
 os.environ.setdefault("PGSSLMODE", "disable")
 
-# On machines that are busy with other things as well.
+# Without deadlines: the machine may be busy with other work.
 settings.register_profile(
     "tests", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow], database=None
 )
@@ -47,23 +48,40 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two for each core, and one: a test waits for its database and its processes longer than it computes."""
-    return 2 * len(os.sched_getaffinity(0)) + 1
+    """Two for each core, and one more: tests wait for their database and processes longer than they compute."""
+    # macOS has no affinities.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 2 * cores + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long ones first: begun last, they keep one worker busy after all others have ended."""
+    """Slow tests first: a slow test that starts last keeps one worker busy after the others have ended."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """After a timeout, say where each asyncio task waits: the stack of a thread ends in the event loop."""
+    if call.excinfo is not None and "pytest-timeout" in str(call.excinfo.value):
+        # Not asyncio.all_tasks(), which knows the tasks of a running loop alone.
+        tasks = [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and not one.done()]
+        stacks = io.StringIO()
+        for task in tasks:
+            task.print_stack(file=stacks)
+        item.add_report_section(call.when, "asyncio tasks", stacks.getvalue())
+    return (yield)
+
+
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays: the garbage collector need not look at it again and again."""
+    """Keep what is loaded by now out of garbage collection."""
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stopped cluster to copy, one for all workers, since initdb is what takes the time."""
+    """A stopped cluster to copy, one for all workers, since initdb takes most of the time of a start."""
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     made = folder / "seed"
@@ -91,7 +109,7 @@ def postgres_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 async def _hash_once(dsn: str) -> None:
-    """Thousands of connections prove that they know the password: with one round each instead of 4,096."""
+    """Hash the password with one iteration instead of 4,096: thousands of connections verify it."""
     connection = await asyncpg.connect(dsn)
     if connection.get_server_version().major >= 16:
         await connection.execute(f"SET scram_iterations = 1; ALTER ROLE postgres PASSWORD '{urlsplit(dsn).password}'")
@@ -104,7 +122,7 @@ def with_database(dsn: str, name: str) -> str:
 
 
 class Databases:
-    """Makes databases, and drops them, over one connection that stays: to connect takes as long as to make one."""
+    """Creates and drops databases over one open connection: connecting takes as long as creating a database."""
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -113,10 +131,10 @@ class Databases:
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
 
     @contextmanager
-    def fresh(self, template: str | None = None) -> Iterator[str]:
+    def fresh(self, template: str | None = None, *, encoding: str | None = None) -> Iterator[str]:
         """The DSN of a new database, empty or a copy of ``template``, dropped at the end."""
         name = f"test_{uuid.uuid4().hex[:16]}"
-        self._runner.run(self._make(name, template))
+        self._runner.run(self._make(name, template) if encoding is None else self._make_encoded(name, encoding))
         yield with_database(self._server, name)
         self._runner.run(self._drop(name))
 
@@ -128,7 +146,7 @@ class Databases:
         self._runner.close()
 
     async def _empty(self) -> str:
-        """An empty database that somebody has been in: its copies have what the first connection else has to make."""
+        """An empty database after its first connection, which creates what a copy would else have to create."""
         if self._pristine is None:
             name = f"pristine_{uuid.uuid4().hex[:16]}"
             await self._make(name, "template0")
@@ -139,9 +157,17 @@ class Databases:
     async def _make(self, name: str, template: str | None) -> None:
         connection = await self._connected()
         template = template or await self._empty()
-        # Half the work of the default, which writes every page to the log, too; 14 knows no other way.
+        # Half the work of the default, which also writes every page to the WAL; 14 has no other strategy.
         strategy = "STRATEGY FILE_COPY" if connection.get_server_version().major >= 15 else ""
         await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {strategy}')
+
+    async def _make_encoded(self, name: str, encoding: str) -> None:
+        connection = await self._connected()
+        # This locale allows every encoding, unlike the locale provider of the server's default.
+        provider = "LOCALE_PROVIDER libc" if connection.get_server_version().major >= 15 else ""
+        await connection.execute(
+            f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C' {provider}"
+        )
 
     async def _drop(self, name: str) -> None:
         await (await self._connected()).execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

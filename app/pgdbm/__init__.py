@@ -1,12 +1,14 @@
 """PostgreSQL for many services in one database: pools, schemas, migrations.
 
-Names are loaded at their first use, so that ``pgdbm --help`` and the like do not pay for asyncpg.
+Names are loaded on first use, so that ``pgdbm --help`` does not load asyncpg.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from .version import __version__
 
 if TYPE_CHECKING:
     from .core import AsyncDatabaseManager, DatabaseConfig, SchemaManager, TransactionManager
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         MigrationUnknownError,
         MonitoringError,
         OutOfOrderError,
+        PlanRefusedError,
         PoolError,
         QueryError,
         SchemaError,
@@ -38,8 +41,6 @@ if TYPE_CHECKING:
         log_query_performance,
     )
     from .testing import AsyncTestDatabase, DatabaseTestCase, DatabaseTestConfig
-
-__version__ = "0.6.0"
 
 __all__ = [
     "AsyncDBError",
@@ -65,6 +66,7 @@ __all__ = [
     "MonitoredAsyncDatabaseManager",
     "MonitoringError",
     "OutOfOrderError",
+    "PlanRefusedError",
     "PoolError",
     "QueryError",
     "QueryMetrics",

@@ -4,27 +4,30 @@
 
     AsyncDBError                        message, details
     ├── ConfigurationError              config_field
-    ├── ConnectionError                 the server could not be reached, or refused us
-    ├── PoolError                       the pool is missing, closed, or not ours
+    ├── ConnectionError                 the server could not be reached or refused the connection
+    ├── PoolError                       there is no pool, it is closed, or it belongs to the caller
     ├── SchemaError                     schema
     ├── QueryError                      query, params (masked), original_error
     ├── TransactionError
     ├── MigrationError                  migration_file, version, sql_error, code
-    │   ├── MigrationFileError          line, column: a file that cannot be run as it is
+    │   ├── MigrationFileError          line, column, hint
     │   ├── ChecksumMismatchError       recorded, current
     │   ├── OutOfOrderError             newest_applied
-    │   ├── MigrationExecutionError     statement, line, column, sqlstate, hint, applied
-    │   ├── BaselineMismatchError       changes: the schema is not what the skipped files would build
-    │   ├── MigrationUnknownError       statement, line, column: it may or may not have run
+    │   ├── PlanRefusedError            limit, statement, line, column, hint
+    │   ├── MigrationExecutionError     statement, line, column, sqlstate, detail, hint, applied
+    │   ├── BaselineMismatchError       changes
+    │   ├── MigrationUnknownError       statement, line, column
     │   └── MigrationLockTimeoutError   holder, waited_s
     ├── DatabaseTestError
     └── MonitoringError
 
-Messages say what happened, where, and what to do; the fields carry the same for programs.
+The text of an exception says what happened, where, and what to do. :meth:`AsyncDBError.fields` gives the same to
+programs. Where an exception has a ``hint``, it is the last line of the text, and not in ``message``.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ __all__ = [
     "MigrationUnknownError",
     "MonitoringError",
     "OutOfOrderError",
+    "PlanRefusedError",
     "PoolError",
     "QueryError",
     "SchemaError",
@@ -51,43 +55,107 @@ __all__ = [
 ]
 
 
-class AsyncDBError(Exception):
-    """Base of everything below. ``details`` never holds a password or an unmasked DSN."""
+Fields = dict[str, Any]
+"""Fields of an error by name; JSON-serializable."""
 
-    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
+
+def with_hint(message: str, hint: str | None) -> str:
+    """``message``, and ``hint`` in a line of its own."""
+    return f"{message}\nHint: {hint}" if hint else message
+
+
+class AsyncDBError(Exception):
+    """Base class. ``details`` never holds a password or an unmasked DSN."""
+
+    def __init__(self, message: str, details: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.details: dict[str, Any] = dict(details or {})
+        self.details: Fields = dict(details or {})
+
+    def fields(self) -> Fields:
+        """The error as data, under the names that the command line and the service use in JSON.
+
+        Values are JSON-serializable; None where a value is not known.
+        """
+        return {}
 
 
 class ConfigurationError(AsyncDBError):
-    """A setting is missing, contradicts another, or has no meaning."""
+    """A setting is missing, invalid, or contradicts another one."""
 
-    def __init__(self, message: str, config_field: str | None = None, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, message: str, config_field: str | None = None, details: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(message, details)
         self.config_field = config_field
 
+    def fields(self) -> Fields:
+        return {"key": self.config_field}
+
+
+_TIPS = "Troubleshooting tips"
+CHECK_SERVER = "Check if PostgreSQL is running, if host and port are correct, and if a firewall blocks the connection."
+
 
 class ConnectionError(AsyncDBError):  # noqa: A001 - the name is part of the public contract
-    """The server could not be reached, or it refused us."""
+    """The server could not be reached, or it refused the connection.
+
+    With ``host``, the message ends with the place and, unless it has advice already, with what to check.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        details: Mapping[str, object] | None = None,
+        *,
+        host: str | None = None,
+        port: int | str | None = None,
+        database: str | None = None,
+        attempts: int | None = None,
+    ) -> None:
+        given = {"host": host, "port": port, "database": database, "attempts": attempts}
+        if host is not None:
+            place = f"{host}:{port}" if port is not None else host
+            if place not in message:
+                message += f"\nServer: {place}" + (f", database {database}" if database is not None else "")
+            if _TIPS not in message:
+                message += f"\n{_TIPS}: {CHECK_SERVER}"
+        known = {name: value for name, value in given.items() if value is not None}
+        super().__init__(message, {**known, **(details or {})})
+        self.host = host
+        self.port = port
+        self.database = database
+        self.attempts = attempts
+
+    def fields(self) -> Fields:
+        return dict(self.details)
 
 
 class PoolError(AsyncDBError):
-    """The pool is not there, is closed, or is not ours to open."""
+    """There is no pool, it is closed, or it belongs to the caller."""
+
+    def fields(self) -> Fields:
+        return dict(self.details)
 
 
 class SchemaError(AsyncDBError):
-    """A name is not a plain PostgreSQL identifier, or the schema is not usable."""
+    """A name is not a plain PostgreSQL identifier, or the schema cannot be used."""
 
-    def __init__(self, message: str, schema: str | None = None, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str, schema: str | None = None, details: Mapping[str, object] | None = None) -> None:
         super().__init__(message, details)
         self.schema = schema
 
+    def fields(self) -> Fields:
+        return {"schema": self.schema}
+
+
+_LONGEST_SHOWN_QUERY = 100
+
 
 class QueryError(AsyncDBError):
-    """The server, or the encoding of a parameter, refused a query.
+    """The server rejected a query, or a parameter could not be encoded. The message ends with the query, shortened.
 
-    ``params`` are masked: strings over 20 characters and all bytes are replaced. The asyncpg error is
+    ``params`` are masked: strings of more than 20 characters and all bytes are replaced. asyncpg's exception is
     ``original_error`` and ``__cause__``.
     """
 
@@ -95,22 +163,29 @@ class QueryError(AsyncDBError):
         self,
         message: str,
         query: str | None = None,
-        params: Sequence[Any] | None = None,
+        params: Sequence[object] | None = None,
         original_error: BaseException | None = None,
-        details: Mapping[str, Any] | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
+        if query is not None and query not in message:
+            shown = query if len(query) <= _LONGEST_SHOWN_QUERY else query[:_LONGEST_SHOWN_QUERY] + "..."
+            message += f"\nQuery: {shown}"
         super().__init__(message, details)
         self.query = query
         self.params = params
         self.original_error = original_error
 
+    def fields(self) -> Fields:
+        original = self.original_error
+        return {"sqlstate": getattr(original, "sqlstate", None), "database_message": str(original or "")}
+
 
 class TransactionError(AsyncDBError):
-    """A transaction was used before it began or after it ended."""
+    """A transaction was used outside of its block, or had nothing left to commit."""
 
 
 class MigrationError(AsyncDBError):
-    """Base of what can go wrong with migrations. ``code`` is stable and documented, for programs."""
+    """Base class of the errors of migrations. ``code`` is stable and documented."""
 
     code = "migration_error"
 
@@ -120,18 +195,22 @@ class MigrationError(AsyncDBError):
         migration_file: str | None = None,
         version: str | None = None,
         sql_error: str | None = None,
-        details: Mapping[str, Any] | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message, details)
         self.migration_file = migration_file
         self.version = version
         self.sql_error = sql_error
 
+    def fields(self) -> Fields:
+        return {"filename": self.migration_file}
+
 
 class MigrationFileError(MigrationError):
-    """A file cannot be run as it is. Raised before anything has run.
+    """A migration file is invalid. Raised before anything runs.
 
-    ``line`` and ``column`` count from 1, in the file as its author wrote it; None where the whole file is meant.
+    ``line`` and ``column`` count from 1 in the file as written. They are None if the error concerns the whole file.
+    ``hint`` says what to do, where the message does not.
     """
 
     code = "migration_file_invalid"
@@ -151,9 +230,15 @@ class MigrationFileError(MigrationError):
         self.column = column
         self.hint = hint
 
+    def __str__(self) -> str:
+        return with_hint(self.message, self.hint)
+
+    def fields(self) -> Fields:
+        return super().fields() | {"line": self.line, "column": self.column, "hint": self.hint}
+
 
 class ChecksumMismatchError(MigrationError):
-    """A file that was applied has another content now. ``recorded`` is the history's, ``current`` the file's."""
+    """A file was modified after it was applied. ``recorded`` is the checksum in the history, ``current`` the file's."""
 
     code = "checksum_changed"
 
@@ -161,16 +246,19 @@ class ChecksumMismatchError(MigrationError):
         super().__init__(
             f"Migration {migration_file} has been modified after being applied: "
             f"the history has checksum {recorded}, the file now has {current}. "
-            f"Put the file back as it was and write the change as a new migration.",
+            f"Restore the file, and write the change as a new migration.",
             migration_file,
             details={"recorded": recorded, "current": current},
         )
         self.recorded = recorded
         self.current = current
 
+    def fields(self) -> Fields:
+        return super().fields() | {"recorded_checksum": self.recorded, "current_checksum": self.current}
+
 
 class OutOfOrderError(MigrationError):
-    """A pending file sorts before one that is applied, and the policy is ``reject``."""
+    """A pending file sorts before an applied one, and ``out_of_order`` is ``reject``."""
 
     code = "out_of_order"
 
@@ -183,13 +271,55 @@ class OutOfOrderError(MigrationError):
         )
         self.newest_applied = newest_applied
 
+    def fields(self) -> Fields:
+        return super().fields() | {"newest_applied": self.newest_applied}
+
+
+class PlanRefusedError(MigrationError):
+    """A pending file does more than the limits of its module allow. Nothing has run.
+
+    ``limit`` names the limit; ``statement`` counts from 1. ``hint`` is the way out.
+    """
+
+    code = "plan_refused"
+
+    def __init__(
+        self,
+        message: str,
+        migration_file: str,
+        *,
+        limit: str,
+        statement: int | None,
+        position: tuple[int, int],
+        hint: str,
+    ) -> None:
+        line, column = position
+        details = {"limit": limit, "statement": statement, "line": line, "column": column, "hint": hint}
+        super().__init__(message, migration_file, details=details)
+        self.limit = limit
+        self.statement = statement
+        self.line = line
+        self.column = column
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return with_hint(self.message, self.hint)
+
+    def fields(self) -> Fields:
+        return super().fields() | self.details
+
 
 class MigrationExecutionError(MigrationError):
-    """The server refused a statement.
+    """The server rejected a statement.
 
-    ``statement`` counts from 1 within the file; ``line`` and ``column`` (from 1) are those of the token that the
-    server pointed at, else of the statement. ``applied`` names what this call applied before, which stays;
-    ``attempts`` counts how often the migration was tried while locks of others were in its way.
+    ``statement`` counts from 1 within the file. ``line`` and ``column`` count from 1 and are the position that the
+    server reported, or else that of the statement. ``applied`` lists the migrations that this call applied before the
+    failure; they stay applied. ``attempts`` counts the attempts at the migration, lock timeouts included. ``detail``
+    and ``context`` are the server's: they may contain values from the SQL and from tables. ``summary`` is the message
+    without them. ``hint`` is the server's, and what pgdbm knows about its error.
+
+    After a lock timeout or a deadlock, ``blockers`` are the sessions that last blocked a statement, as in the event
+    ``blocked``, and ``waited_s`` is the time in seconds that all attempts took.
     """
 
     code = "migration_failed"
@@ -206,36 +336,73 @@ class MigrationExecutionError(MigrationError):
         sql_error: str | None = None,
         detail: str | None = None,
         hint: str | None = None,
+        context: str | None = None,
         transactional: bool = True,
+        summary: str | None = None,
     ) -> None:
-        super().__init__(
-            message,
-            migration_file,
-            sql_error=sql_error,
-            details={
-                "statement": statement,
-                "line": line,
-                "column": column,
-                "sqlstate": sqlstate,
-                "detail": detail,
-                "hint": hint,
-            },
-        )
+        where = {"statement": statement, "line": line, "column": column}
+        details = {**where, "sqlstate": sqlstate, "detail": detail, "hint": hint}
+        super().__init__(message, migration_file, sql_error=sql_error, details=details)
         self.statement = statement
         self.line = line
         self.column = column
         self.sqlstate = sqlstate
         self.detail = detail
         self.hint = hint
+        self.context = context
         self.transactional = transactional
-        self.applied: list[dict[str, Any]] = []
+        self.summary = message if summary is None else summary
+        self.applied: list[Fields] = []
         self.attempts = 1
+        self.blockers: list[Fields] = []
+        self.waited_s: float | None = None
+
+    def __str__(self) -> str:
+        return with_hint(self.message, self.hint)
+
+    def add_blockers(self, blockers: Sequence[Mapping[str, Any]], waited_s: float) -> None:
+        """Add the blocking sessions. The message names the sessions without their queries, which may contain values."""
+        self.blockers = [dict(one) for one in blockers]
+        self.waited_s = waited_s
+        lines = [f"It was tried {'once' if self.attempts == 1 else f'{self.attempts} times'} in {waited_s:.1f} s."]
+        lines += [_blocker_line(one) for one in blockers[:_MOST_SHOWN_BLOCKERS]]
+        self.message = "\n".join([self.message, *lines])
+        self.summary = "\n".join([self.summary, *lines])
+
+    def fields(self) -> Fields:
+        waits: Fields = {}
+        if self.waited_s is not None:
+            waited_s = round(self.waited_s, 1)
+            waits = {"attempts": self.attempts, "waited_s": waited_s, "waiting_for": self.blockers or None}
+        return super().fields() | {
+            "statement": self.statement,
+            "line": self.line,
+            "column": self.column,
+            "sqlstate": self.sqlstate,
+            "database_message": self.sql_error,
+            "database_detail": self.detail,
+            "database_context": self.context,
+            "hint": self.hint,
+            "applied": self.applied,
+            **waits,
+        }
+
+
+_MOST_SHOWN_BLOCKERS = 5
+
+
+def _blocker_line(blocker: Mapping[str, Any]) -> str:
+    who = ", ".join(str(blocker[name]) for name in ("application_name", "user", "state") if blocker.get(name))
+    age = blocker.get("transaction_age_s")
+    since = "" if age is None else f", in a transaction that began {age:.0f} s ago,"
+    wanted = f" of {blocker['mode']} on {blocker['relation']}" if blocker.get("relation") else ""
+    return f"Process {blocker['pid']} ({who}){since} blocked the request{wanted} by process {blocker['blocks']}."
 
 
 class BaselineMismatchError(MigrationError):
-    """The schema is not what the migrations that a baseline skips would build. ``changes`` says what differs.
+    """The schema differs from the one that the migrations skipped by a baseline would build.
 
-    ``before`` in a change is what the files would build, ``after`` what is there.
+    Each of ``changes`` has in ``before`` what the files would build, in ``after`` what the schema has.
     """
 
     code = "baseline_mismatch"
@@ -244,39 +411,57 @@ class BaselineMismatchError(MigrationError):
         super().__init__(message, details={"changes": [(one.kind, one.object_kind, one.name) for one in changes]})
         self.changes = tuple(changes)
 
+    def fields(self) -> Fields:
+        return super().fields() | {"changes": [asdict(change) for change in self.changes]}
+
 
 class MigrationUnknownError(MigrationError):
-    """A runner died under a statement outside a transaction, and the catalog does not tell whether it was done.
+    """A runner died while a non-transactional statement ran, and the catalog does not show whether it took effect.
 
-    Look, then say so with ``resolve_statement(filename, statement, done=...)``, and run again.
+    Check the database, record the outcome with ``resolve_statement(filename, statement, done=...)``, and run again.
     """
 
     code = "outcome_unknown"
 
     def __init__(
-        self, message: str, migration_file: str, *, statement: int | None = None, line: int | None = None
+        self,
+        message: str,
+        migration_file: str,
+        *,
+        statement: int | None = None,
+        line: int | None = None,
+        column: int | None = None,
     ) -> None:
-        super().__init__(message, migration_file, details={"statement": statement, "line": line})
+        super().__init__(message, migration_file, details={"statement": statement, "line": line, "column": column})
         self.statement = statement
         self.line = line
+        self.column = column
+
+    def fields(self) -> Fields:
+        return super().fields() | {"statement": self.statement, "line": self.line, "column": self.column}
 
 
 class MigrationLockTimeoutError(MigrationError):
-    """Another runner held the lock for longer than we were willing to wait.
+    """Another runner held the migration lock for longer than the lock wait timeout.
 
-    ``holder`` has pid, application_name, user, client, state, query and since, as far as the server told.
+    ``waited_s`` is in seconds. ``holder`` has pid, application_name, user, client, state, query and since; None if the
+    server did not report it.
     """
 
     code = "lock_timeout"
 
-    def __init__(self, message: str, *, waited_s: float, holder: Mapping[str, Any] | None) -> None:
+    def __init__(self, message: str, *, waited_s: float, holder: Fields | None) -> None:
         super().__init__(message, details={"waited_s": waited_s, "holder": dict(holder) if holder else None})
         self.waited_s = waited_s
         self.holder = holder
 
+    def fields(self) -> Fields:
+        holder = dict(self.holder) if self.holder else None
+        return super().fields() | {"waited_s": round(self.waited_s, 1), "holder": holder}
+
 
 class DatabaseTestError(AsyncDBError):
-    """A test database could not be made, filled or dropped."""
+    """A test database could not be created, filled or dropped."""
 
 
 class MonitoringError(AsyncDBError):

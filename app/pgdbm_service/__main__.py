@@ -1,14 +1,15 @@
-"""``python -m pgdbm_service``: the service on uvicorn, with what a person needs to know to begin.
+"""``python -m pgdbm_service``: the service on uvicorn, with a banner that shows the first commands to try.
 
-``python -m pgdbm_service token …`` is ``pgdbm token …``, for where the command line is not installed; ``deploy``,
-``runs`` and ``wait`` the same.
+With arguments it is the command ``pgdbm``, so that ``docker run IMAGE deploy …`` works, and so does ``docker run IMAGE
+pgdbm deploy …``, and ``python -m pgdbm_service token …`` in an installation without the command line.
 
-Exit codes: 0 told to stop, 1 the port is taken, 2 a setting is not usable.
+Exit codes: 0 stopped by a signal, 1 the port is in use, 2 a setting is invalid.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -21,23 +22,21 @@ from .settings import Settings, SettingsError, read_settings
 if TYPE_CHECKING:
     from .asgi import Service
 
-_PORT_TAKEN = 1
-_BAD_SETTING = 2
+_PORT_IN_USE = 1
+_INVALID_SETTING = 2
 _KEEP_ALIVE_S = 65
-_DATABASE_PATIENCE_S = 10.0
-_LEAVE_TIME_S = 10
-_COMMANDS = ("deploy", "runs", "token", "wait")
+_BANNER_WAIT_S = 10.0
+_AFTER_GRACE_S = 10
 
 
 def main() -> None:
-    if sys.argv[1:2] and sys.argv[1] in _COMMANDS:
-        sys.exit(_command(sys.argv[1:]))
     if sys.argv[1:]:
-        there = ", ".join(_COMMANDS)
-        _exit_with(f"{sys.argv[1]!r} is no command: there is {there}. Settings are variables.", _BAD_SETTING)
-    # In a container this is process 1, which SIGTERM does not end unless somebody handles it.
-    signal.signal(signal.SIGTERM, _leave)
-    # A start makes what stays. To look for garbage in it, again and again, is a tenth of the start.
+        sys.exit(_command(sys.argv[2:] if sys.argv[1] == "pgdbm" else sys.argv[1:]))
+    # A fault in a C extension would otherwise end the process without a word.
+    faulthandler.enable()
+    # In a container this is process 1, which SIGTERM does not end without a handler.
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    # Objects of the start are not garbage; scanning them repeatedly would take a tenth of the start.
     gc.disable()
     try:
         settings = read_settings()
@@ -46,51 +45,72 @@ def main() -> None:
 
         _serve(create_app(settings), settings, listener)
     except SettingsError as error:
-        _exit_with(str(error), _BAD_SETTING)
+        _exit_with(str(error), _INVALID_SETTING)
     except KeyboardInterrupt:
         sys.exit(0)
 
 
 def _command(arguments: list[str]) -> int:
-    # Litestar brings click, so this needs no extra.
+    # Litestar depends on click, so this needs no extra.
     from pgdbm.cli.app import root, run
 
+    from .commands import approvals, modules, operating
+    from .commands.backfills import backfill
     from .commands.deploy import deploy
+    from .commands.freezes import freeze
     from .commands.runs import runs
+    from .commands.tokens import token
     from .commands.wait import wait
-    from .token_commands import token
+    from .commands.webhooks import webhook
 
     direct_url = os.environ.get("PGDBM_DIRECT_URL")
     if direct_url:
-        # The command line knows nothing of the service's poolers.
+        # The command line has no setting for a pooler.
         os.environ["DATABASE_URL"] = direct_url
-    for command in (deploy, runs, token, wait):
+    for command in (
+        *(backfill, deploy, freeze, runs, token, wait, webhook),
+        *modules.COMMANDS,
+        *operating.COMMANDS,
+        *approvals.COMMANDS,
+    ):
         root.add_command(command)
     return run(arguments)
 
 
 def _serve(app: Service, settings: Settings, listener: socket.socket) -> None:
+    import structlog
     import uvicorn
+
+    from pgdbm.version import __version__
+
+    from .web.server_protocol import protocol
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            if self.started:
-                app.state.banner = asyncio.create_task(_greet(app, settings, listener.getsockname()[1]))
+            if not self.started:
+                return
+            host, port = listener.getsockname()[:2]
+            if settings.log_format == "json":
+                # A program that reads the log expects every line to be JSON: no banner.
+                structlog.get_logger("pgdbm_service").info("listening", host=host, port=port, version=__version__)
+            else:
+                app.state.banner = asyncio.create_task(_print_banner(app, settings, port))
 
     config = uvicorn.Config(
         app,
         access_log=False,
+        http=protocol(settings.request_timeout_s),
         lifespan="on",
         log_config=None,
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        # A backstop: migrations are cut off after the grace period, and then the requests end by themselves.
-        timeout_graceful_shutdown=int(settings.shutdown_grace_s) + _LEAVE_TIME_S,
+        # A backstop: migrations are cancelled after the grace period, which ends their requests.
+        timeout_graceful_shutdown=int(settings.shutdown_grace_s) + _AFTER_GRACE_S,
     )
     server: Any = Server(config)
-    # From here on the collector leaves out what is there: to go through it takes 60 ms, and requests would wait.
+    # Exclude what exists now from collections: scanning it takes 60 ms, for which requests would wait.
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -116,29 +136,29 @@ def _listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
-        # Now, not only when the application is ready: of two that start at once, one learns of it here.
+        # Now, not when the application is ready: of two processes started together, one fails here.
         listener.listen()
     except OSError as error:
         listener.close()
         _exit_with(
             f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
             f"Choose another port with PGDBM_PORT.",
-            _PORT_TAKEN,
+            _PORT_IN_USE,
         )
     return listener
 
 
-async def _greet(app: Service, settings: Settings, port: int) -> None:
+async def _print_banner(app: Service, settings: Settings, port: int) -> None:
     ready = True
     try:
-        async with asyncio.timeout(_DATABASE_PATIENCE_S):
+        async with asyncio.timeout(_BANNER_WAIT_S):
             await app.state.database.connected.wait()
     except TimeoutError:
         ready = False
     example = next((module.name for module in app.state.registry if module.problem is None), "orders")
     if app.state.registry.find("orders"):
         example = "orders"
-    print(_banner(settings, port, example, ready=ready), flush=True)  # noqa: T201 - for whoever started it
+    print(_banner(settings, port, example, ready=ready), flush=True)  # noqa: T201 - for the terminal
 
 
 def _banner(settings: Settings, port: int, module: str, *, ready: bool) -> str:
@@ -147,7 +167,7 @@ def _banner(settings: Settings, port: int, module: str, *, ready: bool) -> str:
     if settings.database_url is None:
         where = f"an embedded PostgreSQL, its data in {os.path.relpath(settings.data_dir)}"
     else:
-        from pgdbm.core.dsn import mask
+        from pgdbm.dsn import mask
 
         where = mask(settings.database_url)
     curl = "curl -s"
@@ -156,19 +176,19 @@ def _banner(settings: Settings, port: int, module: str, *, ready: bool) -> str:
     lines = [
         "",
         f"  pgdbm serves {address}   (docs: {address}/docs)",
-        f"  database: {where}{'' if ready else '   (not reachable yet: still trying)'}",
+        f"  database: {where}{'' if ready else '   (not reachable yet, still trying)'}",
         f"  migrations: {settings.migrations_repo}",
         "",
         "  Try:",
         f"    {curl} {address}/modules",
-        f"    {curl} -X POST {address}/migrate",
+        f"    {curl} --fail-with-body -X POST '{address}/migrate?require_done=true'",
         f"    {curl} {address}/modules/{module}/history",
         "",
     ]
     return "\n".join(lines)
 
 
-def _leave(_: int, __: Any) -> NoReturn:
+def _exit_on_signal(_: int, __: object) -> NoReturn:
     sys.exit(0)
 
 

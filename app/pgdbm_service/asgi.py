@@ -5,72 +5,106 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Router
+from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.middleware import DefineMiddleware
 
-from .activity.controller import ActivityController, show_metrics
-from .audit.controller import get_audit
-from .audit.recorder import AuditRecorder
+from pgdbm.version import __version__
+
 from .auth.access import Access
-from .auth.attempts import Attempts
+from .auth.cookies import Cookies
+from .auth.failure_limiter import FailureLimiter
 from .auth.middleware import Admission, Authenticator
+from .auth.origins import Origins
+from .auth.sessions import Sessions
+from .auth.sign_in import SignIns
 from .auth.verifier import TokenVerifier
-from .background import Job, background
-from .client_address import TrustedProxies, parse_proxies
-from .database import Database
-from .dependencies import hand_over_at_once, provided
-from .executor import Executor
-from .former_contents import FormerContents
-from .health.controller import HealthController
-from .last_look import LastLook
+from .dashboard.actions import ActionController
+from .dashboard.api import get_overview, list_replicas, stream_all_events
+from .dashboard.approvals import DecisionController
+from .dashboard.live import LivePages
+from .dashboard.module_pages import ModulePageController
+from .dashboard.overview import OverviewReader
+from .dashboard.pages import PageController, get_asset
+from .dashboard.prefix import with_prefix
+from .dashboard.sign_in import AccountController, SignInController
+from .dashboard.tokens import TokenPages
+from .database.idle import answer
+from .database.periodic import Job, background
+from .database.pool import Database
+from .database.slots import Slots
+from .features.activity.controller import ActivityController, show_metrics
+from .features.approvals import ApprovalController
+from .features.audit.controller import get_audit
+from .features.audit.recorder import AuditRecorder
+from .features.freezes import FreezeController
+from .features.health import HealthController, VersionController, version_of
+from .features.modules.controller import ModuleController
+from .features.modules.views import ModuleViews
+from .features.operations.controller import OperationController
+from .features.operations.decisions import OperationService
+from .features.operations.reads import OperationQueries
+from .features.registrations.archives import Limits
+from .features.registrations.controller import RegistrationController, sync_repository
+from .features.registrations.limits import RegistrationLimits
+from .features.registrations.registrar import Registrar
+from .features.runs.backfills import BackfillController
+from .features.runs.controller import RunController, migrate, migrate_all
+from .features.schemas.controller import SchemaController
+from .features.tokens import TokenController, create_ticket
+from .features.webhooks.controller import WebhookController
+from .features.webhooks.deliverer import CHANNEL as WEBHOOK_CHANNEL
+from .features.webhooks.deliverer import Deliverer
+from .features.webhooks.store import WebhookStore
 from .lifespan import lifespan_of
-from .logs import configure_logs, log_request, name_what_it_is_about
-from .managers import Managers
-from .metrics import Metrics
-from .modules.controller import ModuleController
-from .modules.views import ModuleViews
-from .observer import Observer
-from .pages import error_page, to_docs
-from .plugins import openapi, our_version, plugins, static_files
-from .query_parameters import require_known_query_parameters
-from .registered_modules import RegisteredModules
-from .registrations.controller import RegistrationController, sync_repository
-from .registrations.limits import Limits
-from .registrations.registrar import Registrar
-from .registry import Registry
-from .repository import read_repository
-from .repository_sync import RepositorySync
-from .run_records import RunRecords
-from .runs.background import Runs
-from .runs.controller import RunController, migrate, migrate_all
-from .schemas.controller import SchemaController
-from .secure_headers import with_secure_headers
-from .settings import Settings, read_settings
-from .summaries import Summaries
-from .tokens.controller import TokenController
-from .verbs.controller import VerbController
-from .verbs.deciding import Decider
-from .verbs.looking import Looker
+from .observability.logs import bind_path_parameters, configure_logs, log_request
+from .observability.metrics import Metrics
+from .observability.run_observer import Observer
+from .observability.sampler import StateSampler
+from .registry.file_contents import FileContents
+from .registry.modules import Registry
+from .registry.policies import ModulePolicies
+from .registry.repository import read_repository, repository_warnings
+from .registry.repository_watch import RepositoryWatch
+from .registry.store import CHANNEL, RegistrationStore
+from .runs.records import RunRecords
+from .runs.service import RunService
+from .settings import Settings, listed, read_settings
+from .status.module_databases import ModuleDatabases
+from .status.module_lookup import ModuleLookup
+from .status.summaries import Summaries
+from .trusted_proxies import TrustedProxies, parse_proxies
+from .web.conditional import with_validator
+from .web.error_pages import error_page, get_service, list_errors
+from .web.headers import cors, with_secure_headers
+from .web.http_methods import AllowedMethods, answer_head
+from .web.openapi import openapi, plugins, static_files
+from .web.query_parameters import QueryParameters
 
 if TYPE_CHECKING:
-    from litestar import Request
     from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
     from opentelemetry.trace import TracerProvider
 
-    from .tracing import Tracing
+    from .observability.tracing import Tracing
+    from .web.request import HTTPRequest
 
 
-# A replica knows within this time what was registered through another, and what has come into the repository.
+# How soon a replica reads registrations made through another one, and changes of the repository.
 _REGISTRY_EVERY_S = 0.5
+# While it listens, it is notified of registrations, and reads them whenever it listens again.
+_REGISTRY_LISTENING_EVERY_S = 60.0
 _REPOSITORY_EVERY_S = 1.0
-# Fields of a form beside its files.
+# Sent every few seconds. They do not resume a database that is suspended.
+_PROBES = ("/health/", "/metrics")
+# Fields of a form besides its files.
 _FORM_FIELDS = 100
-# How often a replica asks whether it is time to reconcile; one of them does it.
-_LEASE_EVERY_S = 5.0
+# How often each replica checks whether a reconciliation is due; one of them runs it.
+_LEASE_EVERY_S = 30.0
+_PRUNE_EVERY_S = 3600.0
 
 
 class Service(Litestar):
-    """Litestar, with a request id, a line in the log and the same headers for every answer, also without a route."""
+    """Litestar with a request id, a log line and security headers for every answer, including those without a route."""
 
     async def __call__(
         self,
@@ -79,9 +113,9 @@ class Service(Litestar):
         send: Send | LifeSpanSend,
     ) -> None:
         if scope["type"] == ScopeType.HTTP:
-            proxies: TrustedProxies = self.state.trusted_proxies
-            scope.setdefault("state", {})["address"] = proxies.client_of(scope)  # type: ignore[typeddict-item, arg-type]
-            call: Any = self._answer
+            self._read_proxy(scope)  # type: ignore[arg-type]
+            database: Database = self.state.database
+            call: Any = self._answer_active if database.idle.may_pause else self._answer
             tracing: Tracing | None = self.state.tracing
             if tracing is not None:
                 call = tracing.around(call)
@@ -96,146 +130,267 @@ class Service(Litestar):
 
         await super().__call__(scope, receive, send_in_one_line)
 
+    def _read_proxy(self, scope: Scope) -> None:
+        """Keep what a trusted proxy reports, and strip the configured prefix if the proxy did not."""
+        proxies: TrustedProxies = self.state.trusted_proxies
+        prefix: str = self.state.path_prefix
+        state = scope.setdefault("state", {})
+        state["address"] = proxies.client_of(scope)
+        state["prefix"] = proxies.prefix_of(scope) or prefix
+        if prefix and scope["path"].startswith(f"{prefix}/"):
+            scope["path"] = scope["path"].removeprefix(prefix)
+            scope["raw_path"] = scope["raw_path"].removeprefix(prefix.encode())
+
+    async def _answer_active(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(_PROBES):
+            await self._answer(scope, receive, send)
+            return
+        database: Database = self.state.database
+        registrations: RegistrationStore = self.state.registrations
+        await answer(database.idle, registrations.catch_up, lambda: self._answer(scope, receive, send))
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         audit: AuditRecorder = self.state["audit"]
-        await audit.record(super().__call__, scope, receive, with_secure_headers(send, scope["path"]))
+        send = with_validator(with_secure_headers(send, scope["path"]), scope)
+        prefix = scope["state"]["prefix"]
+        if prefix and scope["path"].startswith("/ui") and scope.get("method") != "HEAD":
+            send = with_prefix(send, prefix)
+        if scope.get("method") == "HEAD":
+            await answer_head(super().__call__, scope, receive, send)
+        else:
+            await audit.record(super().__call__, scope, receive, send)
 
 
 def create_app(settings: Settings | None = None, tracer_provider: TracerProvider | None = None) -> Service:
-    """The service for ``settings`` (default: from the environment). Nothing is connected before it is started.
+    """The service for ``settings`` (default: from the environment). It connects to the database when it is started.
 
-    ``tracer_provider``: makes the traces, instead of one that sends them to ``settings.traces_url``.
+    ``tracer_provider`` replaces the one that exports traces to ``settings.traces_url``.
 
     Raises:
-        SettingsError: a value that it cannot start with.
+        SettingsError: a value in the environment is invalid.
     """
     settings = read_settings() if settings is None else settings
     configure_logs(settings)
     database = Database(settings)
-    executor = Executor(
-        limit=settings.migration_connections, wait_s=settings.lock_wait_s, grace_s=settings.shutdown_grace_s
-    )
-    registry = Registry(read_repository(settings.migrations_repo))
-    registered_modules = RegisteredModules(database, registry)
-    summaries = Summaries(database)
-    managers = Managers(database, registry, registered_modules, summaries, settings.lock_wait_s)
-    former = FormerContents(database, registry)
-    last_look = LastLook(database, registry, managers, summaries, settings.metrics_look_s)
-    metrics = Metrics(database, executor, last_look)
+    slots = Slots(limit=settings.migration_connections, wait_s=settings.lock_wait_s, grace_s=settings.shutdown_grace_s)
+    modules = read_repository(settings.migrations_repo)
+    registry = Registry()
+    registry.required = listed(settings.require_modules)
+    registry.replace_repo(modules, repository_warnings(settings.migrations_repo, modules))
+    registrations = RegistrationStore(database, registry)
+    policies = ModulePolicies(settings.module_policies)
+    databases = ModuleDatabases(database, policies)
+    summaries = Summaries(database, databases)
+    records = RunRecords(database)
+    lookup = ModuleLookup(databases, registry, registrations, summaries, settings.lock_wait_s)
+    contents = FileContents(registrations)
+    sampler = StateSampler(database, registry, lookup, summaries, records, settings.metrics_sample_s)
+    metrics = Metrics(database, slots, sampler, settings.revision)
     tracing = _tracing(settings, tracer_provider)
-    runs = Runs(settings, database, executor, managers, summaries, Observer(metrics, tracing))
-    repository_sync = RepositorySync(settings.migrations_repo, registry)
+    runs = RunService(settings, database, slots, registrations, lookup, summaries, Observer(metrics, tracing))
+    deliverer = Deliverer(
+        database,
+        allow_private=settings.webhook_private_addresses,
+        disable_after_s=settings.webhook_disable_after_s,
+        keep_days=settings.run_retention_days,
+        public_origin=settings.public_origin and f"{settings.public_origin}{settings.path_prefix or ''}",
+        is_waiting=records.is_waiting,
+        is_notified=lambda: runs.notifier.is_listening,
+        on_attempt=metrics.webhook_attempted,
+    )
+    repository_watch = RepositoryWatch(settings.migrations_repo, registry)
     verifier = TokenVerifier(database)
+    sessions = Sessions(
+        database,
+        verifier,
+        idle_s=settings.session_idle_s,
+        lifetime_s=settings.session_lifetime_s,
+        issuers=[issuer.issuer for issuer in settings.issuers if issuer.oidc_client_id is not None],
+    )
     access = Access(settings)
+    proxies = parse_proxies(settings.trusted_proxies)
+    cookies = Cookies(proxies, settings.public_origin)
+    authenticator, sign_ins = _authentication(settings, verifier, sessions)
+    methods = AllowedMethods()
     audit = AuditRecorder(database)
+    views = ModuleViews(database, registrations, lookup, summaries, records, runs.gate)
     dependencies: dict[str, Any] = {
-        "settings": settings,
+        "service_version": version_of(settings.revision),
         "database": database,
-        "executor": executor,
+        "slots": slots,
         "registry": registry,
-        "managers": managers,
-        "views": ModuleViews(registry, managers, summaries, RunRecords(database)),
-        "looker": Looker(managers),
-        "decider": Decider(database, executor, managers, former),
+        "views": views,
+        "overview": OverviewReader(database, slots, views, runs.recent, runs.freezes),
+        "live_pages": LivePages(),
+        "operation_queries": OperationQueries(database, lookup),
+        "operations": OperationService(database, slots, lookup, contents, runs.gate),
         "runs": runs,
-        "registrar": Registrar(database, registry, registered_modules, summaries, former),
+        "registrar": Registrar(
+            database,
+            databases,
+            registrations,
+            summaries,
+            contents,
+            RegistrationLimits(
+                settings.max_modules, settings.max_modules_per_principal, settings.max_registrations_per_hour
+            ),
+        ),
         "bundle_limits": Limits(settings.max_bundle_bytes, settings.max_bundle_files),
-        "repository_sync": repository_sync,
+        "repository_watch": repository_watch,
         "metrics": metrics,
         "verifier": verifier,
+        "sessions": sessions,
+        "sign_ins": sign_ins,
+        "jar": cookies,
+        "webhooks": WebhookStore(
+            database, maximum=settings.max_webhooks, allow_http=settings.webhook_private_addresses
+        ),
     }
+    registry_job = Job(
+        "read what is registered",
+        lambda: _REGISTRY_LISTENING_EVERY_S if runs.notifier.is_listening else _REGISTRY_EVERY_S,
+        registrations.catch_up,
+        database,
+    )
+    webhook_job = Job("deliver to webhooks", deliverer.pause_s, deliverer.deliver, database)
+    runs.notifier.subscribe(WEBHOOK_CHANNEL, lambda _: webhook_job.wake())
+    runs.notifier.on_return(webhook_job.wake)
+    runs.notifier.subscribe(CHANNEL, lambda _: registry_job.wake())
+    runs.notifier.on_return(registry_job.wake)
+    database.on_recreated(registry_job.wake)
     jobs = [
-        Job("look what is registered", _REGISTRY_EVERY_S, registered_modules.catch_up, database),
+        registry_job,
+        webhook_job,
+        Job("delete old deliveries", _PRUNE_EVERY_S, deliverer.prune, database),
         Job(
             "compare summaries with histories",
-            _LEASE_EVERY_S,
+            min(_LEASE_EVERY_S, float(settings.reconcile_s)),
             lambda: summaries.reconcile(list(registry), settings.reconcile_s),
             database,
         ),
     ]
     if settings.watch_repo:
-        jobs.append(Job("watch the migrations repository", _REPOSITORY_EVERY_S, repository_sync.look))
+        jobs.append(Job("poll the migrations repository", _REPOSITORY_EVERY_S, repository_watch.poll))
+    query_parameters = QueryParameters(dependencies)
+
+    async def before_each_call(request: HTTPRequest) -> None:
+        bind_path_parameters(request.path_params)
+        query_parameters.require_known(request)
+
     calls = Router(
         "/",
         route_handlers=[
             HealthController,
+            VersionController,
             SchemaController,
             ModuleController,
             RegistrationController,
-            VerbController,
+            OperationController,
             RunController,
+            BackfillController,
+            ApprovalController,
+            FreezeController,
             ActivityController,
             TokenController,
+            WebhookController,
+            create_ticket,
             migrate,
             migrate_all,
             sync_repository,
             show_metrics,
             get_audit,
+            PageController,
+            ModulePageController,
+            ActionController,
+            DecisionController,
+            SignInController,
+            AccountController,
+            TokenPages,
+            get_asset,
+            get_overview,
+            list_replicas,
+            stream_all_events,
             error_page,
+            list_errors,
+            get_service,
         ],
-        before_request=_before_each_call,
+        before_request=before_each_call,
     )
     app = Service(
-        route_handlers=[calls, to_docs, static_files()],
-        dependencies=provided(dependencies),
-        # Left in the reverse order: the audit is written while there is a database.
+        route_handlers=[calls, static_files()],
+        dependencies={name: _provide(part) for name, part in dependencies.items()},
+        # Exited in reverse order: the audit is written before the pool closes.
         lifespan=[
-            lifespan_of(settings, database, executor, tracing, [runs]),
+            lifespan_of(settings, database, slots, tracing, [runs]),
             background(jobs),
-            last_look.lifespan,
+            sampler.lifespan,
             verifier.lifespan,
+            sessions.lifespan,
             audit.lifespan,
+            deliverer.lifespan,
         ],
         logging_config=None,
         middleware=[
             DefineMiddleware(
                 Admission,
                 access=access,
-                authenticator=_authenticator(settings, verifier),
-                loopback_only=settings.loopback_only,
+                authenticator=authenticator,
+                origins=Origins(settings, proxies),
+                methods=methods,
+                sessions=sessions,
+                cookies=cookies,
             ),
         ],
+        cors_config=cors(listed(settings.cors_origins)),
         openapi_config=openapi(secured=settings.auth != "none"),
         plugins=plugins(),
         request_max_body_size=settings.max_body_bytes,
         multipart_form_part_limit=settings.max_bundle_files + _FORM_FIELDS,
     )
     access.check(app)
-    hand_over_at_once(app)
+    methods.read(app)
     app.state.update(
         {
             "database": database,
             "registry": registry,
+            "registrations": registrations,
             "metrics": metrics,
             "tracing": tracing,
             "audit": audit,
-            "trusted_proxies": parse_proxies(settings.trusted_proxies),
+            "trusted_proxies": proxies,
+            "path_prefix": settings.path_prefix or "",
+            "sign_ins": sign_ins,
+            "cookies": cookies,
         }
     )
     return app
 
 
-async def _before_each_call(request: Request[Any, Any, Any]) -> None:
-    name_what_it_is_about(request.path_params)
-    require_known_query_parameters(request)
+def _provide(part: Any) -> Provide:
+    return Provide(lambda: part, sync_to_thread=False, use_cache=True)
 
 
 def _tracing(settings: Settings, provider: TracerProvider | None) -> Tracing | None:
-    """Imports OpenTelemetry only where it is used: it is an extra, and takes its time."""
+    """Imports OpenTelemetry only if it is used: it is an optional and slow import."""
     if provider is None and settings.traces_url is None:
         return None
-    from .tracing import Tracing, tracing_to
+    from .observability.tracing import Tracing, tracing_to
 
-    return tracing_to(settings, our_version()) if provider is None else Tracing(provider)
+    return tracing_to(settings, __version__) if provider is None else Tracing(provider)
 
 
-def _authenticator(settings: Settings, verifier: TokenVerifier) -> Authenticator | None:
-    if settings.auth == "none":
-        return None
-    issuer = None
+def _authentication(
+    settings: Settings, verifier: TokenVerifier, sessions: Sessions
+) -> tuple[Authenticator | None, SignIns]:
+    limiter = FailureLimiter(settings.auth_failures_per_minute)
+    authenticator, issuers, providers = None, None, {}
     if settings.auth == "jwt":
-        # Cryptography and an HTTP client: only for those who need them.
-        from .auth.issuer import Issuer
+        # Imports cryptography and an HTTP client, which other deployments do not need.
+        from .auth.issuer import Issuers
+        from .auth.openid_connect import providers_of
 
-        issuer = Issuer(settings)
-    return Authenticator(verifier, issuer, Attempts(settings.auth_failures_per_minute))
+        issuers = Issuers(settings.issuers)
+        providers = providers_of(settings.issuers, issuers)
+    if settings.auth != "none":
+        authenticator = Authenticator(verifier, issuers, sessions, limiter)
+    return authenticator, SignIns(authenticator, sessions, limiter, providers, settings.public_origin)

@@ -1,9 +1,11 @@
-"""What is started and stopped with the service, in which order."""
+"""Starts and stops the parts of the service, in order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,49 +13,58 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from pgdbm.errors import AsyncDBError
+from pgdbm.text import sentence
 
 from .settings import SettingsError, unknown_variables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from types import FrameType
 
     from litestar import Litestar
 
-    from .database import Database
-    from .executor import Executor
+    from .database.pool import Database
+    from .database.slots import Slots
+    from .observability.tracing import Tracing
     from .settings import Settings
-    from .tracing import Tracing
 
 logger = structlog.get_logger("pgdbm_service")
 
+# From glibc's malloc.h: the number of each option, and the environment variable for it.
+_M_TRIM_THRESHOLD = (-1, "MALLOC_TRIM_THRESHOLD_")
+_M_MMAP_THRESHOLD = (-3, "MALLOC_MMAP_THRESHOLD_")
+_M_ARENA_MAX = (-8, "MALLOC_ARENA_MAX")
+_RETURNED_FROM = 256 * 1024
+
 
 class Background(Protocol):
-    """What works beside the requests, over the pool."""
+    """Work in the background, over the pool."""
 
     def start(self) -> None:
-        """Begin; there may be no connection yet."""
+        """Start; there may be no connection yet."""
 
     def begin_shutdown(self) -> None:
-        """Begin nothing new."""
+        """Start no new work."""
 
     async def close(self) -> None:
-        """Return when nothing is left to do."""
+        """Return when the work has ended."""
 
 
 def lifespan_of(
     settings: Settings,
     database: Database,
-    executor: Executor,
+    slots: Slots,
     tracing: Tracing | None,
     background: Sequence[Background] = (),
 ) -> Callable[[Litestar], contextlib.AbstractAsyncContextManager[None]]:
-    """The service's lifespan: a database server of our own if there is no other, the pool, the migrations.
+    """The service's lifespan: the embedded server if no other is configured, the pool, the work in the background.
 
-    On the way out migrations end first, then what works in the background, then the pool closes, then the server stops.
+    At the end migrations end first, then the work in the background, then the pool closes, then the server stops.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        return_freed_memory()
         for name in unknown_variables():
             logger.warning("unknown variable", name=name)
         async with contextlib.AsyncExitStack() as stack:
@@ -71,18 +82,37 @@ def lifespan_of(
             for one in background:
                 stack.push_async_callback(one.close)
                 one.start()
-            stack.push_async_callback(executor.close)
+            stack.push_async_callback(slots.close)
 
             def begin_shutdown() -> None:
-                executor.begin_shutdown()
+                slots.begin_shutdown()
                 for one in background:
                     one.begin_shutdown()
 
             stack.callback(begin_shutdown)
-            stack.enter_context(_told_to_stop(begin_shutdown))
+            stack.enter_context(_on_stop_signal(begin_shutdown))
             yield
 
     return lifespan
+
+
+def return_freed_memory() -> None:
+    """Let malloc give memory back to the system once it is freed; without glibc, nothing happens.
+
+    The parser takes a hundred times the size of a file, in a thread. By default each thread has an arena of its own,
+    and what is freed in it stays with the process: a few large files would take hundreds of megabytes permanently.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    for (option, variable), value in (
+        (_M_ARENA_MAX, 2),
+        (_M_MMAP_THRESHOLD, _RETURNED_FROM),
+        (_M_TRIM_THRESHOLD, _RETURNED_FROM),
+    ):
+        if variable not in os.environ:
+            mallopt(option, value)
 
 
 async def _start_embedded(settings: Settings, stack: contextlib.AsyncExitStack) -> str:
@@ -94,37 +124,39 @@ async def _start_embedded(settings: Settings, stack: contextlib.AsyncExitStack) 
         await asyncio.to_thread(server.start)
     except AsyncDBError as error:
         raise SettingsError(
-            f"DATABASE_URL is not set, and the embedded PostgreSQL in '{settings.data_dir}' does not start: "
-            f"{' '.join(error.message.split())}"
+            sentence(
+                f"DATABASE_URL is not set, and the embedded PostgreSQL in '{settings.data_dir}' does not start: "
+                f"{' '.join(error.message.split())}"
+            )
         ) from error
     stack.push_async_callback(asyncio.to_thread, server.stop)
     return server.dsn()
 
 
 @contextlib.contextmanager
-def _told_to_stop(tell: Callable[[], None]) -> Iterator[None]:
-    """Call ``tell`` as soon as SIGINT or SIGTERM comes, before the server's own handler.
+def _on_stop_signal(callback: Callable[[], None]) -> Iterator[None]:
+    """Call ``callback`` on SIGINT and SIGTERM, before the server's own handler.
 
-    The server waits for requests before it ends the lifespan; the grace period of what they wait for must begin
-    with the signal, or the two would wait for each other.
+    The server waits for requests before it ends the lifespan. The grace period of the work that they wait for must
+    begin with the signal, or the two would wait for each other.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    theirs: dict[int, Any] = {}
+    handlers: dict[int, Any] = {}
 
-    def on_signal(number: int, frame: Any) -> None:
-        loop.call_soon_threadsafe(tell)
-        previous = theirs[number]
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(callback)
+        previous = handlers[number]
         if callable(previous):
             previous(number, frame)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        theirs[number] = signal.getsignal(number)
+        handlers[number] = signal.getsignal(number)
         signal.signal(number, on_signal)
     try:
         yield
     finally:
-        for stopped, previous in theirs.items():
-            signal.signal(stopped, previous)
+        for handled, previous in handlers.items():
+            signal.signal(handled, previous)

@@ -1,4 +1,4 @@
-"""The application beside the worker: `python shop.py ada grace` places an order for each, and leaves a job for each."""
+"""The application beside the worker: `python shop.py ada grace` places an order for each, and adds a job for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIGRATIONS = Path(__file__).parent / "migrations" / "shop"
 
 
 async def place_order(db: AsyncDatabaseManager, customer: str) -> int:
-    # Order and job commit together: there is never one without the other.
+    # Order and job are in one transaction: neither exists without the other.
     async with db.transaction() as tx:
         order: int = await tx.execute_and_return_id("INSERT INTO {{tables.orders}} (customer) VALUES ($1)", customer)
         await tx.execute(

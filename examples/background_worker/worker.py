@@ -1,4 +1,4 @@
-"""A process that works through the jobs of schema `worker`. Run as many as you like; SIGTERM ends one after its job."""
+"""Processes the jobs in the schema `worker`. Run any number of them. After SIGTERM a worker finishes its job."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ logger = logging.getLogger("worker")
 
 
 async def confirm(order: dict[str, Any]) -> str:
-    """Stands for what takes its time: a mail, a picture, a call to another service."""
+    """A slow task, such as an e-mail or a call to another service."""
     await asyncio.sleep(WORK_S)
     return f"Order {order['order']} confirmed to {order['customer']}"
 
 
 async def run_next_job(db: AsyncDatabaseManager) -> bool:
-    """Run the oldest job that no other worker has; False where there is none.
+    """Run the oldest job that no other worker has taken; returns False if there is none.
 
-    The row stays locked for as long as the job runs. If this process dies, the server undoes the transaction, and the
-    job is there for the next worker.
+    The row is locked while the job runs. If this process dies, the server rolls the transaction back, and another
+    worker takes the job.
     """
     async with db.transaction() as tx:
         job = await tx.fetch_one(
@@ -68,7 +68,7 @@ async def main() -> None:
         schema="worker",
         min_connections=1,
         max_connections=2,
-        # A job may take longer than the minute after which the default ends an idle transaction.
+        # A job may take longer than the default limit for idle transactions, one minute.
         idle_in_transaction_session_timeout_ms=None,
     )
     async with AsyncDatabaseManager(config) as db:

@@ -1,4 +1,4 @@
-"""An application that uses the library twice, for two teams, on the one pool that it has anyway."""
+"""An application that uses the library twice, for two teams, on its existing pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An application whose customers each have a schema of their own, made when they sign up."""
+"""An application with a schema for each customer, created when they sign up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def all_tenants(request: Request) -> Tenants:
 
 
 AllTenants = Annotated[Tenants, Depends(all_tenants)]
-# What is left of PostgreSQL's 63 characters for a schema, after `tenant_`.
+# PostgreSQL's limit of 63 characters for a name, minus `tenant_`.
 TenantName = Annotated[str, Path(pattern="^[a-z][a-z0-9_]{0,55}$")]
 
 
@@ -49,7 +49,7 @@ async def tenant_database(tenant: TenantName, tenants: AllTenants) -> AsyncDatab
     return db
 
 
-# Who may speak for a tenant is for your authentication to say; it belongs into `tenant_database`.
+# Add your authentication to `tenant_database`: it has to check that the client belongs to the tenant.
 TenantDatabase = Annotated[AsyncDatabaseManager, Depends(tenant_database)]
 
 
@@ -63,7 +63,7 @@ app = FastAPI(title="Projects", lifespan=lifespan)
 @app.put("/tenants/{tenant}", status_code=201)
 async def sign_up(tenant: TenantName, tenants: AllTenants) -> dict[str, str]:
     if not await tenants.sign_up(tenant):
-        raise HTTPException(status_code=409, detail="There is a tenant of that name.")
+        raise HTTPException(status_code=409, detail="There is already a tenant with this name.")
     return {"name": tenant}
 
 

@@ -1,4 +1,4 @@
-"""Tenants: each has a schema `tenant_<name>` on the one pool; schema `registry` knows who there is."""
+"""Tenants: each has a schema `tenant_<name>`, all on one pool; the schema `registry` lists them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     import asyncpg
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Of the pool's connections, this many at most migrate at a time, so that requests get some too.
-MOST_AT_ONCE = 4
+# The maximum number of connections that migrate, so that requests get some too.
+MAX_MIGRATING = 4
 
 
 class Tenants:
-    """Sign tenants up, and find their databases."""
+    """Signs tenants up, and finds their databases."""
 
     def __init__(self, pool: asyncpg.Pool[Any]) -> None:
         self._pool = pool
         self._registry = AsyncDatabaseManager(pool=pool, schema="registry")
-        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_MIGRATING)
 
     async def migrate(self) -> None:
-        """Bring the registry, then every tenant, up to date. Tenants do not wait for each other's locks."""
+        """Migrate the registry, then every tenant. Tenants do not wait for each other's locks."""
         registry = AsyncMigrationManager(self._registry, MIGRATIONS / "registry", module_name="registry")
         await registry.apply_pending_migrations()
         async with asyncio.TaskGroup() as tasks:
@@ -33,9 +33,9 @@ class Tenants:
                 tasks.create_task(self._migrate(tenant["name"]))
 
     async def sign_up(self, name: str) -> bool:
-        """Make the schema of a new tenant; False if there is one of that name.
+        """Create the schema of a new tenant; returns False if there is already one with this name.
 
-        The registry comes last, so a tenant that is in it is complete. A sign-up that died on the way can be repeated.
+        The registry is written last, so every tenant in it is complete. A failed sign-up can be repeated.
         """
         await self._migrate(name)
         status = await self._registry.execute(
@@ -44,7 +44,7 @@ class Tenants:
         return status == "INSERT 0 1"
 
     async def find(self, name: str) -> AsyncDatabaseManager | None:
-        """The manager of a tenant's schema, None if there is no such tenant. A manager costs no connection."""
+        """The manager of a tenant's schema, or None if there is no such tenant. A manager holds no connection."""
         known = await self._registry.fetch_value("SELECT true FROM {{tables.tenants}} WHERE name = $1", name)
         return self._database(name) if known else None
 
@@ -52,6 +52,6 @@ class Tenants:
         return AsyncDatabaseManager(pool=self._pool, schema=f"tenant_{name}")
 
     async def _migrate(self, name: str) -> None:
-        async with self._turns:
+        async with self._slots:
             migrations = AsyncMigrationManager(self._database(name), MIGRATIONS / "tenant", module_name="tenant")
             await migrations.apply_pending_migrations()

@@ -1,4 +1,4 @@
-"""A service with a database of its own: one manager, one pool, one folder of migrations."""
+"""A service with its own database: one manager, one pool, one folder of migrations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         max_connections=int(os.environ.get("DB_MAX_CONN", "10")),
     )
     async with AsyncDatabaseManager(config) as db:
-        # Several instances may start at once: one of them migrates, the others wait for it.
+        # Several instances can start at the same time: one of them migrates, the others wait for it.
         await AsyncMigrationManager(db, MIGRATIONS, module_name="users").apply_pending_migrations()
         app.state.db = db
         yield
@@ -56,7 +56,7 @@ async def create_user(user: NewUser, db: Database) -> dict[str, Any]:
         user.name,
     )
     if user_id is None:
-        raise HTTPException(status_code=409, detail="This address has a user already.")
+        raise HTTPException(status_code=409, detail="There is already a user with this address.")
     return {"id": user_id, "email": user.email, "name": user.name}
 
 

@@ -1,4 +1,4 @@
--- The shop is browsed by category, and categories nest.
+-- Categories of the shop, which can be nested.
 CREATE TABLE {{tables.categories}} (
     id         bigint      GENERATED ALWAYS AS IDENTITY,
     parent_id  bigint,
@@ -16,4 +16,4 @@ CREATE TABLE {{tables.categories}} (
 
 CREATE INDEX categories_parent_id_idx ON {{tables.categories}} (parent_id);
 
-COMMENT ON TABLE {{tables.categories}} IS 'A forest: the roots have no parent.';
+COMMENT ON TABLE {{tables.categories}} IS 'Trees of categories; roots have no parent.';

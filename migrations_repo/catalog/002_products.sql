@@ -1,4 +1,4 @@
--- What is for sale; the search column is here from the start because adding it later rewrites the table.
+-- Products for sale. The search column is here from the start, because adding it later would rewrite the table.
 CREATE TYPE {{tables.product_status}} AS ENUM ('draft', 'active', 'retired');
 
 CREATE TABLE {{tables.products}} (

@@ -1,4 +1,4 @@
--- The feed to the search partner is driven by updated_at, so no writer may forget it.
+-- The feed to the search partner depends on updated_at, so a trigger sets it for every writer.
 CREATE FUNCTION {{tables.touch_updated_at}}() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -9,7 +9,7 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION {{tables.touch_updated_at}}() IS 'Row trigger: stamps updated_at with the time of the transaction.';
+COMMENT ON FUNCTION {{tables.touch_updated_at}}() IS 'Row trigger: sets updated_at to the time of the transaction.';
 
 CREATE TRIGGER categories_touch_updated_at
     BEFORE UPDATE ON {{tables.categories}}

@@ -1,4 +1,4 @@
--- Yen has no cents and dinars have three digits of them: prices need to know how to be shown.
+-- The number of decimal places per currency: none for the yen, three for the dinar.
 CREATE TABLE {{tables.currencies}} (
     code        text     NOT NULL,
     name        text     NOT NULL,
@@ -8,5 +8,5 @@ CREATE TABLE {{tables.currencies}} (
     CONSTRAINT currencies_minor_units_range CHECK (minor_units BETWEEN 0 AND 4)
 );
 
-COMMENT ON TABLE {{tables.currencies}} IS 'ISO 4217, only what we sell in. Reference data: changed by migrations.';
+COMMENT ON TABLE {{tables.currencies}} IS 'ISO 4217 currencies in use. Reference data: changed by migrations.';
 COMMENT ON COLUMN {{tables.currencies}}.minor_units IS 'Digits after the decimal point.';

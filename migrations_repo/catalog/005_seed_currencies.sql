@@ -1,4 +1,4 @@
--- The currencies we sell in today; products are held to this list from the next file on.
+-- The currencies in use. The next file restricts products to this list.
 INSERT INTO {{tables.currencies}} (code, name, minor_units)
 VALUES
     ('CHF', 'Swiss franc',     2),

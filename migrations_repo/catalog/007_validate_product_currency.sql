@@ -1,2 +1,2 @@
--- The scan that the foreign key put off: writers are not blocked while it runs.
+-- Validates the foreign key without blocking writers.
 ALTER TABLE {{tables.products}} VALIDATE CONSTRAINT products_currency_fkey;

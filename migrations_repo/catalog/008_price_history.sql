@@ -1,4 +1,4 @@
--- Price claims ("was 20, now 15") have to be proven to the regulator, so every change is kept.
+-- Price claims ("was 20, now 15") have to be documented for the regulator, so every change is recorded.
 CREATE TABLE {{tables.price_history}} (
     id              bigint      GENERATED ALWAYS AS IDENTITY,
     product_id      uuid        NOT NULL,

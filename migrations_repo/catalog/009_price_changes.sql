@@ -1,4 +1,4 @@
--- The pricing review reads who changed what; names come from the identity module.
+-- For the pricing review: who changed which price. Names come from the identity module.
 CREATE VIEW {{tables.price_changes}} AS
 SELECT h.id,
        p.sku,

@@ -1,4 +1,4 @@
--- "New in the shop" sorted by created_at, which is the day of the draft and not of the launch.
+-- "New in the shop" was sorted by created_at, which is the date of the draft and not of the launch.
 ALTER TABLE {{tables.products}} ADD COLUMN published_at timestamptz;
 
 CREATE FUNCTION {{tables.stamp_publication}}() RETURNS trigger

@@ -1,4 +1,4 @@
--- Products that were live before the column existed count as published the day they were created.
+-- Products that were on sale before the column existed were published when they were created.
 DO $$
 DECLARE
     batch_size CONSTANT integer := 1000;
@@ -6,7 +6,7 @@ DECLARE
     batch uuid[];
 BEGIN
     LOOP
-        -- By key, so that each batch goes on where the one before it ended and no row is read twice.
+        -- By key, so that each batch continues after the previous one and no row is read twice.
         batch := ARRAY(
             SELECT p.id
             FROM {{tables.products}} AS p

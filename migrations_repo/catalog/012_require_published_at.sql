@@ -1,4 +1,4 @@
--- From here on nothing is for sale without a date; the rows already there are looked at in the next file.
+-- No product is for sale without a date. The next file checks existing rows.
 ALTER TABLE {{tables.products}}
     ADD CONSTRAINT products_published_at_present
     CHECK (status = 'draft' OR published_at IS NOT NULL) NOT VALID;

@@ -1,2 +1,2 @@
--- Proves the backfill: fails if a product for sale has no date, and blocks no writer meanwhile.
+-- Validates the backfill without blocking writers; fails if a product for sale has no date.
 ALTER TABLE {{tables.products}} VALIDATE CONSTRAINT products_published_at_present;

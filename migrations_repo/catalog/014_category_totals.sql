@@ -1,4 +1,4 @@
--- The menu shows how much is in each category and below it; counting on every page was too slow.
+-- The menu shows the number of products in each category and below it; counting for each page was too slow.
 CREATE MATERIALIZED VIEW {{tables.category_totals}} AS
 WITH RECURSIVE tree (root_id, category_id) AS (
     SELECT c.id, c.id

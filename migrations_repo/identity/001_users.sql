@@ -1,4 +1,4 @@
--- Accounts are what every other module points at, so they come first.
+-- Accounts, which every other module refers to.
 CREATE TYPE {{tables.user_status}} AS ENUM ('invited', 'active', 'suspended');
 
 CREATE TABLE {{tables.users}} (
@@ -13,10 +13,10 @@ CREATE TABLE {{tables.users}} (
     CONSTRAINT users_display_name_length CHECK (length(display_name) BETWEEN 1 AND 200)
 );
 
--- The address is kept as it was typed; two spellings of one address are still one account.
+-- The address is stored as entered; addresses that differ only in case belong to one account.
 CREATE UNIQUE INDEX users_email_lower_key ON {{tables.users}} (lower(email));
 CREATE INDEX users_invited_idx ON {{tables.users}} (created_at) WHERE status = 'invited';
 
-COMMENT ON TYPE {{tables.user_status}} IS 'Where an account is in its life; only active accounts may sign in.';
+COMMENT ON TYPE {{tables.user_status}} IS 'The status of an account; only active accounts may sign in.';
 COMMENT ON TABLE {{tables.users}} IS 'One row per account. Other modules refer to id and have no foreign key on it.';
-COMMENT ON COLUMN {{tables.users}}.email IS 'As typed by its owner; compared in lower case.';
+COMMENT ON COLUMN {{tables.users}}.email IS 'As entered; compared in lower case.';

@@ -1,4 +1,4 @@
--- updated_at must be right whoever writes, so the database sets it.
+-- A trigger sets updated_at, so that it is correct for every writer.
 CREATE FUNCTION {{tables.touch_updated_at}}() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -9,7 +9,7 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION {{tables.touch_updated_at}}() IS 'Row trigger: stamps updated_at with the time of the transaction.';
+COMMENT ON FUNCTION {{tables.touch_updated_at}}() IS 'Row trigger: sets updated_at to the time of the transaction.';
 
 CREATE TRIGGER users_touch_updated_at
     BEFORE UPDATE ON {{tables.users}}

@@ -1,4 +1,4 @@
--- Sign-ins have to be listed and ended one by one, which signed cookies alone cannot do.
+-- Sessions can be listed and revoked individually, which signed cookies do not allow.
 CREATE TABLE {{tables.sessions}} (
     id           uuid        NOT NULL DEFAULT gen_random_uuid(),
     user_id      uuid        NOT NULL,
@@ -18,8 +18,8 @@ CREATE TABLE {{tables.sessions}} (
 );
 
 CREATE INDEX sessions_user_id_idx ON {{tables.sessions}} (user_id);
--- The sweeper of expired sessions never looks at revoked ones.
+-- The job that deletes expired sessions skips revoked ones.
 CREATE INDEX sessions_live_expiry_idx ON {{tables.sessions}} (expires_at) WHERE revoked_at IS NULL;
 
-COMMENT ON TABLE {{tables.sessions}} IS 'One row per sign-in; live while revoked_at is null and expires_at is ahead.';
+COMMENT ON TABLE {{tables.sessions}} IS 'One row per sign-in; valid while revoked_at is null and expires_at is in the future.';
 COMMENT ON COLUMN {{tables.sessions}}.token_hash IS 'SHA-256 of the bearer token; the token itself is not stored.';

@@ -1,4 +1,4 @@
--- Permissions were flags in the application; support needs to see and grant them.
+-- Permissions were flags in the application; support has to list and grant them.
 CREATE TABLE {{tables.roles}} (
     code        text NOT NULL,
     description text NOT NULL,
@@ -31,4 +31,4 @@ CREATE INDEX user_roles_role_code_idx ON {{tables.user_roles}} (role_code);
 CREATE INDEX user_roles_granted_by_idx ON {{tables.user_roles}} (granted_by) WHERE granted_by IS NOT NULL;
 
 COMMENT ON TABLE {{tables.roles}} IS 'Reference data: changed by migrations, not by the application.';
-COMMENT ON COLUMN {{tables.user_roles}}.granted_by IS 'Null where the system granted it, or where the grantor is gone.';
+COMMENT ON COLUMN {{tables.user_roles}}.granted_by IS 'Null if the system granted it, or if the granting user was deleted.';

@@ -1,4 +1,4 @@
--- The application checks these codes, so they have to exist wherever it runs.
+-- The application checks these codes, so they have to exist in every installation.
 INSERT INTO {{tables.roles}} (code, description)
 VALUES
     ('customer', 'Buys things'),

@@ -1,2 +1,2 @@
--- Accounts can be closed; alone in its file, for a new enum value cannot be used before it is committed.
+-- Accounts can be closed. In a separate file, because a new enum value cannot be used before the commit.
 ALTER TYPE {{tables.user_status}} ADD VALUE 'deleted' AFTER 'suspended';

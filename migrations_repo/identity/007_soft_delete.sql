@@ -1,4 +1,4 @@
--- Orders outlive the account that placed them, so a closed account stays as a row.
+-- Orders refer to closed accounts, so a closed account keeps its row.
 ALTER TABLE {{tables.users}} ADD COLUMN deleted_at timestamptz;
 
 CREATE FUNCTION {{tables.stamp_user_deletion}}() RETURNS trigger
@@ -20,8 +20,8 @@ CREATE TRIGGER users_stamp_deletion
     FOR EACH ROW
     EXECUTE FUNCTION {{tables.stamp_user_deletion}}();
 
--- NOT VALID: the lock is held for a moment instead of for a scan of the table. Compared as text, because
--- before PostgreSQL 17 an enum value added in the same transaction (all files at once) cannot be named.
+-- NOT VALID: the lock is not held during a scan of the table. Compared as text, because
+-- before PostgreSQL 17 an enum value that the same transaction added (atomic="all") cannot be used.
 ALTER TABLE {{tables.users}}
     ADD CONSTRAINT users_deleted_at_matches_status
     CHECK ((status::text = 'deleted') = (deleted_at IS NOT NULL)) NOT VALID;

@@ -1,2 +1,2 @@
--- The scan that the constraint put off: reads and writes go on while it runs.
+-- Validates the constraint without blocking reads or writes.
 ALTER TABLE {{tables.users}} VALIDATE CONSTRAINT users_deleted_at_matches_status;

@@ -1,3 +1,3 @@
 -- pgdbm:no-transaction
--- A closed account must not keep its address from being used again; built while people sign up.
+-- The address of a closed account can be used again. Built without blocking sign-ups.
 CREATE UNIQUE INDEX CONCURRENTLY users_live_email_key ON {{tables.users}} (lower(email)) WHERE deleted_at IS NULL;

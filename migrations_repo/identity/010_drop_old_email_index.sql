@@ -1,2 +1,2 @@
--- The unique index over all accounts forbids what the one over live accounts allows.
+-- The unique index over all accounts would still reject addresses of closed ones.
 DROP INDEX {{tables.users_email_lower_key}};

@@ -1,4 +1,4 @@
--- Support tools want people with their roles and must not see closed accounts.
+-- For support tools: users with their roles, without closed accounts.
 CREATE VIEW {{tables.user_directory}} AS
 SELECT u.id,
        u.email,

@@ -1,4 +1,4 @@
--- A suspended or closed account stayed signed in until its sessions ran out.
+-- Suspended and closed accounts stayed signed in until their sessions expired.
 CREATE FUNCTION {{tables.revoke_user_sessions}}() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -17,7 +17,7 @@ CREATE TRIGGER users_revoke_sessions
     WHEN (OLD.status IS DISTINCT FROM NEW.status AND (NEW.status = 'suspended' OR NEW.deleted_at IS NOT NULL))
     EXECUTE FUNCTION {{tables.revoke_user_sessions}}();
 
--- Those who were let in before the trigger existed.
+-- Sessions from before the trigger.
 UPDATE {{tables.sessions}} AS s
 SET revoked_at = now()
 FROM {{tables.users}} AS u

@@ -1,4 +1,4 @@
--- The heart of the module: who buys, in which currency, and how far the order has come.
+-- Orders with the buyer, the currency and the status.
 CREATE TYPE {{tables.order_status}} AS ENUM ('draft', 'placed', 'paid', 'shipped', 'cancelled');
 
 CREATE TABLE {{tables.orders}} (
@@ -19,11 +19,11 @@ CREATE TABLE {{tables.orders}} (
 );
 
 CREATE INDEX orders_user_id_created_at_idx ON {{tables.orders}} (user_id, created_at DESC);
--- The warehouse asks for open orders all day; they are a small part of the table.
+-- The warehouse queries open orders frequently; they are a small part of the table.
 CREATE INDEX orders_open_idx ON {{tables.orders}} (placed_at) WHERE status IN ('placed', 'paid');
 CREATE INDEX orders_placed_day_idx ON {{tables.orders}} (((placed_at AT TIME ZONE 'UTC')::date))
     WHERE placed_at IS NOT NULL;
 
 COMMENT ON TABLE {{tables.orders}} IS 'One row per order or basket (status draft).';
-COMMENT ON COLUMN {{tables.orders}}.number IS 'What customers and support call the order; has gaps.';
+COMMENT ON COLUMN {{tables.orders}}.number IS 'The order number for customers and support; has gaps.';
 COMMENT ON COLUMN {{tables.orders}}.user_id IS 'A user of the identity module, without a foreign key.';

@@ -1,4 +1,4 @@
--- Prices are copied at the moment of buying: a later price change must not alter an order.
+-- Prices are copied when the order is placed: a later price change must not affect it.
 CREATE TABLE {{tables.order_lines}} (
     id               bigint  GENERATED ALWAYS AS IDENTITY,
     order_id         uuid    NOT NULL,
@@ -15,5 +15,5 @@ CREATE TABLE {{tables.order_lines}} (
 
 CREATE INDEX order_lines_product_id_idx ON {{tables.order_lines}} (product_id);
 
-COMMENT ON TABLE {{tables.order_lines}} IS 'What was bought, at the price of that moment.';
+COMMENT ON TABLE {{tables.order_lines}} IS 'Products of an order, with their price at that time.';
 COMMENT ON COLUMN {{tables.order_lines}}.product_id IS 'A product of the catalog module, without a foreign key.';

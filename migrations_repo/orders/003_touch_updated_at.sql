@@ -1,4 +1,4 @@
--- The export to accounting reads what changed since its last run.
+-- The export to accounting reads rows that changed since its last run.
 CREATE FUNCTION {{tables.touch_updated_at}}() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -9,7 +9,7 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION {{tables.touch_updated_at}}() IS 'Row trigger: stamps updated_at with the time of the transaction.';
+COMMENT ON FUNCTION {{tables.touch_updated_at}}() IS 'Row trigger: sets updated_at to the time of the transaction.';
 
 CREATE TRIGGER orders_touch_updated_at
     BEFORE UPDATE ON {{tables.orders}}

@@ -1,10 +1,10 @@
--- Listing orders summed their lines every time; the total is kept beside the order instead.
+-- Stores the total of each order, which was computed from its lines for each list.
 CREATE FUNCTION {{tables.apply_line_totals}}() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- Differences, not a fresh sum: two transactions that add lines at once cannot see each other's lines.
+    -- Adds the difference instead of a new sum: concurrent transactions do not see each other's lines.
     IF TG_OP = 'INSERT' THEN
         UPDATE {{tables.orders}} AS o
         SET total_cents = o.total_cents + d.cents
@@ -51,7 +51,7 @@ CREATE TRIGGER order_lines_remove_totals
     FOR EACH STATEMENT
     EXECUTE FUNCTION {{tables.apply_line_totals}}();
 
--- Orders from before the triggers; CREATE TRIGGER holds off writers of lines until this commits.
+-- Orders from before the triggers. CREATE TRIGGER blocks writes to lines until the commit.
 UPDATE {{tables.orders}} AS o
 SET total_cents = d.cents
 FROM (

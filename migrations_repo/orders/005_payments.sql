@@ -1,4 +1,4 @@
--- The payment provider repeats its callbacks; each must count once.
+-- The payment provider repeats callbacks; each payment must be recorded once.
 CREATE TYPE {{tables.payment_state}} AS ENUM ('pending', 'captured', 'failed');
 
 CREATE TABLE {{tables.payments}} (
@@ -21,7 +21,7 @@ CREATE TABLE {{tables.payments}} (
 );
 
 CREATE INDEX payments_order_id_idx ON {{tables.payments}} (order_id);
--- An order is paid once; failed attempts may be many.
+-- An order has one successful payment, and any number of failed ones.
 CREATE UNIQUE INDEX payments_one_captured_per_order_key ON {{tables.payments}} (order_id) WHERE state = 'captured';
 CREATE INDEX payments_pending_idx ON {{tables.payments}} (created_at) WHERE state = 'pending';
 
@@ -31,6 +31,6 @@ CREATE TRIGGER payments_touch_updated_at
     WHEN (OLD.* IS DISTINCT FROM NEW.*)
     EXECUTE FUNCTION {{tables.touch_updated_at}}();
 
-COMMENT ON TABLE {{tables.payments}} IS 'One row per attempt to pay.';
+COMMENT ON TABLE {{tables.payments}} IS 'One row per payment attempt.';
 COMMENT ON COLUMN {{tables.payments}}.provider_reference IS
-    'The id of the payment at the provider: what makes callbacks count once.';
+    'The provider''s id of the payment; repeated callbacks have the same one.';

@@ -1,4 +1,4 @@
--- Support must see how an order got where it is; by month, so that old months are dropped and not deleted row by row.
+-- The history of an order, for support. Partitioned by month, so that old months can be dropped.
 CREATE TABLE {{tables.order_events}} (
     id          uuid        NOT NULL DEFAULT gen_random_uuid(),
     order_id    uuid        NOT NULL,
@@ -12,14 +12,14 @@ CREATE TABLE {{tables.order_events}} (
     CONSTRAINT order_events_detail_is_object CHECK (jsonb_typeof(detail) = 'object')
 ) PARTITION BY RANGE (occurred_at);
 
--- Bounds carry their offset: without it the time zone of the session would decide where a month ends.
+-- Bounds have an offset: without it they would depend on the time zone of the session.
 CREATE TABLE {{tables.order_events_202611}} PARTITION OF {{tables.order_events}}
     FOR VALUES FROM ('2026-11-01 00:00:00+00') TO ('2026-12-01 00:00:00+00');
 CREATE TABLE {{tables.order_events_202612}} PARTITION OF {{tables.order_events}}
     FOR VALUES FROM ('2026-12-01 00:00:00+00') TO ('2027-01-01 00:00:00+00');
 CREATE TABLE {{tables.order_events_202701}} PARTITION OF {{tables.order_events}}
     FOR VALUES FROM ('2027-01-01 00:00:00+00') TO ('2027-02-01 00:00:00+00');
--- An event for a month that nobody created is kept here instead of failing the order.
+-- Events of a month without a partition, which would fail otherwise.
 CREATE TABLE {{tables.order_events_default}} PARTITION OF {{tables.order_events}} DEFAULT;
 
 CREATE INDEX order_events_order_id_occurred_at_idx ON {{tables.order_events}} (order_id, occurred_at);

@@ -1,4 +1,4 @@
--- Months to come are made by a monthly job, which must also cope with events that arrived before it ran.
+-- Called by a monthly job to create a partition. Events of that month may already be in the default partition.
 CREATE FUNCTION {{tables.ensure_order_events_month}}(month date) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -9,7 +9,7 @@ DECLARE
     upper_bound CONSTANT timestamptz := (first_day + interval '1 month') AT TIME ZONE 'UTC';
     partition_name CONSTANT text := 'order_events_' || to_char(first_day, 'YYYYMM');
 BEGIN
-    -- Also makes two callers take turns, and keeps early events from arriving while they are moved.
+    -- Also serializes concurrent calls, and blocks new events while the early ones are moved.
     LOCK TABLE {{tables.order_events_default}} IN ACCESS EXCLUSIVE MODE;
 
     IF to_regclass(format('{{schema}}.%I', partition_name)) IS NOT NULL THEN
@@ -40,6 +40,6 @@ $$;
 REVOKE ALL ON FUNCTION {{tables.ensure_order_events_month}}(date) FROM PUBLIC;
 
 COMMENT ON FUNCTION {{tables.ensure_order_events_month}}(date) IS
-    'Makes the partition of the month of the date and moves waiting events into it; false if it was there.';
+    'Creates the partition of the month of the date and moves early events into it; false if it existed.';
 
 SELECT {{tables.ensure_order_events_month}}('2027-02-01');

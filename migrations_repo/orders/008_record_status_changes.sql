@@ -1,4 +1,4 @@
--- Events written by the application were forgotten in two places; a trigger forgets none.
+-- The application failed to write events in two places; a trigger writes all of them.
 CREATE FUNCTION {{tables.record_status_change}}() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp

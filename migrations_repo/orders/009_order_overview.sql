@@ -1,4 +1,4 @@
--- Support looks at an order with the buyer and the products by name; both belong to other modules.
+-- For support: orders with the names of buyer and products, which belong to other modules.
 CREATE VIEW {{tables.order_overview}} AS
 SELECT o.id                  AS order_id,
        o.number,
@@ -19,4 +19,4 @@ LEFT JOIN {{tables.catalog.products}} AS p ON p.id = l.product_id
 LEFT JOIN {{tables.identity.users}} AS u ON u.id = o.user_id;
 
 COMMENT ON VIEW {{tables.order_overview}} IS
-    'One row per line, one for an order without lines. Names are null where the other module does not know the id.';
+    'One row per line, one for an order without lines. Names are null if the other module has no such id.';

@@ -1,2 +1,2 @@
--- Money goes back; alone in its file, for a new enum value cannot be used before it is committed.
+-- Orders can be refunded. In a separate file, because a new enum value cannot be used before the commit.
 ALTER TYPE {{tables.order_status}} ADD VALUE 'refunded' AFTER 'shipped';

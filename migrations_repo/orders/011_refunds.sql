@@ -1,4 +1,4 @@
--- Support refunds in parts, and twice someone was given more than was paid.
+-- Partial refunds. A trigger prevents refunds of more than was paid.
 CREATE TABLE {{tables.refunds}} (
     id           uuid        NOT NULL DEFAULT gen_random_uuid(),
     payment_id   uuid        NOT NULL,
@@ -21,7 +21,7 @@ DECLARE
     payment {{tables.payments}}%ROWTYPE;
     refunded bigint;
 BEGIN
-    -- The lock makes two refunds of one payment take turns, so that the second sees the first.
+    -- The lock serializes refunds of one payment, so that the second sees the first.
     SELECT p.* INTO payment FROM {{tables.payments}} AS p WHERE p.id = NEW.payment_id FOR UPDATE;
     IF NOT FOUND THEN
         RETURN NEW;  -- the foreign key reports it
@@ -49,4 +49,4 @@ CREATE TRIGGER refunds_guard
     EXECUTE FUNCTION {{tables.guard_refund}}();
 
 COMMENT ON TABLE {{tables.refunds}} IS
-    'Never more than the captured payment; the order becomes refunded when all of it went back.';
+    'At most the captured payment; the order becomes refunded when all of it was returned.';

@@ -1,4 +1,4 @@
--- Support asked whether money went back; new columns go last, which is all that OR REPLACE allows.
+-- Adds refunds to the overview. OR REPLACE can only add columns at the end.
 CREATE OR REPLACE VIEW {{tables.order_overview}} AS
 SELECT o.id                  AS order_id,
        o.number,

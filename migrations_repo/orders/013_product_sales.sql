@@ -1,4 +1,4 @@
--- Merchants compare months; the sums over all lines are made once an hour and not once a click.
+-- Monthly sales per product, refreshed once an hour.
 CREATE MATERIALIZED VIEW {{tables.product_sales}} AS
 SELECT l.product_id,
        date_trunc('month', o.placed_at AT TIME ZONE 'UTC')::date AS month,

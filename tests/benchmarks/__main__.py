@@ -13,7 +13,23 @@ from pathlib import Path
 
 from pgdbm.embedded import EmbeddedPostgres
 
-NAMES = ("apply", "nothing_pending", "queries", "footprint", "fanout", "drift", "parsing", "service")
+NAMES = (
+    "apply",
+    "backfill",
+    "large_files",
+    "nothing_pending",
+    "few_pending",
+    "queries",
+    "footprint",
+    "fanout",
+    "many_schemas",
+    "drift",
+    "parsing",
+    "service",
+    "statements",
+    "schema_changes",
+    "plan",
+)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""The baseline of the HTTP benchmark: a bare Litestar handler with the query of the history call, on a pool alike.
+"""The baseline of the HTTP benchmark: a bare Litestar handler with the query of the history call, on a similar pool.
 
-It differs from the service in what is measured alone: query, pool and server, with their settings, are the same.
+It differs from the service only in what is measured: query, pool and server, with their settings, are the same.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import uvicorn
 from litestar import Litestar, get
 
 from pgdbm import AsyncDatabaseManager, DatabaseConfig
-from pgdbm.sql import statement
+from pgdbm.migrations.state.history import History
 from pgdbm_service.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_QUERY = statement("history", "page", history='"app"."schema_migrations"')
+_QUERY = History("app", "schema_migrations", "app").sql("page")
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""N migrations against psql doing the same work, against the bare SQL in one go, and against dbmate."""
+"""Applying N migrations, compared with psql, with the bare SQL in one message, and with dbmate."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ from .databases import (
     shared_pool,
     write_migrations,
 )
-from .harness import Contestant, race, timed
+from .harness import Candidate, race, timed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from pgdbm.migrations.engine import Atomic
+    from pgdbm.migrations.engine.engine import Atomic
 
-# (how many, what each is, its SQL, at most of psql's time, at most of the floor's where there is a bound)
+# (number of files, what each is, its SQL, the limit as a share of psql's time, and of the floor's if there is one)
 _KINDS: tuple[tuple[int, str, Callable[[int], str], float, float | None], ...] = (
     (100, "a table and two indexes each", ddl, 0.8, 1.5),
     (1000, "a table and two indexes each", ddl, 0.8, 1.3),
     (10_000, "one insert each", insert, 0.6, None),
 )
 _ALL_OF_FLOOR = 1.3
+_WITH_LISTENER = 0.8
 _MOST_MB = 120
 _ALONE = """
 import asyncio, resource, sys
@@ -59,10 +60,13 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
         plain = write_migrations(files, count, body)
         same_work, bare = psql_scripts(folder, plain)
 
-        def pgdbm(atomic: Atomic, files: Path = files, count: int = count) -> Callable[[], Awaitable[float]]:
+        def pgdbm(
+            atomic: Atomic, *, listens: bool = False, files: Path = files, count: int = count
+        ) -> Callable[[], Awaitable[float]]:
             async def apply() -> float:
                 pool = await shared_pool(await databases.fresh())
-                migrations = AsyncMigrationManager(AsyncDatabaseManager(pool=pool, schema="app"), files, "app")
+                db = AsyncDatabaseManager(pool=pool, schema="app")
+                migrations = AsyncMigrationManager(db, files, "app", on_event=_ignore if listens else None)
                 seconds = await timed(lambda: migrations.apply_pending_migrations(atomic=atomic))
                 assert len(await migrations.history(count + 1)) == count
                 await pool.close()
@@ -78,8 +82,9 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
             target = await databases.fresh()
             return await timed(lambda: run_psql(target, script, "-1"))
 
-        contestants: dict[str, Contestant] = {
+        candidates: dict[str, Candidate] = {
             "pgdbm": pgdbm("file"),
+            "pgdbm, with a listener": pgdbm("file", listens=True),
             "pgdbm, atomic=all": pgdbm("all"),
             "psql, same work": psql,
             "psql -1, bare SQL": floor,
@@ -87,11 +92,12 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
         program = dbmate_binary()
         if program is not None:
             theirs = dbmate_migrations(folder / f"dbmate_{count}", plain)
-            contestants["dbmate"] = partial(_dbmate, databases, program, theirs)
+            candidates["dbmate"] = partial(_dbmate, databases, program, theirs)
         turns = rounds if count < 10_000 else max(1, rounds // 2)
-        result = await race(f"{count} migrations, {what}", contestants, turns)
+        result = await race(f"{count} migrations, {what}", candidates, turns)
         claims = [
             ("pgdbm", "psql, same work", of_psql),
+            ("pgdbm, with a listener", "psql, same work", _WITH_LISTENER),
             ("pgdbm, atomic=all", "psql -1, bare SQL", _ALL_OF_FLOOR),
         ]
         if of_floor is not None:
@@ -108,13 +114,17 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
     print(f"\n  per migration, 1000 against 100: {per_migration[1000] / per_migration[100]:.2f} times (linear is 1)")
 
 
+def _ignore(_: object) -> None:
+    return None
+
+
 async def _dbmate(databases: Databases, program: str, folder: Path) -> float:
     target = await databases.fresh()
     return await timed(lambda: run_dbmate(program, target, folder))
 
 
 async def _peak_memory(dsn: str, files: Path) -> float:
-    """Megabytes that a process has at most, from its start to its end, Python and all."""
+    """The peak memory of a process in megabytes, Python included."""
     arguments = (sys.executable, "-c", _ALONE, dsn, str(files))
     process = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)
     printed, _ = await process.communicate()

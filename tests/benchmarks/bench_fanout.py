@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager, DatabaseConfig
-from pgdbm.migrations.fanout import FanOut
+from pgdbm.migrations.multi_schema import MultiSchema
 
 from .databases import HISTORY, Databases, ddl, run_psql
 from .harness import race, timed
@@ -41,7 +41,7 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
         pool = await AsyncDatabaseManager.create_shared_pool(config)
 
         async def migrate() -> None:
-            async for result in FanOut(pool, files, "m", concurrency=8).apply(schemas):
+            async for result in MultiSchema(pool, files, "m", concurrency=8).apply(schemas):
                 assert result.status == "success", result.error
 
         seconds = await timed(migrate)
@@ -58,6 +58,6 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
 
         return await timed(lambda: asyncio.gather(*(work() for _ in range(8))))
 
-    title = f"{_SCHEMAS} schemas, {_MIGRATIONS} migrations each, 8 at once"
+    title = f"{_SCHEMAS} schemas, {_MIGRATIONS} migrations each,8 at a time"
     result = await race(title, {"pgdbm": pgdbm, "8 psql processes": psql}, max(1, rounds // 2))
     result.show(("pgdbm", "8 psql processes", round(1 / 0.9, 3)))

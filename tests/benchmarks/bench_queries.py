@@ -32,8 +32,8 @@ async def main(dsn: str, _folder: Path, rounds: int) -> None:
                 await work()
             await pool.execute("TRUNCATE app.sink")
 
-        contestants = {"pgdbm": lambda: timed(lambda: repeat(ours)), "asyncpg": lambda: timed(lambda: repeat(theirs))}
-        (await race(title, contestants, rounds * 3)).show(("pgdbm", "asyncpg", round(1 / share, 3)))
+        candidates = {"pgdbm": lambda: timed(lambda: repeat(ours)), "asyncpg": lambda: timed(lambda: repeat(theirs))}
+        (await race(title, candidates, rounds * 3)).show(("pgdbm", "asyncpg", round(1 / share, 3)))
 
     await compare(
         "fetch_value, 2,000 times",

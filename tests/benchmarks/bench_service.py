@@ -1,4 +1,4 @@
-"""The service over HTTP: against a bare Litestar handler, with nothing pending, and what it costs to have it."""
+"""The service over HTTP, compared with a bare Litestar handler: with nothing pending, and the cost of the service."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
     write_migrations(repo / "app", 25, insert)
     (repo / "app" / "module.toml").write_text('schema = "app"\n')
     variables = {"DATABASE_URL": database, "PGDBM_MIGRATIONS_REPO": str(repo), "PGDBM_LOG_LEVEL": "warning"}
-    async with _running("-m", "pgdbm_service", **variables) as service:
+    async with running("-m", "pgdbm_service", **variables) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
             answer = (await client.post("/modules/app/migrate")).raise_for_status()
             assert answer.json()["status"] == "success"
@@ -56,7 +56,7 @@ async def _with_wrk(url: str, variables: dict[str, str], folder: Path, rounds: i
     if shutil.which("wrk") is None:
         print("\nwrk is not installed: requests over HTTP were not measured")
         return
-    async with _running("-m", "tests.benchmarks.bare_service", **variables) as bare:
+    async with running("-m", "tests.benchmarks.bare_service", **variables) as bare:
 
         async def reading(address: str) -> float:
             requests = re.search(r"Requests/sec:\s+([\d.]+)", await _wrk(address))
@@ -120,7 +120,7 @@ async def _queue(url: str, database: str) -> None:
 
 
 async def _exhausted(url: str) -> None:
-    """What reads take while as many migrations run as may, and more wait for a turn."""
+    """The latency of reads while all slots for migrations are used, and more migrations wait for one."""
     names = [f"long_{number}" for number in range(_LONG_RUNS)]
     async with AsyncClient(url) as client, httpx.AsyncClient(base_url=url, timeout=60) as reader:
         for name in names:
@@ -150,7 +150,7 @@ async def _start(variables: dict[str, str], rounds: int) -> None:
     seconds = []
     for _ in range(rounds):
         began = time.perf_counter()
-        async with _running("-m", "pgdbm_service", **variables):
+        async with running("-m", "pgdbm_service", **variables):
             seconds.append(time.perf_counter() - began)
     middle = statistics.median(seconds)
     print(f"\nStart to ready, the database up: {middle:.2f} s (at most 1.5)  {'ok' if middle <= 1.5 else 'OVER'}")
@@ -159,17 +159,17 @@ async def _start(variables: dict[str, str], rounds: int) -> None:
 class _Server:
     def __init__(self, port: int, pid: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._pid = pid
+        self.pid = pid
 
     def megabytes(self) -> float:
-        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self._pid}/status").read_text())
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
         assert found is not None
         return int(found[1]) / 1024
 
 
 @contextlib.asynccontextmanager
-async def _running(*program: str, **variables: str) -> AsyncIterator[_Server]:
-    """A server of Python's, once it answers; ended at the end of the block."""
+async def running(*program: str, **variables: str) -> AsyncIterator[_Server]:
+    """A server in Python, once it answers; stopped at the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     root = str(Path(_APP).parent)
@@ -184,7 +184,7 @@ async def _running(*program: str, **variables: str) -> AsyncIterator[_Server]:
         async with httpx.AsyncClient(base_url=server.url) as client:
             while True:
                 with contextlib.suppress(httpx.TransportError):
-                    # The baseline has no such call: any answer says that it is there.
+                    # The baseline has no such call: any answer shows that it is ready.
                     if (await client.get("/health/ready")).status_code in (200, 404):
                         break
                 assert process.returncode is None

@@ -53,7 +53,7 @@ def write_migrations(folder: Path, count: int, body: Callable[[int], str] = ddl)
         text = body(number)
         path = folder / f"{number:05}_thing.sql"
         path.write_text(text)
-        # As if it had been there for a while: a file written a moment ago is read again.
+        # As if written a while ago: a file that was just written is read again.
         os.utime(path, (1_700_000_000, 1_700_000_000))
         plain.append(text.replace("{{tables.", '"app".').replace("}}", ""))
     return plain
@@ -98,7 +98,7 @@ def dbmate_binary() -> str | None:
 
 
 def dbmate_migrations(folder: Path, plain: list[str]) -> Path:
-    """The same migrations as dbmate takes them, in a folder of their own."""
+    """The same migrations in dbmate's format, in another folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, text in enumerate(plain, 1):
         schema = "CREATE SCHEMA app;\n" if number == 1 else ""
@@ -122,15 +122,16 @@ class Databases:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
 
-    async def fresh(self) -> str:
-        """The DSN of a new, empty database; the disk is given time to settle.
+    async def fresh(self, template: str | None = None) -> str:
+        """The DSN of a new database, empty or a copy of that at the DSN ``template``; the disk is given time to settle.
 
-        Those before stay until the server's folder goes: ext4 is slow to create files for half a minute after many
-        were deleted, and would time that instead.
+        Earlier ones stay until the folder of the server is removed: ext4 is slow to create files for half a minute
+        after many were deleted, and would time that instead.
         """
         name = f"bench_{secrets.token_hex(4)}"
         connection: Any = await asyncpg.connect(self._dsn)
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        source = "template0" if template is None else urlsplit(template).path.removeprefix("/")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {source}")
         await connection.execute("CHECKPOINT")
         await connection.close()
         return urlunsplit(urlsplit(self._dsn)._replace(path=f"/{name}"))

@@ -1,4 +1,4 @@
-"""Measuring contestants in turn, round after round, so that a machine whose speed drifts drifts for all of them."""
+"""Measures candidates in turns, so that a change of the machine's speed affects all of them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-Contestant = Callable[[], Awaitable[float]]
+Candidate = Callable[[], Awaitable[float]]
 """Does the work once and returns the seconds that count."""
 
 
 @dataclass
 class Result:
-    """Seconds per round, by contestant."""
+    """Seconds per round, by candidate."""
 
     title: str
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def ratio(self, name: str, baseline: str) -> float:
-        """The median, over the rounds, of one contestant's time by the baseline's in the same round."""
+        """The median, over the rounds, of one candidate's time by the baseline's in the same round."""
         pairs = zip(self.seconds[name], self.seconds[baseline], strict=True)
         return statistics.median(ours / theirs for ours, theirs in pairs)
 
@@ -36,15 +36,15 @@ class Result:
             print(f"  {name} / {baseline}: {ratio:.3f}  (at most {bound})  {verdict}")
 
 
-async def race(title: str, contestants: dict[str, Contestant], rounds: int) -> Result:
-    """Run every contestant once per round; the first round warms up and is not counted."""
-    result = Result(title, {name: [] for name in contestants})
+async def race(title: str, candidates: dict[str, Candidate], rounds: int) -> Result:
+    """Run every candidate once per round; the first round warms up and is not counted."""
+    result = Result(title, {name: [] for name in candidates})
     for number in range(rounds + 1):
-        names = list(contestants)
-        # Every other round the other way round: who goes first pays for cold caches.
+        names = list(candidates)
+        # Every other round in reverse order: the first candidate runs with cold caches.
         for name in names if number % 2 else reversed(names):
             gc.collect()
-            seconds = await contestants[name]()
+            seconds = await candidates[name]()
             if number:
                 result.seconds[name].append(seconds)
     return result

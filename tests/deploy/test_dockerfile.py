@@ -1,4 +1,4 @@
-"""The image's recipe: linted, and held to what the deployment relies on. No Docker engine is needed."""
+"""The Dockerfile: linted, and checked for what the deployment relies on. No Docker engine is needed."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_the_health_check_is_a_program_for_the_python_in_the_image() -> None:
 
 
 def test_the_image_does_not_open_itself_to_the_network() -> None:
-    """It listens on every address, so leave to do so without auth must come from the deployment."""
-    environment = only(final_stage(), "ENV")
+    """It listens on every address, so the deployment has to permit that without authentication."""
+    environment = " ".join(rest for word, rest in final_stage() if word == "ENV")
     assert "PGDBM_HOST=0.0.0.0" in environment
     assert "ALLOW_UNAUTHENTICATED" not in environment
     assert "DATABASE_URL" not in environment
@@ -82,15 +82,38 @@ def test_only_the_build_stage_installs() -> None:
 
 
 def test_what_is_installed_is_pinned_by_digest() -> None:
-    installs = [rest for word, rest in instructions() if word == "RUN" and " install " in rest and "pip" in rest]
-    locked = [rest for rest in installs if "requirements.service.lock" in rest]
-    assert len(locked) == 1
-    assert "--require-hashes" in locked[0]
-    assert all("--no-deps" in rest for rest in installs)
+    commands = [one for word, rest in instructions() if word == "RUN" for one in rest.split("&&")]
+    installs = [one for one in commands if re.search(r"\bpip\b.* install ", one)]
+    assert all("--no-deps" in one for one in installs)
+    locks = {re.search(r"requirements\.\w+\.lock", one)[0] for one in installs if "--require-hashes" in one}  # type: ignore[index]
+    assert locks == {"requirements.build.lock", "requirements.service.lock"}
+    # The third is the wheel of the sources.
+    assert ["--no-index" in one for one in installs] == [False, False, True]
+    # Not `pip wheel`, which would fetch the build backend without a hash.
+    assert not any(re.search(r"\bpip\b.* (wheel|download) ", one) for one in commands)
+
+
+def test_the_locks_have_a_hash_for_everything_and_what_the_build_needs() -> None:
+    build = (ROOT / "requirements.build.lock").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    backends = {re.split(r"[\[<>=]", one)[0] for one in project["build-system"]["requires"]}
+    assert backends <= set(re.findall(r"^([\w.-]+)==", build, re.MULTILINE))
+    for lock in (build, (ROOT / "requirements.service.lock").read_text()):
+        entries = re.split(r"^(?=\w)", lock, flags=re.MULTILINE)[1:]
+        assert entries
+        assert all("--hash=sha256:" in one for one in entries)
+
+
+def test_what_is_not_shipped_is_not_in_the_lock() -> None:
+    """Dependencies declare these, and the service imports none of them; `make lock` leaves them out."""
+    (names,) = re.findall(r"^NOT_SHIPPED := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.service.lock").read_text(), re.MULTILINE))
+    assert {"rich", "faker"} <= set(names.split())
+    assert not set(names.split()) & locked
 
 
 def test_the_image_can_do_what_its_settings_offer() -> None:
-    """PGDBM_TRACES_URL too, which whoever deploys an image cannot install anything for."""
+    """Also PGDBM_TRACES_URL, whose extra cannot be installed into an image later."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     wanted = {re.split(r"[\[<>=]", one)[0] for extra in ("service", "client", "otel") for one in extras[extra]}
     locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.service.lock").read_text(), re.MULTILINE))

@@ -24,8 +24,9 @@ from .shown import MORE, compare, parse
 if TYPE_CHECKING:
     from .markdown import Block
 
-PATIENCE_S = 60
+DEADLINE_S = 60
 _LAST_LINES = 20
+_HTTP_ERROR = 22
 SHOWN_ADDRESS = "http://127.0.0.1:8000"
 
 _HERE_DOCUMENT = re.compile(r"<<'(\w+)'")
@@ -51,8 +52,12 @@ def commands(text: str) -> list[tuple[str, list[str]]]:
     return found
 
 
+def _shows_problem(shown: list[str]) -> bool:
+    return bool(shown) and re.search(r'"status":[45]\d\d\b', shown[0]) is not None
+
+
 def targets() -> set[str]:
-    """What make can make."""
+    """The targets of make."""
     return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -72,7 +77,7 @@ class Terminal:
         python = folder / ".venv" / "bin" / "python"
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         python.chmod(0o755)
-        # Stands for the one that is installed.
+        # In place of the one that is installed.
         command = python.with_name("pgdbm")
         command.write_text(f'#!/bin/sh\nPYTHONPATH="{folder / "app"}" exec "{sys.executable}" -m pgdbm_service "$@"\n')
         command.chmod(0o755)
@@ -82,7 +87,7 @@ class Terminal:
         for command, shown in commands(block.text):
             where = f"{block}: {command.splitlines()[0]}"
             try:
-                output = self._run(command)
+                output = self._run(command, fails=_shows_problem(shown) and "--fail-with-body" in command)
                 self._compare(shown, output)
             except (AssertionError, ValueError) as error:
                 raise AssertionError(f"{where}: {error}\n{self._last_words()}") from error
@@ -91,9 +96,9 @@ class Terminal:
         if self._service is not None:
             if self._service.poll() is None:
                 self._service.kill()
-            self._service.wait(PATIENCE_S)
+            self._service.wait(DEADLINE_S)
 
-    def _run(self, command: str) -> str:
+    def _run(self, command: str, *, fails: bool) -> str:
         if command == "make run":
             return self._start()
         if command == "^C":
@@ -116,10 +121,10 @@ class Terminal:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=DEADLINE_S,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == (_HTTP_ERROR if fails else 0), f"exit code {done.returncode}: {done.stderr}"
         return done.stdout
 
     def _last_words(self) -> str:
@@ -137,7 +142,7 @@ class Terminal:
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
             said = self._log.read_text()
             serves = _SERVES.search(said)
@@ -151,7 +156,7 @@ class Terminal:
     def _stop(self) -> None:
         assert self._service is not None, "the service does not run"
         self._service.send_signal(signal.SIGINT)
-        assert self._service.wait(PATIENCE_S) == 0
+        assert self._service.wait(DEADLINE_S) == 0
         self._service = None
 
     def _compare(self, shown: list[str], output: str) -> None:
@@ -161,5 +166,5 @@ class Terminal:
             return
         said = iter([line.strip() for line in output.splitlines()])
         for line in shown:
-            # Whatever was said in between; in order.
+            # With any output in between, in order.
             assert line.strip() in ("", MORE) or line.strip() in said, f"it did not say {line!r} but {output!r}"

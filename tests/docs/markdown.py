@@ -1,4 +1,4 @@
-"""What the tests read in the documents: fenced blocks, links, headings."""
+"""Reads documents for the tests: fenced blocks, links, headings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,15 @@ class Block:
 
 def documents() -> list[Path]:
     """Every document of the project."""
-    pages = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "migrations_repo" / "README.md"]
+    pages = [
+        README,
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "SECURITY.md",
+        ROOT / "migrations_repo" / "README.md",
+        ROOT / "helm" / "pgdbm" / "README.md",
+        *sorted((ROOT / "integrations").rglob("README.md")),
+    ]
     return [*pages, *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "examples").rglob("README.md"))]
 
 
@@ -91,7 +99,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def code_spans(page: Path) -> list[str]:
-    """What stands between single backticks in the prose of ``page``."""
+    """The text between single backticks in the prose of ``page``."""
     return _CODE_SPAN.findall("\n".join(_prose(page)))
 
 

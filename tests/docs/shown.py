@@ -33,7 +33,7 @@ def parse(text: str) -> Any:
 
 
 def compare(shown: Any, real: Any, where: str = "$") -> None:
-    """Fail unless ``real`` is what ``shown`` says; times and checksums count by their kind alone."""
+    """Fail unless ``real`` matches ``shown``; of times and checksums only the form is compared."""
     if isinstance(shown, dict):
         assert isinstance(real, dict), f"{where} is {real!r}"
         names = {name for name in shown if name != MORE}

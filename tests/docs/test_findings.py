@@ -1,4 +1,4 @@
-"""docs/reference/findings.md and the rules: the same ids, and examples that are what they say."""
+"""docs/reference/findings.md and the rules have the same ids, and each example has the finding that it shows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.inspection.findings import NOTICES, Finding, inspect
-from pgdbm.migrations.inspection.locklevels import LockMode
-from pgdbm.migrations.inspection.rules import RULES
-from pgdbm.migrations.inspection.squawk import SETTLED
-from pgdbm.migrations.parser import parse
+from pgdbm.migrations.lint.findings import NOTICES, Finding, inspect
+from pgdbm.migrations.lint.rules import RULES
+from pgdbm.migrations.lint.squawk import SETTLED
+from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.parser import parse_file
+from pgdbm.pgparse.lock_levels import LockMode
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
 _SECTION = re.compile(r"^## (PGDBM\d{3}) (\S+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -24,7 +24,7 @@ WITHOUT_EXAMPLES = {"PGDBM023", "PGDBM024"}
 def findings_in(text: str) -> list[Finding]:
     """What is found in the examples of ``text``, each of which is a file."""
     files = [
-        parse(read_migration(f"{number:03}_example.sql", body.encode()), "shop")
+        parse_file(read_migration(f"{number:03}_example.sql", body.encode()), "shop")
         for number, body in enumerate(_EXAMPLE.findall(text), 1)
     ]
     assert files
@@ -49,6 +49,6 @@ def test_every_lock_mode_is_described() -> None:
     assert rows == [(mode.sql, mode.blocks) for mode in LockMode]
 
 
-def test_what_is_not_asked_of_squawk_is_named() -> None:
+def test_rules_of_squawk_that_are_not_used_are_named() -> None:
     section = PAGE.partition("\n## squawk\n")[2].partition("\n## ")[0]
     assert {name for name in re.findall(r"`([a-z-]+)`", section) if "-" in name} - {"squawk-cli"} == SETTLED

@@ -10,7 +10,7 @@ from .markdown import ROOT, TUTORIAL, anchors, code_spans, documents, links
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OURS = re.compile(r"(?:app|tests|docs|examples|helm|migrations_repo|\.ci)/[\w./*-]+")
+_OURS = re.compile(r"(?:app|tests|docs|examples|helm|integrations|migrations_repo|\.ci)/[\w./*-]+")
 # The module that the tutorial makes.
 _MADE = ("migrations_repo/notes",)
 

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgdbm
-from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.parser import parse
+from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.parser import parse
+from pgdbm_service.features.webhooks.signatures import new_secret, signature
 
 from .markdown import DOCS, README, Block, blocks, documents
 
@@ -73,9 +74,19 @@ async def _use_deploy(defined: dict[str, Any], dsn: str) -> None:
             service.terminate()
 
 
+async def _use_is_signed(defined: dict[str, Any], _: str) -> None:
+    """The check of a webhook's signature."""
+    secret, body = new_secret(), b"{}"
+    headers = {"webhook-id": "1", "webhook-timestamp": "2"}
+    headers["webhook-signature"] = f"v1,AAAA {signature(secret, '1', 2, body)}"
+    assert defined["is_signed"](secret, headers, body)
+    assert not defined["is_signed"](new_secret(), headers, body)
+
+
 USES: dict[str, Callable[[dict[str, Any], str], Awaitable[None]]] = {
     "Notes": _use_notes,
     "deploy": _use_deploy,
+    "is_signed": _use_is_signed,
 }
 
 PYTHON = [block for page in (README, *sorted(DOCS.rglob("*.md"))) for block in blocks(page, "python", "py")]

@@ -1,9 +1,11 @@
-"""The reference is complete: every public name, setting and error code is described, and nothing that is not there."""
+"""The reference is complete: every public name, setting and error code is described, and nothing else is."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -18,10 +20,10 @@ from pgdbm.migrations.results import State
 from pgdbm_service.client import Client
 from pgdbm_service.client import errors as client_errors
 from pgdbm_service.client.endpoints import CallMethod, ListingMethod
-from pgdbm_service.error_codes import ERROR_KINDS
+from pgdbm_service.errors.codes import ERROR_KINDS
 from pgdbm_service.settings import Settings, variable_of
 
-from .markdown import DOCS, blocks, table
+from .markdown import DOCS, ROOT, blocks, table
 
 LIBRARY = DOCS / "reference" / "library"
 SETTINGS = DOCS / "reference" / "settings.md"
@@ -115,7 +117,9 @@ def _values(kind: Any, meta: msgspec.Meta) -> str:
         return "`true`, `false`"
     if get_origin(plain) is dict:
         return "a JSON object"
-    if plain not in (int, float):
+    if get_origin(plain) is list:
+        return "a JSON array"
+    if not {int, float} & {plain, *get_args(plain)}:
         return "a path" if Path in (plain, *get_args(plain)) else "text"
     low = f"over {meta.gt:g}" if meta.gt is not None else f"{meta.ge}"
     return f"{low} to {meta.le}"
@@ -143,3 +147,37 @@ def test_the_errors_of_the_library_are_mapped() -> None:
         for name, code in table(ERRORS / "README.md", "exception of the library")
     }
     assert raised == {name: error.code for name, error in vars(errors).items() if hasattr(error, "code")}
+
+
+def test_every_dependency_has_a_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    groups = {
+        "dependencies": project["project"]["dependencies"],
+        **project["project"]["optional-dependencies"],
+        **project["dependency-groups"],
+    }
+    names = {re.split(r"[\[<>=]", requirement)[0] for group in groups.values() for requirement in group} - {"pgdbm"}
+    assert len(names) > 30
+    text = (DOCS / "explanation" / "dependencies.md").read_text().lower()
+    assert sorted(name for name in names if not re.search(rf"(?<![\w-]){name}(?![\w-])", text)) == []
+
+
+def test_log_events_that_documents_name_exist() -> None:
+    named = {
+        event
+        for page in sorted((DOCS / "runbooks").glob("*.md"))
+        for event in re.findall(r'"event":"([^"]+)"', page.read_text(encoding="utf-8"))
+    }
+    named |= {
+        event for row in table(DOCS / "howto" / "observe.md", "`event`") for event in re.findall("`(.+?)`", row[0])
+    }
+    logged = {
+        argument.value
+        for path in (ROOT / "app").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        for argument in node.args
+        if isinstance(argument, ast.Constant)
+    }
+    assert len(named) > 8
+    assert sorted(named - logged) == []

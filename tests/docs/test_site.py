@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ from .markdown import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What a browser fetches by itself, as opposed to a link that somebody follows.
+# What a browser fetches by itself, as opposed to a link that a reader follows.
 _LOADED = re.compile(
     r"<(?:script|img|iframe|source|video|audio|embed)\b[^>]*\bsrc=[\"']?(?:https?:)?//"
     r"|<link\b[^>]*\brel=[\"']?(?:stylesheet|preconnect|preload|icon|dns-prefetch)[^>]*\bhref=[\"']?(?:https?:)?//"
@@ -21,6 +22,14 @@ _LOADED = re.compile(
     r"|url\([\"']?(?:https?:)?//"
     r"|@import\s+[\"'](?:https?:)?//"
 )
+
+
+INCIDENTS = {
+    "idle in transaction": "run-blocked",
+    "invalid index": "invalid-index",
+    "changed checksum": "files-changed",
+    "stuck": "run-stuck",
+}
 
 
 def test_the_site(tmp_path: Path) -> None:
@@ -42,6 +51,29 @@ def test_the_site(tmp_path: Path) -> None:
     assert 'href="../examples/multi_tenant/index.html"' in pages["explanation/choosing-a-pattern.html"]
     assert "examples/multi_tenant/index.html" in pages
     assert 'href="explanation/dependencies.html"' in pages["CONTRIBUTING.html"]
+
+    assert 'id="post-modulesmodulemigrate"' in pages["reference/http.html"]
+    document = json.loads((tmp_path / "reference" / "openapi.json").read_text())
+    assert document["openapi"].startswith("3.")
+    assert {"ProblemDocument", "Run"} <= json.loads((tmp_path / "reference" / "schemas.json").read_text())[
+        "$defs"
+    ].keys()
+    listed = (tmp_path / "llms.txt").read_text()
+    assert "- [Changes without downtime](howto/change-without-downtime.html): Recipes" in listed
+    assert [page for page in re.findall(r"\]\((.*?)\)", listed) if not (tmp_path / page).is_file()] == []
+    _check_the_search(tmp_path)
+
+
+def _check_the_search(site: Path) -> None:
+    """A search for the words of an incident finds a runbook."""
+    entries = json.loads((site / "search" / "search_index.json").read_text())["docs"]
+    for words, page in INCIDENTS.items():
+        found = {
+            entry["location"].partition("#")[0]
+            for entry in entries
+            if words in f"{entry['title']} {entry['text']}".lower() and "runbooks/" in entry["location"]
+        }
+        assert f"runbooks/{page}.html" in found, words
 
 
 def _build(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The examples as their readers run them: processes of their own, in the example's folder, over a real database."""
+"""The examples, run like their readers run them: as processes in the example's folder, on a real database."""
 
 from __future__ import annotations
 
@@ -6,32 +6,21 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 import pytest
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-PATIENCE_S = 30
+DEADLINE_S = 30
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LISTENING = re.compile(r"Uvicorn running on (http://\S+)")
 
 Value = TypeVar("Value")
-
-
-def eventually(condition: Callable[[], Value]) -> Value:
-    """The first true value of ``condition``; fails if there is none for a long time."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise AssertionError("it did not happen")
 
 
 class Program:
@@ -56,7 +45,7 @@ class Program:
         """Wait until ``pattern`` is in the output."""
 
         def found() -> re.Match[str] | None:
-            # Asked first: what a program wrote before it ended is seen by the search below.
+            # Checked first: the search below then sees everything that an ended program wrote.
             ended = self._process.poll() is not None
             match = re.search(pattern, self.output)
             assert match or not ended, f"it ended without {pattern!r}:\n{self.output}"
@@ -68,7 +57,7 @@ class Program:
 
     def wait(self) -> int:
         """The exit code, once it has ended."""
-        return self._process.wait(PATIENCE_S)
+        return self._process.wait(DEADLINE_S)
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
@@ -82,14 +71,14 @@ class Program:
 
 
 class Service(Program):
-    """A FastAPI application under uvicorn on a free port, ready to be asked."""
+    """A FastAPI application under uvicorn on a free port, ready for requests."""
 
     def __init__(self, folder: Path, application: str, environment: dict[str, str], output: Path) -> None:
         super().__init__(folder, ("-m", "uvicorn", application, "--port", "0"), environment, output)
         self.url = self.wait_for(LISTENING)[1]
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, trust_env=False, timeout=PATIENCE_S)
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=DEADLINE_S)
 
 
 class Programs:

@@ -80,7 +80,7 @@ async def test_two_workers_do_each_job_once_and_give_up_on_a_bad_one(
         assert "Stopped" in worker.output
 
 
-async def test_a_worker_told_to_stop_finishes_its_job_first(programs: Programs, folder: Path, connect: Connect) -> None:
+async def test_a_worker_that_is_stopped_finishes_its_job(programs: Programs, folder: Path, connect: Connect) -> None:
     worker = start_worker(programs, folder, work_s=0.3)
     programs.run(folder, "shop.py", *(["ada"] * 50))
     async with connect() as connection:

@@ -1,4 +1,4 @@
-"""The library as its users get it: a wheel, built and installed, far from its sources."""
+"""The library as its users install it: a wheel, built and installed outside the source tree."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def test_two_libraries_on_one_pool(
     assert [row["module_name"] for row in modules] == ["linkkeeper", "linkkeeper", "notekeeper", "notekeeper"]
 
 
-def test_neither_or_both_is_an_error(programs: Programs, installed: Path, tmp_path: Path) -> None:
+def test_a_connection_string_and_a_manager_are_exclusive(programs: Programs, installed: Path, tmp_path: Path) -> None:
     program = programs.start(
         tmp_path, "-c", "from notekeeper import NoteKeeper; NoteKeeper()", PYTHONPATH=path_with(installed)
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A table's place in a statement, with a bare name in it.
+# Where a statement names a table, with an unqualified name.
 BARE_TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|REFERENCES|INDEX \w+ ON) (?!\{\{)[a-z]\w*")
 
 

@@ -27,7 +27,7 @@ async def begin(client: httpx.AsyncClient, tenant: str) -> Any:
 
 
 async def check_names(client: httpx.AsyncClient) -> None:
-    """A name goes to one tenant, and is one that a schema can have."""
+    """A name belongs to one tenant, and is valid for a schema."""
     answers = await asyncio.gather(*(client.put("/tenants/acme") for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
     for name in ("Acme", "a-b", "1a", "a%22;%20DROP%20SCHEMA%20registry;%20--", "a" * 57, "registry.tenants"):
@@ -39,9 +39,7 @@ async def check_names(client: httpx.AsyncClient) -> None:
     assert (await client.get(f"/tenants/{longest}/projects")).json() == []
 
 
-async def test_twenty_tenants_at_once_see_nothing_of_each_other(
-    programs: Programs, examples: Path, connect: Connect
-) -> None:
+async def test_twenty_concurrent_tenants_are_isolated(programs: Programs, examples: Path, connect: Connect) -> None:
     # Fewer connections than tenants: sign-ups must share.
     service = programs.serve(examples / "multi_tenant", "main:app", DB_MAX_CONN="5")
     async with httpx.AsyncClient(base_url=service.url, trust_env=False, timeout=30) as client:

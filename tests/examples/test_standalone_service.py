@@ -23,7 +23,7 @@ async def test_users_are_kept_over_a_restart(
         assert client.get("/users/1").json() == created.json()
         assert client.get("/users/2").status_code == 404
         assert client.post("/users", json=ADA).status_code == 409
-        assert client.post("/users", json={"name": "Nobody"}).status_code == 422
+        assert client.post("/users", json={"name": "No email"}).status_code == 422
     service.stop()
     assert "Application shutdown complete" in service.output
 

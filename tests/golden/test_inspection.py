@@ -1,7 +1,7 @@
 """Golden files for the inspection: ``inspection/NAME.sql``, and the locks and findings, ``inspection/NAME.expected``.
 
 A case is one file of migrations; lines ``==== title`` divide them. After a change that is meant, write the
-expectations anew with ``python -m tests.golden.test_inspection`` and read the difference.
+expectations again with ``python -m tests.golden.test_inspection`` and read the difference.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.inspection.findings import inspect
-from pgdbm.migrations.parser import parse
+from pgdbm.migrations.lint.findings import inspect
+from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.parser import parse_file
 
 FOLDER = Path(__file__).with_name("inspection")
 _DIVIDER = re.compile(r"^==== (.+)\n", re.MULTILINE)
@@ -33,7 +33,7 @@ CASES = [(path.stem, title, body) for path in sorted(FOLDER.glob("*.sql")) for t
 
 def inspected(content: str) -> str:
     """A case as the inspection sees it, for people to read."""
-    (file,) = inspect([parse(read_migration("case.sql", content.encode()), "app")], 18, schema="app", squawk=False)
+    (file,) = inspect([parse_file(read_migration("case.sql", content.encode()), "app")], 18, schema="app", squawk=False)
     lines = []
     for one in file.statements:
         locks = ", ".join(f"{lock.mode.sql} on {lock.relation or 'others'}" for lock in one.locks) or "no locks"

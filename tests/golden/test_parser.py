@@ -1,7 +1,7 @@
-"""Golden files for the parser: ``parser/NAME.sql`` and what it is taken apart into, ``parser/NAME.expected``.
+"""Golden files for the parser: ``parser/NAME.sql`` and its statements, ``parser/NAME.expected``.
 
 A case may hold several files, divided by lines ``==== title``. After a change of the parser that is meant, write the
-expectations anew with ``python -m tests.golden.test_parser`` and read the difference.
+expectations again with ``python -m tests.golden.test_parser`` and read the difference.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pgdbm import MigrationFileError
-from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.parser import parse
+from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.parser import parse
 
 FOLDER = Path(__file__).with_name("parser")
 _DIVIDER = re.compile(rb"^==== (.+)\n", re.MULTILINE)
@@ -29,13 +29,15 @@ def cases() -> list[tuple[str, str, bytes]]:
     return found
 
 
-def taken_apart(content: bytes) -> str:
+def described(content: bytes) -> str:
     """A case as the parser sees it, for people to read."""
     try:
         parsed = parse(read_migration("case.sql", content), "app")
     except MigrationFileError as error:
         return f"refused {error}\n"
-    lines = [f"{'transactional' if parsed.transactional else 'no transaction'}{', cheap' if parsed.cheap else ''}"]
+    lines = [
+        f"{'transactional' if parsed.transactional else 'no transaction'}{', batchable' if parsed.batchable else ''}"
+    ]
     for statement in parsed.statements:
         line, column = parsed.position(statement.start)
         lines.append(f"{statement.number} at {line}:{column} {statement.traits.kind}: {parsed.text_of(statement)!r}")
@@ -54,16 +56,16 @@ CASES = cases()
 def update() -> None:
     """Write the expectations as the parser has it now."""
     for group in {group for group, _, _ in CASES}:
-        text = "".join(f"==== {title}\n{taken_apart(body)}" for name, title, body in CASES if name == group)
+        text = "".join(f"==== {title}\n{described(body)}" for name, title, body in CASES if name == group)
         (FOLDER / f"{group}.expected").write_text(text)
 
 
 @pytest.mark.parametrize(("group", "title", "content"), CASES, ids=[f"{group}: {title}" for group, title, _ in CASES])
-def test_is_taken_apart_as_expected(group: str, title: str, content: bytes) -> None:
-    assert taken_apart(content) == expectations(group)[title]
+def test_is_parsed_as_expected(group: str, title: str, content: bytes) -> None:
+    assert described(content) == expectations(group)[title]
 
 
-def test_every_title_is_there_once() -> None:
+def test_titles_are_unique() -> None:
     names = [(group, title) for group, title, _ in CASES]
     assert len(names) == len(set(names))
     for group in {group for group, _ in names}:

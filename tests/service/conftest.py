@@ -1,12 +1,14 @@
-"""The real service on a real port, over a real database; and a network between the two that can fail."""
+"""The service on a port of its own, its database, and a network between the two that can fail."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import copy
+import json
 import logging
 import os
+import re
 import select
 import socket
 import subprocess
@@ -24,12 +26,13 @@ import pytest
 import structlog
 
 import pgdbm_service
-from pgdbm_service.own_schema import prepare_own_schema
-from pgdbm_service.queue_tables import prepare_queue
+from pgdbm_service.database.queue_schema import prepare_queue
+from pgdbm_service.database.service_schema import migrate_service_schema
+from tests.support.waiting import eventually
 
-from .direct import KEPT, Direct
-from .forking import ForkedService
-from .running import PATIENCE_S, Repo, RunningService, Standing, bearer, eventually, serving
+from .forked_service import ForkedService
+from .running_service import DEADLINE_S, Repo, RunningService, SharedService, bearer, serving
+from .service_database import KEPT, Direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +45,7 @@ APP = Path(pgdbm_service.__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In CI a test of the service has one more try, which the summary tells: it waits for processes, within bounds."""
+    """In CI a test of the service is retried once, and the summary shows it: such tests wait for processes."""
     if not os.environ.get("CI"):
         return
     here = Path(__file__).parent
@@ -57,67 +60,67 @@ def eventually_fixture() -> Callable[[Callable[[], Any]], Any]:
 
 
 @pytest.fixture(scope="session")
-def standing_for(
+def shared_service_for(
     databases: Databases, prepared: str, watch: Watch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Standing]]:
-    """``standing_for(**settings)``: the one with these settings."""
+) -> Iterator[Callable[..., SharedService]]:
+    """``shared_service_for(**settings)``: the shared service with these settings."""
     with contextlib.ExitStack() as stack:
-        made: dict[str, Standing] = {}
+        made: dict[str, SharedService] = {}
 
-        def find(**settings: Any) -> Standing:
+        def find(**settings: Any) -> SharedService:
             key = repr(sorted(settings.items()))
             if key not in made:
                 direct = Direct(stack.enter_context(databases.fresh(template=prepared)))
                 stack.callback(direct.close)
                 repo = Repo(tmp_path_factory.mktemp("repo"))
                 ours = {"database_url": direct.database, "migrations_repo": repo.path} | settings
-                # Nothing in the background that might still look at what another test has left.
-                ours |= {"watch_repo": False, "reconcile_s": 86400, "metrics_look_s": 3600}
+                # No background tasks, which could still read what another test has left.
+                ours |= {"watch_repo": False, "reconcile_s": 86400, "metrics_sample_s": 3600}
                 service = stack.enter_context(serving(watch, **ours))
                 if settings.get("auth", "none") != "none":
                     token = direct.make_token("admin", by=KEPT)
                     watch.plant("a token", token)
                     service.headers = bearer(token)
-                made[key] = Standing(service, direct, repo)
+                made[key] = SharedService(service, direct, repo)
             return made[key]
 
         yield find
 
 
 @pytest.fixture
-def standing(request: pytest.FixtureRequest) -> Standing | None:
-    """What the test shares with others, emptied, if it asks for ``service``; then ``database`` and ``repo`` are its."""
+def shared_service(request: pytest.FixtureRequest) -> SharedService | None:
+    """The shared service, emptied, if the test uses ``service``; ``database`` and ``repo`` are then its own."""
     if "service" not in request.fixturenames:
         return None
     marker = request.node.get_closest_marker("settings")
-    standing: Standing = request.getfixturevalue("standing_for")(**(marker.kwargs if marker else {}))
-    standing.empty()
-    return standing
+    shared_service: SharedService = request.getfixturevalue("shared_service_for")(**(marker.kwargs if marker else {}))
+    shared_service.empty()
+    return shared_service
 
 
 @pytest.fixture
-def service(standing: Standing) -> RunningService:
-    """A service that others have used before, for a test that needs none of its own: starting one is dear.
+def service(shared_service: SharedService) -> RunningService:
+    """A service that others have used before, for a test that needs none of its own: starting one is expensive.
 
     It has the settings of the marker ``settings``, and does not watch the repository: see ``RunningService.sync``.
     """
-    return standing.service
+    return shared_service.service
 
 
 @pytest.fixture
-def repo(tmp_path: Path, standing: Standing | None) -> Repo:
-    if standing is not None:
-        return standing.repo
+def repo(tmp_path: Path, shared_service: SharedService | None) -> Repo:
+    if shared_service is not None:
+        return shared_service.repo
     path = tmp_path / "repo"
     path.mkdir()
     return Repo(path)
 
 
 @pytest.fixture
-def direct(database: str, standing: Standing | None) -> Iterator[Direct]:
+def direct(database: str, shared_service: SharedService | None) -> Iterator[Direct]:
     """The database of the test, without its service."""
-    if standing is not None:
-        yield standing.direct
+    if shared_service is not None:
+        yield shared_service.direct
         return
     direct = Direct(database)
     yield direct
@@ -131,14 +134,14 @@ def sql(direct: Direct) -> Callable[..., list[Any]]:
 
 
 class Watch:
-    """What the services of this session answered and logged, and secrets that must be nowhere in it."""
+    """What the services of this session answered and logged, and secrets that must not be in it."""
 
     def __init__(self) -> None:
         self._seen: list[tuple[str, str]] = []
         self._secrets: dict[str, str] = {}
 
     def plant(self, what: str, secret: str) -> None:
-        # A short one would be found where it only looks alike.
+        # A short one could match by chance.
         if len(secret) >= 12:
             self._secrets[secret] = what
 
@@ -151,15 +154,19 @@ class Watch:
             return
         request = response.request
         text = response.read().decode("utf-8", "replace")
-        if (request.method, request.url.path, response.status_code) == ("POST", "/tokens", 201):
-            made = response.json()["token"]
+        if (request.method, response.status_code) == ("POST", 201) and request.url.path in ("/tokens", "/ui/tokens"):
+            (made,) = re.findall(r"pgdbm_[0-9a-f]{12}_[A-Za-z0-9_-]{43}", text)
             self.plant("a token", made)
             text = text.replace(made, "")
+        headers = repr(response.headers.raw)
+        for cookie in response.cookies.jar:
+            self.plant("a cookie", cookie.value or "")
+            headers = headers.replace(cookie.value or "no value", "")
         if not request.url.path.startswith("/static/"):
-            self.see(f"{request.method} {request.url.path}", f"{response.headers.raw!r}\n{text}")
+            self.see(f"{request.method} {request.url.path}", f"{headers}\n{text}")
 
     def leaks(self) -> list[str]:
-        """Where which secret was."""
+        """Each secret, and where it was found."""
         return [
             f"{what} in {where}: {text[:2000]}"
             for where, text in self._seen
@@ -172,7 +179,7 @@ class Watch:
 
 
 class _LogWatch(logging.Handler):
-    """Sees each line as it is written. The tests' own HTTP client logs here too, and is passed over."""
+    """Sees each line as it is written, except those of the tests' own HTTP client."""
 
     def __init__(self, watch: Watch) -> None:
         super().__init__()
@@ -203,7 +210,7 @@ def prepared(databases: Databases) -> Iterator[str]:
     async def prepare(dsn: str) -> None:
         pool = await asyncpg.create_pool(dsn, min_size=1, max_size=2)
         try:
-            await prepare_own_schema(pool)
+            await migrate_service_schema(pool)
             await prepare_queue(pool)
         finally:
             await pool.close()
@@ -214,10 +221,10 @@ def prepared(databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(databases: Databases, prepared: str, standing: Standing | None) -> Iterator[str]:
-    """The DSN of a fresh database that a service has been on, dropped at the end; or the standing one's."""
-    if standing is not None:
-        yield standing.direct.database
+def database(databases: Databases, prepared: str, shared_service: SharedService | None) -> Iterator[str]:
+    """The DSN of a fresh database that a service has used, dropped at the end; or that of the shared service."""
+    if shared_service is not None:
+        yield shared_service.direct.database
         return
     with databases.fresh(template=prepared) as dsn:
         yield dsn
@@ -248,7 +255,7 @@ def start(repo: Repo, database: str, watch: Watch) -> Iterator[Callable[..., Run
 
 
 class Proxy:
-    """A TCP proxy, most often to the database: it can be cut, and it can go silent."""
+    """A TCP proxy, most often to the database: it can close connections, and stop passing data."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -262,7 +269,7 @@ class Proxy:
         self._thread.start()
 
     def cut(self) -> None:
-        """Refuse new connections, and end those that there are."""
+        """Refuse new connections, and close the existing ones."""
         with self._lock:
             assert self._listener is not None
             self._listener.close()
@@ -273,21 +280,21 @@ class Proxy:
             self._pairs.clear()
 
     def restore(self, target: tuple[str, int] | None = None) -> None:
-        """Accept connections again, and lead them to ``target``, if that is another."""
+        """Accept connections again, and pass them to ``target``, if that is given."""
         with self._lock:
             self._target = target or self._target
             self._listener = socket.create_server(("127.0.0.1", self.port))
 
-    def silence(self) -> None:
+    def stall(self) -> None:
         """Accept connections and bytes, and pass nothing on."""
         self._silent.set()
 
-    def speak(self) -> None:
+    def resume(self) -> None:
         self._silent.clear()
 
     def close(self) -> None:
         self._closed = True
-        self._thread.join(PATIENCE_S)
+        self._thread.join(DEADLINE_S)
         for pair in self._pairs:
             for end in pair:
                 end.close()
@@ -344,7 +351,7 @@ def proxied(database: str, proxy: Proxy) -> str:
 
 @dataclass
 class Process:
-    """``python -m pgdbm_service``, or another command, with what it wrote so far."""
+    """``python -m pgdbm_service``, or another command, with its output so far."""
 
     popen: subprocess.Popen[bytes] | ForkedService
     folder: Path
@@ -358,43 +365,52 @@ class Process:
         return (self.folder / "err").read_text()
 
     def wait(self) -> int:
-        return self.popen.wait(PATIENCE_S)
+        return self.popen.wait(DEADLINE_S)
 
     def url(self) -> str:
-        """Where it listens, as its banner says."""
+        """The address that it prints or logs."""
 
-        def look() -> str | None:
+        def address() -> str | None:
             assert self.popen.poll() is None, self.err
             _, found, rest = self.out.partition("serves ")
-            return rest.split()[0] if found and "Try:" in rest else None
+            if found and "Try:" in rest:
+                return rest.split()[0]
+            # With PGDBM_LOG_FORMAT=json there is a line in the log instead.
+            lines = [json.loads(line) for line in self.err.splitlines() if '"listening"' in line]
+            return f"http://{lines[0]['host']}:{lines[0]['port']}" if lines else None
 
-        return str(eventually(look))
+        return str(eventually(address))
 
 
 @pytest.fixture
 def begin(tmp_path: Path, repo: Repo, watch: Watch) -> Iterator[Callable[..., Process]]:
     """``begin(how, **variables)``: what ``how`` starts with a folder for its output and these environment variables."""
-    begun: list[Process] = []
+    started: list[Process] = []
 
     def run(
         how: Callable[[Path, dict[str, str]], subprocess.Popen[bytes] | ForkedService], **variables: str
     ) -> Process:
-        folder = tmp_path / f"process{len(begun)}"
+        folder = tmp_path / f"process{len(started)}"
         folder.mkdir()
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        # With COVERAGE_, a service of a test is measured like the test itself.
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name in {"PATH", "HOME", "LANG"} or name.startswith("COVERAGE_")
+        }
         defaults = {"PYTHONPATH": str(APP), "PGDBM_PORT": "0", "PGDBM_MIGRATIONS_REPO": str(repo.path)}
         process = Process(how(folder, inherited | defaults | variables), folder)
-        begun.append(process)
+        started.append(process)
         watch.plant("the password of the database", urlsplit(variables.get("DATABASE_URL", "")).password or "")
         return process
 
     yield run
-    for process in begun:
+    for process in started:
         if process.popen.poll() is None:
             process.popen.kill()
         process.wait()
         if not any("token" in str(argument) for argument in process.popen.args):  # type: ignore[union-attr]
-            # Which is where a new token is printed.
+            # A new token is printed there.
             watch.see("output", (process.folder / "out").read_text(errors="replace"))
         watch.see("output", (process.folder / "err").read_text(errors="replace"))
 

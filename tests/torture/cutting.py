@@ -20,7 +20,7 @@ class CuttingProxy:
     """``arm(5, "after")``: the fifth message of a client from now on reaches the server, and no answer comes back.
 
     ``before``: it does not reach the server either. Messages are counted over all connections, in ``messages``; after
-    the cut, connections pass through as if nothing had been.
+    the cut, connections pass through unchanged.
     """
 
     def __init__(self, dsn: str) -> None:

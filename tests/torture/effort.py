@@ -1,4 +1,4 @@
-"""How long to torture: the quick setting without ``PGDBM_TORTURE``, the long one with 1, N times that with N."""
+"""The length of the crash tests: short without ``PGDBM_TORTURE``, long with 1, N times as long with N."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import random
 
 _FACTOR = os.environ.get("PGDBM_TORTURE", "")
 IS_LONG = bool(_FACTOR)
-SEED = int(os.environ.get("PGDBM_TORTURE_SEED", "") or random.SystemRandom().randrange(2**32))
-"""Of everything that is chosen at random; failures name it."""
+SEED = int(
+    os.environ.get("PGDBM_TORTURE_SEED", "") or (random.SystemRandom().randrange(2**32) if IS_LONG else 20_261_101)
+)
+"""The seed of everything that is chosen at random; failures name it. Short runs always have the same."""
 
 
 def rounds(quick: int, long: int) -> int:
     return max(1, round(long * float(_FACTOR))) if _FACTOR else quick
 
 
-def dice(name: str) -> random.Random:
-    """A source of randomness of its own for every test, so that one test can be repeated alone."""
+def seeded_random(name: str) -> random.Random:
+    """A separate source of randomness for every test, so that one test can be repeated alone."""
     return random.Random(f"{SEED}/{name}")

@@ -32,7 +32,7 @@ class RandomPlan:
 
 
 class Author:
-    """Writes one statement after another, and remembers what there is by now."""
+    """Writes one statement after another, and remembers the objects that exist."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self._draw = draw

@@ -1,4 +1,4 @@
-"""Files that were right once, and what happens to them: pieces are lost, doubled, swapped, and strewn in."""
+"""Valid files that are damaged: pieces are removed, doubled, swapped, and inserted."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def _sources() -> tuple[bytes, ...]:
 SOURCES = _sources()
 
 
-def mutated(chance: random.Random) -> bytes:
+def mutated(rng: random.Random) -> bytes:
     """One of the files, or two, with one to six things done to it."""
-    text = chance.choice(SOURCES).decode(errors="surrogateescape")
-    for _ in range(chance.randint(1, 6)):
-        start = chance.randint(0, len(text))
-        end = min(len(text), start + int(chance.expovariate(0.1)))
-        match chance.randint(0, 6):
+    text = rng.choice(SOURCES).decode(errors="surrogateescape")
+    for _ in range(rng.randint(1, 6)):
+        start = rng.randint(0, len(text))
+        end = min(len(text), start + int(rng.expovariate(0.1)))
+        match rng.randint(0, 6):
             case 0:
                 text = text[:start] + text[end:]
             case 1:
@@ -44,12 +44,12 @@ def mutated(chance: random.Random) -> bytes:
             case 2:
                 text = text[:start] + text[start:end].swapcase()[::-1] + text[end:]
             case 3 | 4 | 5:
-                text = text[:start] + chance.choice(_SHARDS) + text[start:]
+                text = text[:start] + rng.choice(_SHARDS) + text[start:]
             case _:
-                other = chance.choice(SOURCES).decode(errors="surrogateescape")
-                text = text[:start] + other[chance.randint(0, len(other)) :]
+                other = rng.choice(SOURCES).decode(errors="surrogateescape")
+                text = text[:start] + other[rng.randint(0, len(other)) :]
     raw = text.encode(errors="surrogateescape")
-    if chance.random() < 0.05:
-        place = chance.randint(0, len(raw))
-        raw = raw[:place] + chance.randbytes(2) + raw[place:]
+    if rng.random() < 0.05:
+        place = rng.randint(0, len(raw))
+        raw = raw[:place] + rng.randbytes(2) + raw[place:]
     return raw

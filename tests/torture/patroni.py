@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import AsyncIterator
 
-_PATIENCE_S = 120
+_DEADLINE_S = 120
 _PACKAGES = {"patroni": "patroni", "etcd": "etcd-server"}
-# Short ones, so that a failover takes seconds; a leader of a fleet has 30 s, 10 s and 10 s.
+# Short ones, so that a failover takes seconds; the defaults are 30 s, 10 s and 10 s.
 _TIMES = {"ttl": 6, "loop_wait": 1, "retry_timeout": 3}
 
 
@@ -37,7 +37,7 @@ def missing() -> list[str]:
 
 
 class Node:
-    """A server, and the Patroni that looks after it. Killed and started again, it keeps its ports and its data."""
+    """A server and the Patroni that manages it. Killed and started again, it keeps its ports and its data."""
 
     def __init__(self, name: str, folder: Path, etcd_port: int, password: str) -> None:
         self.name = name
@@ -70,7 +70,7 @@ class Node:
                     "superuser": {"username": "postgres", "password": password},
                     "replication": {"username": "copier", "password": password},
                 },
-                # What only the dead leader had was never reported as committed.
+                # What only the killed leader had was never reported as committed.
                 "remove_data_directory_on_rewind_failure": True,
                 "remove_data_directory_on_diverged_timelines": True,
             },
@@ -119,14 +119,14 @@ class Pair:
         """The leader, once there is one."""
         return await self._first("primary")
 
-    async def in_step(self) -> Node:
+    async def in_sync(self) -> Node:
         """The standby that has all that the leader has reported as committed, once there is one."""
         await self.leader()
         return await self._first("synchronous")
 
     async def _first(self, role: str) -> Node:
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(_DEADLINE_S):
                 while True:
                     for node in self.nodes:
                         if await node.is_(role):
@@ -138,7 +138,7 @@ class Pair:
 
 @contextlib.asynccontextmanager
 async def patroni_pair(folder: Path) -> AsyncIterator[Pair]:
-    """A leader and a standby that is in step with it; ended at the end of the block."""
+    """A leader and a standby that is in sync with it; ended at the end of the block."""
     (etcd_folder := folder / "etcd").mkdir(mode=0o700)
     port, peers = _free_port(), _free_port()
     own, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peers}"
@@ -156,7 +156,7 @@ async def patroni_pair(folder: Path) -> AsyncIterator[Pair]:
     try:
         for node in pair.nodes:
             node.start()
-        await pair.in_step()
+        await pair.in_sync()
         yield pair
     finally:
         for node in pair.nodes:

@@ -1,4 +1,4 @@
-"""Plans of migrations that between them hold every kind of statement the engine treats in a way of its own."""
+"""Plans of migrations with every kind of statement that the engine treats differently."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ HEAD = "-- pgdbm:no-transaction\n"
 
 
 @dataclass(frozen=True)
-class Torment:
-    """Files, and how to apply them. ``marks``: what its log table holds once everything is applied, each once."""
+class MigrationPlan:
+    """Files, and how to apply them. Once everything is applied, its log table has each of ``marks`` once."""
 
     name: str
     files: dict[str, str]
@@ -28,7 +28,7 @@ def _table(number: int) -> str:
 
 _LOG = {"001_log.sql": "CREATE TABLE {{tables.log}} (word text NOT NULL);\n" + mark("001")}
 
-_CHEAP = _LOG | {f"{number:03}_t.sql": _table(number) + mark(f"{number:03}") for number in range(2, 14)}
+_BATCHABLE = _LOG | {f"{number:03}_t.sql": _table(number) + mark(f"{number:03}") for number in range(2, 14)}
 
 _BY_STATEMENT = {
     "002_types.sql": (
@@ -85,12 +85,12 @@ _REPEATABLE = {
     )
 }
 
-MIXED = Torment("mixed", _LOG | _BY_STATEMENT | _OUTSIDE | _REPEATABLE)
-CHEAP = Torment("cheap", _CHEAP)
-BY_STATEMENT = Torment("by_statement", _LOG | _BY_STATEMENT | _REPEATABLE)
-ALL_CHEAP = Torment("all_cheap", _CHEAP, {"atomic": "all"})
-ALL = Torment("all", _LOG | _BY_STATEMENT | _REPEATABLE, {"atomic": "all"})
-CONCURRENT = Torment(
+MIXED = MigrationPlan("mixed", _LOG | _BY_STATEMENT | _OUTSIDE | _REPEATABLE)
+BATCHABLE = MigrationPlan("cheap", _BATCHABLE)
+BY_STATEMENT = MigrationPlan("by_statement", _LOG | _BY_STATEMENT | _REPEATABLE)
+ALL_BATCHABLE = MigrationPlan("all_cheap", _BATCHABLE, {"atomic": "all"})
+ALL = MigrationPlan("all", _LOG | _BY_STATEMENT | _REPEATABLE, {"atomic": "all"})
+CONCURRENT = MigrationPlan(
     "concurrent",
     _LOG
     | {
@@ -102,9 +102,9 @@ CONCURRENT = Torment(
         "004_column.sql": "ALTER TABLE {{tables.t}} ADD COLUMN note text;\n" + mark("004"),
     },
 )
-EVERY_KIND = (CHEAP, CONCURRENT, BY_STATEMENT, ALL, MIXED, ALL_CHEAP)
+EVERY_KIND = (BATCHABLE, CONCURRENT, BY_STATEMENT, ALL, MIXED, ALL_BATCHABLE)
 
-THERE_AND_BACK = Torment(
+APPLIED_AND_REVERTED = MigrationPlan(
     "there_and_back",
     {
         **_LOG,
@@ -127,4 +127,4 @@ THERE_AND_BACK = Torment(
         "020_kinds.down.sql": "UPDATE {{tables.items}} SET kind = kind - 1;\n" + mark("020 back"),
     },
 )
-"""All but the first can be taken back."""
+"""All but the first can be reverted."""

@@ -14,13 +14,13 @@ import httpx
 
 import pgdbm_service
 
-from ..service.forking import ForkedService
+from ..service.forked_service import ForkedService
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _APP = Path(pgdbm_service.__file__).parents[1]
-_PATIENCE_S = 60
+_DEADLINE_S = 60
 
 
 @dataclass
@@ -39,11 +39,11 @@ class Replica:
     async def start(self) -> None:
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         environment |= {"PYTHONPATH": str(_APP), "PGDBM_PORT": str(self.port)} | self.variables
-        # Without waiting, so that nobody can cancel this and leave a process behind.
+        # Without awaiting, so that a cancellation cannot leave a process behind.
         self.process = ForkedService(environment, out=self.log, err=self.log)
 
     async def kill(self) -> None:
-        """SIGKILL, whatever it is doing."""
+        """SIGKILL, at any moment."""
         assert self.process is not None
         self.process.kill()
         while self.process.poll() is None:
@@ -51,7 +51,7 @@ class Replica:
 
     async def ready(self, client: httpx.AsyncClient) -> None:
         """Return once it answers that it is ready."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_DEADLINE_S):
             while True:
                 with contextlib.suppress(httpx.TransportError):
                     if (await client.get(f"{self.url}/health/ready")).status_code == 200:
@@ -84,8 +84,8 @@ async def replicas(count: int, dsn: str, repo: Path, folder: Path, **variables: 
 
 
 async def post(client: httpx.AsyncClient, urls: list[str], path: str, **options: Any) -> httpx.Response:
-    """The answer of the first of ``urls`` that is there; asks again for what a retry can cure, as a deploy job does."""
-    async with asyncio.timeout(_PATIENCE_S * 3):
+    """The answer of the first of ``urls`` that is available; repeats what a retry can fix, like a deploy job."""
+    async with asyncio.timeout(_DEADLINE_S * 3):
         for attempt in range(10_000):
             with contextlib.suppress(httpx.TransportError):
                 answer = await client.post(urls[attempt % len(urls)] + path, **options)

@@ -1,7 +1,7 @@
-"""``python -m tests.torture.soak [--minutes 10]``: the service under a steady load; memory and connections stay flat.
+"""``python -m tests.torture.soak [--minutes 10]``: the service under a steady load; memory and connections do not grow.
 
-Registers modules, migrates them, reads every list, follows runs and makes mistakes, for as long as it is told. Exits
-with 1 where the memory at the end is over what it was after the first fifth, or the pool took more than it may.
+Registers modules, migrates them, reads every list, follows runs and makes mistakes, for a given time. Exits
+with 1 where the memory at the end is over what it was after the first fifth, or the pool exceeded its limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .replicas import Replica, replicas
 
 _CLIENTS = 8
 _SAMPLE_S = 2.0
-# Of memory: what an allocator keeps differs by a little from one minute to the next.
+# For memory: what an allocator keeps differs a little from one minute to the next.
 _MOST_GROWTH = 1.10
 _MOST_CONNECTIONS = 10 + 2
 _READS = ("/modules", "/modules/m0", "/modules/m0/history", "/schemas", "/runs", "/health/ready", "/modules/none")
@@ -76,7 +76,7 @@ async def _use(client: httpx.AsyncClient, number: int, until: float, calls: Any)
     for turn in count(1):
         if time.monotonic() >= until:
             return
-        # A module that starts anew from time to time, so that what is registered stays of one size.
+        # A module that is registered again from time to time, so that the registrations stay of one size.
         if turn % 50 == 1:
             module, files = f"m{number}" if turn == 1 else f"m{number}_{turn % 500}", []
         name = f"{len(files) + 1:03}_t.sql"

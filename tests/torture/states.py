@@ -1,4 +1,4 @@
-"""Everything that must be the same after a run that was disturbed and one that was not."""
+"""The state that must be equal after a disturbed run and an undisturbed one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
-from pgdbm.migrations.catalog import difference, read_catalog
+from pgdbm.migrations.state.catalog import difference, read_catalog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import asyncpg
 
-    from pgdbm.migrations.catalog import CatalogObject
+    from pgdbm.migrations.state.catalog import CatalogObject
 
-    from .plans import Torment
+    from .plans import MigrationPlan
 
-OURS = ("schema_migrations", "pgdbm_journal", "pgdbm_snapshots")
+OURS = ("schema_migrations", "pgdbm_journal", "pgdbm_snapshots", "pgdbm_backfills")
 
 _TABLES = """
 SELECT c.relname FROM pg_class c
@@ -63,7 +63,7 @@ async def read_state(connection: Any, schema: str, *, history: bool = True) -> S
 
 
 async def check_equal(connection: Any, schema: str, wanted: State, why: object) -> None:
-    """``schema`` is as ``wanted``, nothing was applied twice, and nothing is left that a run should take away."""
+    """``schema`` is as ``wanted``, nothing was applied twice, and nothing is left that a run should remove."""
     state = await read_state(connection, schema)
     assert not difference(wanted.catalog, state.catalog), why
     if "log" in state.data:
@@ -75,14 +75,14 @@ async def check_equal(connection: Any, schema: str, wanted: State, why: object) 
 
 
 async def check_clean(connection: Any, why: object) -> None:
-    """No lock of ours, no index that is not valid, no partition that is half detached, anywhere in the database."""
+    """No advisory lock, no invalid index and no half-detached partition is left in the database."""
     assert await connection.fetchval(_LOCKS) == 0, why
     assert [row[0] for row in await connection.fetch(_INVALID)] == [], why
     assert await connection.fetchval("SELECT count(*) FROM pg_inherits WHERE inhdetachpending") == 0, why
 
 
 async def until_gone(connection: Any, application_name: str) -> None:
-    """Until the server has noticed that the clients of that name are gone."""
+    """Wait until the server has detected that the clients of that name are gone."""
     while await connection.fetchval(_OTHERS, application_name):
         await asyncio.sleep(0.005)
 
@@ -110,21 +110,21 @@ async def opened_pool(dsn: str, application_name: str = "pgdbm") -> AsyncIterato
         pool.terminate()
 
 
-async def migrate(pool: asyncpg.Pool[Any], schema: str, torment: Torment, **options: Any) -> dict[str, Any]:
+async def migrate(pool: asyncpg.Pool[Any], schema: str, plan: MigrationPlan, **options: Any) -> dict[str, Any]:
     db = AsyncDatabaseManager(pool=pool, schema=schema)
-    migrations = AsyncMigrationManager(db, torment.files, "torture", **options)
-    result: dict[str, Any] = await migrations.apply_pending_migrations(**torment.apply)
+    migrations = AsyncMigrationManager(db, plan.files, "torture", **options)
+    result: dict[str, Any] = await migrations.apply_pending_migrations(**plan.apply)
     return result
 
 
-async def revert(pool: asyncpg.Pool[Any], schema: str, torment: Torment, steps: int) -> None:
+async def revert(pool: asyncpg.Pool[Any], schema: str, plan: MigrationPlan, steps: int) -> None:
     db = AsyncDatabaseManager(pool=pool, schema=schema)
-    await AsyncMigrationManager(db, torment.files, "torture").revert(steps)
+    await AsyncMigrationManager(db, plan.files, "torture").revert(steps)
 
 
-async def undisturbed(pool: asyncpg.Pool[Any], torment: Torment) -> State:
-    """What ``torment`` leaves when nothing happens to it; the same for every test of a database."""
-    schema = f"undisturbed_{torment.name}"
-    await migrate(pool, schema, torment)
+async def undisturbed(pool: asyncpg.Pool[Any], plan: MigrationPlan) -> State:
+    """The state that ``plan`` leaves without disturbances; the same for every test of a database."""
+    schema = f"undisturbed_{plan.name}"
+    await migrate(pool, schema, plan)
     async with pool.acquire() as connection:
         return await read_state(connection, schema)

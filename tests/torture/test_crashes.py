@@ -1,4 +1,4 @@
-"""A server that crashes loses commits that did not wait for the disk: never one that was reported."""
+"""A server that crashes loses only commits that did not wait for the disk, and none that was reported."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ import pytest
 from pgdbm.embedded import EmbeddedPostgres
 from pgdbm.testing.server import parent_folder
 
-from .effort import SEED, dice, rounds
-from .plans import ALL, CHEAP, MIXED, Torment
+from .effort import SEED, rounds, seeded_random
+from .plans import ALL, BATCHABLE, MIXED, MigrationPlan
 from .states import check_equal, history_of, migrate, opened_pool, undisturbed
 from .victims import victims
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The WAL writer sleeps for as long as it may, so that what nobody waited for stays in memory for long.
+# The WAL writer sleeps as long as possible, so that commits that were not waited for stay in memory.
 _SETTINGS = {"wal_writer_delay": "10s", "max_connections": "50"}
 
 
 @pytest.fixture
 def server() -> Iterator[EmbeddedPostgres]:
-    """A server that keeps its promises, on a port that stays the same when it starts again."""
+    """A server with durable commits, on a port that stays the same when it starts again."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -42,7 +42,7 @@ def server() -> Iterator[EmbeddedPostgres]:
 
 
 def crash(server: EmbeddedPostgres) -> None:
-    """As `pg_ctl stop -m immediate`, and start again: what was not in the log on disk is gone."""
+    """Like `pg_ctl stop -m immediate`, and a start: what was not in the WAL on disk is lost."""
     pid = server.pid
     assert pid is not None
     os.kill(pid, signal.SIGQUIT)
@@ -51,22 +51,22 @@ def crash(server: EmbeddedPostgres) -> None:
     server.start()
 
 
-async def test_nothing_that_was_reported_is_lost(server: EmbeddedPostgres) -> None:
-    chance = dice("crashes")
+async def test_no_reported_migration_is_lost_in_a_crash(server: EmbeddedPostgres) -> None:
+    rng = seeded_random("crashes")
     dsn = server.dsn()
     wanted, seconds = {}, {}
-    torments: tuple[Torment, ...] = (CHEAP, MIXED, CHEAP, ALL)
+    plans: tuple[MigrationPlan, ...] = (BATCHABLE, MIXED, BATCHABLE, ALL)
     async with victims(dsn) as crashed:
         async with opened_pool(dsn) as pool:
-            for torment in {one.name: one for one in torments}.values():
-                wanted[torment.name] = await undisturbed(pool, torment)
-                (timed,) = await crashed.migrate(f"timed_{torment.name}", torment)
-                seconds[torment.name] = timed["result"]["total_time_ms"] / 1000
+            for plan in {one.name: one for one in plans}.values():
+                wanted[plan.name] = await undisturbed(pool, plan)
+                (timed,) = await crashed.migrate(f"timed_{plan.name}", plan)
+                seconds[plan.name] = timed["result"]["total_time_ms"] / 1000
         for number in range(rounds(4, 100)):
-            torment = torments[number % len(torments)]
-            after = chance.uniform(0, seconds[torment.name] * 1.2)
-            schema, why = f"crash_{number}", f"seed {SEED}, {torment.name} after {after:.4f} s"
-            await crashed.send(schema, torment, listens=chance.random() < 0.5)
+            plan = plans[number % len(plans)]
+            after = rng.uniform(0, seconds[plan.name] * 1.2)
+            schema, why = f"crash_{number}", f"seed {SEED}, {plan.name} after {after:.4f} s"
+            await crashed.send(schema, plan, listens=rng.random() < 0.5)
             await asyncio.sleep(after)
             await asyncio.to_thread(crash, server)
             (answer,) = await crashed.answers()
@@ -80,6 +80,6 @@ async def test_nothing_that_was_reported_is_lost(server: EmbeddedPostgres) -> No
             async with opened_pool(dsn) as pool, pool.acquire() as connection:
                 kept = await history_of(connection, schema)
                 assert set(reported) <= set(kept), (why, answer)
-                await migrate(pool, schema, torment)
-                await check_equal(connection, schema, wanted[torment.name], why)
+                await migrate(pool, schema, plan)
+                await check_equal(connection, schema, wanted[plan.name], why)
                 await connection.execute(f"DROP SCHEMA {schema} CASCADE")

@@ -1,4 +1,4 @@
-"""What the torture has found, a small test for each."""
+"""A small test for each defect that the crash tests have found."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pytest
 
 import pgdbm
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
-from pgdbm.migrations.files import read_migration
-from pgdbm.migrations.journal import Journal, hash_of
-from pgdbm.migrations.parser import parse
+from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.parser import parse
+from pgdbm.migrations.state.journal import Journal, hash_of
 
 from .cutting import CuttingProxy
-from .effort import SEED, dice, rounds
-from .plans import HEAD, Torment
+from .effort import SEED, rounds, seeded_random
+from .plans import HEAD, MigrationPlan
 from .states import check_clean, history_of, migrate, opened_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from pgdbm.migrations.parser import ParsedMigration
+    from pgdbm.migrations.sources.parser import ParsedMigration
 
     Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection[Any]]]
 
@@ -41,16 +41,14 @@ def parsed(text: str) -> ParsedMigration:
     return parse(read_migration("1.sql", text.encode()), "app")
 
 
-async def begun_by_a_dead_runner(db: AsyncDatabaseManager, filename: str, text: str) -> None:
+async def started_by_a_dead_runner(db: AsyncDatabaseManager, filename: str, text: str) -> None:
     async with db.acquire() as connection:
         journal = Journal("app", "torture")
         await journal.create(connection)
         await journal.begin(connection, filename, 1, hash_of(text), 1)
 
 
-async def test_a_lock_that_the_parser_of_the_server_met_is_waited_for(
-    db: AsyncDatabaseManager, connect: Connect
-) -> None:
+async def test_a_lock_conflict_during_parse_analysis_is_retried(db: AsyncDatabaseManager, connect: Connect) -> None:
     # INSERT takes its lock while it is parsed, so that the server's error has a position, as one of the author has.
     await manager(db, TABLE).apply_pending_migrations()
     run: asyncio.Task[dict[str, Any]]
@@ -63,13 +61,13 @@ async def test_a_lock_that_the_parser_of_the_server_met_is_waited_for(
             while not run.done() and not await migrations.journal():
                 await asyncio.sleep(0.02)
         assert (await run)["status"] == "success"
-    assert {entry.outcome for entry in await migrations.journal()} == {"retried"}
+    assert {entry.event for entry in await migrations.journal()} == {"retried"}
 
 
 @pytest.mark.parametrize("was_dropped", [True, False])
-async def test_whether_an_index_was_dropped_is_asked(db: AsyncDatabaseManager, was_dropped: bool) -> None:
+async def test_the_catalog_decides_whether_an_index_was_dropped(db: AsyncDatabaseManager, was_dropped: bool) -> None:
     await manager(db, TABLE | INDEX).apply_pending_migrations()
-    await begun_by_a_dead_runner(db, "3.sql", 'DROP INDEX CONCURRENTLY "app".t_kind')
+    await started_by_a_dead_runner(db, "3.sql", 'DROP INDEX CONCURRENTLY "app".t_kind')
     if was_dropped:
         await db.execute("DROP INDEX app.t_kind")
     files = {**TABLE, **INDEX, "3.sql": HEAD + "DROP INDEX CONCURRENTLY {{tables.t_kind}}"}
@@ -78,14 +76,14 @@ async def test_whether_an_index_was_dropped_is_asked(db: AsyncDatabaseManager, w
 
 
 @pytest.mark.parametrize("what", ["INDEX CONCURRENTLY {{tables.t_kind}}", "TABLE CONCURRENTLY {{tables.t}}"])
-async def test_what_a_reindex_left_is_dropped(
+async def test_leftovers_of_an_interrupted_reindex_are_dropped(
     db: AsyncDatabaseManager, database: str, connect: Connect, what: str
 ) -> None:
     await manager(db, TABLE | INDEX).apply_pending_migrations()
-    reindex = Torment("reindex", {**TABLE, **INDEX, "3.sql": HEAD + f"REINDEX {what}"})
+    reindex = MigrationPlan("reindex", {**TABLE, **INDEX, "3.sql": HEAD + f"REINDEX {what}"})
     async with opened_pool(database, "victim") as victim, connect() as other:
         async with other.transaction():
-            # REINDEX CONCURRENTLY has its new index by the time it waits for whoever may still use the old one.
+            # REINDEX CONCURRENTLY has its new index by the time it waits for the users of the old one.
             await other.execute("SELECT count(*) FROM app.t")
             run = asyncio.create_task(migrate(victim, "app", reindex))
             while not await other.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid"):
@@ -98,37 +96,37 @@ async def test_what_a_reindex_left_is_dropped(
 
 
 @pytest.mark.parametrize("atomic", ["file", "all"])
-async def test_a_connection_lost_at_any_time_says_what_is_applied(database: str, connect: Connect, atomic: str) -> None:
+async def test_a_lost_connection_reports_what_is_applied(database: str, connect: Connect, atomic: str) -> None:
     files = {f"{number}.sql": f"CREATE TABLE {{{{tables.t{number}}}}} ()" for number in (1, 2, 4)}
-    torment = Torment("small", files | {"3.sql": "SELECT 1"}, {"atomic": atomic})
+    plan = MigrationPlan("small", files | {"3.sql": "SELECT 1"}, {"atomic": atomic})
     async with CuttingProxy(database) as proxy, connect() as connection:
         async with opened_pool(proxy.dsn) as pool:
             proxy.arm(None)
-            await migrate(pool, "whole", torment)
+            await migrate(pool, "whole", plan)
         messages = range(1, proxy.messages + 1)
-        for number in dice(f"lost {atomic}").sample(messages, min(len(messages), rounds(8, len(messages)))):
+        for number in seeded_random(f"lost {atomic}").sample(messages, min(len(messages), rounds(8, len(messages)))):
             schema = f"cut_{number}"
             proxy.arm(None)
             async with opened_pool(proxy.dsn) as pool:
                 proxy.arm(number, "after")
                 try:
-                    applied = [one["filename"] for one in (await migrate(pool, schema, torment))["applied"]]
+                    applied = [one["filename"] for one in (await migrate(pool, schema, plan))["applied"]]
                 except pgdbm.ConnectionError as error:
                     applied = error.details["applied"]
             assert applied == await history_of(connection, schema), f"seed {SEED}, message {number}"
 
 
 @pytest.mark.parametrize("turns", range(4))
-async def test_a_goodbye_between_two_queries_is_a_connection_error(database: str, turns: int) -> None:
+async def test_a_session_ended_between_two_queries_is_a_connection_error(database: str, turns: int) -> None:
     async with opened_pool(database, "victim") as pool:
         db = AsyncDatabaseManager(pool=pool, schema="app")
         with pytest.raises(pgdbm.ConnectionError):  # noqa: PT012 - the end of the transaction fails as well
             async with db.transaction() as transaction:
                 await transaction.fetch_value("SELECT 1")
-                # This event loop sleeps while it happens: the goodbye and the end of the connection both wait for it.
-                goodbye = threading.Thread(target=asyncio.run, args=(terminate_victims(database),))
-                goodbye.start()
-                goodbye.join()
+                # This event loop sleeps while the server sends its last message and closes the connection.
+                terminator = threading.Thread(target=asyncio.run, args=(terminate_victims(database),))
+                terminator.start()
+                terminator.join()
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 await transaction.fetch_value("SELECT 1")
@@ -149,7 +147,7 @@ async def terminate_victims(dsn: str) -> None:
     ],
     ids=["chain", "union", "nested"],
 )
-def test_a_statement_may_nest_deeply(text: str) -> None:
+def test_a_deeply_nested_statement_is_applied(text: str) -> None:
     migration = parsed(f"CREATE TABLE a ();\n-- é\n{text};\nDROP TABLE a;\n")
     assert [migration.text_of(statement) for statement in migration.statements][::2] == [
         "CREATE TABLE a ()",
@@ -168,12 +166,12 @@ def test_a_statement_may_nest_deeply(text: str) -> None:
         "SELECT 'a' -- é\n'b'",
     ],
 )
-def test_a_comment_may_stand_between_words_that_belong_together(text: str) -> None:
+def test_a_comment_inside_a_multi_word_operator_is_accepted(text: str) -> None:
     migration = parsed(f"-- é\n{text};\nSELECT 2;\n")
     assert [migration.text_of(statement) for statement in migration.statements] == [text, "SELECT 2"]
 
 
-def test_comments_that_would_keep_the_scanner_busy() -> None:
+def test_deeply_nested_comments_are_refused() -> None:
     deep = "/*" * 20_000 + "*/" * 20_000
     with pytest.raises(pgdbm.MigrationFileError, match="nested") as caught:
         parsed(f"SELECT 1;\n{deep} SELECT 2")
@@ -181,7 +179,7 @@ def test_comments_that_would_keep_the_scanner_busy() -> None:
     assert len(parsed("/* a /* b */ */ SELECT 1;\n" * 1500).statements) == 1500
 
 
-def test_an_error_behind_other_alphabets_has_its_place() -> None:
+def test_an_error_after_non_ascii_text_has_its_position() -> None:
     with pytest.raises(pgdbm.MigrationFileError) as caught:
         parsed("SELECT 'é→😀'; SELECT 'ü';\nSELECT 1 AS größe; SELEC 2;\n")
     assert (caught.value.line, caught.value.column) == (2, 20)

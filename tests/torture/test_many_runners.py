@@ -1,4 +1,4 @@
-"""Eight processes at once, over every kind of plan: each migration is applied by one of them, and all return."""
+"""Eight concurrent processes, over every kind of plan: each migration is applied by one of them, and all return."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ async def test_each_migration_is_applied_by_one_of_eight(database: str, connect:
     wanted = {}
     async with opened_pool(database) as pool, victims(database) as racers, connect() as connection:
         for number in range(rounds(len(EVERY_KIND), 100 * len(EVERY_KIND))):
-            torment = EVERY_KIND[number % len(EVERY_KIND)]
-            if torment.name not in wanted:
-                wanted[torment.name] = await undisturbed(pool, torment)
+            plan = EVERY_KIND[number % len(EVERY_KIND)]
+            if plan.name not in wanted:
+                wanted[plan.name] = await undisturbed(pool, plan)
             schema, listens = f"race_{number}", number // len(EVERY_KIND) % 2 == 1
-            answers = await racers.migrate(schema, torment, runners=_RUNNERS, listens=listens)
+            answers = await racers.migrate(schema, plan, runners=_RUNNERS, listens=listens)
             assert all("result" in answer for answer in answers), answers
             applied = Counter(one["filename"] for answer in answers for one in answer["result"]["applied"])
-            assert applied == dict.fromkeys(torment.files, 1), (torment.name, number)
-            await check_equal(connection, schema, wanted[torment.name], (torment.name, number))
+            assert applied == dict.fromkeys(plan.files, 1), (plan.name, number)
+            await check_equal(connection, schema, wanted[plan.name], (plan.name, number))
             await connection.execute(f"DROP SCHEMA {schema} CASCADE")

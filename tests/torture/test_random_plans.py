@@ -1,4 +1,4 @@
-"""Random plans, applied through disturbances, leave what their statements leave when they are run one by one."""
+"""Random plans, applied with disturbances, leave the same state as their statements run one by one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgdbm.core.templating import render
-from pgdbm.migrations.catalog import difference
+from pgdbm.migrations.state.catalog import difference
 
 from .effort import SEED, rounds
 from .grammar import RandomPlan, random_plans
-from .plans import Torment
+from .plans import MigrationPlan
 from .states import check_clean, migrate, opened_pool, read_state, until_gone
 from .victims import victims
 
@@ -34,13 +34,13 @@ _DISTURBANCES = st.lists(
         st.tuples(st.just("killed after ms"), st.integers(0, 60)),
         st.tuples(st.just("terminated after ms"), st.integers(0, 60)),
         st.tuples(st.just("up to file"), st.integers(1, 8)),
-        st.tuples(st.just("runners at once"), st.integers(2, 3)),
+        st.tuples(st.just("concurrent runners"), st.integers(2, 3)),
     ),
     max_size=3,
 )
 
 
-class Arena:
+class Scenario:
     """A database in which plans are applied, in a schema that is new each time."""
 
     def __init__(self, pool: asyncpg.Pool[Any], disturbed: Victims, connection: Any) -> None:
@@ -48,50 +48,50 @@ class Arena:
         self._victims = disturbed
         self._connection = connection
 
-    async def compare(self, plan: RandomPlan, disturbances: list[tuple[str, int]]) -> None:
+    async def compare(self, random_plan: RandomPlan, disturbances: list[tuple[str, int]]) -> None:
         await self._connection.execute("DROP SCHEMA IF EXISTS plain, disturbed CASCADE; CREATE SCHEMA plain")
-        for statement in plan.statements:
+        for statement in random_plan.statements:
             await self._connection.execute(render(statement, "plain").text)
-        torment = Torment("random", plan.files)
+        plan = MigrationPlan("random", random_plan.files)
         for how, amount in disturbances:
-            await self._disturb(torment, how, amount)
-        await migrate(self._pool, "disturbed", torment)
+            await self._disturb(plan, how, amount)
+        await migrate(self._pool, "disturbed", plan)
         await until_gone(self._connection, "victim")
         wanted, state = [await read_state(self._connection, schema, history=False) for schema in ("plain", "disturbed")]
         assert not difference(wanted.catalog, state.catalog)
         assert state.data == wanted.data
         await check_clean(self._connection, disturbances)
 
-    async def _disturb(self, torment: Torment, how: str, amount: int) -> None:
+    async def _disturb(self, plan: MigrationPlan, how: str, amount: int) -> None:
         match how:
             case "killed at event":
-                await self._victims.migrate("disturbed", torment, listens=True, kill_at_event=amount)
+                await self._victims.migrate("disturbed", plan, listens=True, kill_at_event=amount)
             case "killed after ms":
-                await self._victims.migrate("disturbed", torment, kill_after_s=amount / 1000)
+                await self._victims.migrate("disturbed", plan, kill_after_s=amount / 1000)
             case "terminated after ms":
-                await self._victims.send("disturbed", torment)
+                await self._victims.send("disturbed", plan)
                 await asyncio.sleep(amount / 1000)
                 await self._connection.execute(_TERMINATE)
                 (answer,) = await self._victims.answers()
                 assert answer.get("error") in (None, "ConnectionError", "InternalClientError"), answer
             case "up to file":
-                target = f"{min(amount, len(torment.files))}_x.sql"
-                await migrate(self._pool, "disturbed", Torment("random", torment.files, {"target": target}))
-            case "runners at once":
-                answers = await self._victims.migrate("disturbed", torment, runners=amount)
+                target = f"{min(amount, len(plan.files))}_x.sql"
+                await migrate(self._pool, "disturbed", MigrationPlan("random", plan.files, {"target": target}))
+            case "concurrent runners":
+                answers = await self._victims.migrate("disturbed", plan, runners=amount)
                 assert all("result" in answer for answer in answers), answers
 
 
-async def arena(stack: AsyncExitStack, dsn: str) -> Arena:
+async def scenario(stack: AsyncExitStack, dsn: str) -> Scenario:
     pool = await stack.enter_async_context(opened_pool(dsn))
     disturbed = await stack.enter_async_context(victims(dsn))
-    return Arena(pool, disturbed, await stack.enter_async_context(pool.acquire()))
+    return Scenario(pool, disturbed, await stack.enter_async_context(pool.acquire()))
 
 
-def test_are_what_their_statements_are(database: str) -> None:
+def test_random_plans_leave_the_state_of_their_statements(database: str) -> None:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        where = runner.run(arena(stack, database))
+        where = runner.run(scenario(stack, database))
         try:
 
             @hypothesis.seed(SEED)

@@ -1,4 +1,4 @@
-"""Three replicas under load, killed and started again, and their database too: each migration once, no run lost."""
+"""Three replicas under load that are killed and restarted, and their database too: no run is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from .effort import IS_LONG, SEED, dice, rounds
+from .effort import IS_LONG, SEED, rounds, seeded_random
 from .replicas import Replica, post, replicas
 from .test_crashes import crash, server  # noqa: F401 - a fixture
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MODULES = rounds(6, 20)
 _CALLS = rounds(40, 200)
 _WAVES = rounds(1, 10)
-# 409: what is there moved; the others are what the contract says of a migrate.
+# 409: the files or the history have changed; the others are documented for a migrate.
 _ANSWERS = (200, 202, 409, 422)
 _OPEN = ("queued", "running")
 
@@ -81,26 +81,26 @@ async def every_run_ends(client: httpx.AsyncClient, url: str, why: str) -> Count
     raise AssertionError(why)
 
 
-async def storm(started: list[Replica], modules: Sequence[str], chance: Any) -> list[httpx.Response]:
-    """Many migrates at once, over every module and replica."""
+async def migrate_concurrently(started: list[Replica], modules: Sequence[str], rng: Any) -> list[httpx.Response]:
+    """Many concurrent migrations, over every module and replica."""
     urls = [replica.url for replica in started]
     limits = httpx.Limits(max_connections=_CALLS)
     async with httpx.AsyncClient(timeout=120, limits=limits) as client:
         calls = []
         for number in range(_CALLS):
             module = modules[number % len(modules)]
-            order = chance.sample(urls, len(urls))
-            headers = {"Prefer": "respond-async"} if chance.random() < 0.2 else {}
+            order = rng.sample(urls, len(urls))
+            headers = {"Prefer": "respond-async"} if rng.random() < 0.2 else {}
             calls.append(post(client, order, f"/modules/{module}/migrate", headers=headers))
         return list(await asyncio.gather(*calls))
 
 
 @pytest.mark.skipif(not IS_LONG, reason="make torture: here it is done while the database dies")
-async def test_many_calls_over_many_modules(database: str, tmp_path: Path) -> None:
-    chance, why = dice("replicas"), f"seed {SEED}"
+async def test_concurrent_calls_apply_each_migration_once(database: str, tmp_path: Path) -> None:
+    rng, why = seeded_random("replicas"), f"seed {SEED}"
     modules = write_modules(tmp_path / "repo")
     async with replicas(3, database, tmp_path / "repo", tmp_path) as started:
-        answers = await storm(started, list(modules), chance)
+        answers = await migrate_concurrently(started, list(modules), rng)
         assert {answer.status_code for answer in answers} <= {200, 202}, Counter(a.text for a in answers)
         async with httpx.AsyncClient() as client:
             ended = await every_run_ends(client, started[0].url, why)
@@ -110,17 +110,17 @@ async def test_many_calls_over_many_modules(database: str, tmp_path: Path) -> No
 
 # The tests of the service kill replicas as well, one at a time.
 @pytest.mark.parametrize("disturbed", ["replicas", "database"] if IS_LONG else ["database"])
-async def test_while_they_are_killed(disturbed: str, server: EmbeddedPostgres, tmp_path: Path) -> None:  # noqa: F811
-    chance, why = dice(f"killed {disturbed}"), f"seed {SEED}, {disturbed}"
+async def test_killed_replicas_lose_no_run(disturbed: str, server: EmbeddedPostgres, tmp_path: Path) -> None:  # noqa: F811
+    rng, why = seeded_random(f"killed {disturbed}"), f"seed {SEED}, {disturbed}"
     dsn = server.dsn()
     modules = write_modules(tmp_path / "repo", count=_WAVES * _MODULES)
-    # Each goes over modules that nobody has migrated yet, while there are some.
+    # Each migrates modules that were not migrated yet, while there are some.
     waves = itertools.cycle(list(modules)[first::_WAVES] for first in range(_WAVES))
     answers: list[httpx.Response] = []
     times: list[float] = []
-    # What a replica had taken when the database died is another's after this time.
-    patience = {} if IS_LONG else {"PGDBM_TAKEOVER_S": "3"}
-    async with replicas(3, dsn, tmp_path / "repo", tmp_path, **patience) as started:
+    # What a replica was processing when the database died is given to another one after this time.
+    deadline = {} if IS_LONG else {"PGDBM_TAKEOVER_S": "3"}
+    async with replicas(3, dsn, tmp_path / "repo", tmp_path, **deadline) as started:
 
         async def disturb() -> None:
             until = time.monotonic() + rounds(1, 60)
@@ -130,15 +130,15 @@ async def test_while_they_are_killed(disturbed: str, server: EmbeddedPostgres, t
                 if disturbed == "database":
                     await asyncio.to_thread(crash, server)
                     continue
-                victim = chance.choice(started)
+                victim = rng.choice(started)
                 await victim.kill()
                 await victim.start()
 
         disturbing = asyncio.create_task(disturb())
         try:
-            answers += await storm(started, next(waves), chance)
+            answers += await migrate_concurrently(started, next(waves), rng)
             while IS_LONG and not disturbing.done():
-                answers += await storm(started, next(waves), chance)
+                answers += await migrate_concurrently(started, next(waves), rng)
             await disturbing
         finally:
             disturbing.cancel()
@@ -149,7 +149,7 @@ async def test_while_they_are_killed(disturbed: str, server: EmbeddedPostgres, t
             for replica in started:
                 await replica.ready(client)
             await every_run_ends(client, started[0].url, why)
-            # What was reported as failed by a lost connection is taken up by whoever calls next.
+            # What was reported as failed by a lost connection is done by the next call.
             for module in modules:
                 with contextlib.suppress(httpx.TransportError):
                     answer = await post(client, [replica.url for replica in started], f"/modules/{module}/migrate")

@@ -1,8 +1,8 @@
 """A process that starts others, which migrate and may be killed while they do. Run as a script.
 
-Reads orders, a line of JSON each, and answers each with a line when it has begun and one when it is over. Starting a
-Python that has everything imported takes half a second; forking it takes a millisecond, and the child is a process
-like any other.
+Reads requests, a line of JSON each, and answers each with a line when it has started and one when it has ended.
+Starting a Python that has everything imported takes half a second; forking it takes a millisecond, and the child is a
+process like any other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST_LIFE_S = 300
 
 
 class Child:
-    """A forked process: its pid, and the end of the pipe that it tells its story through."""
+    """A forked process: its pid, and the end of the pipe that it reports through."""
 
     def __init__(self, order: dict[str, Any], gate: int) -> None:
         reading, writing = os.pipe()
@@ -36,21 +36,21 @@ class Child:
             finally:
                 os._exit(0)
         os.close(writing)
-        self._story = os.fdopen(reading, "rb")
+        self._report = os.fdopen(reading, "rb")
 
     def wait_until_ready(self) -> None:
-        self._story.readline()
+        self._report.readline()
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> dict[str, Any]:
-        """What it told until its end, and the signal that it died of, if it did."""
-        told = [json.loads(line) for line in self._story if line.endswith(b"\n")]
-        self._story.close()
+        """What it reported until its end, and the signal that killed it, if one did."""
+        reported = [json.loads(line) for line in self._report if line.endswith(b"\n")]
+        self._report.close()
         _, status = os.waitpid(self.pid, 0)
         answer: dict[str, Any] = {"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None, "events": []}
-        for one in told:
+        for one in reported:
             if "event" in one:
                 answer["events"].append(one["event"])
             else:
@@ -59,21 +59,21 @@ class Child:
 
 
 async def live(order: dict[str, Any], gate: int, writing: int) -> None:
-    """The life of a child. Every line is written at once, so that it stays said when the child is killed."""
+    """Run in a child. Every line is written immediately, so that none is lost when the child is killed."""
 
-    def tell(**what: Any) -> None:
+    def report(**what: Any) -> None:
         os.write(writing, json.dumps(what, default=str).encode() + b"\n")
 
-    heard = 0
+    received = 0
 
     def listen(event: Any) -> None:
-        nonlocal heard
+        nonlocal received
         if event.kind in ("blocked", "progress"):
             return
-        heard += 1
-        if heard == order.get("kill_at_event"):
+        received += 1
+        if received == order.get("kill_at_event"):
             os.kill(os.getpid(), signal.SIGKILL)
-        tell(event=[event.kind, event.filename, event.statement])
+        report(event=[event.kind, event.filename, event.statement])
 
     config = DatabaseConfig(
         connection_string=order["dsn"],
@@ -87,21 +87,24 @@ async def live(order: dict[str, Any], gate: int, writing: int) -> None:
         options["on_event"] = listen
     db = AsyncDatabaseManager(pool=pool, schema=order["schema"])
     migrations = AsyncMigrationManager(db, order["files"], "torture", **options)
-    tell(ready=True)
+    report(ready=True)
     os.read(gate, 1)
     try:
         if "revert" in order:
-            tell(result=await migrations.revert(order["revert"]))
+            report(result=await migrations.revert(order["revert"]))
         else:
-            tell(result=await migrations.apply_pending_migrations(**order.get("apply", {})))
+            report(result=await migrations.apply_pending_migrations(**order.get("apply", {})))
     except Exception as error:
         details = getattr(error, "details", None)
-        tell(error=type(error).__name__, message=str(error), details=details, applied=getattr(error, "applied", None))
+        report(error=type(error).__name__, message=str(error), details=details, applied=getattr(error, "applied", None))
     pool.terminate()
 
 
-def obey(order: dict[str, Any]) -> list[dict[str, Any]]:
-    """Let ``runners`` children migrate at once; kill them after ``kill_after_s``, if that is given."""
+def execute(order: dict[str, Any]) -> list[dict[str, Any]]:
+    """Let ``runners`` children migrate concurrently; kill them after ``kill_after_s``, if that is given.
+
+    With ``freeze_after_s`` they stop after that time, until the next line of the input.
+    """
     gate, opening = os.pipe()
     children = [Child(order, gate) for _ in range(order.get("runners", 1))]
     for child in children:
@@ -113,6 +116,14 @@ def obey(order: dict[str, Any]) -> list[dict[str, Any]]:
         time.sleep(kill_after)
         for child in children:
             child.kill()
+    if "freeze_after_s" in order:
+        time.sleep(order["freeze_after_s"])
+        for child in children:
+            os.kill(child.pid, signal.SIGSTOP)
+        print(json.dumps("frozen"), flush=True)
+        sys.stdin.readline()
+        for child in children:
+            os.kill(child.pid, signal.SIGCONT)
     answers = [child.end() for child in children]
     os.close(gate)
     os.close(opening)
@@ -121,8 +132,8 @@ def obey(order: dict[str, Any]) -> list[dict[str, Any]]:
 
 def main() -> None:
     print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(obey(json.loads(line))), flush=True)
+    while line := sys.stdin.readline():
+        print(json.dumps(execute(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,37 +12,43 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .plans import Torment
+    from .plans import MigrationPlan
 
 _SCRIPT = Path(__file__).with_name("victim.py")
 _LONGEST_LINE = 64 * 1024 * 1024
 
 
 class Victims:
-    """Starts processes that migrate: ``send`` returns once they have begun, ``answers`` once they have ended."""
+    """Starts processes that migrate: ``send`` returns once they have started, ``answers`` once they have ended."""
 
     def __init__(self, process: asyncio.subprocess.Process, dsn: str) -> None:
         self._process = process
         self._dsn = dsn
 
-    async def send(self, schema: str, torment: Torment, **order: Any) -> None:
-        """``runners``, ``listens``, ``kill_at_event``, ``kill_after_s``, ``manager`` options, ``dsn``.
+    async def send(self, schema: str, plan: MigrationPlan, **order: Any) -> None:
+        """``runners``, ``listens``, ``kill_at_event``, ``kill_after_s``, ``freeze_after_s``, ``manager`` options.
 
-        With ``revert`` they take back that many migrations instead.
+        ``dsn``: another server. With ``revert`` they revert that many migrations instead.
         """
-        whole = {"dsn": self._dsn, "schema": schema, "files": torment.files, "apply": torment.apply, **order}
+        whole = {"dsn": self._dsn, "schema": schema, "files": plan.files, "apply": plan.apply, **order}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(whole).encode() + b"\n")
         await self._process.stdin.drain()
         assert await self.line() == "began"
+
+    async def wake(self) -> None:
+        """Let the processes that were frozen continue."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        await self._process.stdin.drain()
 
     async def answers(self) -> list[dict[str, Any]]:
         """For every process: ``signal``, ``events``, and ``result`` or ``error``, ``message``, ``details``."""
         answer: list[dict[str, Any]] = await self.line()
         return answer
 
-    async def migrate(self, schema: str, torment: Torment, **order: Any) -> list[dict[str, Any]]:
-        await self.send(schema, torment, **order)
+    async def migrate(self, schema: str, plan: MigrationPlan, **order: Any) -> list[dict[str, Any]]:
+        await self.send(schema, plan, **order)
         return await self.answers()
 
     async def line(self) -> Any:

@@ -1,4 +1,4 @@
-"""The public API as its users write it. Checked by the type checkers, never run."""
+"""Uses of the public API, for the type checkers. Never run."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ from pgdbm import (
     log_query_performance,
 )
 from pgdbm.migrations import HistoryRow, ModuleStatus
+from pgdbm_service.api.modules import ModuleDetail, ModuleSummary
 from pgdbm_service.client import AsyncClient, Client, MigrateBody, MigrateResult, Run, RunEvent
-from pgdbm_service.modules.structs import ModuleDetail, ModuleSummary
 
 VERSION: str = __version__
 

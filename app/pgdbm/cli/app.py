@@ -1,7 +1,7 @@
-"""The root of the command line, and what becomes of errors that no command expects.
+"""The root of the command line.
 
-Every module that this one imports is read for ``--help`` too: none may import asyncpg, postgast, rich or asyncio at
-its top.
+Everything imported here is loaded for ``--help`` too, so none of it may import asyncpg, postgast, rich or asyncio at
+the top of the file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import importing, repair, review  # noqa: F401 - they add their commands to migrate
+from ..version import __version__
+from . import decisions, fix, importing, repair, review  # noqa: F401 - they add commands to migrate
 from .database import db
 from .dev import dev
 from .init import add_init
@@ -24,28 +25,22 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\b
 Exit codes:
-  0    done, or there was nothing to do
+  0    success, or nothing to do
   1    failed
   2    wrong usage or configuration
-  3    migrations are pending, and --check was given
+  3    --check was given and migrations are pending
   130  interrupted (143 by SIGTERM)
 """
 
 
-def _version() -> str:
-    from .. import __version__
-
-    return __version__
-
-
 def _print_version(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
     if given:
-        click.echo(f"pgdbm {_version()}")
+        click.echo(f"pgdbm {__version__}")
         context.exit()
 
 
 class Root(click.Group):
-    """The commands here, and those that installed packages add in the entry point group ``pgdbm.commands``."""
+    """The commands of pgdbm, and those of the entry point group ``pgdbm.commands`` of installed packages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_added().names})
@@ -53,7 +48,7 @@ class Root(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            # Only now: to look for entry points is to read the metadata of every package there is.
+            # Only now: finding entry points reads the metadata of every installed package.
             for entry in _added().select(name=cmd_name):
                 added: click.Command = entry.load()
                 return added
@@ -77,8 +72,8 @@ def _added() -> EntryPoints:
 def root() -> None:
     """PostgreSQL migrations for many modules in one database.
 
-    What to migrate, and where, stands in pgdbm.toml (see `pgdbm init`), or is given with --dir, --module, --schema
-    and --database-url. Options go behind the command: `pgdbm migrate apply --env production`.
+    The modules and the database are configured in pgdbm.toml (see `pgdbm init`), or given with --dir, --module,
+    --schema and --database-url. Options follow the command: `pgdbm migrate apply --env production`.
     """
 
 
@@ -88,7 +83,7 @@ add_init(root)
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """The exit code of ``pgdbm`` with ``arguments``."""
+    """Run ``pgdbm`` with ``arguments``; returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     output = Output(as_json="--json" in given)
     try:

@@ -1,17 +1,20 @@
-"""``pgdbm.toml``: which modules there are, where their files are, and which database they belong to.
+"""``pgdbm.toml``: the modules, the folders of their files, and the database.
 
-Reading it asks nothing of the environment but the variables of values that are used: a URL only when a database is
-wanted, another environment's values never.
+Environment variables are replaced only in values that are used: the URL when a command connects, the values of another
+environment never.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from .problems import ConfigError
-from .toml import Table, parse, suggest
+from ..migrations.results import BLOCKED, NO_LIMITS, PlanLimits, bytes_of
+from ..text import sentence
+from .errors import ConfigError
+from .toml import TomlTable, parse, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,24 +24,27 @@ if TYPE_CHECKING:
 FILE_NAME = "pgdbm.toml"
 
 _LONGEST_MODULE = 100
+_OUT_OF_ORDER: tuple[OutOfOrder, ...] = ("allow", "reject")
+_FINDINGS: tuple[Literal["allow", "refuse"], ...] = ("allow", "refuse")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Module:
-    """A named set of migrations, and the schema that they belong to."""
+class ModuleConfig:
+    """A module: a named set of migrations, and their schema."""
 
     name: str
     path: Path
     schema: str = "public"
     depends_on: tuple[str, ...] = ()
     out_of_order: OutOfOrder = "allow"
+    limits: PlanLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """What a configuration file says, for one environment; without a file, nothing but defaults.
+    """The content of the configuration file for one environment. Without a file, all values are defaults.
 
-    ``url`` is as written: :func:`~.toml.expand` it when it is needed.
+    ``url`` may contain variables: call :func:`~.toml.expand` before use.
     """
 
     file: Path | None = None
@@ -47,14 +53,14 @@ class Project:
     url: str | None = None
     url_key: str = "database.url"
     pooler: bool = False
-    modules: tuple[Module, ...] = ()
+    modules: tuple[ModuleConfig, ...] = ()
     migrations_table: str = "schema_migrations"
     lock_timeout: float | None = 5.0
     lock_wait_timeout: float = 600.0
 
 
 def find(start: Path) -> Path | None:
-    """The nearest ``pgdbm.toml`` in ``start`` or a folder above it."""
+    """The ``pgdbm.toml`` in ``start``, or in the nearest folder above it."""
     for folder in (start, *start.parents):
         file = folder / FILE_NAME
         if file.is_file():
@@ -66,13 +72,13 @@ def load(file: Path, environment: str | None = None) -> Project:
     """The project in ``file``, with the overrides of ``environment``.
 
     Raises:
-        ConfigError: with the file, the key, or the line where the file is no TOML.
+        ConfigError: the file is invalid; has the key, or the line of invalid TOML.
     """
-    top = Table(file, "", parse(file))
+    top = TomlTable(file, "", parse(file))
     project, database = top.table("project"), top.table("database")
-    chosen = Table(file, "", {})
+    chosen = TomlTable(file, "", {})
     environments = top.table("environments")
-    for name in environments.names():
+    for name in environments.values:
         candidate = environments.table(name)
         _check_environment(candidate)
         if name == environment:
@@ -87,12 +93,12 @@ def load(file: Path, environment: str | None = None) -> Project:
     overrides, overridden = chosen.table("database"), chosen.table("modules")
     url_table = overrides if "url" in overrides.values else database
     pooler_table = overrides if "pooler" in overrides.values else database
-    policy = project.choice("out_of_order", ("allow", "reject"), "allow")
+    out_of_order: OutOfOrder = project.choice("out_of_order", _OUT_OF_ORDER, "allow")
     tables = top.table("modules")
-    for name in overridden.names():
+    for name in overridden.values:
         if name not in tables.values:
             raise overridden.error(name, f"there is no module {name!r}.", suggest(name, tables.values, "module"))
-    modules = tuple(_module(name, tables.table(name), overridden.table(name), policy) for name in tables.names())
+    modules = tuple(_module(name, tables.table(name), overridden.table(name), out_of_order) for name in tables.values)
     loaded = Project(
         file=file,
         name=project.text("name"),
@@ -105,20 +111,18 @@ def load(file: Path, environment: str | None = None) -> Project:
         lock_timeout=project.seconds("lock_timeout", 5.0),
         lock_wait_timeout=project.seconds("lock_wait_timeout", 600.0),
     )
-    project.finish("name", "out_of_order", "migrations_table", "lock_timeout", "lock_wait_timeout")
-    database.finish("url", "pooler")
-    top.finish("project", "database", "modules", "environments")
+    project.refuse_unknown("name", "out_of_order", "migrations_table", "lock_timeout", "lock_wait_timeout")
+    database.refuse_unknown("url", "pooler")
+    top.refuse_unknown("project", "database", "modules", "environments")
     return replace(loaded, modules=in_order(modules, file))
 
 
-def in_order(modules: Iterable[Module], file: Path | None) -> tuple[Module, ...]:
-    """``modules`` so that each comes after those that it depends on, else as they stand in the file.
+def in_order(modules: Iterable[ModuleConfig], file: Path | None) -> tuple[ModuleConfig, ...]:
+    """``modules``, each after those that it depends on, otherwise in the order of the file.
 
     Raises:
-        ConfigError: a module depends on one that is not there, or on itself by a detour.
+        ConfigError: a module depends on one that does not exist, or the dependencies contain a cycle.
     """
-    from graphlib import CycleError, TopologicalSorter
-
     by_name = {module.name: module for module in modules}
     for module in by_name.values():
         for needed in module.depends_on:
@@ -133,15 +137,15 @@ def in_order(modules: Iterable[Module], file: Path | None) -> tuple[Module, ...]
     try:
         sorter.prepare()
     except CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
+        cycle = " -> ".join(reversed(error.args[1]))
         raise ConfigError(
-            f"the dependencies lead in a circle: {circle}.",
+            f"the dependencies contain a cycle: {cycle}.",
             file=file,
             key=f"modules.{error.args[1][0]}.depends_on",
-            hint="Take one of them out.",
+            hint="Remove one of them.",
         ) from error
     position = {name: number for number, name in enumerate(by_name)}
-    ordered: list[Module] = []
+    ordered: list[ModuleConfig] = []
     while sorter.is_active():
         ready = sorted(sorter.get_ready(), key=position.__getitem__)
         ordered += (by_name[name] for name in ready)
@@ -149,28 +153,42 @@ def in_order(modules: Iterable[Module], file: Path | None) -> tuple[Module, ...]
     return tuple(ordered)
 
 
-def _check_environment(table: Table) -> None:
-    table.finish("database", "modules")
+def _check_environment(table: TomlTable) -> None:
+    table.refuse_unknown("database", "modules")
     database = table.table("database")
-    database.finish("url", "pooler")
+    database.refuse_unknown("url", "pooler")
     database.raw("url")
     modules = table.table("modules")
-    for name in modules.names():
-        modules.table(name).finish("schema")
+    for name in modules.values:
+        modules.table(name).refuse_unknown("schema")
         modules.table(name).raw("schema")
 
 
-def _module(name: str, table: Table, override: Table, policy: str) -> Module:
-    table.finish("path", "schema", "depends_on", "out_of_order")
+def _module(name: str, table: TomlTable, override: TomlTable, out_of_order: OutOfOrder) -> ModuleConfig:
+    table.refuse_unknown("path", "schema", "depends_on", "out_of_order", "max_rewrite", "max_blocked", "findings")
     if not 0 < len(name) <= _LONGEST_MODULE:
-        raise table.error("path", f"the module's name must have 1 to {_LONGEST_MODULE} characters.")
+        raise table.error("path", f"the name of the module must have 1 to {_LONGEST_MODULE} characters.")
     path = table.text("path")
     if not path:
-        raise table.error("path", "is missing.", f'Say where the files are: path = "migrations/{name}".')
-    return Module(
+        raise table.error("path", "is missing.", f'Name the folder of the files: path = "migrations/{name}".')
+    return ModuleConfig(
         name=name,
         path=table.file.parent / Path(path).expanduser(),
         schema=override.identifier("schema", "") or table.identifier("schema", "public"),
         depends_on=table.texts("depends_on"),
-        out_of_order=table.choice("out_of_order", ("allow", "reject"), policy),
+        out_of_order=table.choice("out_of_order", _OUT_OF_ORDER, out_of_order),
+        limits=_limits(table),
+    )
+
+
+def _limits(table: TomlTable) -> PlanLimits:
+    size = table.text("max_rewrite")
+    try:
+        max_rewrite = None if size is None else bytes_of(size)
+    except ValueError as error:
+        raise table.error("max_rewrite", sentence(str(error))) from None
+    return PlanLimits(
+        max_rewrite,
+        table.choice("max_blocked", BLOCKED, "reads and writes"),
+        table.choice("findings", _FINDINGS, "allow"),
     )

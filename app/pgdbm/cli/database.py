@@ -1,4 +1,4 @@
-"""``pgdbm db``: create, drop, look at and check a database."""
+"""``pgdbm db``: create, drop, inspect and check the database."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import catalog, database_url
+import pgdbm
+
+from ..dsn import mask, parse_dsn
+from ..errors import QueryError
+from ..sql import statement
 from .checks import Checks
-from .options import DATABASE, MODULES, command
+from .errors import FAILED, MISUSED, CommandError, ConfigError
+from .options import DATABASE, MODULES, command, seconds_option
 from .output import size
-from .problems import FAILED, MISUSED, CommandError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
-    from .config import Module
-    from .session import Session
+    from .config import ModuleConfig
+    from .context import CommandContext
 
 _MAINTENANCE = (
     click.Option(
@@ -26,7 +30,7 @@ _MAINTENANCE = (
         default="postgres",
         show_default=True,
         metavar="NAME",
-        help="The database to be connected to meanwhile.",
+        help="The database to connect to for it.",
     ),
 )
 _NEVER_DROPPED = ("postgres", "template0", "template1")
@@ -34,94 +38,95 @@ _NEVER_DROPPED = ("postgres", "template0", "template1")
 
 @click.group()
 def db() -> None:
-    """Create, drop and check the database."""
+    """Create, drop, inspect and check the database."""
 
 
 @command(db, "create", _MAINTENANCE, DATABASE)
 @click.option("--template", metavar="NAME", help="The database to copy.  [default: template1]")
-@click.option("--owner", metavar="ROLE", help="Its owner.  [default: the user]")
-async def create(session: Session, template: str | None, owner: str | None, maintenance_db: str) -> None:
-    """Create the database that the URL names. One that is there already is left as it is."""
+@click.option("--owner", metavar="ROLE", help="The owner.  [default: the user]")
+async def create(context: CommandContext, template: str | None, owner: str | None, maintenance_db: str) -> None:
+    """Create the database of the URL. An existing one is not changed."""
     import asyncpg
 
-    from .. import AsyncDatabaseManager, QueryError
-    from ..core.identifiers import quote
+    from ..core.templating import quote
 
-    name = _named_database(session)
-    statement = f"CREATE DATABASE {quote(name)}"
+    name = _named_database(context)
+    create_database = f"CREATE DATABASE {quote(name)}"
     for keyword, value in (("TEMPLATE", template), ("OWNER", owner)):
         if value is not None:
-            statement += f" {keyword} {quote(value)}"
+            create_database += f" {keyword} {quote(value)}"
     status = "exists"
-    async with session.pool(url=database_url.with_database(session.url, maintenance_db)) as pool:
-        manager = AsyncDatabaseManager(pool=pool)
-        if not await manager.fetch_value(catalog.EXISTS, name):
+    async with context.pool(url=parse_dsn(context.url).with_parameters(dbname=maintenance_db)) as pool:
+        manager = pgdbm.AsyncDatabaseManager(pool=pool)
+        if not await manager.fetch_value(statement("database", "exists"), name):
             try:
-                await manager.execute(statement)
+                await manager.execute(create_database)
                 status = "created"
             except QueryError as error:
-                # Another session was between our look and our statement.
+                # Another session created it between the two statements.
                 if not isinstance(error.original_error, asyncpg.DuplicateDatabaseError | asyncpg.UniqueViolationError):
                     raise
-    session.output.line(f"Created {name}." if status == "created" else f"{name} exists already.")
-    session.output.document({"database": name, "status": status})
+    context.output.line(f"Created {name}." if status == "created" else f"{name} already exists.")
+    context.output.document({"database": name, "status": status})
 
 
 @command(db, "drop", _MAINTENANCE, DATABASE)
-@click.option("--yes", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
-@click.option("--force", is_flag=True, help="End the connections that others have to it.")
-def drop(session: Session, yes: bool, force: bool, maintenance_db: str) -> Coroutine[Any, Any, None]:
-    """Drop the database that the URL names, with everything in it."""
-    name = _named_database(session)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation. Required without a terminal.")
+@click.option("--force", is_flag=True, help="Terminate other connections to it.")
+def drop(context: CommandContext, yes: bool, force: bool, maintenance_db: str) -> Coroutine[Any, Any, None]:
+    """Drop the database of the URL, with everything in it."""
+    name = _named_database(context)
     if name in _NEVER_DROPPED:
         raise CommandError(f"Refusing to drop {name}.", "refused", exit_code=MISUSED)
     if not yes:
-        if session.output.as_json or not sys.stdin.isatty():
+        if context.output.as_json or not sys.stdin.isatty():
             raise CommandError(
-                f"Refusing to drop {name} without being told twice.",
+                f"Refusing to drop {name} without confirmation.",
                 "confirmation_needed",
                 exit_code=MISUSED,
                 hint="Give --yes.",
             )
-        # Asked before the event loop runs: inside of it, Ctrl-C would not end the question.
+        # Before the event loop runs: inside of it, Ctrl-C would not end the prompt.
         if (
-            click.prompt(f"This drops {_masked(session)} and everything in it. Type its name to go on", err=True)
+            click.prompt(
+                f"This drops {mask(context.url)} with everything in it. Enter the name of the database to confirm",
+                err=True,
+            )
             != name
         ):
-            raise CommandError("That is not its name; nothing was dropped.", "confirmation_needed", exit_code=MISUSED)
-    return _drop(session, name, maintenance_db, force=force)
+            raise CommandError(
+                "The name does not match; nothing was dropped.", "confirmation_needed", exit_code=MISUSED
+            )
+    return _drop(context, name, maintenance_db, force=force)
 
 
-async def _drop(session: Session, name: str, maintenance_db: str, *, force: bool) -> None:
-    from .. import AsyncDatabaseManager
-    from ..core.identifiers import quote
+async def _drop(context: CommandContext, name: str, maintenance_db: str, *, force: bool) -> None:
+    from ..core.templating import quote
 
-    async with session.pool(url=database_url.with_database(session.url, maintenance_db)) as pool:
-        manager = AsyncDatabaseManager(pool=pool)
-        there = await manager.fetch_value(catalog.EXISTS, name)
+    async with context.pool(url=parse_dsn(context.url).with_parameters(dbname=maintenance_db)) as pool:
+        manager = pgdbm.AsyncDatabaseManager(pool=pool)
+        there = await manager.fetch_value(statement("database", "exists"), name)
         await manager.execute(f"DROP DATABASE IF EXISTS {quote(name)}{' WITH (FORCE)' if force else ''}")
-    session.output.line(f"Dropped {name}." if there else f"There is no database {name}.")
-    session.output.document({"database": name, "status": "dropped" if there else "absent"})
+    context.output.line(f"Dropped {name}." if there else f"Database {name} does not exist.")
+    context.output.document({"database": name, "status": "dropped" if there else "absent"})
 
 
 @command(db, "info", DATABASE)
-async def info(session: Session) -> None:
-    """Show the server, the database, its schemas and the connections."""
-    from .. import AsyncDatabaseManager
-
-    async with session.pool() as pool:
-        manager = AsyncDatabaseManager(pool=pool)
-        found = await manager.fetch_one(catalog.DATABASE)
-        schemas = await manager.fetch_all(catalog.SCHEMAS, None)
+async def info(context: CommandContext) -> None:
+    """Show the server, the database, its schemas and the number of connections."""
+    async with context.pool() as pool:
+        manager = pgdbm.AsyncDatabaseManager(pool=pool)
+        found = await manager.fetch_one(statement("database", "information"))
+        schemas = await manager.fetch_all(statement("database", "schemas"), None)
         stats = await manager.get_pool_stats()
     assert found is not None
     document = {
-        "url": _masked(session),
+        "url": mask(context.url),
         **found,
         "schemas": [{"name": one["name"], "size_bytes": one["size_bytes"]} for one in schemas],
         "pool": {name: stats[name] for name in ("min_size", "max_size", "size", "free_size", "used_size")},
     }
-    output = session.output
+    output = context.output
     for label, value in (
         ("url", document["url"]),
         ("server", f"PostgreSQL {found['server_version']}{', in recovery' if found['in_recovery'] else ''}"),
@@ -136,43 +141,28 @@ async def info(session: Session) -> None:
 
 
 @command(db, "check", MODULES, DATABASE)
-@click.option(
-    "--long-transactions",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Warn about transactions that are older.",
-)
+@seconds_option("--long-transactions", "Warn about older transactions.", default=60.0)
 async def check(
-    session: Session,
+    context: CommandContext,
     module_names: tuple[str, ...],
     module_options: tuple[str, ...],
     folder: Path | None,
     schema: str | None,
     long_transactions: float,
 ) -> int:
-    """Check that migrations can run here: a verdict per line. Exit code 1 when one is `fail`."""
-    modules: tuple[Module, ...] = ()
-    if session.project.modules or folder is not None or module_names or module_options or schema is not None:
-        modules = session.modules((*module_names, *module_options), folder, schema)
-        session.require_folders(modules)
-    checks = Checks(session.output)
-    await checks.run(session, modules, long_transactions)
-    session.output.document({"status": checks.status, "checks": checks.results})
+    """Check that migrations can run: one verdict per line. Exit code 1 if one is `fail`."""
+    modules: tuple[ModuleConfig, ...] = ()
+    if context.project.modules or folder is not None or module_names or module_options or schema is not None:
+        modules = context.modules((*module_names, *module_options), folder, schema)
+        context.require_folders(modules)
+    checks = Checks(context.output)
+    await checks.run(context, modules, long_transactions)
+    context.output.document({"status": checks.status, "checks": checks.results})
     return FAILED if checks.status == "fail" else 0
 
 
-def _masked(session: Session) -> str:
-    from ..core.dsn import mask
-
-    return mask(session.url)
-
-
-def _named_database(session: Session) -> str:
-    name = database_url.database_of(session.url)
+def _named_database(context: CommandContext) -> str:
+    name = parse_dsn(context.url).database
     if not name:
-        raise ConfigError(
-            "the database URL names no database.", hint="Write its name behind the host: postgresql://host/name."
-        )
+        raise ConfigError("the URL names no database.", hint="Append the name after the host: postgresql://host/name.")
     return name

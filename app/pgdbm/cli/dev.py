@@ -1,4 +1,4 @@
-"""``pgdbm dev watch``: apply migrations as they are written, on a database of one's own."""
+"""``pgdbm dev watch``: apply migrations while they are being written, to a local database."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import database_url
-from .options import DATABASE, MODULES, command
-from .problems import MISUSED, CommandError, ModuleFailedError
+from ..dsn import parse_dsn
+from .errors import MISUSED, CommandError
+from .migrate import apply_modules
+from .options import DATABASE, MODULES, command, seconds_option
+from .reports import ModuleFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .config import Module
-    from .session import Session
+    from .config import ModuleConfig
+    from .context import CommandContext
 
 _Seen = dict[Path, tuple[int, int]]
 
@@ -26,17 +28,10 @@ def dev() -> None:
 
 
 @command(dev, "watch", MODULES, DATABASE)
-@click.option(
-    "--interval",
-    type=click.FloatRange(min=0.05),
-    default=0.5,
-    show_default=True,
-    metavar="SECONDS",
-    help="How often to look.",
-)
-@click.option("--force", is_flag=True, help="Also on a database that is not on this machine.")
+@seconds_option("--interval", "How often the folders are read.", default=0.5, at_least=0.05)
+@click.option("--force", is_flag=True, help="Allow a database that is not on this machine.")
 async def watch(
-    session: Session,
+    context: CommandContext,
     module_names: tuple[str, ...],
     module_options: tuple[str, ...],
     folder: Path | None,
@@ -44,54 +39,52 @@ async def watch(
     interval: float,
     force: bool,
 ) -> None:
-    """Apply what is pending, and again whenever a file appears or changes, until Ctrl-C.
+    """Apply pending migrations now and whenever a file is added or changed, until interrupted.
 
-    A file without SQL is left until it has some. With --json, one document a line for each time.
+    An empty file is ignored until it has content. With --json, each run prints one document on one line.
     """
     import asyncio
 
-    modules = session.modules((*module_names, *module_options), folder, schema)
-    session.require_folders(modules)
-    if not force and not database_url.is_loopback(session.url):
+    modules = context.modules((*module_names, *module_options), folder, schema)
+    context.require_folders(modules)
+    if not force and not parse_dsn(context.url).is_local:
         raise CommandError(
             "The database is not on this machine.",
             "refused",
             exit_code=MISUSED,
-            hint="dev watch applies what is half written; give --force if that is meant.",
+            hint="dev watch applies files that may be incomplete. To do so on another machine, give --force.",
         )
     for module in modules:
-        session.output.note(f"Watching {module.path} for {module.name} (schema {module.schema}).")
+        context.output.note(f"Watching {module.path} for {module.name} (schema {module.schema}).")
     done: _Seen | None = None
     before: _Seen = {}
     while True:
-        seen = await asyncio.to_thread(_look, modules)
-        # Only what has kept still since the last look: an editor may be half way through.
+        seen = await asyncio.to_thread(_read_stats, modules)
+        # Only when nothing has changed since the previous read: an editor may be writing.
         if seen != done and seen == before:
             done = seen
-            await _apply(session, modules)
+            await _apply(context, modules)
         before = seen
         await asyncio.sleep(interval)
 
 
-async def _apply(session: Session, modules: Sequence[Module]) -> None:
-    from .migrate import apply_modules
-
+async def _apply(context: CommandContext, modules: Sequence[ModuleConfig]) -> None:
     unwritten = [
         path for module in modules for path in _files(module) if not path.read_text("utf-8", "replace").strip()
     ]
     for path in unwritten:
-        session.output.note(f"{path.name} is empty: waiting for its SQL.")
+        context.output.note(f"{path.name} is empty; waiting for its content.")
     if unwritten:
         return
     try:
-        results = await apply_modules(session, modules)
+        results = await apply_modules(context, modules)
     except ModuleFailedError as error:
-        session.output.error(error, one_line=True)
+        context.output.error(error, one_line=True)
     else:
-        session.output.document({"modules": results}, one_line=True)
+        context.output.document({"modules": results}, one_line=True)
 
 
-def _look(modules: Sequence[Module]) -> _Seen:
+def _read_stats(modules: Sequence[ModuleConfig]) -> _Seen:
     seen: _Seen = {}
     for module in modules:
         for path in _files(module):
@@ -103,5 +96,5 @@ def _look(modules: Sequence[Module]) -> _Seen:
     return seen
 
 
-def _files(module: Module) -> list[Path]:
+def _files(module: ModuleConfig) -> list[Path]:
     return sorted(module.path.glob("*.sql")) if module.path.is_dir() else []

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from .config import FILE_NAME
+from .errors import MISUSED, CommandError
 from .options import command
-from .problems import MISUSED, CommandError
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .context import CommandContext
 
 
 def add_init(root: click.Group) -> None:
     """Add ``init`` to ``root``."""
 
     @command(root, "init")
-    @click.option("--force", is_flag=True, help="Write over one that is there.")
-    def init(session: Session, force: bool) -> None:
+    @click.option("--force", is_flag=True, help="Overwrite an existing file.")
+    def init(context: CommandContext, force: bool) -> None:
         """Write a commented pgdbm.toml into this folder, or to --config."""
-        file = (session.config_file or Path(FILE_NAME)).absolute()
-        from importlib.resources import files
-
+        file = (context.config_file or Path(FILE_NAME)).absolute()
         content = (files("pgdbm.cli") / "template.toml").read_text(encoding="utf-8")
         try:
             with file.open("w" if force else "x", encoding="utf-8") as opened:
                 opened.write(content)
         except FileExistsError:
             raise CommandError(
-                f"{file} exists already.",
+                f"{file} already exists.",
                 "file_exists",
                 exit_code=MISUSED,
-                hint="--force writes over it.",
+                hint="--force overwrites it.",
                 file=str(file),
             ) from None
-        session.output.line(f"Wrote {file}")
-        session.output.document({"path": str(file)})
+        context.output.line(f"Wrote {file}")
+        context.output.document({"path": str(file)})

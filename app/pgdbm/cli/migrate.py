@@ -1,47 +1,55 @@
-"""``pgdbm migrate apply`` and ``create``: what changes databases and files."""
+"""``pgdbm migrate apply`` and ``create``."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import AsyncDBError, MigrationExecutionError
-from .options import DATABASE, MODULE, MODULES, command
-from .problems import MISUSED, PENDING, CommandError, ModuleFailedError
+from .errors import MISUSED, PENDING, CommandError
+from .options import DATABASE, MODULE, MODULES, command, seconds_option
+from .reports import ModuleFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import TextIO
 
-    from .config import Module
+    from ..migrations.results import Notice
+    from .config import ModuleConfig
+    from .context import CommandContext
     from .output import Output
-    from .session import Session
 
 
 @click.group()
 def migrate() -> None:
-    """Apply migrations, see where they stand, write new ones."""
+    """Apply, inspect and create migrations."""
 
 
 @command(migrate, "apply", MODULES, DATABASE)
-@click.option("--dry-run", is_flag=True, help="Parse what is pending and name it; change nothing.")
-@click.option("--check", is_flag=True, help="With --dry-run: exit code 3 when something is pending.")
+@click.option("--dry-run", is_flag=True, help="Parse and list the pending migrations, and change nothing.")
+@click.option("--check", is_flag=True, help="With --dry-run: exit code 3 if migrations are pending.")
+@seconds_option("--lock-timeout", "How long a statement waits for a lock; overrides lock_timeout.")
+@seconds_option(
+    "--lock-wait-timeout", "How long to wait for another runner of the module; overrides lock_wait_timeout."
+)
+@seconds_option("--end-idle-blockers", "Terminate sessions that block it and are idle in a transaction for longer.")
 @click.option(
-    "--lock-timeout",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="How long a statement waits for locks of others, instead of the configuration's lock_timeout.",
+    "--end-blockers-of",
+    multiple=True,
+    metavar="APPLICATION",
+    help="Terminate sessions of this application that block it; repeatable.",
 )
 @click.option(
-    "--lock-wait-timeout",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="How long to wait for another runner of the same module, instead of the configuration's.",
+    "--end-blockers-by",
+    multiple=True,
+    metavar="ROLE",
+    help="Terminate sessions of this role that block it; repeatable.",
 )
 async def apply(
-    session: Session,
+    context: CommandContext,
     module_names: tuple[str, ...],
     module_options: tuple[str, ...],
     folder: Path | None,
@@ -50,70 +58,113 @@ async def apply(
     check: bool,
     lock_timeout: float | None,
     lock_wait_timeout: float | None,
+    end_idle_blockers: float | None,
+    end_blockers_of: tuple[str, ...],
+    end_blockers_by: tuple[str, ...],
 ) -> int:
-    """Apply what is pending, in all modules or in those that are named.
+    """Apply the pending migrations of all modules, or of the named ones.
 
-    Modules come in the order of depends_on. It stops at the first failure; what was applied before it stays applied.
+    Modules are migrated in the order of depends_on. The command stops at the first failure; migrations applied
+    before it stay applied.
     """
     if check and not dry_run:
         raise CommandError(
-            "--check needs --dry-run.", "usage", exit_code=MISUSED, hint="`pgdbm migrate status --check` looks only."
+            "--check needs --dry-run.",
+            "usage",
+            exit_code=MISUSED,
+            hint="`pgdbm migrate status --check` changes nothing.",
         )
-    modules = session.modules((*module_names, *module_options), folder, schema)
-    session.require_folders(modules)
+    modules = context.modules((*module_names, *module_options), folder, schema)
+    context.require_folders(modules)
+    context.require_migrations(modules)
     given = {"lock_timeout": lock_timeout, "lock_wait_timeout": lock_wait_timeout}
-    options = {name: value for name, value in given.items() if value is not None}
-    results = await apply_modules(session, modules, dry_run=dry_run, options=options)
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if end_idle_blockers is not None or end_blockers_of or end_blockers_by:
+        from ..migrations import BlockerPolicy  # here, as few commands end sessions
+
+        options["end_blockers"] = BlockerPolicy(
+            idle_in_transaction_s=end_idle_blockers,
+            application_names=end_blockers_of,
+            roles=end_blockers_by,
+            on_ended=lambda ended: context.output.note(f"{ended.filename}: {ended.message}"),
+        )
+    results = await apply_modules(context, modules, dry_run=dry_run, options=options)
     states = {result["status"] for result in results}
     pending = any(result["pending"] for result in results)
     overall = "dry_run" if dry_run else "success" if "success" in states else "up_to_date"
-    session.output.document({"status": overall, "modules": results})
+    context.output.document({"status": overall, "modules": results})
     return PENDING if check and pending else 0
 
 
 async def apply_modules(
-    session: Session, modules: Sequence[Module], *, dry_run: bool = False, options: Mapping[str, Any] | None = None
+    context: CommandContext,
+    modules: Sequence[ModuleConfig],
+    *,
+    dry_run: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Apply each of ``modules`` in turn and print what was done; returns their results for JSON.
+    """Apply each of ``modules`` and print the results; returns them for JSON.
 
     Raises:
         ModuleFailedError: a module failed, or its database could not be reached.
     """
-    from .progress import shown_progress
+    from .progress import applied_shown
+
+    verbose = logging.getLogger("pgdbm").isEnabledFor(logging.INFO)
+
+    notices: list[Notice] = []
+
+    def show(notice: Notice) -> None:
+        notices.append(notice)
+        if verbose or notice.severity == "WARNING":
+            context.output.note(f"{notice.filename}: {notice.severity}: {notice.message}")
 
     results: list[dict[str, Any]] = []
     for number, module in enumerate(modules):
+        notices.clear()
         try:
-            async with session.pool(module.schema) as pool:
-                manager = session.migrations(module, pool, **(options or {}))
-                async with shown_progress(session.output, manager):
+            async with context.pool(module.schema) as pool:
+                manager = context.migrations(module, pool, on_notice=show, **(options or {}))
+                async with applied_shown(context.output, manager):
                     result = await manager.apply_pending_migrations(dry_run=dry_run)
         except AsyncDBError as error:
             if isinstance(error, MigrationExecutionError) and error.applied:
-                _print_applied(session.output, module, error.applied, "then it failed")
-            raise ModuleFailedError(module, error, results, [left.name for left in modules[number + 1 :]]) from error
+                _print_applied(context.output, module, error.applied, "then one failed")
+            not_reached = [left.name for left in modules[number + 1 :]]
+            sent = [one._asdict() for one in notices]
+            raise ModuleFailedError(module, error, results, not_reached, sent) from error
         results.append(
             {
                 "module": module.name,
                 "schema": module.schema,
                 "status": result["status"],
                 "applied": result["applied"],
+                "renamed": result.get("renamed", []),
+                "notices": result.get("notices", []),
                 "pending": result.get("pending", []),
                 "skipped": len(result["skipped"]),
                 "total": result["total"],
                 "total_time_ms": round(result.get("total_time_ms", 0.0), 1),
             }
         )
-        _print_result(session.output, module, results[-1])
+        _print_result(context.output, module, results[-1])
     return results
 
 
 @command(migrate, "create", MODULE)
 @click.argument("name")
-@click.option("--no-transaction", is_flag=True, help="For statements that cannot run in one, such as VACUUM.")
-@click.option("--from", "source", type=click.File(encoding="utf-8"), metavar="FILE", help="Its SQL; - reads stdin.")
+@click.option(
+    "--no-transaction", is_flag=True, help="For statements that cannot run inside a transaction block, such as VACUUM."
+)
+@click.option(
+    "--from",
+    "source",
+    type=click.File(encoding="utf-8"),
+    metavar="FILE",
+    help="The SQL of the migration; - reads stdin.",
+)
 async def create(
-    session: Session,
+    context: CommandContext,
     name: str,
     module_options: tuple[str, ...],
     folder: Path | None,
@@ -121,36 +172,37 @@ async def create(
     no_transaction: bool,
     source: TextIO | None,
 ) -> None:
-    """Write a new migration file, YYYYMMDDHHMMSS_NAME.sql.
+    """Create a migration file, YYYYMMDDHHMMSS_NAME.sql.
 
-    Without --from it is empty, and an empty migration is an error until it is written.
+    Without --from it is empty; applying an empty migration is an error.
     """
-    modules = session.modules(module_options, folder, schema)
-    if len(modules) != 1:
-        raise CommandError(
-            "There are several modules.",
-            "usage",
-            exit_code=MISUSED,
-            hint=f"Choose one with --module: {', '.join(module.name for module in modules)}.",
-        )
-    manager = session.migrations(modules[0])
-    path = await manager.create_migration(name, source.read() if source else "", auto_transaction=not no_transaction)
-    session.output.line(f"Created {path}")
-    session.output.document({"module": modules[0].name, "path": path})
+    module = context.module(module_options, folder, schema)
+    manager = context.migrations(module)
+    head = "-- pgdbm:no-transaction\n" if no_transaction else ""
+    path = await manager.create_migration(name, f"{head}{source.read().strip() if source else ''}\n")
+    context.output.line(f"Created {path}")
+    context.output.document({"module": module.name, "path": path})
 
 
-def _print_result(output: Output, module: Module, result: Mapping[str, Any]) -> None:
+def _print_result(output: Output, module: ModuleConfig, result: Mapping[str, Any]) -> None:
     if result["status"] == "success":
-        _print_applied(output, module, result["applied"], f"{result['total_time_ms']:.0f} ms in all")
+        _print_applied(output, module, result["applied"], f"{result['total_time_ms']:.0f} ms in total")
+        _print_renamed(output, result)
     elif result["status"] == "dry_run" and result["pending"]:
         output.line(f"{module.name} (schema {module.schema}): {len(result['pending'])} pending")
         for filename in result["pending"]:
             output.line(f"  {filename}")
+        _print_renamed(output, result)
     else:
-        output.line(f"{module.name} (schema {module.schema}): up to date, {result['total']} applied before")
+        output.line(f"{module.name} (schema {module.schema}): up to date, {result['total']} applied")
 
 
-def _print_applied(output: Output, module: Module, applied: Sequence[Mapping[str, Any]], ending: str) -> None:
+def _print_renamed(output: Output, result: Mapping[str, Any]) -> None:
+    for one in result["renamed"]:
+        output.line(f"  {one['filename']} was applied as {one['applied_as']}, and is not run again")
+
+
+def _print_applied(output: Output, module: ModuleConfig, applied: Sequence[Mapping[str, Any]], ending: str) -> None:
     output.line(f"{module.name} (schema {module.schema}): {len(applied)} applied, {ending}")
     width = max(len(one["filename"]) for one in applied)
     for one in applied:

@@ -1,36 +1,39 @@
-"""What goes to the terminal: results on stdout, as text or as one JSON document; the rest on stderr."""
+"""Output: results on stdout, as text or as one JSON document; everything else on stderr."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from .problems import describe, explain
+from .reports import explain, report_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from rich.progress import Progress
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "applied": "green", "pending": "yellow"}
 
 
 class Output:
-    """Writes results. Text is for people and may change; the JSON is for programs and is stable.
+    """Writes results. The text may change between releases; the JSON is stable.
 
-    ``interrupted_message`` is what is said when the command is stopped.
+    ``interrupted_message`` is printed when the command is interrupted.
     """
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.interrupted_message = "Interrupted. What was not committed is undone."
+        self.interrupted_message = "Interrupted. Uncommitted changes were rolled back."
         self._colour = False if os.environ.get("NO_COLOR") else None
         for stream in (sys.stdout, sys.stderr):
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure is not None:
-                # A file name that the terminal's encoding lacks must not end the work.
+                # A file name that the encoding of the terminal cannot represent must not end the command.
                 reconfigure(errors="backslashreplace")
 
     def line(self, text: str = "") -> None:
@@ -39,7 +42,7 @@ class Output:
             self._write(text)
 
     def table(self, rows: Sequence[Sequence[object]]) -> None:
-        """Rows in columns, the first row being the heading; nothing with ``--json``."""
+        """Rows in columns; the first row is the heading. Nothing with ``--json``."""
         cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for row in cells:
@@ -48,30 +51,58 @@ class Output:
     def document(self, document: Mapping[str, Any], *, one_line: bool = False) -> None:
         """A JSON document; nothing without ``--json``."""
         if self.as_json:
-            import json
-
             self._write(json.dumps(document, indent=None if one_line else 2, default=_plain))
 
     def note(self, text: str) -> None:
-        """A line on stderr, without ``--json`` only."""
+        """A line on stderr; nothing with ``--json``."""
         if not self.as_json:
             click.echo(text, err=True, color=self._colour)
 
+    def progress_bar(self) -> Progress | None:
+        """A progress bar on stderr, to be entered; None with ``--json``, without rich, and if stderr is no terminal."""
+        if self.as_json or not sys.stderr.isatty():
+            return None
+        try:
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                SpinnerColumn,
+                TextColumn,
+                TimeElapsedColumn,
+            )
+        except ModuleNotFoundError:
+            # The image has none: progress is lines there.
+            return None
+
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            # Redirected output is written to the file, not to the terminal.
+            redirect_stdout=sys.stdout.isatty(),
+        )
+
     def verdict(self, verdict: str) -> str:
-        """``verdict`` in its colour, where the terminal has colours."""
+        """``verdict`` in its color, if the terminal has colors."""
         return click.style(verdict, fg=_COLOURS.get(verdict))
 
     def error(self, error: BaseException, *, one_line: bool = False) -> int:
-        """Report ``error``; returns the exit code that it asks for."""
-        problem = describe(error)
+        """Report ``error``; returns its exit code."""
+        report = report_of(error)
         if self.as_json:
-            self.document({"error": problem.document()}, one_line=one_line)
+            self.document({"error": report.document()}, one_line=one_line)
         else:
-            click.echo(click.style("error: ", fg="red") + explain(problem, error), err=True, color=self._colour)
-        return problem.exit_code
+            click.echo(click.style("error: ", fg="red") + explain(report, error), err=True, color=self._colour)
+        return report.exit_code
 
     def usage_error(self, error: click.UsageError) -> int:
-        """Report what was wrong on the command line; returns 2."""
+        """Report a usage error; returns 2."""
         message = error.format_message()
         if self.as_json:
             self.document({"error": {"type": "UsageError", "code": "usage", "message": message}})
@@ -81,7 +112,7 @@ class Output:
         return 2
 
     def interrupted(self, exit_code: int) -> int:
-        """Report that the user, or the system, wants us to stop; returns ``exit_code``."""
+        """Report an interrupt by the user or the system; returns ``exit_code``."""
         message = self.interrupted_message
         if self.as_json:
             self.document({"error": {"type": "Interrupted", "code": "interrupted", "message": message}})
@@ -90,7 +121,7 @@ class Output:
         return exit_code
 
     def close_stdout(self) -> None:
-        """Nobody reads us any more: the work goes on, in silence."""
+        """Discard further output: its reader has exited, and the command continues."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _write(self, text: str) -> None:
@@ -101,7 +132,7 @@ class Output:
 
 
 def utc(moment: datetime | None) -> str | None:
-    """``moment`` (naive ones are UTC) as ``2026-01-31T12:00:00Z``."""
+    """``moment`` as ``2026-01-31T12:00:00Z``; a naive one is UTC."""
     if moment is None:
         return None
     if moment.tzinfo is not None:
@@ -110,7 +141,7 @@ def utc(moment: datetime | None) -> str | None:
 
 
 def size(count: int) -> str:
-    """``count`` bytes, for people."""
+    """``count`` bytes in a readable unit."""
     number = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1024:
@@ -123,3 +154,36 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return utc(value)
     return str(value)
+
+
+class BackfillNumbers(Protocol):
+    """How far a backfill is, from the library or from a service."""
+
+    @property
+    def total_rows(self) -> int | None: ...
+    @property
+    def walked_rows(self) -> int: ...
+    @property
+    def rows_per_s(self) -> float | None: ...
+    @property
+    def paused(self) -> bool: ...
+    @property
+    def ended_at(self) -> datetime | None: ...
+
+
+def backfill_state(one: BackfillNumbers) -> str:
+    return "applied" if one.ended_at is not None else "paused" if one.paused else "backfilling"
+
+
+def backfill_progress(one: BackfillNumbers) -> str:
+    """Rows, percent and the time left, such as ``1,000,000 of 4,000,000 rows (25 %), 25,000 a second, 2 min left``."""
+    if one.ended_at is not None:
+        return f"{one.walked_rows:,} rows"
+    total = f" of {one.total_rows:,}" if one.total_rows else ""
+    percent = f" ({min(100 * one.walked_rows / one.total_rows, 99):.0f} %)" if one.total_rows else ""
+    parts = [f"{one.walked_rows:,}{total} rows{percent}"]
+    if one.rows_per_s:
+        parts.append(f"{one.rows_per_s:,.0f} a second")
+        if one.total_rows:
+            parts.append(f"{max(one.total_rows - one.walked_rows, 0) / one.rows_per_s / 60:.0f} min left")
+    return ", ".join(parts)

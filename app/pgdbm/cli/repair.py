@@ -1,4 +1,4 @@
-"""``pgdbm migrate repair``: what was changed after it was applied, and to take it as it is."""
+"""``pgdbm migrate repair``: show and accept files that were modified after they were applied."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ import click
 from ..errors import AsyncDBError
 from .migrate import migrate
 from .options import DATABASE, MODULES, command
-from .problems import ModuleFailedError
+from .reports import ModuleFailedError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..migrations.results import Repair
-    from .config import Module
+    from .config import ModuleConfig
+    from .context import CommandContext
     from .output import Output
-    from .session import Session
 
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
 @command(migrate, "repair", MODULES, DATABASE)
-@click.option("--accept", is_flag=True, help="Take what the files hold now for applied. Runs none of it.")
+@click.option("--accept", is_flag=True, help="Record the current content as applied. Runs no SQL.")
 async def repair(
-    session: Session,
+    context: CommandContext,
     module_names: tuple[str, ...],
     module_options: tuple[str, ...],
     folder: Path | None,
     schema: str | None,
     accept: bool,
 ) -> None:
-    """Show applied files that were changed since: what they held, and what they hold.
+    """Show the applied files that were modified since, as a diff.
 
-    The history keeps checksums only, so what they held comes from the git repository that they are in. With --accept
-    they are applied as they are now, which the journal keeps; what the database has is not changed.
+    The history stores checksums only; the previous content is taken from the git repository of the files. With --accept
+    the current checksums are recorded, and the journal notes it. The database is not changed otherwise.
     """
-    from ..migrations.former import in_git
+    from ..migrations.sources.previous import from_git
 
-    modules = session.modules((*module_names, *module_options), folder, schema)
-    session.require_folders(modules)
+    modules = context.modules((*module_names, *module_options), folder, schema)
+    context.require_folders(modules)
     documents: list[dict[str, Any]] = []
-    async with session.pool() as pool:
+    async with context.pool() as pool:
         for module in modules:
-            manager = session.migrations(module, pool)
+            manager = context.migrations(module, pool)
             try:
-                found = await manager.repair(former=in_git(module.path))
-                _print(session.output, module, found)
+                found = await manager.repair(previous=from_git(module.path))
+                _print(context.output, module, found)
                 if accept and found:
                     await manager.repair(accept=True)
-                    session.output.line(f"{module.name}: {len(found)} accepted as they are now.")
+                    context.output.line(f"{module.name}: {len(found)} accepted.")
             except AsyncDBError as error:
                 raise ModuleFailedError(module, error, documents) from error
             documents.append(
@@ -62,17 +62,17 @@ async def repair(
                     "changed": [asdict(one) for one in found],
                 }
             )
-    session.output.document({"modules": documents})
+    context.output.document({"modules": documents})
 
 
-def _print(output: Output, module: Module, found: list[Repair]) -> None:
-    output.line(f"{module.name} (schema {module.schema}): {len(found) or 'nothing'} changed since it was applied")
+def _print(output: Output, module: ModuleConfig, found: list[Repair]) -> None:
+    output.line(f"{module.name} (schema {module.schema}): {len(found) or 'nothing'} modified since applied")
     for one in found:
         output.line(f"  {one.filename}")
         if one.diff is None:
             output.line(
-                f"    no commit of a git repository around {module.path} has the content that was applied, whose "
-                f"checksum is {one.recorded}: look at it elsewhere before you accept this one, {one.current}"
+                f"    The applied content (checksum {one.recorded}) is in no commit of the git repository of "
+                f"{module.path}. Compare it by other means before you accept the current one ({one.current})."
             )
         for line in (one.diff or "").splitlines():
             output.line("    " + click.style(line, fg=_COLOURS.get(line[:1])))

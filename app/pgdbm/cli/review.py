@@ -1,25 +1,28 @@
-"""``pgdbm migrate status``, ``plan``, ``history`` and ``verify``: they change nothing."""
+"""``pgdbm migrate status``, ``plan``, ``history`` and ``verify``, which change nothing."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import AsyncDBError
+from .errors import FAILED, PENDING
 from .migrate import migrate
 from .options import DATABASE, MODULES, command
 from .output import utc
-from .problems import FAILED, PENDING, ModuleFailedError
+from .reports import ModuleFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ..migrations import AsyncMigrationManager, MigrationStatus, ModuleStatus
-    from .config import Module
-    from .session import Session
+    from ..migrations.lint import StatementLock, TableUse
+    from .config import ModuleConfig
+    from .context import CommandContext
 
 _WORST_FIRST = (
     "unknown",
@@ -33,20 +36,22 @@ _WORST_FIRST = (
     "up_to_date",
 )
 _WRONG = {
-    "changed": "was changed after it was applied: put it back, and write the change as a new migration",
-    "missing": "was applied, and the file is gone: bring it back",
-    "partial": "stopped in the middle: apply goes on there, see the history of attempts",
-    "unknown": "was under way when its runner died: apply finds out, or says what to look at",
-    "out_of_order": "is pending and sorts before one that is applied: give it a newer version",
+    "changed": "was modified after it was applied: restore it, and write the change as a new migration",
+    "missing": "was applied and its file is missing: restore it",
+    "partial": "is applied in part: apply continues with the next statement",
+    "unknown": "was running when its runner died: apply determines the outcome, or says what to check",
+    "out_of_order": "is pending and sorts before an applied migration: give it a newer version",
 }
+# An unknown outcome is not among them: apply can often determine it.
+_REFUSED = {"changed", "out_of_order"}
 _SHOWN_SQL = 72
 
 
 @command(migrate, "status", MODULES, DATABASE)
-@click.option("--check", is_flag=True, help="Exit code 3 when something is pending, 1 when apply would refuse.")
-@click.option("--all", "show_all", is_flag=True, help="List the applied migrations too, not only what is to be done.")
+@click.option("--check", is_flag=True, help="Exit code 3 if migrations are pending, 1 if apply would refuse.")
+@click.option("--all", "show_all", is_flag=True, help="List the applied migrations, too.")
 async def status(
-    session: Session,
+    context: CommandContext,
     module_names: tuple[str, ...],
     module_options: tuple[str, ...],
     folder: Path | None,
@@ -54,11 +59,11 @@ async def status(
     check: bool,
     show_all: bool,
 ) -> int:
-    """Say where each module stands."""
-    modules = session.modules((*module_names, *module_options), folder, schema)
-    session.require_folders(modules)
-    found = await _statuses(session, modules)
-    output = session.output
+    """Show the state of each module."""
+    modules = context.modules((*module_names, *module_options), folder, schema)
+    context.require_folders(modules)
+    found = await _statuses(context, modules)
+    output = context.output
     rows = [("MODULE", "SCHEMA", "STATE", "APPLIED", "PENDING", "VERSION")]
     rows += [
         (one.module, one.schema, one.state, str(one.applied), str(one.pending), one.version or "") for one in found
@@ -80,12 +85,12 @@ async def status(
     states = {state for one in found for state, count in one.counts.items() if count}
     if not check:
         return 0
-    return FAILED if states & {"changed", "out_of_order"} else PENDING if any(one.pending for one in found) else 0
+    return FAILED if states & _REFUSED else PENDING if any(one.pending for one in found) else 0
 
 
 @command(migrate, "verify", MODULES, DATABASE)
 async def verify(
-    session: Session,
+    context: CommandContext,
     module_names: tuple[str, ...],
     module_options: tuple[str, ...],
     folder: Path | None,
@@ -93,12 +98,12 @@ async def verify(
 ) -> int:
     """Compare the files with the history.
 
-    Exit code 1 when an applied file was changed or is gone, or a pending one sorts before an applied one, whatever
-    out_of_order says.
+    Exit code 1 if an applied file was modified or is missing, or if a pending one sorts before an applied one,
+    regardless of out_of_order.
     """
-    modules = session.modules((*module_names, *module_options), folder, schema)
-    session.require_folders(modules)
-    found = await _statuses(session, modules, out_of_order="reject")
+    modules = context.modules((*module_names, *module_options), folder, schema)
+    context.require_folders(modules)
+    found = await _statuses(context, modules, out_of_order="reject")
     problems = [
         {
             "module": one.module,
@@ -114,61 +119,61 @@ async def verify(
         if migration.state in _WRONG
     ]
     for problem in problems:
-        session.output.line(
-            f"{session.output.verdict('fail')}  {problem['module']}: {problem['filename']} {problem['message']}."
+        context.output.line(
+            f"{context.output.verdict('fail')}  {problem['module']}: {problem['filename']} {problem['message']}."
         )
     applied = sum(one.applied for one in found)
     if not problems:
-        session.output.line(
-            f"{session.output.verdict('ok')}  {applied} applied migrations are as the history has them."
-        )
-    session.output.document({"status": "failed" if problems else "ok", "verified": applied, "problems": problems})
+        context.output.line(f"{context.output.verdict('ok')}  {applied} applied migrations match the history.")
+    context.output.document({"status": "failed" if problems else "ok", "verified": applied, "problems": problems})
     return FAILED if problems else 0
 
 
 @command(migrate, "plan", MODULES, DATABASE)
 async def plan(
-    session: Session,
+    context: CommandContext,
     module_names: tuple[str, ...],
     module_options: tuple[str, ...],
     folder: Path | None,
     schema: str | None,
 ) -> None:
-    """Show what apply would run: every statement, whom it blocks, and what is risky about it."""
-    modules = session.modules((*module_names, *module_options), folder, schema)
-    session.require_folders(modules)
+    """Show what apply would run: each statement, what it blocks, and its risks."""
+    modules = context.modules((*module_names, *module_options), folder, schema)
+    context.require_folders(modules)
     documents = []
-    async with session.pool() as pool:
+    async with context.pool() as pool:
         for module in modules:
             try:
                 documents.append(
                     {
                         "module": module.name,
                         "schema": module.schema,
-                        "pending": await _planned(session.migrations(module, pool)),
+                        "pending": await _planned(context.migrations(module, pool)),
                     }
                 )
             except AsyncDBError as error:
                 raise ModuleFailedError(module, error, documents) from error
     for document in documents:
-        _print_plan(session, document)
-    session.output.document({"modules": documents})
+        _print_plan(context, document)
+    context.output.document({"modules": documents})
 
 
 @command(migrate, "history", MODULES, DATABASE)
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many to list, newest first."
+)
 async def history(
-    session: Session,
+    context: CommandContext,
     module_names: tuple[str, ...],
     module_options: tuple[str, ...],
     folder: Path | None,
     schema: str | None,
     limit: int,
 ) -> None:
-    """List what was applied, newest first. Times are UTC."""
+    """List the applied migrations, newest first. Times are in UTC."""
     items: list[dict[str, Any]] = []
-    modules = session.modules((*module_names, *module_options), folder, schema)
-    async with session.pool() as pool:
+    modules = context.modules((*module_names, *module_options), folder, schema)
+    async with context.pool() as pool:
         for module in modules:
             items += [
                 {
@@ -180,23 +185,23 @@ async def history(
                     "applied_by": row.applied_by,
                     "execution_time_ms": row.execution_time_ms,
                 }
-                for row in await session.migrations(module, pool).history(limit)
+                for row in await context.migrations(module, pool).history(limit)
             ]
     items = sorted(items, key=lambda item: item["applied_at"], reverse=True)[:limit]
     for item in items:
         item["applied_at"] = utc(item["applied_at"])
     columns = ("applied_at", "module", "schema", "filename", "execution_time_ms", "applied_by")
     heading = ("APPLIED AT", "MODULE", "SCHEMA", "FILE", "MS", "BY")
-    session.output.table([heading, *([item[column] for column in columns] for item in items)])
-    session.output.document({"items": items})
+    context.output.table([heading, *([item[column] for column in columns] for item in items)])
+    context.output.document({"items": items})
 
 
-async def _statuses(session: Session, modules: Sequence[Module], **overrides: Any) -> list[ModuleStatus]:
+async def _statuses(context: CommandContext, modules: Sequence[ModuleConfig], **overrides: Any) -> list[ModuleStatus]:
     found: list[ModuleStatus] = []
-    async with session.pool() as pool:
+    async with context.pool() as pool:
         for module in modules:
             try:
-                found.append(await session.migrations(module, pool, **overrides).status())
+                found.append(await context.migrations(module, pool, **overrides).status())
             except AsyncDBError as error:
                 raise ModuleFailedError(module, error) from error
     return found
@@ -228,11 +233,13 @@ def _migration_document(migration: MigrationStatus) -> dict[str, Any]:
 
 
 async def _planned(manager: AsyncMigrationManager) -> list[dict[str, Any]]:
+    planned = await manager.plan()
     return [
         {
             "filename": migration.filename,
             "version": migration.version,
             "transactional": migration.transactional,
+            "impact": migration.impact,
             "statements": [
                 {
                     "number": statement.number,
@@ -240,7 +247,7 @@ async def _planned(manager: AsyncMigrationManager) -> list[dict[str, Any]]:
                     "line": statement.line,
                     "column": statement.column,
                     "blocks": statement.blocks,
-                    "locks": [{"mode": lock.mode.sql, "relation": lock.relation} for lock in statement.locks],
+                    "locks": [_lock_document(lock, planned.tables) for lock in statement.locks],
                     "sql": sql,
                 }
                 for statement, sql in zip(migration.statements, migration.sql, strict=True)
@@ -255,20 +262,35 @@ async def _planned(manager: AsyncMigrationManager) -> list[dict[str, Any]]:
                     "line": finding.line,
                     "column": finding.column,
                     "source": finding.source,
+                    "fix": None if finding.fix is None else asdict(finding.fix),
                 }
                 for finding in migration.findings
             ],
+            "fix": None if migration.fix is None else asdict(migration.fix),
         }
-        for migration in (await manager.plan()).pending
+        for migration in planned.pending
     ]
 
 
-def _print_plan(session: Session, document: dict[str, Any]) -> None:
-    output = session.output
+def _lock_document(lock: StatementLock, tables: Mapping[str, TableUse]) -> dict[str, Any]:
+    from ..migrations.lint import TableUse  # imported late, as few commands plan
+
+    use = tables.get(lock.relation or "") or TableUse("", None, None)
+    return {
+        **use._asdict(),
+        "mode": lock.mode.sql,
+        "relation": lock.relation,
+        "statistics_since": utc(use.statistics_since),
+    }
+
+
+def _print_plan(context: CommandContext, document: dict[str, Any]) -> None:
+    output = context.output
     heading = f"{document['module']} (schema {document['schema']}): "
     output.line(heading + (f"{len(document['pending'])} pending" if document["pending"] else "up to date"))
     for migration in document["pending"]:
         output.line(f"  {migration['filename']}" + ("" if migration["transactional"] else "  (no transaction)"))
+        output.line(f"    {migration['impact'][0].upper()}{migration['impact'][1:]}.")
         for statement in migration["statements"]:
             sql = re.sub(r"\s+", " ", statement["sql"])
             shown = sql if len(sql) <= _SHOWN_SQL else sql[: _SHOWN_SQL - 3] + "..."
@@ -278,3 +300,8 @@ def _print_plan(session: Session, document: dict[str, Any]) -> None:
             place = f"{finding['line']}:{finding['column']}"
             output.line(f"    {finding['severity']}  {finding['rule']}  at {place}: {finding['message']}")
             output.line(f"          {finding['advice']}")
+            if finding["fix"] is not None and finding["fix"]["note"]:
+                output.line(f"          {finding['fix']['note']}")
+        if migration["fix"] is not None and migration["fix"]["files"]:
+            names = ", ".join(file["filename"] for file in migration["fix"]["files"])
+            output.line(f"    fix  `pgdbm migrate fix` writes {names}")

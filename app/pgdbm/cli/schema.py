@@ -6,31 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import catalog
+import pgdbm
+
+from ..sql import statement
+from .errors import CommandError
 from .options import DATABASE, command
 from .output import size, utc
-from .problems import CommandError
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .context import CommandContext
 
 
 @click.group()
 def schema() -> None:
-    """Look at the schemas of the database."""
+    """Show the schemas of the database."""
 
 
 @command(schema, "list", DATABASE)
-async def list_schemas(session: Session) -> None:
+async def list_schemas(context: CommandContext) -> None:
     """List the schemas with their owner, tables, size and configured modules."""
-    from .. import AsyncDatabaseManager
-
-    async with session.pool() as pool:
-        items = await AsyncDatabaseManager(pool=pool).fetch_all(catalog.SCHEMAS, None)
+    async with context.pool() as pool:
+        items = await pgdbm.AsyncDatabaseManager(pool=pool).fetch_all(statement("database", "schemas"), None)
     for item in items:
-        item["modules"] = _configured(session, item["name"])
+        item["modules"] = _configured(context, item["name"])
     heading = ("SCHEMA", "OWNER", "TABLES", "SIZE", "MODULES")
-    session.output.table(
+    context.output.table(
         [
             heading,
             *(
@@ -39,29 +39,29 @@ async def list_schemas(session: Session) -> None:
             ),
         ]
     )
-    session.output.document({"items": items})
+    context.output.document({"items": items})
 
 
 @command(schema, "show", DATABASE)
 @click.argument("name")
-async def show(session: Session, name: str) -> None:
-    """Show one schema: its tables, and the modules that its history has."""
-    from .. import AsyncDatabaseManager
+async def show(context: CommandContext, name: str) -> None:
+    """Show one schema: its tables, and the modules in its history."""
+    from ..core.templating import quote
 
-    async with session.pool() as pool:
-        db = AsyncDatabaseManager(pool=pool)
-        found = await db.fetch_one(catalog.SCHEMAS, name)
+    async with context.pool() as pool:
+        db = pgdbm.AsyncDatabaseManager(pool=pool)
+        found = await db.fetch_one(statement("database", "schemas"), name)
         if found is None:
-            known = [item["name"] for item in await db.fetch_all(catalog.SCHEMAS, None)]
+            known = [item["name"] for item in await db.fetch_all(statement("database", "schemas"), None)]
             raise CommandError(
-                f"There is no schema {name!r}.", "schema_unknown", hint=f"There are {', '.join(known)}.", schema=name
+                f"Schema {name!r} does not exist.", "schema_unknown", hint=f"Known: {', '.join(known)}.", schema=name
             )
-        tables = await db.fetch_all(catalog.TABLES, name)
-        table = session.project.migrations_table
+        tables = await db.fetch_all(statement("database", "relations"), name)
+        table = context.project.migrations_table
         modules: list[dict[str, Any]] = []
         if any(one["name"] == table for one in tables):
-            modules = await db.fetch_all(catalog.modules_in(name, table))
-    output = session.output
+            modules = await db.fetch_all(statement("database", "modules", history=f"{quote(name)}.{quote(table)}"))
+    output = context.output
     output.line(f"{name}: owner {found['owner']}, {found['tables']} tables, {size(found['size_bytes'])}")
     if modules:
         output.line()
@@ -77,8 +77,8 @@ async def show(session: Session, name: str) -> None:
                 *((*(one[column] for column in columns), size(one["size_bytes"])) for one in tables),
             ]
         )
-    output.document({**found, "modules": modules, "relations": tables, "configured": _configured(session, name)})
+    output.document({**found, "modules": modules, "relations": tables, "configured": _configured(context, name)})
 
 
-def _configured(session: Session, schema: str) -> list[str]:
-    return [module.name for module in session.project.modules if module.schema == schema]
+def _configured(context: CommandContext, schema: str) -> list[str]:
+    return [module.name for module in context.project.modules if module.schema == schema]

@@ -1,30 +1,33 @@
-"""Reading a TOML file whose errors name the file, the key and the fix; with environment variables in its strings."""
+"""Reading a TOML file, with errors that name the file, the key and the correction."""
 
 from __future__ import annotations
 
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .problems import ConfigError
+from ..text import sentence
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from ..migrations.results import OutOfOrder
-
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\})?")
 _POSITION = re.compile(r"\s*\(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)\Z")
+_KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "a table"}
+
+Choice = TypeVar("Choice", bound=str)
 
 
 def parse(file: Path) -> dict[str, Any]:
     """The content of ``file``.
 
     Raises:
-        ConfigError: it cannot be read, or is no TOML; with line and column.
+        ConfigError: it cannot be read, or is not valid TOML; with line and column.
     """
     import tomllib
 
@@ -37,6 +40,7 @@ def parse(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        # Before Python 3.14 the position is in the text only.
         message = str(error)
         position = _POSITION.search(message)
         line = column = None
@@ -45,14 +49,14 @@ def parse(file: Path) -> dict[str, Any]:
             lines = text.rstrip().split("\n")
             line = int(position["line"] or len(lines))
             column = int(position["column"] or len(lines[-1]) + 1)
-        raise ConfigError(f"not valid TOML: {message}.", file=file, line=line, column=column) from error
+        raise ConfigError(sentence(f"not valid TOML: {message}"), file=file, line=line, column=column) from error
 
 
 def expand(text: str, file: Path | None, key: str, environ: Mapping[str, str] | None = None) -> str:
-    """``text`` with ``${NAME}`` and ``${NAME:-default}`` filled in; ``$${`` stands for ``${``.
+    """``text`` with ``${NAME}`` and ``${NAME:-default}`` replaced; ``$${`` stands for ``${``.
 
     Raises:
-        ConfigError: a variable without a default is not set, or a ``${`` has no end.
+        ConfigError: a variable without a default is not set, or a ``${`` is not closed.
     """
     known = os.environ if environ is None else environ
 
@@ -61,30 +65,19 @@ def expand(text: str, file: Path | None, key: str, environ: Mapping[str, str] | 
             return "${"
         name, default = match["name"], match["default"]
         if name is None:
-            raise ConfigError(
-                "'${' without a variable and '}' behind it.",
-                file=file,
-                key=key,
-                hint="Write ${NAME} or ${NAME:-default}; $${ stands for a literal ${.",
-            )
-        value = known.get(name)
-        if default is not None:
-            return value or default
-        if value is None:
-            raise ConfigError(
-                f"the environment variable {name} is not set.",
-                file=file,
-                key=key,
-                hint=f"Set {name}, or give a default: ${{{name}:-...}}.",
-            )
-        return value
+            hint = "Write ${NAME} or ${NAME:-default}; $${ stands for a literal ${."
+            raise ConfigError("'${' is not followed by a variable and '}'.", file=file, key=key, hint=hint)
+        if default is None and name not in known:
+            hint = f"Set {name}, or give a default: ${{{name}:-...}}."
+            raise ConfigError(f"the environment variable {name} is not set.", file=file, key=key, hint=hint)
+        return known.get(name) or default or ""
 
     return _VARIABLE.sub(value_of, text)
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """A table of the file, with where it stands, for errors that say so."""
+class TomlTable:
+    """A table of the file. ``place`` is its name within the file, for errors."""
 
     file: Path
     place: str
@@ -96,20 +89,12 @@ class Table:
     def error(self, name: str, message: str, hint: str | None = None) -> ConfigError:
         return ConfigError(message, file=self.file, key=self.key(name), hint=hint)
 
-    def names(self) -> list[str]:
-        return list(self.values)
-
-    def table(self, name: str) -> Table:
-        value = self.values.get(name, {})
-        if not isinstance(value, dict):
-            raise self.error(name, f"must be a table, not {_kind(value)}.", f"Write it as [{self.key(name)}].")
-        return Table(self.file, self.key(name), value)
+    def table(self, name: str) -> TomlTable:
+        return TomlTable(self.file, self.key(name), self._value(name, dict, "a table", f"[{self.key(name)}]") or {})
 
     def raw(self, name: str) -> str | None:
-        """A string, its variables not expanded yet."""
-        value = self.values.get(name)
-        if value is not None and not isinstance(value, str):
-            raise self.error(name, f"must be a string, not {_kind(value)}.", "Put it in quotes.")
+        """A string, with its variables not replaced."""
+        value: str | None = self._value(name, str, "a string", f'{name} = "..."')
         return value
 
     def text(self, name: str) -> str | None:
@@ -119,65 +104,53 @@ class Table:
     def identifier(self, name: str, default: str) -> str:
         value = self.text(name)
         if value is not None and not _IDENTIFIER.match(value):
-            raise self.error(
-                name,
-                f"{value!r} is not a plain identifier.",
-                "Use letters, digits and underscores, at most 63 of them, and no digit in front.",
-            )
+            hint = "Use letters, digits and underscores, at most 63, and no digit first."
+            raise self.error(name, f"{value!r} is not a plain identifier.", hint)
         return default if value is None else value
 
-    def choice(self, name: str, choices: tuple[str, ...], default: str) -> OutOfOrder:
+    def choice(self, name: str, choices: tuple[Choice, ...], default: Choice) -> Choice:
         value = self.text(name) or default
-        if value not in choices:
-            raise self.error(name, f"is {value!r}.", f"Choose one of {', '.join(map(repr, choices))}.")
-        return cast("Literal['allow', 'reject']", value)
+        for choice in choices:
+            if choice == value:
+                return choice
+        raise self.error(name, f"is {value!r}.", f"Choose one of {', '.join(map(repr, choices))}.")
 
     def flag(self, name: str) -> bool:
-        value = self.values.get(name, False)
-        if not isinstance(value, bool):
-            raise self.error(name, f"must be true or false, not {_kind(value)}.")
-        return value
+        return bool(self._value(name, bool, "true or false", f"{name} = true"))
 
     def seconds(self, name: str, default: float) -> float:
-        value = self.values.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(name, f"must be a number of seconds, not {_kind(value)}.")
-        if value < 0:
-            raise self.error(name, "cannot be negative.")
-        return float(value)
+        value = self._value(name, (int, float), "a number of seconds", f"{name} = {default:g}")
+        if value is not None and value < 0:
+            raise self.error(name, "must not be negative.")
+        return default if value is None else float(value)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        value = self.values.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.error(name, "must be a list of strings.", f'Write {name} = ["one", "another"].')
+        example = f'{name} = ["one", "another"]'
+        value = self._value(name, list, "a list of strings", example) or []
+        if not all(isinstance(item, str) for item in value):
+            raise self.error(name, "must be a list of strings.", f"Write {example}.")
         return tuple(value)
 
-    def finish(self, *known: str) -> None:
-        """Refuse keys that nothing reads: most often they are misspelt."""
+    def refuse_unknown(self, *known: str) -> None:
+        """Raise ConfigError for a key that is not read; usually it is misspelled."""
         for name in self.values:
             if name not in known:
-                from difflib import get_close_matches
+                raise self.error(name, "there is no such key.", suggest(name, known, "key"))
 
-                close = get_close_matches(name, known, 1)
-                raise self.error(
-                    name,
-                    "there is no such key.",
-                    f"Did you mean {close[0]}?" if close else f"Known here: {', '.join(known)}.",
-                )
+    def _value(self, name: str, kind: type | tuple[type, ...], expected: str, example: str) -> Any:
+        value = self.values.get(name)
+        # A boolean is an int, too.
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            # Without the value, which may be a secret.
+            found = _KINDS.get(type(value), "a date")
+            raise self.error(name, f"must be {expected}, not {found}.", f"Write {example}.")
+        return value
 
 
 def suggest(given: str, known: Iterable[str], what: str) -> str:
-    """The fix for ``given``, which is none of ``known``."""
-    from difflib import get_close_matches
-
+    """The hint for ``given``, which is none of ``known``."""
     names = list(known)
     close = get_close_matches(given, names, 1)
     if close:
         return f"Did you mean {close[0]}?"
     return f"Known: {', '.join(names)}." if names else f"The file has no {what}s."
-
-
-def _kind(value: object) -> str:
-    """What a TOML value is; never the value, which may be a secret."""
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "a table"}
-    return names.get(type(value), "a date")

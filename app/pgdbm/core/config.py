@@ -1,4 +1,4 @@
-"""How to reach a database, and how the connections to it behave."""
+"""The settings of a database: where it is, and how connections to it behave."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote as url_quote
 
+from ..dsn import MASK, mask, parse_dsn
 from ..errors import ConfigurationError
-from . import dsn
-from .identifiers import check_identifier, quote
+from ..text import sentence
+from .templating import check_identifier, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+NEUTRAL_SEARCH_PATH = "pg_catalog"
+"""The search_path of shared pools: an unqualified table name fails instead of naming another service's table."""
 
 _SSL_MODES = ("require", "verify-ca", "verify-full")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -24,19 +28,25 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 @dataclass(kw_only=True, slots=True)
 class DatabaseConfig:
-    """Settings of one database. Checked when made: a bad value raises and names its field.
+    """Settings of one database. They are validated on construction.
 
-    Times are seconds unless the name ends in ``_ms``. ``connection_string`` wins over host, port, database, user and
-    password. ``statement_cache_size=0`` suits a transaction pooler. A timeout of None leaves the server's own setting
-    alone. Numbers may be given as text, as they come from the environment.
+    Times are in seconds unless the name ends in ``_ms``. ``connection_string`` takes precedence over host, port,
+    database, user and password. Use ``statement_cache_size=0`` with a transaction pooler. A timeout of None keeps the
+    setting of the server. Numbers may be given as text, such as the values of environment variables.
 
-    ``connect_timeout`` bounds one attempt to connect, over all the hosts that the connection string names, each of
-    which gets its share; there are ``retry_attempts`` of them. ``direct_connection_string`` leads to the same database
-    past a transaction pooler: it is for migrations that need a session of their own, and shares everything else with
-    ``connection_string``.
+    ``connect_timeout`` limits one attempt to connect, over all hosts of the connection string, which share it equally.
+    There are ``retry_attempts`` attempts. ``direct_connection_string`` is the address of the same database without the
+    transaction pooler, for migrations that need a session. All other settings apply to both.
 
-    ``init_commands`` run once on each new connection. The pool resets settings when a connection is returned to it, so
-    what every query should see belongs into ``server_settings``.
+    ``password_file`` is a file that contains the password and nothing else. It is read for each new connection, and
+    takes precedence over passwords in strings and in the environment.
+
+    ``transaction_search_path`` is set in each transaction of a pool, and at the start of direct connections: through a
+    transaction pooler a session has no search_path of its own. A query outside of a transaction is put into one, which
+    takes two more round trips.
+
+    ``init_commands`` are run once on each new connection. The pool resets settings when a connection is returned, so
+    settings for all queries belong in ``server_settings``.
 
     Raises:
         ConfigurationError: a value is out of range or contradicts another; ``config_field`` names it.
@@ -50,6 +60,7 @@ class DatabaseConfig:
     database: str = "postgres"
     user: str = "postgres"
     password: str | None = None
+    password_file: str | None = None
     schema: str | None = None
 
     min_connections: int = 10
@@ -61,7 +72,8 @@ class DatabaseConfig:
     statement_cache_size: int = 1000
     server_settings: dict[str, str] | None = None
     init_commands: list[str] | None = None
-    shared_pool_search_path: str | None = "pg_catalog"
+    shared_pool_search_path: str | None = NEUTRAL_SEARCH_PATH
+    transaction_search_path: str | None = None
 
     ssl_enabled: bool = False
     ssl_mode: str | None = None
@@ -92,17 +104,17 @@ class DatabaseConfig:
 
     @property
     def schema_name(self) -> str | None:
-        """The manager's schema; None means unqualified names."""
+        """The schema of the manager; None for unqualified names."""
         return self.schema
 
     def get_schema(self) -> str | None:
-        """The manager's schema; None means unqualified names."""
+        """The schema of the manager; None for unqualified names."""
         return self.schema
 
     def get_dsn(self) -> str:
-        """The connection string, password included: never log it.
+        """The connection string, with the password: do not log it.
 
-        The password falls back to the environment variable DB_PASSWORD.
+        Without a password, that of the environment variable DB_PASSWORD is used.
 
         Raises:
             ConfigurationError: there is neither a connection string nor a password.
@@ -110,19 +122,21 @@ class DatabaseConfig:
         if self.connection_string:
             return self.connection_string
         password = self.password if self.password is not None else os.environ.get("DB_PASSWORD")
+        if password is None and self.password_file is not None:
+            password = ""
         if password is None:
             raise ConfigurationError(
-                "No password for the database: set password=, the environment variable DB_PASSWORD, "
-                "or a whole connection_string=.",
+                "No password for the database: set password=, the environment variable DB_PASSWORD, or "
+                "connection_string=.",
                 "password",
             )
         return self._url(url_quote(password, safe=""))
 
     def get_dsn_masked(self) -> str:
-        """The connection string with its passwords as ``****``, for logs and messages."""
+        """The connection string with ``****`` in place of passwords, for logs and messages."""
         if self.connection_string:
-            return dsn.mask(self.connection_string)
-        return self._url(dsn.MASK)
+            return mask(self.connection_string)
+        return self._url(MASK)
 
     def _url(self, password: str) -> str:
         # One host, several separated by commas, or the folder of a socket.
@@ -133,9 +147,9 @@ class DatabaseConfig:
         return f"postgresql://{url_quote(self.user, safe='')}:{password}@{hosts}/{url_quote(self.database, safe='')}"
 
     def get_server_settings(self) -> dict[str, str]:
-        """What is sent at connection start: our defaults, the timeouts, the schema's search_path, then yours.
+        """The settings of the startup packet: defaults, timeouts, search_path, and ``server_settings``, which wins.
 
-        A setting in the query of the connection string wins over our defaults and the timeouts.
+        A setting in the connection string takes precedence over the defaults and the timeouts.
         """
         settings = {"jit": "off", "application_name": "pgdbm"}
         for name in ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"):
@@ -143,36 +157,38 @@ class DatabaseConfig:
             if milliseconds is not None:
                 settings[name] = str(milliseconds)
         if self.connection_string:
-            for name in dsn.settings_in(self.connection_string):
+            parsed = parse_dsn(self.connection_string)
+            for name in parsed.names_of_settings:
                 settings.pop(name, None)
+            fallback = parsed.parameters.get("fallback_application_name")
+            if fallback and "application_name" in settings:
+                settings["application_name"] = fallback
         if self.schema is not None:
             settings["search_path"] = f"{quote(self.schema)}, public"
         return settings | (self.server_settings or {})
 
     def build_ssl_context(self) -> ssl.SSLContext | None:
-        """The TLS context, or None when TLS is not enabled.
+        """The TLS context, or None if TLS is not enabled.
 
-        ``require`` encrypts and checks nothing; ``verify-ca`` checks the certificate; ``verify-full`` (the default
-        once enabled) checks the host name too.
+        ``require`` encrypts without verification, ``verify-ca`` verifies the certificate, and ``verify-full``, the
+        default, also the host name.
 
         Raises:
-            ConfigurationError: a file is missing or cannot be read as what it should be; names the field.
+            ConfigurationError: a file is missing or invalid; ``config_field`` names it.
         """
         if not self.ssl_enabled:
             return None
         for field in ("ssl_ca_file", "ssl_cert_file", "ssl_key_file"):
             path: str | None = getattr(self, field)
             if path is not None and not Path(path).is_file():
-                raise ConfigurationError(f"{field}: there is no file {path!r}.", field)
+                raise ConfigurationError(f"{field}: the file {path!r} does not exist.", field)
         if self.ssl_key_file is not None and self.ssl_cert_file is None:
-            raise ConfigurationError(
-                "ssl_key_file needs the certificate it belongs to: ssl_cert_file.", "ssl_cert_file"
-            )
+            raise ConfigurationError("ssl_key_file needs its certificate: set ssl_cert_file.", "ssl_cert_file")
         try:
             context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.ssl_ca_file)
         except ssl.SSLError as error:
             raise ConfigurationError(
-                f"ssl_ca_file: {self.ssl_ca_file!r} holds no certificate: {error.reason or error}.",
+                sentence(f"ssl_ca_file: {self.ssl_ca_file!r} contains no certificate: {error.reason or error}"),
                 "ssl_ca_file",
             ) from error
         mode = self.ssl_mode or "verify-full"
@@ -183,14 +199,16 @@ class DatabaseConfig:
                 context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file, self.ssl_key_password or "")
             except (OSError, ValueError) as error:
                 raise ConfigurationError(
-                    f"ssl_cert_file and ssl_key_file do not load as a certificate and its key "
-                    f"(is ssl_key_password right?): {getattr(error, 'reason', None) or error}.",
+                    sentence(
+                        f"ssl_cert_file and ssl_key_file do not load as a certificate and its key "
+                        f"(is ssl_key_password right?): {getattr(error, 'reason', None) or error}"
+                    ),
                     "ssl_cert_file",
                 ) from error
         return context
 
     def model_copy(self, *, update: dict[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy, with the values of ``update`` (checked anew); ``deep`` copies dicts and lists too."""
+        """A copy with the values of ``update``, validated again; ``deep`` copies dicts and lists, too."""
         made = copy.deepcopy(self) if deep else copy.copy(self)
         for given, value in (update or {}).items():
             name = "schema" if given == "schema_name" else given
@@ -201,7 +219,7 @@ class DatabaseConfig:
         return made
 
     def __repr__(self) -> str:
-        """Without any password, since configs end up in logs."""
+        """Without passwords, since configs are logged."""
         schema = f", schema={self.schema!r}" if self.schema else ""
         return f"DatabaseConfig({self.get_dsn_masked()!r}{schema})"
 
@@ -240,31 +258,31 @@ class DatabaseConfig:
                 raise ConfigurationError(f"{field} is {value}; it must be at least {least}.", field)
         if self.connect_timeout <= 0:
             raise ConfigurationError(
-                f"connect_timeout is {self.connect_timeout}; it must be over 0.", "connect_timeout"
+                f"connect_timeout is {self.connect_timeout}; it must be greater than 0.", "connect_timeout"
             )
         if self.command_timeout is not None and self.command_timeout <= 0:
             raise ConfigurationError(
-                f"command_timeout is {self.command_timeout}; it must be over 0, or None for no limit.",
+                f"command_timeout is {self.command_timeout}; it must be greater than 0, or None for no limit.",
                 "command_timeout",
             )
         if self.min_connections > self.max_connections:
             raise ConfigurationError(
-                f"min_connections ({self.min_connections}) is over max_connections ({self.max_connections}).",
+                f"min_connections ({self.min_connections}) is greater than max_connections ({self.max_connections}).",
                 "min_connections",
             )
 
     def _check_search_path(self) -> None:
-        if self.shared_pool_search_path is None:
-            return
-        for entry in search_path_entries(self.shared_pool_search_path):
-            try:
-                check_identifier(entry)
-            except Exception as error:
-                raise ConfigurationError(
-                    f"shared_pool_search_path is {self.shared_pool_search_path!r}; it must be plain identifiers "
-                    f"separated by commas, or None to leave the server's alone.",
-                    "shared_pool_search_path",
-                ) from error
+        for field in ("shared_pool_search_path", "transaction_search_path"):
+            search_path: str | None = getattr(self, field)
+            for entry in search_path_entries(search_path) if search_path is not None else ():
+                try:
+                    check_identifier(entry)
+                except Exception as error:
+                    raise ConfigurationError(
+                        f"{field} is {search_path!r}; it must be plain identifiers separated by commas, or None to "
+                        f"keep that of the server.",
+                        field,
+                    ) from error
 
 
 def _whole_number(value: object) -> int | None:
@@ -315,5 +333,5 @@ _KINDS: dict[str, tuple[Callable[[object], Any], str]] = {
 
 
 def search_path_entries(search_path: str) -> list[str]:
-    """The schemas of a search_path setting, without quotes and white space."""
+    """The schemas of a search_path, without quotes and white space."""
     return [entry.strip().strip('"') for entry in search_path.split(",")]

@@ -1,116 +1,216 @@
-"""One connection to the server: how it is opened, kept alive, and what is said when that fails."""
+"""Opening one connection: its options, its keepalives, and the error when that fails."""
 
 from __future__ import annotations
 
 import errno
+import getpass
+import logging
 import os
 import socket
 import ssl
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 import asyncpg
 
-from ..errors import ConfigurationError, ConnectionError
-from . import dsn
+from ..dsn import ConnectionString, parse_dsn, target
+from ..dsn.parse import DEFAULT_PORT
+from ..errors import CHECK_SERVER, ConfigurationError, ConnectionError
+from . import passfile
+from .asyncpg_errors import (
+    UNREACHABLE,
+    is_certificate_required,
+    is_startup_setting_refused,
+    is_tls_required,
+    server_has_no_tls,
+)
 from .hosts import hosts_of
 
 if TYPE_CHECKING:
     from .config import DatabaseConfig
+    from .connection import Connection
 
-# What a retry can cure, unless `is_worth_retrying` knows better. A wrong password or a database that does not exist it
-# cannot.
-UNREACHABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.PostgresConnectionError,
-    # A failover is under way, for one.
-    asyncpg.TargetServerAttributeNotMatched,
-)
+logger = logging.getLogger("pgdbm")
 
-_IDLE_S = 30
-_INTERVAL_S = 10
-_PROBES = 3
+# Defaults of the TCP keepalives: a peer that is gone is noticed after about a minute.
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+_SOCKET_OPTIONS = {
+    "keepalives_idle": "TCP_KEEPIDLE",
+    "keepalives_interval": "TCP_KEEPINTVL",
+    "keepalives_count": "TCP_KEEPCNT",
+    "tcp_user_timeout": "TCP_USER_TIMEOUT",
+}
+_UNLIMITED_S = 24 * 3600.0
 
-# OpenSSL's numbers of what can be wrong with a certificate.
+# asyncpg's default is 15 K. The listing of a schema is longer, and is planned for five times as long as it runs.
+_LONGEST_PREPARED = 32 * 1024
+
+# OpenSSL's verification errors.
 _EXPIRED = (9, 10)
-_OTHER_NAME = (62, 64)
-_NO_TLS = "rejected SSL upgrade"
-_NOT_PASSED_ON = "unsupported startup parameter"
-_WITHOUT_TLS = ("no encryption", "SSL off")
+_HOST_MISMATCH = (62, 64)
 
 
 def connect_options(config: DatabaseConfig, server_settings: dict[str, str]) -> dict[str, Any]:
-    """What :func:`connect` takes beside the connection string."""
+    """The options of :func:`connect`, besides the connection string."""
     options: dict[str, Any] = {
         "timeout": config.connect_timeout,
         "command_timeout": config.command_timeout,
         "statement_cache_size": config.statement_cache_size,
+        "max_cacheable_statement_size": _LONGEST_PREPARED,
         "server_settings": server_settings,
     }
+    if config.password_file is not None:
+        options["password"] = partial(passfile.password_of, Path(config.password_file))
     ssl_context = config.build_ssl_context()
     if ssl_context is not None:
         options["ssl"] = ssl_context
     return options
 
 
-async def connect(*args: Any, **options: Any) -> Any:
-    """asyncpg.connect, for a connection string and what :func:`connect_options` gives, with TCP keepalives.
+async def connect(*args: Any, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
+    """``asyncpg.connect`` for what libpq accepts as a connection string, with TCP keepalives.
 
-    Its TimeoutError has an errno, as the system's own have: that tells it from the timeout of a query.
+    ``connect_timeout`` in the string replaces ``timeout``. A TimeoutError has an errno, like those of the operating
+    system, which distinguishes it from the timeout of a query.
+
+    Raises:
+        ConfigurationError: the string is malformed, or asks for something that is not supported.
     """
     (address,) = args
+    parsed = parse_dsn(address)
+    _warn_of_ignored(parsed.warnings)
+    has_password = options.get("password") is not None
+    options |= _asyncpg_options(parsed, options)
     hosts = hosts_of(address)
     if not hosts.are_several:
-        return await _connect(address, **options)
+        return await _connect(parsed, options)
 
-    async def attempt(host: str, port: int, seconds: float) -> Any:
-        return await _connect(address, **options | {"host": host, "port": port, "timeout": seconds})
+    async def attempt(host: str, port: int, seconds: float) -> asyncpg.Connection[asyncpg.Record]:
+        only = {"host": [host], "port": [port], "timeout": seconds}
+        if not has_password:
+            only["password"] = _password(parsed, ((host, port),))
+        return await _connect(parsed, options | only)
 
     return await hosts.first(attempt, options["timeout"], UNREACHABLE)
 
 
-async def _connect(address: str, **options: Any) -> Any:
+def _asyncpg_options(parsed: ConnectionString, options: dict[str, Any]) -> dict[str, Any]:
+    """``parsed`` as keyword arguments of asyncpg.connect, which are not decoded a second time."""
+    given = parsed.parameters
+    found: dict[str, Any] = {
+        "user": given.get("user"),
+        "database": given.get("dbname"),
+        "password": options.get("password") or _password(parsed, parsed.hosts),
+        "target_session_attrs": given.get("target_session_attrs"),
+        "krbsrvname": given.get("krbsrvname"),
+        "gsslib": given.get("gsslib"),
+        "server_settings": {**parsed.server_settings, **(options.get("server_settings") or {})},
+    }
+    if parsed.hosts:
+        found["host"], found["port"] = map(list, zip(*parsed.hosts, strict=True))
+    elif "port" in given:
+        found["port"] = int(given["port"])
+    seconds = parsed.number("connect_timeout")
+    if seconds is not None:
+        # libpq's is for each host, and has no limit below 1.
+        found["timeout"] = float(seconds) * max(len(parsed.hosts), 1) if seconds > 0 else _UNLIMITED_S
+    # asyncpg accepts these in a URL only.
+    in_url = {name: given[name] for name in ("service", "passfile") if name in given}
+    if parsed.uses_system_roots and "ssl" not in options:
+        found["ssl"] = _system_roots(parsed)
+    else:
+        in_url |= parsed.tls
+    found["dsn"] = "postgresql://" + (f"?{urlencode(in_url, quote_via=quote)}" if in_url else "")
+    return found
+
+
+def _system_roots(parsed: ConnectionString) -> ssl.SSLContext:
+    """sslrootcert=system: certificates and host names are verified against the authorities of the system."""
+    context = ssl.create_default_context()
+    given = parsed.parameters
+    if "sslcert" in given:
+        context.load_cert_chain(given["sslcert"], given.get("sslkey"), given.get("sslpassword", ""))
+    for name, attribute in (
+        ("ssl_min_protocol_version", "minimum_version"),
+        ("ssl_max_protocol_version", "maximum_version"),
+    ):
+        if name in given:
+            setattr(context, attribute, ssl.TLSVersion[given[name].replace(".", "_")])
+    return context
+
+
+def _password(parsed: ConnectionString, hosts: tuple[tuple[str, int], ...]) -> Any:
+    """The password; None if there is none, or the service file has it. The callable reads the password file."""
+    given = parsed.parameters
+    password = given.get("password") or os.environ.get("PGPASSWORD")
+    if password or "service" in given:
+        return password
+    file = password_file(parsed)
+    user = given.get("user") or os.environ.get("PGUSER") or getpass.getuser()
+    places = hosts or ((os.environ.get("PGHOST") or "localhost", DEFAULT_PORT),)
+    return partial(passfile.password_in, file, places, parsed.database or user, user)
+
+
+def password_file(parsed: ConnectionString) -> Path:
+    """The file with the passwords: ``passfile``, else PGPASSFILE, else ``~/.pgpass``."""
+    return Path(parsed.parameters.get("passfile") or os.environ.get("PGPASSFILE") or Path("~/.pgpass").expanduser())
+
+
+async def _connect(parsed: ConnectionString, options: dict[str, Any]) -> asyncpg.Connection[asyncpg.Record]:
     try:
-        connection = await asyncpg.connect(address, **options)
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(**options)
     except TimeoutError as error:
         if error.errno is not None:
             raise
         raise TimeoutError(errno.ETIMEDOUT, f"no answer within {options['timeout']:g} s") from error
     except asyncpg.ConnectionDoesNotExistError as error:
-        # Since TLS 1.3 a client's certificate is refused after the handshake.
+        # Since TLS 1.3 a server rejects the client's certificate after the handshake.
         if isinstance(error.__cause__, ssl.SSLError):
             raise error.__cause__ from error
         raise
-    keep_alive(connection)
+    except asyncpg.InvalidPasswordError as error:
+        reads_passfile = getattr(options["password"], "func", None) is passfile.password_in
+        reason = passfile.why_ignored(password_file(parsed)) if reads_passfile else None
+        if reason is not None:
+            error.add_note(f"The password file {password_file(parsed)} is ignored: {reason}")
+        raise
+    keep_alive(connection, parsed)
     return connection
 
 
-def keep_alive(connection: Any) -> None:
-    """Let the kernel find out, within about a minute, that the other side of a silent connection is gone.
+def keep_alive(connection: Connection, parsed: ConnectionString) -> None:
+    """Set the TCP keepalives that the connection string asks for, by default of about a minute.
 
-    Without it, what waits for an answer of a host that vanished waits for ever. TCP_USER_TIMEOUT is left alone: it
-    would also end connections to a server that lives, but takes its time to read.
+    Without them, a query whose server vanished would wait for its answer for hours. TCP_USER_TIMEOUT is set only on
+    request: it also ends connections to a server that is alive and slow to read.
     """
+    # asyncpg does not give public access to the socket.
     transport = getattr(connection, "_transport", None)
     transport_socket = transport.get_extra_info("socket") if transport is not None else None
     if transport_socket is None or transport_socket.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    # A second descriptor of the same socket, since what uvloop hands out cannot set options.
+    enabled = parsed.parameters.get("keepalives") != "0"
+    # A duplicate of the descriptor, since uvloop's socket objects cannot set options.
     with socket.socket(fileno=os.dup(transport_socket.fileno())) as own:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_KEEPIDLE", _IDLE_S), ("TCP_KEEPINTVL", _INTERVAL_S), ("TCP_KEEPCNT", _PROBES)):
-            if hasattr(socket, name):
-                own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(enabled))
+        for name, option in _SOCKET_OPTIONS.items():
+            value = parsed.number(name)
+            if value is None and enabled:
+                value = _KEEPALIVES.get(name)
+            # 0 is the system's default.
+            if value and value > 0 and hasattr(socket, option):
+                own.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-async def run_init_commands(config: DatabaseConfig, connection: Any) -> None:
-    """Run the config's ``init_commands``.
+async def run_init_commands(config: DatabaseConfig, connection: Connection) -> None:
+    """Run the ``init_commands`` of the config.
 
     Raises:
-        ConfigurationError: one of them failed; says which.
+        ConfigurationError: one of them failed; the message has its number.
     """
     for number, command in enumerate(config.init_commands or (), 1):
         try:
@@ -118,94 +218,119 @@ async def run_init_commands(config: DatabaseConfig, connection: Any) -> None:
         except asyncpg.PostgresError as error:
             if isinstance(error, UNREACHABLE):
                 raise
-            raise ConfigurationError(f"Number {number} of init_commands failed: {error}", "init_commands") from error
+            raise ConfigurationError(f"init_commands: command {number} failed: {error}", "init_commands") from error
 
 
-def check_files(connection_string: str, field: str) -> None:
-    """Raise ConfigurationError if a file that the string names is not there: asyncpg's error would not say which."""
-    for name, path in dsn.files_in(connection_string).items():
-        if path and not Path(path).is_file():
+def check_dsn(dsn: str, field: str) -> None:
+    """Check a connection string before it is used.
+
+    Raises:
+        ConfigurationError: it is malformed, asks for something that is not supported, or a file that it names does not
+            exist.
+    """
+    parsed = parse_dsn(dsn, field)
+    for name, path in parsed.files.items():
+        if not Path(path).is_file():
             raise ConfigurationError(f"{field}: {name}: there is no file {path!r}.", field)
+    service = parsed.parameters.get("service")
+    if service is not None:
+        _check_service(service, field)
 
 
-def is_worth_retrying(error: BaseException) -> bool:
-    """Whether the next attempt to connect may succeed where this one failed."""
-    if isinstance(error, ssl.SSLError):
-        return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    return isinstance(error, UNREACHABLE) and not any(words in str(error) for words in (_NO_TLS, _NOT_PASSED_ON))
+def _check_service(service: str, field: str) -> None:
+    """asyncpg ignores a service that does not exist, and connects to its default server."""
+    file = Path(os.environ.get("PGSERVICEFILE") or Path("~/.pg_service.conf").expanduser())
+    services = ConfigParser(interpolation=None)
+    try:
+        services.read(file)
+    except ConfigParserError as error:
+        raise ConfigurationError(f"{field}: service: {file} is invalid: {error}", field) from error
+    if service not in services.sections():
+        raise ConfigurationError(f"{field}: service: {file} has no section [{service}].", field)
+
+
+@lru_cache(maxsize=64)
+def _warn_of_ignored(names: tuple[str, ...]) -> None:
+    # Once, not for every connection.
+    for name in names:
+        logger.warning("The parameter %s of the connection string is ignored: asyncpg does not support it.", name)
 
 
 def connection_error(masked_dsn: str | None, error: BaseException, attempts: int = 1) -> ConnectionError:
-    """The ConnectionError for ``error``, saying where to and what to look at; without the password."""
-    host, port, database = dsn.target(masked_dsn) if masked_dsn is not None else ("?", "?", "?")
+    """The ConnectionError for ``error``, with host, port, database and advice, and without the password."""
+    host, port, database = target(masked_dsn) if masked_dsn is not None else ("?", "?", "?")
+    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
     return ConnectionError(
         f"Cannot connect to database {database!r} on {host}:{port} after {attempts} "
-        f"attempt{'' if attempts == 1 else 's'}: {error or type(error).__name__}\n{_advice(error)}",
-        details={
-            "host": host,
-            "port": port,
-            "database": database,
-            "attempts": attempts,
-            "error_type": type(error).__name__,
-        },
+        f"attempt{'' if attempts == 1 else 's'}: {error or type(error).__name__}{notes}\n"
+        f"Troubleshooting tips: {_advice(error)}",
+        {"error_type": type(error).__name__},
+        host=host,
+        port=port,
+        database=database,
+        attempts=attempts,
     )
 
 
 def _advice(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLError) or _NO_TLS in str(error):
+    if isinstance(error, ssl.SSLError) or server_has_no_tls(error):
         return _tls_advice(error)
-    if _NOT_PASSED_ON in str(error):
+    if is_startup_setting_refused(error):
         return (
-            "The pooler refuses start-up settings. In PgBouncer name them in ignore_startup_parameters = jit, "
-            "statement_timeout, lock_timeout, idle_in_transaction_session_timeout, search_path; what it drops can be "
-            "set on the server, with ALTER ROLE ... SET."
+            "The pooler refuses settings in the startup packet. In PgBouncer, list them in ignore_startup_parameters = "
+            "jit, statement_timeout, lock_timeout, idle_in_transaction_session_timeout, search_path; what it drops can "
+            "be set on the server with ALTER ROLE ... SET."
         )
     if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
-        if any(words in str(error) for words in _WITHOUT_TLS):
+        if is_tls_required(error):
             return (
-                "If the server takes TLS only: set ssl_enabled=True, and no sslmode=disable in the connection string."
+                "If the server accepts TLS only, set ssl_enabled=True and remove sslmode=disable from the connection "
+                "string."
             )
-        if "certificate" in str(error):
+        if is_certificate_required(error):
             return (
-                "Check ssl_cert_file and ssl_key_file: the server wants a client certificate, from an authority that "
-                "it trusts, for this user."
+                "The server requires a client certificate, for this user and from an authority that it trusts: check "
+                "ssl_cert_file and ssl_key_file."
             )
-        return "Check user and password, and the server's pg_hba.conf."
+        return (
+            "Check the user, the password (in a URL, its special characters have to be percent-encoded), and the "
+            "server's pg_hba.conf."
+        )
     if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return "The server answers, but has no such database: check the name, or create it with createdb."
+        return "The server has no such database: check the name, or create it with `pgdbm db create` or createdb."
     if isinstance(error, asyncpg.TooManyConnectionsError):
-        return "The server has no connection left: lower max_connections here or share one pool between services."
+        return "The server has no free connection: lower max_connections here, or share one pool between services."
     if isinstance(error, asyncpg.ConnectionDoesNotExistError | ConnectionResetError):
         return (
-            "The server, or what is in front of it, hung up: its log says why. A client certificate that it does not "
-            "trust can be the reason: check ssl_cert_file and ssl_key_file."
+            "The server, or a proxy in front of it, closed the connection: see its log. One reason is a client "
+            "certificate that it does not trust: check ssl_cert_file and ssl_key_file."
         )
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return (
-            "None of the hosts is what target_session_attrs in the connection string asks for: a failover may be under "
-            "way, or one of the hosts is missing in the string."
+            "No host matches target_session_attrs in the connection string: a failover may be in progress, or a host "
+            "is missing from the string."
         )
     if isinstance(error, asyncpg.CannotConnectNowError):
         return "The server is starting up or shutting down: try again in a moment."
-    return "Check that PostgreSQL is running, that host and port are right, and that no firewall is in between."
+    return CHECK_SERVER
 
 
 def _tls_advice(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _EXPIRED:
-            return "The server's certificate is not valid at this time: renew it, or set this machine's clock."
-        if error.verify_code in _OTHER_NAME:
+            return "The server's certificate is not valid now: renew it, or correct the clock of this machine."
+        if error.verify_code in _HOST_MISMATCH:
             return (
-                "The server's certificate is for another host name: connect by a name that it has, or choose "
-                "ssl_mode='verify-ca' to leave the name unchecked."
+                "The server's certificate is for another host name: connect with a name that it contains, or set "
+                "ssl_mode='verify-ca' to skip the check of the name."
             )
         return (
-            "The server's certificate is not from an authority that is trusted here: set ssl_ca_file to the "
-            "certificate of the authority that it is from."
+            "The authority of the server's certificate is not trusted here: set ssl_ca_file to the certificate of that "
+            "authority."
         )
-    if _NO_TLS in str(error):
-        return "The server has no TLS: turn it on there (ssl = on), or do without: ssl_enabled=False."
+    if server_has_no_tls(error):
+        return "The server does not use TLS: enable it there (ssl = on), or set ssl_enabled=False."
     return (
-        "The TLS handshake failed: check that ssl_cert_file and ssl_key_file are from an authority that the server "
-        "trusts, and that both sides have a TLS version in common."
+        "The TLS handshake failed: check that the authority of ssl_cert_file is trusted by the server, and that both "
+        "sides share a TLS version."
     )

@@ -1,36 +1,40 @@
-"""Several hosts in one connection string: a leader and its standbys.
+"""Several hosts in one connection string, such as a primary and its standbys.
 
-asyncpg tries them in turn, and gives one time limit to all of them: a first host that does not answer, as a machine
-that is gone does not, would use it up before the second is asked.
+asyncpg tries them in order under one common timeout: a first host that does not answer at all would use it up before
+the second one is tried.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
-from . import dsn
+from ..dsn import parse_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 Host = tuple[str, int]
 
-# asyncpg looks at all hosts twice for it.
-_ALL_AT_ONCE = "prefer-standby"
-# There is one such host: where it was found, it is looked for first the next time.
-_ONLY_ONE = ("primary", "read-write")
+Opened = TypeVar("Opened")
+
+# asyncpg needs all hosts: it iterates over them twice.
+_ALL_TOGETHER = "prefer-standby"
+# At most one host qualifies: the one that did is tried first the next time.
+_AT_MOST_ONE = ("primary", "read-write")
 
 
 class Hosts:
     """The hosts of one connection string, in the order in which they are tried."""
 
-    def __init__(self, hosts: tuple[Host, ...], wanted: str | None) -> None:
-        self._hosts = list(hosts) if wanted != _ALL_AT_ONCE else []
-        self._remembers = wanted in _ONLY_ONE
+    def __init__(self, hosts: tuple[Host, ...], wanted: str | None, *, shuffled: bool = False) -> None:
+        self._hosts = list(hosts) if wanted != _ALL_TOGETHER else []
+        self._remembers = wanted in _AT_MOST_ONE
+        self._shuffled = shuffled
 
     @property
     def are_several(self) -> bool:
@@ -38,17 +42,18 @@ class Hosts:
 
     async def first(
         self,
-        attempt: Callable[[str, int, float], Awaitable[Any]],
+        attempt: Callable[[str, int, float], Awaitable[Opened]],
         timeout: float,
         failures: tuple[type[Exception], ...],
-    ) -> Any:
-        """What ``attempt(host, port, seconds)`` gives for the first host where it raises none of ``failures``.
+    ) -> Opened:
+        """The result of ``attempt(host, port, seconds)`` for the first host where it raises none of ``failures``.
 
-        Each host has an equal share of what is left of ``timeout``. Raises what is most telling where there is none.
+        Each host gets an equal share of the time that is left of ``timeout``, in seconds. If all fail, the most
+        informative of their errors is raised.
         """
         until = time.monotonic() + timeout
         failure: Exception | None = None
-        order = tuple(self._hosts)
+        order = random.sample(self._hosts, len(self._hosts)) if self._shuffled else list(self._hosts)
         for position, host in enumerate(order):
             share = max(until - time.monotonic(), 0.001) / (len(order) - position)
             try:
@@ -67,5 +72,10 @@ class Hosts:
 
 @lru_cache(maxsize=64)
 def hosts_of(address: str) -> Hosts:
-    """The hosts of ``address``; the same object for the same string, with what it remembers."""
-    return Hosts(dsn.hosts_in(address), dsn.target_session_attrs(address))
+    """The hosts of ``address``. The same string gets the same object, which remembers where the primary was."""
+    parsed = parse_dsn(address)
+    return Hosts(
+        parsed.hosts,
+        parsed.target_session_attrs,
+        shuffled=parsed.parameters.get("load_balance_hosts") == "random",
+    )

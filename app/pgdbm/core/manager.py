@@ -1,4 +1,4 @@
-"""AsyncDatabaseManager: one schema of one database, over an own or a shared pool."""
+"""AsyncDatabaseManager: queries in one schema, over its own pool or a shared one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import ConfigurationError, PoolError
-from .connecting import UNREACHABLE, connection_error
+from .asyncpg_errors import FAILURES, UNREACHABLE
+from .connecting import connection_error
 from .creation import create_schema
-from .identifiers import check_identifier
 from .pool import ConfiguredPool, open_own_pool, open_shared_pool, own_pools
-from .queries import FAILURES, Queries
-from .rows import as_dicts
+from .queries import OwnErrors, Queries, as_dicts
+from .templating import check_identifier, quote
 from .transaction import TransactionManager
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
 
+    from ..dsn import Target
     from .config import DatabaseConfig
-    from .dsn import Target
+    from .connection import Connection, RowDict
 
 logger = logging.getLogger("pgdbm")
 
@@ -32,11 +34,11 @@ _MANY_ROWS = 200
 
 
 class AsyncDatabaseManager(Queries):
-    """Queries against one schema.
+    """Queries in one schema.
 
-    With ``config`` it opens a pool of its own at :meth:`connect`. With ``pool`` (see :meth:`create_shared_pool`) it
-    uses that one, costs no connection, and is ready at once; ``schema`` (default ``public``) then says which schema
-    ``{{tables.x}}`` means. A manager keeps its schema for life: make another manager for another schema.
+    With ``config`` it opens its own pool in :meth:`connect`. With ``pool`` (see :meth:`create_shared_pool`) it uses
+    that one and is ready without connecting; ``schema``, by default ``public``, is then the schema of
+    ``{{tables.x}}``. The schema of a manager does not change: create another manager for another schema.
 
     Raises:
         ConfigurationError: not exactly one of ``config`` and ``pool``, or ``schema`` without ``pool``.
@@ -51,19 +53,18 @@ class AsyncDatabaseManager(Queries):
     ) -> None:
         if config is not None and pool is not None:
             raise ConfigurationError(
-                "Cannot provide both config and pool: give config= for a pool of its own, "
-                "or pool= to use one that exists.",
+                "Cannot provide both config and pool: give config= to open a pool, or pool= to use an existing one.",
                 "pool",
             )
         if config is None and pool is None:
             raise ConfigurationError(
-                "Must provide either config or pool: config=DatabaseConfig(...) for a pool of its own, "
+                "Must provide either config or pool: config=DatabaseConfig(...) to open a pool, "
                 "or pool=await AsyncDatabaseManager.create_shared_pool(config).",
                 "config",
             )
         if schema is not None and pool is None:
             raise ConfigurationError(
-                "Schema override only valid with external pool: put the schema into the config, "
+                "Schema override only valid with external pool: set the schema in the config, "
                 "DatabaseConfig(schema=...).",
                 "schema",
             )
@@ -83,8 +84,8 @@ class AsyncDatabaseManager(Queries):
     async def create_shared_pool(cls, config: DatabaseConfig) -> asyncpg.Pool[Any]:
         """A pool for many managers: ``AsyncDatabaseManager(pool=pool, schema=...)``. Close it with ``pool.close()``.
 
-        Every connection has ``config.shared_pool_search_path`` pinned, so that an unqualified table name fails
-        instead of meaning another service's table.
+        Every connection has the search_path ``config.shared_pool_search_path``, so that an unqualified table name fails
+        and does not name the table of another service.
 
         Raises:
             ConfigurationError: a proxy dropped the search_path.
@@ -94,14 +95,14 @@ class AsyncDatabaseManager(Queries):
 
     @property
     def schema(self) -> str | None:
-        """The schema that ``{{tables.x}}`` means; None for unqualified names."""
+        """The schema of ``{{tables.x}}``; None for unqualified names."""
         return self._schema
 
     @schema.setter
     def schema(self, value: object) -> None:
         raise ConfigurationError(
-            f"A manager keeps its schema ({self._schema!r}); it cannot be switched to {value!r}. "
-            f"Make another one: AsyncDatabaseManager(pool=pool, schema={value!r}).",
+            f"The schema of a manager ({self._schema!r}) cannot be changed. Create another manager: "
+            f"AsyncDatabaseManager(pool=pool, schema={value!r}).",
             "schema",
         )
 
@@ -111,14 +112,14 @@ class AsyncDatabaseManager(Queries):
         return self._pool
 
     async def connect(self) -> None:
-        """Open the own pool, and create the schema where it is missing. Does nothing when already connected.
+        """Open the pool, and create the schema unless it exists. Does nothing if connected already.
 
         Raises:
-            PoolError: the pool is not ours to open.
+            PoolError: the manager uses an external pool.
             ConnectionError: the server could not be reached after ``retry_attempts``.
         """
         if not self._owns_pool:
-            raise PoolError("Cannot call connect on an external pool: it is open, use the manager as it is.")
+            raise PoolError("Cannot call connect on an external pool: the manager is ready for use.")
         async with self._opening:
             if self._pool is None:
                 await self._open()
@@ -130,13 +131,13 @@ class AsyncDatabaseManager(Queries):
         try:
             self._pool = await open_own_pool(self.config)
             if self._schema is not None:
-                await create_schema(self, self._schema)
+                await self.ensure_schema(self._schema)
         except BaseException:
             await self._close()
             raise
 
     async def disconnect(self) -> None:
-        """Close the own pool; leaves an external one alone. Safe to call twice."""
+        """Close the pool, unless it is an external one. Can be called more than once."""
         if self._owns_pool:
             async with self._opening:
                 await self._close()
@@ -161,8 +162,8 @@ class AsyncDatabaseManager(Queries):
     ) -> None:
         await self.disconnect()
 
-    def acquire(self) -> AbstractAsyncContextManager[Any]:
-        """An asyncpg connection of the pool, for the length of the block.
+    def acquire(self) -> AbstractAsyncContextManager[PoolConnectionProxy[asyncpg.Record]]:
+        """An asyncpg connection of the pool for the duration of the block.
 
         Raises:
             PoolError: there is no pool, or it is closed.
@@ -172,16 +173,16 @@ class AsyncDatabaseManager(Queries):
 
     @property
     def has_direct_connection(self) -> bool:
-        """Whether :meth:`acquire_direct` leads anywhere else than :meth:`acquire`."""
+        """Whether :meth:`acquire_direct` differs from :meth:`acquire`."""
         pool = self._pool
         return isinstance(pool, ConfiguredPool) and pool.config.direct_connection_string is not None
 
     @asynccontextmanager
-    async def acquire_direct(self) -> AsyncIterator[Any]:
-        """A connection without time limits to ``direct_connection_string``, opened for the length of the block.
+    async def acquire_direct(self) -> AsyncIterator[Connection]:
+        """A connection to ``direct_connection_string`` without time limits, opened for the duration of the block.
 
-        For what needs a session of its own, beside a pool that goes through a transaction pooler. Where the config
-        has no such string, or the pool was not made from a config of ours, it is :meth:`acquire`.
+        For work that needs a session of its own while the pool goes through a transaction pooler. Without that string,
+        or with a pool that :meth:`create_shared_pool` did not create, it is the same as :meth:`acquire`.
 
         Raises:
             PoolError: there is no pool.
@@ -192,25 +193,35 @@ class AsyncDatabaseManager(Queries):
             async with self.acquire() as connection:
                 yield connection
             return
-        connection = await pool.open_direct()
+        direct = await pool.open_direct()
         try:
-            yield connection
+            yield direct
         except BaseException:
-            connection.terminate()
+            direct.terminate()
             raise
-        await connection.close()
+        await direct.close()
+
+    async def ensure_schema(self, schema: str, *, durable: bool = True) -> None:
+        """Create ``schema`` unless it exists; safe against concurrent sessions.
+
+        With ``durable=False`` a crash of the server may undo it, unless a later commit waits for the WAL flush.
+        """
+        create = f"CREATE SCHEMA IF NOT EXISTS {quote(check_identifier(schema))}"
+        async with self.acquire() as connection:
+            with OwnErrors(self, create, ()):
+                await create_schema(connection, schema, durable=durable)
 
     def transaction(self) -> TransactionManager:
         """``async with db.transaction() as tx``: a transaction with the same query methods."""
         return TransactionManager(self._schema, self.acquire())
 
     def add_prepared_statement(self, name: str, query: str) -> None:
-        """Remember ``query``, rendered, under ``name``. asyncpg prepares it on each connection at its first use."""
+        """Keep ``query``, rendered, under ``name``. asyncpg prepares it on each connection on first use."""
         if self._prepared is None:
             self._prepared = {}
         self._prepared[name] = self.prepare_query(query)
 
-    async def get_pool_stats(self) -> dict[str, Any]:
+    async def get_pool_stats(self) -> RowDict:
         """status, min_size, max_size, size, free_size, used_size, database, schema, pid and version."""
         if self._pool is None:
             return {"status": "not_connected"}
@@ -232,7 +243,7 @@ class AsyncDatabaseManager(Queries):
             **row,
         }
 
-    async def _fetch_dicts(self, sql: str, args: Sequence[Any], timeout: float | None) -> list[dict[str, Any]]:
+    async def _fetch_dicts(self, sql: str, args: Sequence[object], timeout: float | None) -> list[RowDict]:
         pool = self._target()
         connection = await pool.acquire()
         try:
@@ -243,17 +254,17 @@ class AsyncDatabaseManager(Queries):
         if len(rows) < _MANY_ROWS:
             await pool.release(connection)
             return as_dicts(rows)
-        # Giving a connection back is a round trip. Many rows become dicts meanwhile.
+        # Releasing a connection takes a round trip, which is used to convert the rows.
         releasing = asyncio.ensure_future(pool.release(connection))
         try:
-            # Twice, for the pool to begin, and for the task of its own that it gives it back in.
+            # Twice: the pool releases it in another task.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             return as_dicts(rows)
         finally:
             await releasing
 
-    def _target(self) -> Any:
+    def _target(self) -> asyncpg.Pool[Any]:
         if self._pool is None:
             raise PoolError("Not connected: call `await db.connect()` first, or use `async with db:`.")
         return self._pool
@@ -264,17 +275,17 @@ class AsyncDatabaseManager(Queries):
 
 
 class _Acquired:
-    """A block with a connection of the pool. Written out, since a generator takes as long again as the pool does."""
+    """A block with a connection of the pool. Not a generator, which would double the time of acquiring one."""
 
     __slots__ = ("_connection", "_find_pool", "_manager", "_pool")
 
-    def __init__(self, manager: AsyncDatabaseManager, find_pool: Callable[[], Any]) -> None:
+    def __init__(self, manager: AsyncDatabaseManager, find_pool: Callable[[], asyncpg.Pool[Any]]) -> None:
         self._manager = manager
         self._find_pool = find_pool
-        self._pool: Any = None
-        self._connection: Any = None
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._connection: PoolConnectionProxy[asyncpg.Record] | None = None
 
-    async def __aenter__(self) -> Any:
+    async def __aenter__(self) -> PoolConnectionProxy[asyncpg.Record]:
         manager = self._manager
         self._pool = self._find_pool()
         try:
@@ -289,4 +300,6 @@ class _Acquired:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        assert self._pool is not None
+        assert self._connection is not None
         await self._pool.release(self._connection)

@@ -1,4 +1,4 @@
-"""Query parameters as they may be shown in errors and logs."""
+"""Query parameters in errors and logs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import ipaddress
 import re
 import uuid
 from typing import TYPE_CHECKING, Any
+
+from .asyncpg_errors import without_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,28 +29,23 @@ _SHOWN = (
     type(None),
 )
 _DATA_EXCEPTION = "22"
-# From the first quote to the last: a value may have quotes of its own.
+# From the first quote to the last: a value may contain quotes.
 _LONG_QUOTED = re.compile(rf'"(.{{{_LONGEST_SHOWN + 1},}})"', re.DOTALL)
 _LONG_QUOTED_BY_PYTHON = re.compile(rf"'(.{{{_LONGEST_SHOWN + 1},}})'", re.DOTALL)
-_UNENCODABLE = re.compile(
-    r"(invalid input for query argument[^:]*): .*?"
-    r"( \((?:expected \w+, got \w+|value out of \w+ range|'\w+' object [a-z ]+(?: '\w+')?)\))?\Z",
-    re.DOTALL,
-)
-# asyncpg quotes this much of a parameter that it cannot encode.
+# The length of asyncpg's excerpt of a parameter that it cannot encode.
 _LONGEST_QUOTED = 40
 
 
-def mask_parameters(parameters: Iterable[Any]) -> tuple[Any, ...]:
-    """``parameters`` with strings over 20 characters, bytes and objects of unknown types replaced by what they are."""
+def mask_parameters(parameters: Iterable[object]) -> tuple[object, ...]:
+    """``parameters`` with long strings, bytes and objects of unknown types replaced by a description."""
     return tuple(_mask(value) for value in parameters)
 
 
-def mask_error(error: BaseException, parameters: Iterable[Any] | None) -> str:
-    """The text of ``error`` without those values that :func:`mask_parameters` replaces.
+def mask_error(error: BaseException, parameters: Iterable[object] | None) -> str:
+    """The text of ``error`` without the values that :func:`mask_parameters` replaces.
 
-    The server's DETAIL quotes rows and parts of values, so it is left out when anything was replaced, and when the
-    parameters are not known (None).
+    The server's DETAIL quotes rows and parts of values. It is omitted if anything was replaced, or if the parameters
+    are not known (None).
     """
     text = str(error.args[0] if error.args else "") or type(error).__name__
     hidden = sorted(_hidden(parameters or ()), key=lambda pair: len(pair[0]), reverse=True)
@@ -57,7 +54,7 @@ def mask_error(error: BaseException, parameters: Iterable[Any] | None) -> str:
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate is None or sqlstate.startswith(_DATA_EXCEPTION):
         if parameters is None:
-            text = _UNENCODABLE.sub(r"\1\2", text)
+            text = without_value(text)
             text = _LONG_QUOTED_BY_PYTHON.sub(lambda quoted: f"'{_mask(quoted[1])}'", text)
         text = _LONG_QUOTED.sub(lambda quoted: f'"{_mask(quoted[1])}"', text)
     if not hidden and parameters is not None and (detail := getattr(error, "detail", None)):
@@ -79,8 +76,8 @@ def _mask(value: Any) -> Any:
     return value if isinstance(value, _SHOWN) else f"<{type(value).__name__}>"
 
 
-def _hidden(values: Iterable[Any]) -> Iterator[tuple[str, str]]:
-    """The texts under which masked values may turn up in an error, and what to show instead."""
+def _hidden(values: Iterable[object]) -> Iterator[tuple[str, str]]:
+    """The texts in which masked values may appear in an error, and their replacements."""
     for value in values:
         if isinstance(value, dict):
             parts = list(_hidden((*value, *value.values())))

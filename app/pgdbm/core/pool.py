@@ -1,60 +1,95 @@
-"""asyncpg pools made from a DatabaseConfig, with retries while connecting."""
+"""asyncpg pools for a DatabaseConfig, with retries while connecting."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections import Counter
+from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import asyncpg
 
-from ..errors import ConfigurationError
-from . import dsn
+from ..dsn import Target, mask, parse_dsn, target
+from ..errors import ConfigurationError, ConnectionError
+from ..text import sentence
+from .asyncpg_errors import UNREACHABLE, is_limit_reached, is_worth_retrying, unknown_setting
+from .backoff import exponential
 from .config import search_path_entries
-from .connecting import (
-    UNREACHABLE,
-    check_files,
-    connect,
-    connect_options,
-    connection_error,
-    is_worth_retrying,
-    run_init_commands,
-)
-from .identifiers import quote
+from .connecting import check_dsn, connect, connect_options, connection_error, run_init_commands
+from .templating import quote
+from .transaction_search_path import connection_class
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from asyncpg.pool import PoolConnectionProxy
 
     from .config import DatabaseConfig
+    from .connection import Connection
 
 Opened = TypeVar("Opened")
 
 logger = logging.getLogger("pgdbm")
 
-# The server, or the network, took the connection away under a query.
-_LOST = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TargetServerAttributeNotMatched,
-)
-# A host that vanished while it held the migration lock should not hold it for the two hours of the default. On pools it
-# is left to the user, because poolers refuse start-up settings that they do not know.
+# A peer that vanishes while it holds the migration lock must not hold it for the two hours of the default. On pools
+# they are left to the user, because poolers refuse startup settings that they do not know.
 _SERVER_KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+# A share of connect_timeout, so that the reason is reported before the callers' own timeouts expire.
+_SHARE_OF_WAITING = 0.8
 _REFUSED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError)
 
 
-class ConfiguredPool(asyncpg.Pool):
-    """An asyncpg pool that knows the config it was made from, as ``pool.config``."""
+# After RESET ALL. Through a pooler, the session then has the encoding of the database, and not the one that asyncpg
+# asked for at its start; with another one than UTF-8, asyncpg sends memory that it has freed.
+_UTF8 = "SET client_encoding = 'UTF8';"
 
-    __slots__ = ("_server_settings", "config")
+_acquire = vars(asyncpg.Pool)["_acquire"]
+_OTHER_WAYS = (
+    "A search_path for all connections can also be set in the pooler, which has to pass the settings of the startup "
+    "packet, or on the server with ALTER ROLE ... SET search_path = ...; pg_settings.source shows which of them is in "
+    "effect."
+)
+
+
+_keeps_session: ContextVar[bool] = ContextVar("keeps_session", default=False)
+
+
+@contextlib.contextmanager
+def without_reset() -> Iterator[None]:
+    """A block from which connections go back to a ConfiguredPool without a statement that resets their session.
+
+    For statements that leave nothing behind in it, and are frequent.
+    """
+    token = _keeps_session.set(True)
+    try:
+        yield
+    finally:
+        _keeps_session.reset(token)
+
+
+async def _reset(connection: Connection) -> None:
+    if not _keeps_session.get():
+        query = connection.get_reset_query()
+        if query:
+            await connection.execute(f"{query}\n{_UTF8}")
+
+
+class ConfiguredPool(asyncpg.Pool):
+    """An asyncpg pool with the config that it was created from, as ``pool.config``.
+
+    Once it is open, whatever fails while a connection is opened is a ConnectionError, and no error of a query. If the
+    server accepts no more connections, the pool serves its callers with those that it has.
+    """
+
+    __slots__ = ("_server_settings", "config", "is_open")
 
     config: DatabaseConfig
+    # asyncpg's own: it has no public way to what a pool does where it cannot open a connection.
+    _queue: asyncio.LifoQueue[Any]
 
     def __init__(self, config: DatabaseConfig, server_settings: dict[str, str]) -> None:
         super().__init__(
@@ -63,37 +98,86 @@ class ConfiguredPool(asyncpg.Pool):
             max_size=config.max_connections,
             max_queries=config.max_queries,
             max_inactive_connection_lifetime=config.max_inactive_connection_lifetime,
-            connect=connect,
+            connect=self._open_connection,
             init=partial(run_init_commands, config) if config.init_commands else None,
+            reset=_reset,
             loop=None,
-            connection_class=asyncpg.Connection,
+            connection_class=connection_class(_as_sql(config.transaction_search_path)),
             record_class=asyncpg.Record,
             **connect_options(config, server_settings),
         )
         self.config = config
+        self.is_open = False
         self._server_settings = server_settings
 
-    async def open_direct(self) -> Any:
-        """A connection of its own, with the settings of this pool's, but for the time limits: to
-        ``direct_connection_string``, or where there is none, to where the pool's connections go.
+    @property
+    def search_path(self) -> str | None:
+        """The search_path of its transactions; None for that of the server."""
+        return self.config.transaction_search_path or self._server_settings.get("search_path")
+
+    async def _open_connection(self, *args: Any, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
+        try:
+            return await connect(*args, **options)
+        except (*UNREACHABLE, *_REFUSED, ValueError) as error:
+            if not self.is_open:
+                raise
+            raise connection_error(self.config.get_dsn_masked(), error) from error
+
+    async def _acquire(self, timeout: float | None) -> PoolConnectionProxy[asyncpg.Record]:
+        """Like asyncpg's, which its ``acquire`` and its queries call. With the server's limit reached, it waits."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.config.connect_timeout * _SHARE_OF_WAITING
+        refusal: ConnectionError | None = None
+        unopened: list[Any] = []
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline if refusal else None):
+                        connection: PoolConnectionProxy[asyncpg.Record] = await _acquire(self, timeout)
+                        return connection
+                except ConnectionError as error:
+                    if not is_limit_reached(error.__cause__) or len(unopened) + 1 >= self.get_max_size():
+                        raise
+                    refusal = error
+                    # asyncpg put the holder back, and would try again to open a connection for it.
+                    holder = self._queue.get_nowait()
+                    if holder.is_connected():
+                        self._queue.put_nowait(holder)
+                    else:
+                        unopened.append(holder)
+                except TimeoutError:
+                    if refusal is None:
+                        raise
+                    raise refusal from refusal.__cause__
+        finally:
+            for holder in unopened:
+                self._queue.put_nowait(holder)
+
+    async def open_direct(self) -> asyncpg.Connection[asyncpg.Record]:
+        """Open a connection outside of the pool, with the pool's settings but without time limits.
+
+        It goes to ``direct_connection_string``, or to the pool's server if there is none.
 
         Raises:
             ConnectionError: the server could not be reached.
-            ConfigurationError: the string cannot be understood, or an init command failed.
+            ConfigurationError: the string is invalid, or an init command failed.
         """
         config = self.config
         field = "connection_string" if config.direct_connection_string is None else "direct_connection_string"
         address = config.direct_connection_string or config.get_dsn()
-        named = dsn.settings_in(address) - {"statement_timeout"}
+        check_dsn(address, field)
+        named = parse_dsn(address, field).names_of_settings - {"statement_timeout"}
         settings = {name: value for name, value in self._server_settings.items() if name not in named}
         settings["statement_timeout"] = "0"
+        path = _as_sql(config.transaction_search_path)
+        if path is not None and "search_path" not in named:
+            settings["search_path"] = path
         for name, value in _SERVER_KEEPALIVES.items():
             if name not in named:
                 settings.setdefault(name, value)
-        check_files(address, field)
         options = connect_options(config, settings) | {"command_timeout": None}
 
-        async def attempt() -> Any:
+        async def attempt() -> asyncpg.Connection[asyncpg.Record]:
             connection = await connect(address, **options)
             try:
                 await run_init_commands(config, connection)
@@ -102,11 +186,11 @@ class ConfiguredPool(asyncpg.Pool):
                 raise
             return connection
 
-        return await _with_retries(config, dsn.mask(address), field, attempt)
+        return await _with_retries(config, mask(address), field, attempt)
 
 
 async def open_own_pool(config: DatabaseConfig) -> ConfiguredPool:
-    """A pool for one manager: search_path is the config's schema, then public."""
+    """A pool for one manager; search_path is the config's schema, then public."""
     return await _open(config, config.get_server_settings())
 
 
@@ -114,15 +198,24 @@ async def open_shared_pool(config: DatabaseConfig) -> ConfiguredPool:
     """A pool for many managers, with ``shared_pool_search_path`` pinned on every connection.
 
     Raises:
-        ConfigurationError: a proxy between us and the server dropped the search_path.
+        ConfigurationError: a proxy dropped the search_path.
         ConnectionError: the server could not be reached.
     """
     settings = config.get_server_settings()
-    settings.pop("search_path", None)
+    own = (config.server_settings or {}).get("search_path")
+    if own is None:
+        settings.pop("search_path", None)
     if config.shared_pool_search_path is None:
         return await _open(config, settings)
     wanted = search_path_entries(config.shared_pool_search_path)
-    settings["search_path"] = ", ".join(quote(entry) for entry in wanted)
+    if own is not None and search_path_entries(own) != wanted:
+        raise ConfigurationError(
+            f"server_settings has search_path {own!r}, and shared_pool_search_path is "
+            f"{config.shared_pool_search_path!r}. Remove it from server_settings, or set shared_pool_search_path=None "
+            f"to use it. {_OTHER_WAYS}",
+            "shared_pool_search_path",
+        )
+    settings["search_path"] = _as_sql(config.shared_pool_search_path)
     pool = await _open(config, settings)
     try:
         effective = await pool.fetchval("SELECT pg_catalog.current_setting('search_path')")
@@ -133,28 +226,43 @@ async def open_shared_pool(config: DatabaseConfig) -> ConfiguredPool:
         pool.terminate()
         raise ConfigurationError(
             f"The connections of the shared pool have search_path {effective!r} instead of {', '.join(wanted)!r}: "
-            f"something between here and the server, usually a pooler, drops start-up settings. Let it pass "
-            f"search_path on, set it on the server (ALTER ROLE ... SET search_path = ...), connect directly, or set "
-            f"shared_pool_search_path=None and qualify every name.",
+            f"a proxy, usually a pooler, drops the settings of the startup packet. Set shared_pool_search_path=None "
+            f"and qualify every name, or connect directly. {_OTHER_WAYS}",
             "shared_pool_search_path",
         )
     return pool
 
 
+@overload
+def _as_sql(search_path: str) -> str: ...
+
+
+@overload
+def _as_sql(search_path: str | None) -> str | None: ...
+
+
+def _as_sql(search_path: str | None) -> str | None:
+    """``search_path`` without quotes where they change nothing: SHOW search_path answers what was configured."""
+    if search_path is None:
+        return None
+    return ", ".join(entry if entry.islower() else quote(entry) for entry in search_path_entries(search_path))
+
+
 async def _open(config: DatabaseConfig, server_settings: dict[str, str]) -> ConfiguredPool:
-    check_files(config.get_dsn(), "connection_string")
+    check_dsn(config.get_dsn(), "connection_string")
 
     async def attempt() -> ConfiguredPool:
         pool = ConfiguredPool(config, server_settings)
         try:
             await pool
             if not config.min_connections:
-                # Nothing has been opened yet.
+                # Until here the pool has opened nothing.
                 async with pool.acquire():
                     pass
         except BaseException:
             pool.terminate()
             raise
+        pool.is_open = True
         return pool
 
     return await _with_retries(config, config.get_dsn_masked(), "connection_string", attempt)
@@ -163,62 +271,42 @@ async def _open(config: DatabaseConfig, server_settings: dict[str, str]) -> Conf
 async def _with_retries(
     config: DatabaseConfig, masked_dsn: str, field: str, attempt: Callable[[], Awaitable[Opened]]
 ) -> Opened:
-    delay = min(config.retry_delay, config.retry_max_delay)
-    for number in range(1, config.retry_attempts + 1):
+    pauses = exponential(config.retry_delay, config.retry_max_delay, factor=config.retry_backoff)
+    for number, pause in enumerate(pauses, 1):
         try:
             return await attempt()
         except (*UNREACHABLE, *_REFUSED, ValueError) as error:
+            setting = unknown_setting(error)
+            if setting is not None:
+                raise ConfigurationError(
+                    f"{field}: the server has no setting {setting!r}, and libpq no parameter of that name: remove it "
+                    f"from the connection string or from server_settings.",
+                    field,
+                ) from error
             if isinstance(error, ValueError) and not isinstance(error, ssl.SSLError):
                 # Without its text, and without the error itself: both may quote a part of the password.
-                raise ConfigurationError(
-                    f"{masked_dsn} cannot be understood. It must be "
-                    f"postgresql://user:password@host:port/database?parameter=value, with the special characters of "
-                    f"every part percent-encoded, as urllib.parse.quote(part, safe='') does.{_reason(error)}",
-                    field,
-                ) from None
+                raise ConfigurationError(f"{field}: asyncpg cannot use {masked_dsn}.{_reason(error)}", field) from None
             if number == config.retry_attempts or not is_worth_retrying(error):
                 raise connection_error(masked_dsn, error, number) from error
             logger.warning("Connection attempt %d to %s failed: %s", number, masked_dsn, error)
-            await asyncio.sleep(delay)
-            delay = min(delay * config.retry_backoff, config.retry_max_delay)
-    raise AssertionError("retry_attempts is at least 1")
+            await asyncio.sleep(pause)
+    raise AssertionError("the pauses have no end")
 
 
 def _reason(error: ValueError) -> str:
     known = isinstance(error, asyncpg.ClientConfigurationError) and "'" not in str(error)
-    return f" asyncpg says: {error}." if known else ""
-
-
-def is_lost(error: BaseException) -> bool:
-    """Whether ``error`` means that the connection is gone, rather than that the server refused something."""
-    if isinstance(error, _LOST):
-        return True
-    if isinstance(error, asyncpg.InternalClientError):
-        # The server's goodbye came between two queries, and the connection has not noticed its end yet; or the pool has
-        # noticed it while the connection was being given back.
-        return "cannot switch to state" in str(error) or "free connection holder" in str(error)
-    if type(error) is not asyncpg.InterfaceError:
-        return False
-    return "connection is closed" in str(error) or "released back to the pool" in str(error)
-
-
-def is_alive(connection: Any) -> bool:
-    """Whether ``connection`` can still be used. One that died while it was acquired is no longer the pool's."""
-    try:
-        return not connection.is_closed()
-    except asyncpg.InterfaceError:
-        return False
+    return sentence(f" It says: {error}") if known else ""
 
 
 class OwnPools:
-    """Which databases this process has own pools to, to warn when one pool would have been enough."""
+    """The databases that this process has own pools to, to warn if one pool would be enough."""
 
     def __init__(self) -> None:
-        self._open: Counter[dsn.Target] = Counter()
+        self._open: Counter[Target] = Counter()
 
-    def opened(self, config: DatabaseConfig) -> dsn.Target:
-        """Count a pool, with a warning if it is not the first. Returns what :meth:`closed` needs."""
-        key = dsn.target(config.get_dsn())
+    def opened(self, config: DatabaseConfig) -> Target:
+        """Count a pool, with a warning if it is not the first. Returns the key for :meth:`closed`."""
+        key = target(config.get_dsn())
         if self._open[key]:
             logger.warning(
                 "Creating another connection pool to %s:%s/%s: this process has %d already. Share one: "
@@ -230,8 +318,8 @@ class OwnPools:
         self._open[key] += 1
         return key
 
-    def closed(self, key: dsn.Target) -> None:
-        """Take a pool out of the count."""
+    def closed(self, key: Target) -> None:
+        """Stop counting a pool."""
         self._open[key] -= 1
         if self._open[key] <= 0:
             del self._open[key]

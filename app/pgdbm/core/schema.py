@@ -1,12 +1,11 @@
-"""SchemaManager: creating, listing and dropping schemas at run time, as a multi-tenant application does."""
+"""SchemaManager: creating, listing and dropping schemas at run time, for multi-tenant applications."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ..errors import SchemaError
-from .creation import create_schema
-from .identifiers import check_identifier, quote
+from .templating import check_identifier, quote
 
 if TYPE_CHECKING:
     from .manager import AsyncDatabaseManager
@@ -21,18 +20,18 @@ class SchemaManager:
         self._db = db
 
     async def create_schema(self, schema: str) -> None:
-        """Create ``schema`` where it is missing; several may do so at once."""
-        await create_schema(self._db, schema)
+        """Create ``schema`` unless it exists; safe against concurrent sessions."""
+        await self._db.ensure_schema(schema)
 
     async def schema_exists(self, schema: str) -> bool:
-        """Whether there is such a schema."""
+        """Whether ``schema`` exists."""
         found: bool = await self._db.fetch_value(
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", check_identifier(schema)
         )
         return found
 
     async def list_schemas(self) -> list[str]:
-        """Every schema but PostgreSQL's own, by name."""
+        """All schemas except those of PostgreSQL itself, by name."""
         rows = await self._db.fetch_all(
             "SELECT nspname FROM pg_catalog.pg_namespace"
             " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY nspname"
@@ -40,11 +39,11 @@ class SchemaManager:
         return [row["nspname"] for row in rows]
 
     async def drop_schema(self, schema: str, cascade: bool = False) -> None:
-        """Drop ``schema``, with everything in it when ``cascade``; no error where it is missing.
+        """Drop ``schema`` if it exists; with ``cascade`` including its objects.
 
         Raises:
-            SchemaError: ``schema`` is one of PostgreSQL's own, or public.
-            QueryError: it is not empty and ``cascade`` is False.
+            SchemaError: ``schema`` belongs to PostgreSQL, or is public.
+            QueryError: it is not empty, and ``cascade`` is False.
         """
         check_identifier(schema)
         if schema in _NOT_OURS or schema.startswith("pg_"):

@@ -1,39 +1,81 @@
-"""Placeholders in SQL: ``{{tables.x}}``, ``{{tables.s.x}}`` and ``{{schema}}``.
+"""Placeholders in SQL: ``{{tables.x}}``, ``{{tables.s.x}}`` and ``{{schema}}``. Pure.
 
-Pure: text in, text out. Everything outside a placeholder goes through unchanged. ``\\{{name}}`` stands for a literal
-``{{name}}``, for SQL that stores templates of its own.
+They are replaced everywhere, also inside string constants, quoted identifiers, dollar quotes and comments, where
+dynamic SQL is written. Any other text in double braces is left unchanged in those places: it is data, such as a mail
+template. Elsewhere it cannot be SQL and is an error. ``\\{{schema}}`` stands for a literal ``{{schema}}``.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING
 
-from .identifiers import is_identifier, quote
+from ..errors import SchemaError
+from ..pgparse.lexer import quoted_tokens
 
-# Only braces around something like a name count, so that array literals such as '{{1,2},{3,4}}' are left alone; what
-# begins with "tables." is meant as ours, whatever follows.
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LONG = 1024 * 1024
+_LINE_BREAK = re.compile("\n")
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
+
+
+def is_identifier(name: str) -> bool:
+    """Whether ``name`` is ``[A-Za-z_][A-Za-z0-9_]{0,62}``. PostgreSQL truncates names after 63 bytes."""
+    return _PLAIN.match(name) is not None
+
+
+def check_identifier(name: object, what: str = "schema") -> str:
+    """Return ``name`` if it is a plain identifier, else raise SchemaError; ``what`` is what it names."""
+    if not isinstance(name, str) or not is_identifier(name):
+        raise SchemaError(
+            f"Invalid {what} name {name!r}: use letters, digits and underscores, at most 63, and no digit first.",
+            schema=name if isinstance(name, str) else None,
+        )
+    return name
+
+
+def quote(identifier: str) -> str:
+    """``identifier`` in double quotes, for places where SQL does not accept a parameter."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """``value`` as an SQL string, whatever standard_conforming_strings is."""
+    quoted = "'" + value.replace("'", "''").replace("\\", "\\\\") + "'"
+    return f" E{quoted}" if "\\" in value else quoted
+
+
+# Only braces around something like a name, so that array literals such as '{{1,2},{3,4}}' do not match. After "tables."
+# anything matches, to report names that are invalid.
 _BRACES = r"\{\{[ \t]*(tables\.[^{}\n]*?|[A-Za-z_][\w.\-]*)[ \t]*\}\}(\.?)"
 _PLACEHOLDER = re.compile(_BRACES)
-# Slower by far, since it cannot skip to the next brace.
+# Much slower, since it cannot skip to the next brace.
 _MAYBE_ESCAPED = re.compile(r"\\?" + _BRACES)
 
 
 class TemplateError(ValueError):
-    """A placeholder that is not one of ours. ``line`` and ``column`` count from 1."""
+    """A placeholder that does not exist, or contains an invalid name. ``line`` and ``column`` count from 1.
 
-    def __init__(self, placeholder: str, reason: str, line: int, column: int) -> None:
+    ``invalid`` says what the invalid name is of, a table or a schema; None if the placeholder does not exist.
+    """
+
+    def __init__(self, placeholder: str, reason: str, line: int, column: int, invalid: str | None = None) -> None:
         super().__init__(f"{placeholder} at line {line}, column {column}: {reason}")
         self.placeholder = placeholder
         self.reason = reason
         self.line = line
         self.column = column
+        self.invalid = invalid
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A text after rendering for ``schema``, and how its offsets map back."""
+    """A text rendered for ``schema``, with a map of its offsets to the source."""
 
     text: str
     source: str
@@ -43,31 +85,47 @@ class Rendered:
     def edits(self) -> tuple[tuple[int, int, int, int], ...]:
         """(start in ``text``, length in ``text``, start in ``source``, length in ``source``) of every placeholder.
 
-        In order, and in characters. Only made when somebody asks where something is.
+        In order, and in characters. Computed on first use, which is usually an error.
         """
         edits = []
         shift = 0
         for match in _placeholders(self.source).finditer(self.source):
             start, end = match.span()
-            length = len(_replacement(match, self.schema))
+            replacement = _replacement(self.schema, match)
+            if replacement == match[0]:
+                # Data in quoted text, or a placeholder whose rendering is itself.
+                continue
+            length = len(replacement)
             edits.append((start + shift, length, start, end - start))
             shift += length - (end - start)
         return tuple(edits)
 
     def source_offset(self, offset: int) -> int:
         """The offset in the source for ``offset`` in the rendered text; inside a placeholder, where that begins."""
-        shift = 0
-        for start, length, source_start, source_length in self.edits:
-            if offset < start:
-                break
-            if offset < start + length:
-                return source_start
-            shift = (source_start + source_length) - (start + length)
-        return min(offset + shift, len(self.source))
+        index = bisect_right(self._edit_starts, offset) - 1
+        if index < 0:
+            return min(offset, len(self.source))
+        start, length, source_start, source_length = self.edits[index]
+        if offset < start + length:
+            return source_start
+        return min(offset + source_start + source_length - start - length, len(self.source))
+
+    @cached_property
+    def _edit_starts(self) -> list[int]:
+        return [start for start, *_ in self.edits]
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *(found.end() for found in _LINE_BREAK.finditer(self.source))]
 
     def position(self, offset: int) -> tuple[int, int]:
-        """Line and column (from 1) in the source for ``offset`` in the rendered text."""
-        return line_and_column(self.source, self.source_offset(offset))
+        """Line and column (from 1) in the source for ``offset`` in the rendered text.
+
+        Every statement of a large file has its position: this must not take longer the later it is.
+        """
+        source_offset = self.source_offset(offset)
+        line = bisect_right(self._line_starts, source_offset)
+        return line, source_offset - self._line_starts[line - 1] + 1
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:
@@ -77,18 +135,35 @@ def line_and_column(text: str, offset: int) -> tuple[int, int]:
 
 
 def render(source: str, schema: str | None) -> Rendered:
-    """Render ``source`` for ``schema`` (None: unqualified), with the way back to the source.
+    """Render ``source`` for ``schema``; None leaves names unqualified.
 
-    Raises TemplateError for a placeholder that does not exist or holds something that is no identifier.
+    Raises:
+        TemplateError: outside of quoted text and comments, a placeholder does not exist or contains an invalid name.
     """
     if "{{" not in source:
         return Rendered(source, source, schema)
-    return Rendered(_placeholders(source).sub(lambda match: _replacement(match, schema), source), source, schema)
+    if len(source) > _LONG:
+        return Rendered("".join(_blocks(source, schema)), source, schema)
+    text = _placeholders(source).sub(partial(_replacement, schema), source)
+    return Rendered(text, source, schema)
+
+
+def _blocks(source: str, schema: str | None) -> Iterator[str]:
+    """``source`` rendered, in blocks: a part for each placeholder would take more memory than the file."""
+    parts: list[str] = []
+    position = begin = 0
+    for match in _placeholders(source).finditer(source):
+        parts += (source[position : match.start()], _replacement(schema, match))
+        position = match.end()
+        if position - begin > _LONG:
+            yield "".join(parts)
+            parts, begin = [], position
+    yield "".join((*parts, source[position:]))
 
 
 @lru_cache(maxsize=4096)
 def render_query(source: str, schema: str | None) -> str:
-    """The text of :func:`render`, remembered, so that a query that is sent again pays nothing."""
+    """The text of :func:`render`, cached, so that it costs nothing for a repeated query."""
     return render(source, schema).text
 
 
@@ -96,20 +171,52 @@ def _placeholders(source: str) -> re.Pattern[str]:
     return _MAYBE_ESCAPED if "\\{{" in source else _PLACEHOLDER
 
 
-def _replacement(match: re.Match[str], schema: str | None) -> str:
-    if match[0][0] == "\\":
-        return match[0][1:]
+def _replacement(schema: str | None, match: re.Match[str]) -> str:
+    escaped = match[0][0] == "\\"
     try:
-        return _expanded(match[1], match[2], schema)
-    except _UnknownError as error:
-        raise TemplateError(match[0], str(error), *line_and_column(match.string, match.start())) from None
+        expanded = _expanded(match[1], match[2], schema)
+    except _RefusedError as error:
+        if _quoted_text(match.string).span_at(match.start()):
+            return match[0]
+        if escaped:
+            return match[0][1:]
+        place = line_and_column(match.string, match.start())
+        raise TemplateError(match[0], str(error), *place, invalid=error.invalid) from None
+    return match[0][1:] if escaped else expanded
 
 
-class _UnknownError(Exception):
-    """Why a name cannot be expanded."""
+@lru_cache(maxsize=1)
+def _quoted_text(text: str) -> QuotedText:
+    """Shared by all placeholders of a text; few texts have one that needs it."""
+    return QuotedText(text)
 
 
-# A file names its tables several times.
+class QuotedText:
+    """The string constants, quoted identifiers, dollar quotes and comments of a text. Scanned on first use."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int]]:
+        """Start and end of each, in order. An unterminated one extends to the end of the text."""
+        return [(start, end) for kind, start, end in quoted_tokens(self._text) if kind != "word"]
+
+    def span_at(self, offset: int) -> tuple[int, int] | None:
+        """Start and end of the quoted text around ``offset``."""
+        index = bisect_right(self.spans, (offset, len(self._text) + 1)) - 1
+        return self.spans[index] if index >= 0 and offset < self.spans[index][1] else None
+
+
+class _RefusedError(Exception):
+    """Why a placeholder cannot be expanded; ``invalid`` as in TemplateError."""
+
+    def __init__(self, reason: str, invalid: str | None = None) -> None:
+        super().__init__(reason)
+        self.invalid = invalid
+
+
+# A file contains the name of a table several times.
 @lru_cache(maxsize=4096)
 def _expanded(name: str, dot: str, schema: str | None) -> str:
     if name == "schema":
@@ -118,13 +225,13 @@ def _expanded(name: str, dot: str, schema: str | None) -> str:
         return quote(schema) + dot
     head, *names = name.split(".")
     if head != "tables" or not 1 <= len(names) <= 2:
-        raise _UnknownError(
-            "there is no such placeholder. Use {{tables.name}}, {{tables.schema.name}} or {{schema}}; "
-            "write \\{{" + name + "}} for literal braces."
-        )
-    for part in names:
+        raise _RefusedError("there is no such placeholder. Use {{tables.name}}, {{tables.schema.name}} or {{schema}}.")
+    for kind, part in zip(("schema", "table")[-len(names) :], names, strict=True):
         if not is_identifier(part):
-            raise _UnknownError(f"{part!r} is not a plain identifier.")
+            raise _RefusedError(
+                f"Invalid {kind} name {part!r}: use letters, digits and underscores, at most 63, and no digit first.",
+                invalid=kind,
+            )
     if len(names) == 2:
         return f"{quote(names[0])}.{names[1]}{dot}"
     return (names[0] if schema is None else f"{quote(schema)}.{names[0]}") + dot

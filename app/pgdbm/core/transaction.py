@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import asyncpg
 
 from ..errors import TransactionError
-from .pool import is_alive
-from .queries import FAILURES, Queries
+from .asyncpg_errors import FAILURES, is_alive
+from .queries import OwnErrors, Queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from asyncpg.pool import PoolConnectionProxy
     from asyncpg.transaction import Transaction
 
     from ..errors import AsyncDBError
+    from .connection import Connection
 
 
 class TransactionManager(Queries):
-    """``async with db.transaction() as tx``: commits at the end, rolls back when an exception leaves the block.
+    """``async with db.transaction() as tx``: commits at the end of the block, rolls back if an exception leaves it.
 
-    ``async with tx.transaction()`` inside is a savepoint.
+    A nested ``async with tx.transaction()`` is a savepoint.
 
     Raises:
-        TransactionError: used outside of its block; or the server refused a query, that error was caught inside of the
-            block, and so there was nothing left to commit. Put a query that may fail into a savepoint of its own.
+        TransactionError: it is used outside of its block; or a query failed and the error was caught inside the block,
+            so that there is nothing to commit. Run a query that may fail in a savepoint.
     """
 
     def __init__(
         self,
         schema: str | None,
-        source: AbstractAsyncContextManager[Any] | None = None,
-        connection: Any = None,
+        source: AbstractAsyncContextManager[PoolConnectionProxy[asyncpg.Record]] | None = None,
+        connection: PoolConnectionProxy[asyncpg.Record] | None = None,
     ) -> None:
         self._schema = schema
         self._source = source
-        self._connection: Any = connection
+        self._connection = connection
         self._transaction: Transaction | None = None
         self._had_failure = False
 
     @property
-    def connection(self) -> Any:
+    def connection(self) -> PoolConnectionProxy[asyncpg.Record]:
         """The asyncpg connection that the transaction runs on."""
         return self._target()
 
@@ -52,22 +54,24 @@ class TransactionManager(Queries):
         """A savepoint within this transaction."""
         return TransactionManager(self._schema, connection=self._target())
 
-    def failure(self, error: Exception, sql: str, args: Sequence[Any] | None) -> AsyncDBError:
+    def failure(self, error: Exception, sql: str, args: Sequence[object] | None) -> AsyncDBError:
         self._had_failure = True
         return super().failure(error, sql, args)
 
-    def _target(self) -> Any:
+    def _target(self) -> PoolConnectionProxy[asyncpg.Record]:
         if self._transaction is None:
             raise TransactionError(
-                "This transaction has not begun or is over: use it inside `async with db.transaction() as tx:`."
+                "The transaction is not in progress. Use it inside its block: `async with db.transaction() as tx:`."
             )
+        assert self._connection is not None
         return self._connection
 
     async def __aenter__(self) -> Self:
         if self._transaction is not None:
-            raise TransactionError("This transaction has begun already: call db.transaction() for each block.")
+            raise TransactionError("The transaction is already in progress: call db.transaction() for each block.")
         if self._source is not None:
             self._connection = await self._source.__aenter__()
+        assert self._connection is not None
         transaction = self._connection.transaction()
         try:
             await transaction.start()
@@ -82,31 +86,21 @@ class TransactionManager(Queries):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        transaction, self._transaction = self._transaction, None
+        connection, transaction = self._target(), self._transaction
+        self._transaction = None
         assert transaction is not None
         try:
             if kind is None:
-                with self._own_errors("COMMIT", ()):
+                with OwnErrors(self, "COMMIT", ()):
                     if self._had_failure:
-                        await self._check_not_aborted(transaction)
+                        await _check_not_aborted(connection, transaction)
                     await transaction.commit()
-            elif is_alive(self._connection):
-                # A rollback that fails must not hide why there is one.
+            elif is_alive(connection):
+                # A failed rollback must not hide its reason.
                 with suppress(*FAILURES):
                     await transaction.rollback()
         finally:
             await self._release(kind, error, traceback)
-
-    async def _check_not_aborted(self, transaction: Transaction) -> None:
-        # To COMMIT in an aborted transaction the server answers ROLLBACK, without an error.
-        try:
-            await self._connection.execute("SELECT 1")
-        except asyncpg.InFailedSQLTransactionError as error:
-            await transaction.rollback()
-            raise TransactionError(
-                "Nothing was committed: an earlier query of this transaction failed and its error was caught, but the "
-                "server had aborted the transaction. Put a query that may fail into `async with tx.transaction():`."
-            ) from error
 
     async def _release(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -114,3 +108,15 @@ class TransactionManager(Queries):
         if self._source is not None:
             self._connection = None
             await self._source.__aexit__(kind, error, traceback)
+
+
+async def _check_not_aborted(connection: Connection, transaction: Transaction) -> None:
+    # The server answers COMMIT in an aborted transaction with ROLLBACK and reports no error.
+    try:
+        await connection.execute("SELECT 1")
+    except asyncpg.InFailedSQLTransactionError as error:
+        await transaction.rollback()
+        raise TransactionError(
+            "Nothing was committed: an earlier query of this transaction failed and its error was caught, but the "
+            "server had aborted the transaction. Run a query that may fail inside `async with tx.transaction():`."
+        ) from error

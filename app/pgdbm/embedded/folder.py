@@ -1,28 +1,31 @@
-"""The folder of an embedded server: who owns it, and whether an earlier server still lives in it."""
+"""The folder of an embedded server: its owner, and whether an earlier server still runs in it."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 from pgdbm.errors import ConfigurationError, ConnectionError
 
 MAX_LOG_BYTES = 16 * 1024 * 1024
-"""A longer server.log is begun anew at the next start."""
+"""A longer server.log is truncated at the next start."""
 
 _POLL_SECONDS = 0.005
+_PROC = Path("/proc")
 
 
 class Folder:
-    """The paths inside ``data_dir``, and the two locks on it.
+    """The paths in ``data_dir``, and its two locks.
 
-    ``lock`` is held by the owning process and holds its pid. The lock on ``server.log`` is handed to the
-    server together with the file: it is free once the last process of an earlier server is gone, however
-    that came about, with no pid that might belong to someone else by now.
+    ``lock`` is locked by the owning process and contains its pid. The lock on ``server.log`` is inherited by the server
+    with the file descriptor. It is released when the last process of a server ends, for any reason; unlike a pid, it
+    cannot belong to another process by then.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -36,7 +39,8 @@ class Folder:
     def claim(self) -> int:
         """Become the owner until the returned descriptor is closed.
 
-        Raises ConfigurationError if the folder has an owner, or cannot be written.
+        Raises:
+            ConfigurationError: the folder has an owner, or cannot be written.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,29 +64,29 @@ class Folder:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         return descriptor
 
-    def open_log(self, patience: float) -> int:
-        """server.log for a new server, locked. Waits up to ``patience`` seconds for an earlier server to end.
+    def open_log(self, timeout: float) -> int:
+        """Open and lock server.log for a new server. Waits up to ``timeout`` seconds for an earlier server to end.
 
-        Only for the owner of the folder: a server that still holds the log has lost its owner, and is told to
-        go. One that somebody else started, say by pg_ctl, is waited for and left alone.
+        Only for the owner of the folder: a server that still holds the log has lost its owner, and is shut down.
+        A server that another program started, such as pg_ctl, is not shut down: its end is awaited.
         """
         descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         try:
-            told = False
+            signalled = False
             while True:
                 ours = not _try_lock(descriptor)
                 pid = self.recorded_pid()
                 if not ours and (pid is None or self._works_here(pid) is False):
                     break
-                if ours and not told and pid is not None and self._works_here(pid):
+                if ours and not signalled and pid is not None and self._works_here(pid):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGINT)
-                    told = True
+                    signalled = True
                 if time.monotonic() > deadline:
                     raise ConnectionError(
                         f"An earlier PostgreSQL (process {pid or 'unknown'}) still runs in {self.pgdata} "
-                        f"after {patience:g} s: wait for it to end, or stop it.",
+                        f"after {timeout:g} s: wait for it to end, or stop it.",
                         details={"data_dir": str(self.path), "pid": pid},
                     )
                 time.sleep(_POLL_SECONDS)
@@ -99,7 +103,7 @@ class Folder:
         return int(lines[0]) if lines and lines[0].isdigit() else None
 
     def is_ready(self, pid: int) -> bool:
-        """Whether the server ``pid`` has said that it accepts connections: line 8 of its postmaster.pid."""
+        """Whether the server ``pid`` has reported that it accepts connections: line 8 of its postmaster.pid."""
         lines = self._pidfile_lines()
         return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
@@ -121,16 +125,27 @@ class Folder:
     def _works_here(self, pid: int) -> bool | None:
         """Whether ``pid`` is a server on our pgdata; None for a server whose folder is hidden from us.
 
-        A server works inside its data directory, so a recycled pid does not deceive.
+        A server works inside its data directory, so a recycled pid is not mistaken for it.
         """
+        if not _PROC.is_dir():
+            return _is_postgres(pid)
         try:
-            if Path(f"/proc/{pid}/comm").read_text().strip() != "postgres":
+            if (_PROC / str(pid) / "comm").read_text().strip() != "postgres":
                 return False
-            return self.pgdata.samefile(f"/proc/{pid}/cwd")
+            return self.pgdata.samefile(_PROC / str(pid) / "cwd")
         except PermissionError:
             return None
         except OSError:
             return False
+
+
+def _is_postgres(pid: int) -> bool:
+    """Whether a process is a PostgreSQL server, on a system that does not show its folder."""
+    ps = shutil.which("ps", path=os.defpath)
+    if ps is None:
+        return False
+    shown = subprocess.run([ps, "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False).stdout
+    return Path(shown.strip()).name == "postgres"
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -1,17 +1,17 @@
 # ruff: noqa: PTH101, PTH116, PTH118, PTH120, PTH123
 """Turns itself into a PostgreSQL program that ends with its parent and does not run as root.
 
-Run by path, ``python -I -S launch.py PARENT_PID FOLDER PROGRAM ARGS...``: FOLDER is the directory that
-PROGRAM must own. The process id stays the same, because the last step is ``execv``. What cannot be done is
-told in one line on stderr, with the exit code ``EXIT_REFUSED``. No pathlib and no typing here: their import
-would double the time this takes.
+Run by path, ``python -I -S launch.py PARENT FOLDER PROGRAM ARGS...``: FOLDER is the directory that PROGRAM must
+own; PARENT is ``PID`` or ``PID:DESCRIPTOR:WAY``, see :func:`die_with_parent`. The process id stays the same, because
+the last step is ``execv``. A failure is reported in one line on stderr, with the exit code ``EXIT_REFUSED``. No
+pathlib and no typing here: their import would double the time this takes.
 
 PostgreSQL refuses to run as root, so for root there are two ways, tried in this order:
 
-1. A user namespace in which root's id appears as ``nobody``. Nothing on disk changes hands, and a virtual
+1. A user namespace in which root's id appears as ``nobody``. No file changes its owner, and a virtual
    environment in a folder only root can enter still works.
-2. Where namespaces are refused (as in a container with default privileges), the real ``nobody``: FOLDER is
-   handed over, and every folder on the way to it and to the binaries must be open to that account.
+2. Where namespaces are refused (as in a container with default privileges), the real ``nobody``: it
+   becomes the owner of FOLDER, and every folder on the way to it and to the binaries must be open to that account.
 
 An ordinary user without an entry in the account database takes the first way too, since initdb wants a name.
 """
@@ -19,8 +19,10 @@ An ordinary user without an entry in the account database takes the first way to
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import pwd
+import select
 import signal
 import stat
 import sys
@@ -32,8 +34,12 @@ PLAIN = "plain"
 MAPPED = "mapped"
 NOBODY = "nobody"
 
+BY_KERNEL = "kernel"
+BY_PIPE = "pipe"
+
 _CLONE_NEWUSER = 0x10000000
 _PR_SET_PDEATHSIG = 1
+_MOST_DESCRIPTORS = 65536
 
 
 class RefusedError(Exception):
@@ -51,6 +57,8 @@ def choose_account(euid: int, *, has_name: bool, can_map: Callable[[], bool]) ->
 
 def _libc_call(name: str, *arguments: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, name):
+        raise OSError(errno.ENOSYS, f"{name}: only Linux has it")
     if getattr(libc, name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
@@ -71,7 +79,7 @@ def enter_user_namespace(uid: int, gid: int) -> None:
 
 
 def can_enter_user_namespace(uid: int, gid: int) -> bool:
-    """Tried out in a child: unshare may succeed where writing the maps is then refused."""
+    """Tested in a child process: unshare may succeed where writing the maps is then refused."""
     child = os.fork()
     if child == 0:
         try:
@@ -86,8 +94,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def hand_over(folder: str, uid: int, gid: int) -> None:
-    """Give ``folder`` and all in it to ``uid``; the top last, so that an interrupted run is repeated."""
+def change_owner(folder: str, uid: int, gid: int) -> None:
+    """Make ``uid`` the owner of ``folder`` and all in it; the top last, so that an interrupted run is repeated."""
     if os.stat(folder).st_uid == uid:
         return
     for parent, folders, files in os.walk(folder, topdown=False, onerror=_raise):
@@ -96,7 +104,7 @@ def hand_over(folder: str, uid: int, gid: int) -> None:
     os.chown(folder, uid, gid)
 
 
-def open_door(folder: str, gid: int) -> None:
+def make_searchable(folder: str, gid: int) -> None:
     """Let group ``gid`` pass through ``folder``, without letting it list what is in there."""
     status = os.stat(folder)
     if status.st_mode & stat.S_IXOTH or (status.st_gid == gid and status.st_mode & stat.S_IXGRP):
@@ -107,11 +115,12 @@ def open_door(folder: str, gid: int) -> None:
 
 def become_nobody(folder: str, uid: int, gid: int) -> None:
     try:
-        hand_over(folder, uid, gid)
-        open_door(os.path.dirname(folder), gid)
+        change_owner(folder, uid, gid)
+        make_searchable(os.path.dirname(folder), gid)
         os.setgroups([])
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
+        # By root they set the real, the effective and the saved id.
+        os.setgid(gid)
+        os.setuid(uid)
     except OSError as error:
         raise RefusedError(
             "PostgreSQL does not run as root, and this process may neither open a user namespace "
@@ -119,7 +128,7 @@ def become_nobody(folder: str, uid: int, gid: int) -> None:
         ) from error
 
 
-def settle_account(folder: str) -> None:
+def switch_account(folder: str) -> None:
     euid = os.geteuid()
     try:
         pwd.getpwuid(euid)
@@ -127,8 +136,8 @@ def settle_account(folder: str) -> None:
     except KeyError:
         has_name = False
     try:
-        nobody = pwd.getpwnam("nobody")
-        uid, gid = nobody.pw_uid, nobody.pw_gid
+        account = pwd.getpwnam("nobody")
+        uid, gid = account.pw_uid, account.pw_gid
     except KeyError:
         if euid != 0:
             return
@@ -139,7 +148,7 @@ def settle_account(folder: str) -> None:
     way = choose_account(euid, has_name=has_name, can_map=lambda: can_enter_user_namespace(uid, gid))
     if way == MAPPED:
         try:
-            hand_over(folder, euid, os.getegid())
+            change_owner(folder, euid, os.getegid())
         except OSError as error:
             raise RefusedError(f"{folder} belongs to another account, and cannot be taken: {error.strerror}") from error
         enter_user_namespace(uid, gid)
@@ -147,8 +156,8 @@ def settle_account(folder: str) -> None:
         become_nobody(folder, uid, gid)
 
 
-def check_reach(folder: str, program: str) -> None:
-    """One clear line here, instead of PostgreSQL's own words for an effect of it."""
+def check_access(folder: str, program: str) -> None:
+    """Report in one line what PostgreSQL would report less clearly."""
     advice = "open the folders on the way to it, run as an ordinary user, or set DATABASE_URL"
     if not os.access(program, os.X_OK):
         raise RefusedError(f"user id {os.getuid()} cannot execute {program}: {advice}")
@@ -156,24 +165,72 @@ def check_reach(folder: str, program: str) -> None:
         raise RefusedError(f"user id {os.getuid()} cannot use {folder}: {advice}")
 
 
-def die_with_parent(parent: int) -> None:
-    """Must come last: the kernel forgets the wish whenever the credentials change.
+def die_with_parent(parent: int, pipe: int | None, way: str) -> None:
+    """Arrange for this process to receive SIGINT when ``parent`` ends.
 
-    The default action of the signal stands until PostgreSQL installs its handler: Python's own would only
-    note the signal, and ``execv`` would lose the note.
+    ``BY_KERNEL`` asks the kernel, which only Linux offers. Elsewhere, and with ``BY_PIPE``, another process waits for
+    the end of ``pipe``, whose other end only the parent has. It must come last: the kernel clears the setting whenever
+    the credentials change, and the process that waits has to be allowed to send the signal.
+
+    The signal has its default action until PostgreSQL installs a handler: Python's own would only record the
+    signal, and ``execv`` would lose it.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _libc_call("prctl", _PR_SET_PDEATHSIG, signal.SIGINT)
+    try:
+        if way == BY_PIPE and pipe is not None:
+            raise OSError(errno.ENOSYS, "not to be used")
+        _libc_call("prctl", _PR_SET_PDEATHSIG, signal.SIGINT)
+    except OSError:
+        if pipe is None:
+            raise
+        start_watcher(pipe)
+    if pipe is not None:
+        os.close(pipe)
     if os.getppid() != parent:
-        raise RefusedError("the process that asked for the server is gone")
+        raise RefusedError("the process that started the server has exited")
+
+
+def start_watcher(pipe: int) -> None:
+    """Start a process that sends SIGINT to this one at the end of ``pipe``, and that ends with this one."""
+    program = os.getpid()
+    ours, programs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # The program must not be its parent: PostgreSQL logs the end of a child that it did not start.
+        if os.fork() == 0:
+            os.close(programs)
+            watch(pipe, ours, program)
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(ours)
+    # Closed by the kernel when the program and its last child have ended.
+    os.set_inheritable(programs, True)
+
+
+def watch(pipe: int, alive: int, program: int) -> None:
+    """Wait for the end of ``pipe`` or of ``alive``; after that of ``pipe`` interrupt ``program``."""
+    keep = sorted({0, 1, 2, pipe, alive})
+    for lower, upper in zip(keep, [*keep[1:], _MOST_DESCRIPTORS], strict=True):
+        os.closerange(lower + 1, upper)
+    # Its standard streams are the log, whose lock the next server needs.
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    ended, _, _ = select.select([pipe, alive], [], [])
+    if alive not in ended:
+        os.kill(program, signal.SIGINT)
+    os._exit(0)
 
 
 def main(arguments: list[str]) -> None:
-    parent, folder, program = int(arguments[0]), arguments[1], arguments[2]
+    parent, folder, program = arguments[0].split(":"), arguments[1], arguments[2]
     try:
-        settle_account(folder)
-        check_reach(folder, program)
-        die_with_parent(parent)
+        switch_account(folder)
+        check_access(folder, program)
+        if len(parent) == 1:
+            die_with_parent(int(parent[0]), None, BY_KERNEL)
+        else:
+            die_with_parent(int(parent[0]), int(parent[1]), parent[2])
         os.execv(program, arguments[2:])  # noqa: S606
     except RefusedError as refusal:
         sys.stderr.write(f"{refusal}\n")

@@ -1,4 +1,4 @@
-"""The server's life: started, ready, stopped."""
+"""Starting and stopping the server."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class _PortTakenError(Exception):
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL that only this machine can reach, over TCP on 127.0.0.1, with a password of its own.
+    """A PostgreSQL server on 127.0.0.1, with a random password.
 
-    ``data_dir`` is made where missing and keeps ``pgdata/``, ``password`` (mode 0600), ``server.log`` and
-    ``lock``. One process at a time can use it. ``port`` None takes a free one at each start. ``settings`` are
-    server settings by their PostgreSQL names. ``durable=False`` trades the data's survival of a crash for
-    speed: for tests.
+    ``data_dir`` is created if necessary. It contains ``pgdata/``, ``password`` (mode 0600), ``server.log`` and
+    ``lock``, and can be used by one process at a time. With ``port`` None a free port is chosen at each start.
+    ``settings`` are server settings by name. ``durable=False`` disables fsync and the like, for tests: the data does
+    not survive a crash of the machine.
 
-    The server stops with the process that started it, also when that is killed; a thread may start it and
-    end. After a fork, the child can use the DSN, but start and stop are the parent's. Methods block, for
-    milliseconds when all goes well: use ``asyncio.to_thread`` in a running event loop.
+    The server stops when the process that started it ends, even if it is killed, and keeps running when the thread
+    that started it ends. After a fork the child can use the DSN, but not start or stop the server. Methods block,
+    usually for milliseconds: use ``asyncio.to_thread`` in an event loop.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class EmbeddedPostgres:
         return f"postgresql://{SUPERUSER}:{password}@{_HOST}:{port}/{quote(database, safe='')}"
 
     def start(self, *, timeout: float = 60.0) -> Self:
-        """Return once the server accepts connections; a running server is left as it is.
+        """Start the server unless it runs, and return once it accepts connections.
 
         ``timeout`` in seconds is for the server alone, crash recovery included; the first start also makes
         the cluster. Raises ConfigurationError if the folder, the port or the installation is not usable, and
@@ -129,9 +129,9 @@ class EmbeddedPostgres:
         return self
 
     def stop(self, *, timeout: float = 30.0) -> None:
-        """End all connections and write everything to disk; safe to call twice.
+        """Shut down: terminate all connections and write a checkpoint. Can be called more than once.
 
-        A server that takes longer than ``timeout`` seconds is ended at once, and recovers at its next start.
+        A server that takes longer than ``timeout`` seconds is killed, and recovers at its next start.
         """
         with self._mutex:
             if self._owner_pid == os.getpid():
@@ -191,9 +191,9 @@ class EmbeddedPostgres:
                     raise _PortTakenError
                 raise ended_early("PostgreSQL ended at its start", self._folder, exit_code, log_start)
             if time.monotonic() > deadline:
-                said = "\n".join(self._folder.log_tail(log_start))
+                tail = "\n".join(self._folder.log_tail(log_start))
                 raise ConnectionError(
-                    f"PostgreSQL was not ready after {timeout:g} s. {self._folder.log} ends with:\n{said}",
+                    f"PostgreSQL was not ready after {timeout:g} s. {self._folder.log} ends with:\n{tail}",
                     details={"data_dir": str(self.data_dir)},
                 )
             time.sleep(_POLL_SECONDS)
@@ -201,11 +201,11 @@ class EmbeddedPostgres:
     def _terminate(self, *, grace: float) -> None:
         if self._process is None:
             return
-        for number, patience in ((signal.SIGINT, grace), (signal.SIGQUIT, _QUIT_SECONDS)):
-            if patience > 0 and self._process.poll() is None:
+        for number, seconds in ((signal.SIGINT, grace), (signal.SIGQUIT, _QUIT_SECONDS)):
+            if seconds > 0 and self._process.poll() is None:
                 self._process.send_signal(number)
                 try:
-                    self._process.wait(patience)
+                    self._process.wait(seconds)
                 except subprocess.TimeoutExpired:
                     continue
         if self._process.poll() is None:

@@ -1,8 +1,8 @@
 """Starts PostgreSQL programs through ``launch.py``, from one thread that lives as long as the process.
 
-The kernel ties "tell me when my parent dies" to the parent's *thread*, not its process: a server started from
-a pool thread would be stopped as soon as that thread ends. So every fork is made by a daemon thread of this
-module, whoever asks for it.
+The kernel ties PR_SET_PDEATHSIG to the parent's *thread*, not its process: a server started from a pool thread
+would be stopped as soon as that thread ends. So a daemon thread of this module makes every fork. If the system has no
+such call, the launcher waits for the end of a pipe, whose other end this process keeps open as long as it lives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgdbm.embedded.launch import BY_KERNEL
 from pgdbm.errors import ConfigurationError
+
+NOTICE_BY = BY_KERNEL
+"""How a program notices the end of this process, if the kernel offers a choice."""
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 
@@ -58,19 +62,39 @@ class _Forker:
             del command, future
 
 
+class _Pipe:
+    """A pipe whose writing end is closed when this process ends. Children must not have it."""
+
+    def __init__(self) -> None:
+        self._ends: tuple[int, int] | None = None
+
+    def reading_end(self) -> int:
+        if self._ends is None:
+            self._ends = os.pipe()
+        return self._ends[0]
+
+    def close(self) -> None:
+        for end in self._ends or ():
+            os.close(end)
+        self._ends = None
+
+
 _forker = _Forker()
+_pipe = _Pipe()
 
 
 def _forget_thread() -> None:
-    """A forked child has no copy of the thread, and perhaps a lock that nobody will release."""
+    """A forked child has no copy of the thread, and perhaps a lock that is never released."""
     global _forker
     _forker = _Forker()
+    _pipe.close()
 
 
 os.register_at_fork(after_in_child=_forget_thread)
 
 
 def _popen(command: Command) -> subprocess.Popen[bytes]:
+    pipe = _pipe.reading_end()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return subprocess.Popen(
         [
@@ -78,7 +102,7 @@ def _popen(command: Command) -> subprocess.Popen[bytes]:
             "-I",
             "-S",
             str(_LAUNCHER),
-            str(os.getpid()),
+            f"{os.getpid()}:{pipe}:{NOTICE_BY}",
             str(command.owned_folder),
             str(command.program),
             *command.arguments,
@@ -86,16 +110,16 @@ def _popen(command: Command) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=command.output,
         stderr=command.output,
-        pass_fds=(command.output,),
+        pass_fds=(command.output, pipe),
         cwd=command.owned_folder.parent,
         env=environment | {"LC_ALL": "C"},
-        # Ctrl-C in a terminal is for the application, which still needs its database to end well.
+        # Ctrl-C in a terminal is for the application, which needs its database for a clean shutdown.
         start_new_session=True,
     )
 
 
 def spawn(command: Command) -> subprocess.Popen[bytes]:
-    """Start ``command``; it gets SIGINT when this process ends in whatever way. Call it from any thread."""
+    """Start ``command``; it gets SIGINT when this process ends, for whatever reason. Call it from any thread."""
     if not sys.executable:
         raise ConfigurationError("The embedded PostgreSQL needs sys.executable; set DATABASE_URL instead.")
     future: Future[subprocess.Popen[bytes]] = Future()

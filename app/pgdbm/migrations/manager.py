@@ -1,91 +1,114 @@
-"""AsyncMigrationManager: the migrations of one module in one manager's schema."""
+"""AsyncMigrationManager: the migrations of one module in one manager's schema.
+
+What most calls do not need is imported late: a command that finds nothing to apply spends most of its time on imports.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..core.identifiers import check_identifier
-from ..core.queries import FAILURES
+from ..core.asyncpg_errors import FAILURES
+from ..core.templating import is_identifier
 from ..errors import ConfigurationError, MigrationError
-from .catalog import read_catalog
-from .drift import drift, own_tables
-from .engine import EngineOptions, MigrationEngine
-from .events import Announcer
-from .files import Migration, checksum_of, source_of, way_back_of
-from .history import History
-from .journal import Journal
-from .locks import MigrationLock
-from .plan import check_versions, statuses
-from .results import MigrationPlan, ModuleStatus, PlannedMigration
-from .verbs import Verbs
+from .engine.engine import MigrationEngine
+from .engine.events import Announcer
+from .engine.options import EngineOptions, check_options
+from .engine.plan import statuses
+from .results import NO_LIMITS, ModuleStatus
+from .sources.files import Migration, check_versions, checksum_of, source_of
+from .sources.names import down_name_of
+from .state.history import History
+from .state.journal import Journal
+from .state.lock import MigrationLock
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from importlib.resources.abc import Traversable
 
+    from ..core.connection import Connection
     from ..core.manager import AsyncDatabaseManager
-    from .drift import DriftReport
-    from .engine import Atomic
-    from .events import Listener
-    from .former import Former
-    from .journal import JournalEntry
-    from .plan import Plan
-    from .rehearsal import Rehearsal
-    from .results import Applied, HistoryRow, OutOfOrder, Repair
+    from .engine.backfill_control import Backfills
+    from .engine.blockers import BlockerPolicy
+    from .engine.engine import Atomic
+    from .engine.events import Listener
+    from .engine.migration_plan import MigrationPlan
+    from .engine.plan import Plan
+    from .operations import Operations
+    from .rehearsal.results import Rehearsal
+    from .results import Applied, HistoryRow, Notice, OutOfOrder, PlanLimits, Repair
+    from .sources.previous import PreviousContents
+    from .state.drift import DriftReport
+    from .state.journal import JournalEntry
 
 logger = logging.getLogger("pgdbm.migrations")
 
 _LONGEST_MODULE = 100
-_LONGEST_ROLE = 63
+
+
+def _default_module(db: AsyncDatabaseManager) -> str:
+    module = db.schema if db.schema is not None and db.schema != "public" else "default"
+    logger.warning(
+        "AsyncMigrationManager has no module_name and takes %r: give every service a module_name of its own, so that "
+        "migrations of several services in one schema do not mix.",
+        module,
+    )
+    return module
 
 
 class AsyncMigrationManager:
     """Migrations of ``module_name``, from ``migrations_path``, in the schema of ``db``.
 
     ``migrations_path`` is a folder, ``importlib.resources.files("mylib") / "migrations"``, or {filename: content}.
-    ``module_name`` tells the migrations of several services in one schema apart; without one it is the schema, else
-    ``default``, with a warning. The history is ``migrations_table`` in the same schema (``public`` without one).
+    ``module_name`` separates the migrations of several services in one schema. Its default is the schema, or
+    ``default`` without one, with a warning. The history is ``migrations_table`` in the same schema (``public`` without
+    one). ``db_manager`` is another name for ``db``.
 
-    Keyword options: ``out_of_order`` ("allow" or "reject") says what becomes of a pending file that sorts before an
-    applied one. ``lock_wait_timeout`` (seconds, 600) bounds the wait for another runner of the same module.
-    ``lock_timeout`` (seconds, 5; None: the server's setting) bounds what a transactional statement waits for a lock
-    of anybody else, and ``retry_for`` (seconds, 600; 0: never) how long a migration that met such a lock, or a
-    deadlock, is tried again. Migrations have no other time limit, whatever the pool's command and statement timeouts
-    are. ``on_event`` is called with every :class:`~pgdbm.migrations.events.Event`. ``snapshots`` (True): a run that
-    applied something keeps a listing of the schema in a table beside the history, which :meth:`drift` compares.
-    ``role``: the database role that the SQL of migrations runs as, in place of the user that we connected as; history
-    and journal stay that user's. ``on_backend`` is called with the process id of the server's backend that migrations
-    are about to run on, and with None when they no longer do; where there is a direct connection beside the pool, all
-    of them then go over that, since a pooler's has no backend that stays.
+    Keyword options: ``out_of_order`` ("allow" or "reject") decides about a pending file that sorts before an applied
+    one. ``lock_wait_timeout`` (seconds, 600) limits the wait for another runner of the module, or for the history
+    table. ``lock_timeout`` (seconds, 5; None: the server's setting) limits how long a transactional statement waits for
+    a lock, and ``retry_for`` (seconds, 600; 0: never) how long a migration is retried after a lock timeout, a deadlock
+    or a serialization failure. Migrations have no other time limit, whatever the pool's timeouts are. ``on_event`` is
+    called with every :class:`~pgdbm.migrations.engine.events.Event`, and ``on_notice`` with every
+    :class:`~pgdbm.migrations.results.Notice` of the server, up to a hundred in a run. ``snapshots`` (True): a run that
+    applied something stores a listing of the schema in a table beside the history, with which :meth:`drift` compares.
+    ``role``: the database role that the files run as, in place of our own user; history and journal are written by our
+    own user. ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards;
+    if there is a direct connection beside the pool, it is used then, since a pooler's backends change. ``end_blockers``
+    (a BlockerPolicy) ends sessions that block a migration. ``defer_background`` leaves out backfills in the background,
+    and the files that require them. :attr:`backfills` pauses, resumes and limits them.
 
     Raises:
-        TypeError: ``schema=`` (it belongs to the database manager) or another unknown keyword.
-        ConfigurationError: a value that has no meaning.
+        TypeError: ``schema=``, which belongs to the database manager, or another unknown keyword.
+        ConfigurationError: an invalid value.
+        MigrationError: ``migrations_table`` is not an identifier.
     """
 
     def __init__(
         self,
-        db: AsyncDatabaseManager,
+        db: AsyncDatabaseManager | None = None,
         migrations_path: str | os.PathLike[str] | Traversable | Mapping[str, str] = "./migrations",
         module_name: str | None = None,
         *,
+        db_manager: AsyncDatabaseManager | None = None,
         migrations_table: str = "schema_migrations",
         out_of_order: OutOfOrder = "allow",
         lock_wait_timeout: float = 600.0,
         lock_timeout: float | None = 5.0,
         retry_for: float = 600.0,
         on_event: Listener | None = None,
+        on_notice: Callable[[Notice], None] | None = None,
         snapshots: bool = True,
         role: str | None = None,
         on_backend: Callable[[int | None], None] | None = None,
-        **unknown: Any,
+        defer_background: bool = False,
+        limits: PlanLimits = NO_LIMITS,
+        end_blockers: BlockerPolicy | None = None,
+        **unknown: object,
     ) -> None:
         if "schema" in unknown:
             raise TypeError(
@@ -94,42 +117,33 @@ class AsyncMigrationManager:
             )
         if unknown:
             raise TypeError(f"AsyncMigrationManager has no option {', '.join(map(repr, unknown))}.")
-        if out_of_order not in ("allow", "reject"):
-            raise ConfigurationError(f"out_of_order is {out_of_order!r}; choose 'allow' or 'reject'.", "out_of_order")
-        if lock_wait_timeout < 0 or retry_for < 0 or (lock_timeout is not None and lock_timeout < 0):
-            raise ConfigurationError("A timeout cannot be negative.", "lock_timeout")
-        if role is not None and not 0 < len(role.encode()) <= _LONGEST_ROLE:
-            raise ConfigurationError(f"role is {role!r}; a role's name has 1 to {_LONGEST_ROLE} bytes.", "role")
-        if module_name is None:
-            module_name = db.schema if db.schema not in (None, "public") else "default"
-            logger.warning(
-                "AsyncMigrationManager has no module_name and takes %r: give every service a module_name of its own, "
-                "so that migrations of several services in one schema do not mix.",
-                module_name,
-            )
-        assert module_name is not None
-        if not 0 < len(module_name) <= _LONGEST_MODULE:
-            raise ConfigurationError(
-                f"module_name must have 1 to {_LONGEST_MODULE} characters, not {len(module_name)}.",
-                "module_name",
-            )
+        db = db if db is not None else db_manager
+        if db is None:
+            raise TypeError("AsyncMigrationManager needs a database manager as its first argument.")
+        check_options(out_of_order, (lock_wait_timeout, lock_timeout, retry_for), role)
         self.db = db
         self.migrations_path = migrations_path
-        self.module_name = module_name
+        self.module_name = module_name or _default_module(db)
+        if len(self.module_name) > _LONGEST_MODULE:
+            raise ConfigurationError(
+                f"module_name must have 1 to {_LONGEST_MODULE} characters, not {len(self.module_name)}.",
+                "module_name",
+            )
         self.schema = db.schema or "public"
-        self.migrations_table = check_identifier(migrations_table, "table")
+        if not is_identifier(migrations_table):
+            raise MigrationError(f"Invalid migrations table name: {migrations_table!r}")
+        self.migrations_table = migrations_table
         self._out_of_order: OutOfOrder = out_of_order
-        self._history = History(self.schema, migrations_table, module_name)
-        self._journal = Journal(self.schema, module_name)
-        self._source = source_of(migrations_path)
-        self._lock = MigrationLock(self.schema, module_name, lock_wait_timeout)
+        self._limits = limits
+        self._history = History(self.schema, migrations_table, self.module_name)
+        self._journal = Journal(self.schema, self.module_name, role)
         self._engine = MigrationEngine(
             db,
-            self._source,
+            source_of(migrations_path),
             self._history,
             self._journal,
-            self._lock,
-            Announcer(self.schema, module_name, on_event),
+            MigrationLock(self.schema, self.module_name, lock_wait_timeout),
+            Announcer(self.schema, self.module_name, on_event),
             EngineOptions(
                 out_of_order=out_of_order,
                 lock_timeout=lock_timeout,
@@ -137,68 +151,80 @@ class AsyncMigrationManager:
                 snapshots=snapshots,
                 role=role,
                 on_backend=on_backend,
+                on_notice=on_notice,
+                defer_background=defer_background,
+                end_blockers=end_blockers,
             ),
         )
-        self._verbs = Verbs(self._engine)
         self._options: dict[str, Any] = {
             "migrations_path": migrations_path,
-            "module_name": module_name,
+            "module_name": self.module_name,
             "migrations_table": migrations_table,
             "out_of_order": out_of_order,
             "lock_wait_timeout": lock_wait_timeout,
             "lock_timeout": lock_timeout,
             "retry_for": retry_for,
             "on_event": on_event,
+            "on_notice": on_notice,
             "snapshots": snapshots,
             "role": role,
             "on_backend": on_backend,
+            "limits": limits,
+            "end_blockers": end_blockers,
+            "defer_background": defer_background,
         }
 
+    @cached_property
+    def _operations(self) -> Operations:
+        from .operations import Operations
+
+        return Operations(self._engine)
+
+    @cached_property
+    def backfills(self) -> Backfills:
+        """Pauses, resumes and limits backfills, and lists them."""
+        from .engine.backfill_control import Backfills
+
+        return Backfills(self._engine)
+
     def with_options(self, **options: Any) -> Self:
-        """A manager of the same module in the same schema, with other ``options``: those of the constructor."""
+        """A manager of the same module in the same schema, with other ``options`` of the constructor."""
         return type(self)(self.db, **(self._options | options))
 
     async def apply_pending_migrations(
         self, dry_run: bool = False, *, target: str | None = None, atomic: Atomic = "file"
     ) -> dict[str, Any]:
-        """Apply what is pending, in order; ``dry_run`` parses it and names it, and creates nothing.
+        """Apply what is pending, in order. ``dry_run`` parses and lists it, and creates nothing.
 
-        ``target``: nothing behind this version (or file name). ``atomic="all"``: one transaction for everything.
+        ``target``: nothing after this version (or file name). ``atomic="all"``: one transaction for everything.
 
         Returns ``status`` (success, up_to_date or dry_run), ``applied`` (filename and execution_time_ms of each),
-        ``skipped`` (names applied before), ``total``, and ``total_time_ms``, on a dry run ``pending`` instead.
-        What was applied before a failure stays applied.
+        ``skipped`` (names applied before), ``total``, and ``total_time_ms``, on a dry run ``pending`` instead. If there
+        are any: ``renamed`` (filename and applied_as of each file that was applied under another name, and is not run
+        again), ``notices`` (filename, severity, sqlstate and message of the first hundred) and ``omitted_notices`` (the
+        number of the others). What was applied before a failure remains applied.
 
         Raises:
             MigrationFileError: a file cannot be run as it is; nothing has run.
             ChecksumMismatchError: an applied file was changed; nothing has run.
-            OutOfOrderError: as the policy says; nothing has run.
-            MigrationExecutionError: the server refused a statement; ``applied`` says what went before.
+            OutOfOrderError: a file sorts before an applied one; nothing has run.
+            PlanRefusedError: ``limits`` do not allow what is pending; nothing has run.
+            MigrationExecutionError: the server rejected a statement; ``applied`` has what was applied before.
             MigrationLockTimeoutError: another runner held the lock for too long.
             ConnectionError: the server could not be reached, or the connection was lost.
         """
         with self._own_errors():
+            if not dry_run:
+                await self._require_allowed(target)
             result = await self._engine.apply(dry_run=dry_run, target=target, atomic=atomic)
-        answer: dict[str, Any] = {
-            "status": result.status,
-            "applied": [
-                {"filename": one.filename, "execution_time_ms": one.execution_time_ms} for one in result.applied
-            ],
-            "skipped": list(result.skipped),
-            "total": result.total,
-        }
-        if dry_run:
-            answer["pending"] = list(result.pending)
-        else:
-            answer["total_time_ms"] = result.total_time_ms
-        return answer
+        return result.to_dict()
 
     async def find_migration_files(self) -> list[Migration]:
-        """Every migration of the source, in order, whether applied or not."""
+        """Every migration of the source, in order."""
         return list(await self._engine.collect())
 
     async def get_applied_migrations(self) -> dict[str, Migration]:
-        """The migrations that the history has, by file name; ``content`` is empty where the file is gone."""
+        """The applied migrations by file name; ``content`` is empty if there is no file."""
         contents = {migration.filename: migration.content for migration in await self._engine.collect()}
         async with self._connection() as connection:
             rows = await self._history.rows(connection)
@@ -210,26 +236,25 @@ class AsyncMigrationManager:
         }
 
     async def get_pending_migrations(self) -> list[Migration]:
-        """What :meth:`apply_pending_migrations` would apply; raises as that does for changed files."""
+        """What :meth:`apply_pending_migrations` would apply. Raises as that does for changed files."""
         with self._own_errors():
             return list((await self._engine.plan()).pending)
 
-    async def look(self, *, target: str | None = None) -> Plan:
-        """Which migrations are pending, applied, and behind ``target``. One query; parses nothing, creates nothing.
+    async def plan_pending(self, *, target: str | None = None) -> Plan:
+        """The pending and the applied migrations, and those after ``target``. One query; parses and creates nothing.
 
-        Raises as :meth:`apply_pending_migrations` does for files that were changed or come too late.
+        Raises as :meth:`apply_pending_migrations` does for changed files and for files out of order.
         """
         with self._own_errors():
             return await self._engine.plan(target)
 
     async def apply_migration(self, migration: Migration) -> float:
-        """Apply one migration, whatever else is pending; returns milliseconds. Does nothing if it is applied."""
+        """Apply one migration, whatever else is pending. Returns milliseconds; 0 if it was applied already."""
         with self._own_errors():
             return await self._engine.apply_one(migration)
 
     async def get_migration_history(self, limit: int = 10) -> list[dict[str, Any]]:
-        """The newest ``limit`` rows: filename, module_name, applied_at (the server's local time), applied_by,
-        execution_time_ms."""
+        """The newest ``limit`` rows: filename, module_name, applied_at (naive UTC), applied_by, execution_time_ms."""
         async with self._connection() as connection:
             return await self._history.newest(connection, limit)
 
@@ -240,77 +265,86 @@ class AsyncMigrationManager:
                 return await self._history.page(connection, limit, before)
 
     async def plan(self, *, target: str | None = None, squawk: bool = True) -> MigrationPlan:
-        """What apply would do now: every statement that is pending, the locks it takes, what it blocks, and findings.
+        """The pending statements with the locks they take, what those block, and the findings of the linter.
 
-        ``squawk``: its rules too, where it is installed. Creates nothing; raises as apply does for files that cannot
-        be run as they are.
+        ``squawk``: with the findings of squawk, if it is installed. Creates nothing. Raises as apply does for files
+        that cannot run.
         """
-        from .inspection import inspect  # here, since it takes as long as the rest, and few programs plan
+        from .engine.inspection import inspect_pending
 
         with self._own_errors():
-            plan, server_version = await self._engine.look(target)
-        parsed = await self._engine.parse(plan.pending, server_version)
-        inspected = await asyncio.to_thread(inspect, parsed, server_version, schema=self.schema, squawk=squawk)
-        return MigrationPlan(
-            module=self.module_name,
-            schema=self.schema,
-            pending=tuple(
-                PlannedMigration(
-                    filename=one.filename,
-                    version=one.migration.version,
-                    checksum=one.migration.checksum,
-                    transactional=one.transactional,
-                    sql=tuple(map(one.text_of, one.statements)),
-                    statements=found.statements,
-                    findings=found.findings,
-                )
-                for one, found in zip(parsed, inspected, strict=True)
-            ),
-            skipped=tuple(one.filename for one in plan.skipped),
-        )
+            return await inspect_pending(self._engine, target, squawk=squawk, limits=self._limits)
+
+    async def require_allowed(self, *, target: str | None = None) -> None:
+        """Raise PlanRefusedError if ``limits`` do not allow what is pending up to ``target``."""
+        with self._own_errors():
+            await self._require_allowed(target)
+
+    async def _require_allowed(self, target: str | None) -> None:
+        if self._limits != NO_LIMITS:
+            from .engine.inspection import require_allowed  # here, as few modules have limits
+
+            await require_allowed(self._engine, target, self._limits)
 
     async def drift(self) -> DriftReport:
-        """What is different in the schema now from when migrations were last applied to it. Changes nothing."""
+        """The changes in the schema since migrations were last applied to it. Changes nothing."""
+        from .state.drift import drift
+
         async with self._connection() as connection:
             return await drift(connection, self.schema, self.migrations_table)
 
     async def rehearse(
-        self, *, target: str | None = None, timeout: float | None = 300.0, with_catalog: bool = False
+        self,
+        *,
+        target: str | None = None,
+        timeout: float | None = 300.0,
+        with_catalog: bool = False,
+        fix: bool = False,
     ) -> Rehearsal:
-        """Build the history and what is pending in a scratch schema, and drop it: the locks really taken, the times,
-        and whether it works. ``timeout`` (seconds) bounds it; ``with_catalog`` adds a listing of what was built.
+        """Apply the history and what is pending in a scratch schema, and drop it: whether it works, the locks that were
+        taken, and the times. ``timeout`` (seconds) limits it; ``with_catalog`` adds a listing of the objects.
 
-        Raises as apply does for files that cannot be run as they are; a statement that fails is data.
+        ``fix``: run the fixes of the pending files in another scratch schema, and compare what both build.
+
+        Raises as apply does for files that cannot run. A statement that fails is part of the result.
         """
-        from .rehearse import rehearse  # here, as few programs rehearse
+        from .engine.inspection import inspect_pending
+        from .rehearsal.fix_proof import rehearse_fixes  # imported late: few programs rehearse
+        from .rehearsal.run import rehearse
 
+        run = partial(
+            rehearse,
+            self.db,
+            history=self._history,
+            out_of_order=self._out_of_order,
+            timeout=timeout,
+            lock_timeout=self._engine.options.lock_timeout,
+            role=self._engine.options.role,
+            with_catalog=with_catalog,
+        )
         with self._own_errors():
-            return await rehearse(
-                self.db,
-                await self._engine.collect(),
-                self._history,
-                out_of_order=self._out_of_order,
-                target=target,
-                timeout=timeout,
-                lock_timeout=self._engine.options.lock_timeout,
-                role=self._engine.options.role,
-                with_catalog=with_catalog,
-            )
+            migrations = await self._engine.collect()
+            if fix:
+                plan = await inspect_pending(self._engine, target, squawk=False, limits=self._limits)
+                return await rehearse_fixes(run, migrations, plan.pending, target)
+            return await run(migrations, target=target)
 
     async def baseline(self, version: str, *, check: bool = True) -> list[str]:
-        """Take every migration up to ``version`` for applied, where the history begins; returns their names.
+        """Record every migration up to ``version`` as applied, as the beginning of the history. Returns their names.
 
-        ``check``: build what they would build in a scratch schema first, and compare it with what is there.
+        ``check``: apply them in a scratch schema first, and compare that with the schema.
 
         Raises:
             BaselineMismatchError: the schema is not what they would build; ``changes`` says what differs.
-            MigrationError: there is no such version, or the history has begun already.
+            MigrationError: there is no such version, or the history is not empty.
         """
         with self._own_errors():
-            return await self._verbs.baseline(version, partial(self._check_baseline, version) if check else None)
+            return await self._operations.baseline(version, partial(self._check_baseline, version) if check else None)
 
     async def _check_baseline(self, version: str) -> None:
-        from .baseline import require_same  # here, as few programs begin with a baseline
+        from .rehearsal.baseline import require_same  # here, as few programs begin with a baseline
+        from .state.catalog import read_catalog
+        from .state.drift import own_tables
 
         rehearsal = await self.rehearse(target=version, with_catalog=True)
         async with self._connection() as connection:
@@ -318,48 +352,49 @@ class AsyncMigrationManager:
         require_same(rehearsal, found, self.schema, version)
 
     async def revert(self, steps: int = 1) -> list[Applied]:
-        """Run the ``NAME.down.sql`` of the ``steps`` newest applied migrations, newest first, each a transaction.
+        """Run the ``NAME.down.sql`` of the ``steps`` newest applied migrations, newest first.
 
-        One with ``-- pgdbm:no-transaction`` goes on where an earlier call stopped in it.
+        Each runs in a transaction, or with ``-- pgdbm:no-transaction`` statement by statement, resumable.
 
         Raises:
             MigrationError: there are fewer, or one has no such file; nothing has run.
-            MigrationExecutionError: a statement failed; what was reverted before it stays reverted.
-            MigrationUnknownError: an earlier call died under a statement, and nothing tells whether it was done.
+            MigrationExecutionError: a statement failed; what was reverted before remains reverted.
+            MigrationUnknownError: an earlier call died during a statement, and its outcome cannot be determined.
         """
         with self._own_errors():
-            return await self._verbs.revert(steps)
+            return await self._operations.revert(steps)
 
     async def mark(self, filename: str, *, applied: bool) -> None:
-        """Write into the history that ``filename`` is applied, or take it out. Runs no SQL of it; journalled."""
+        """Record ``filename`` as applied, or delete its record. Runs no SQL of it; journalled."""
         with self._own_errors():
-            await self._verbs.mark(filename, applied=applied)
+            await self._operations.mark(filename, applied=applied)
 
-    async def repair(self, *, accept: bool = False, former: Former | None = None) -> list[Repair]:
-        """The applied files whose content has changed; ``accept`` takes what they hold now for applied. Journalled.
+    async def repair(self, *, accept: bool = False, previous: PreviousContents | None = None) -> list[Repair]:
+        """The applied files whose content has changed. ``accept`` records their current checksums; journalled.
 
-        ``former`` (a mapping by checksum, or a function of file name and checksum, called in a thread) knows what they
-        held, for a ``diff`` in each answer; :func:`~pgdbm.migrations.former.in_git` asks a repository.
+        ``previous`` (a mapping by checksum, or a function of file name and checksum, called in a thread) gives what
+        they held, for a ``diff`` in each answer; :func:`~pgdbm.migrations.sources.previous.from_git` reads a git
+        repository.
         """
         with self._own_errors():
-            return await self._verbs.repair(accept=accept, former=former)
+            return await self._operations.repair(accept=accept, previous=previous)
 
     async def resolve_statement(self, filename: str, statement: int, *, done: bool) -> None:
-        """Say whether a statement outside a transaction, whose outcome is unknown, was done. Then run again.
+        """Settle whether a statement outside a transaction, whose outcome is unknown, took effect. Then run again.
 
         Raises:
-            MigrationError: the journal knows of no unknown outcome there.
+            MigrationError: the outcome of that statement is not unknown.
         """
         with self._own_errors():
-            await self._verbs.resolve(filename, statement, done=done)
+            await self._operations.resolve(filename, statement, done=done)
 
-    async def journal(self, limit: int = 50) -> list[JournalEntry]:
-        """What happened besides success, newest first: attempts, failures, statements outside transactions."""
+    async def journal(self, limit: int = 50, before: int | None = None) -> list[JournalEntry]:
+        """The journal, newest first: attempts, failures, statements outside transactions, decisions of people."""
         async with self._connection() as connection:
-            return await self._journal.entries(connection, limit)
+            return await self._journal.entries(connection, limit, before)
 
     async def status(self) -> ModuleStatus:
-        """Where every migration stands. Two queries; creates nothing.
+        """The state of every migration. Two queries; creates nothing.
 
         Raises:
             MigrationFileError: a file cannot be read, or a pending one has the version of another.
@@ -367,65 +402,57 @@ class AsyncMigrationManager:
         migrations = await self._engine.collect()
         async with self._connection() as connection:
             rows = await self._history.rows(connection)
-            outcomes = await self._journal.latest(connection)
+            events = await self._journal.latest(connection)
         applied = {row.filename for row in rows}
         check_versions(migrations, {one.filename for one in migrations if one.filename not in applied})
-        found = statuses(migrations, rows, self._out_of_order, outcomes)
+        found = statuses(migrations, rows, self._out_of_order, events)
         return ModuleStatus(self.module_name, self.schema, found)
 
     async def ensure_migrations_table(self) -> None:
-        """Create the schema and the history table where they are missing."""
+        """Create the schema and the history table unless they exist."""
         with self._own_errors():
-            await self._history.create(self.db)
+            await self._engine.create_tables()
 
     async def create_migration(self, name: str, content: str, auto_transaction: bool = True) -> str:
-        """Write a new file ``YYYYMMDDHHMMSS_name.sql`` and return its path.
+        """Write a new file ``YYYYMMDDHHMMSS_name.sql`` with ``content``, and return its path.
+
+        ``auto_transaction`` has no effect: the marker ``-- pgdbm:no-transaction`` is part of the content.
 
         Raises:
-            MigrationError: migrations do not come from a folder, the name holds nothing usable, or the file exists.
+            MigrationError: migrations do not come from a folder, the name has no letter or digit, or the file exists.
         """
         if not isinstance(self.migrations_path, str | Path):
             raise MigrationError("Migrations that do not come from a folder cannot be created here.")
-        stem = "_".join(part for part in "".join(c if c.isalnum() else " " for c in name.lower()).split())
-        if not stem:
-            raise MigrationError(f"{name!r} has no letter or digit to name a file with.")
-        folder = Path(self.migrations_path)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{datetime.now(UTC):%Y%m%d%H%M%S}_{stem}.sql"
-        head = "" if auto_transaction else "-- pgdbm:no-transaction\n"
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(head + content.strip() + "\n")
-        except FileExistsError as error:
-            raise MigrationError(f"{path} exists already.", path.name) from error
-        return str(path)
+        from .sources.new_files import write_migration
+
+        return str(write_migration(Path(self.migrations_path), name, content))
 
     async def rollback_migration(self, filename: str) -> None:
-        """Forget that ``filename`` was applied. Runs no SQL: what it made stays.
+        """Delete the record of ``filename`` from the history. Runs no SQL.
 
         Raises:
             MigrationError: the history does not have it.
         """
         async with self._connection() as connection:
-            if not await self._history.forget(connection, filename):
+            if not await self._history.delete(connection, filename):
                 raise MigrationError(f"{filename} is not in the history of module {self.module_name!r}.", filename)
-            # A way back that was begun is over: should the file be applied again, it begins anew.
-            if await self._journal.statements(connection, way_back_of(filename)):
-                await self._journal.note(connection, filename, "unmarked")
+            # A down migration that stopped does not resume after another apply: it starts from the beginning.
+            if await self._journal.statements(connection, down_name_of(filename)):
+                await self._journal.record(connection, filename, "unmarked")
 
     def calculate_checksum(self, content: str) -> str:
         """The checksum that the history holds for ``content``."""
         return checksum_of(content)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
+    async def _connection(self) -> AsyncIterator[Connection]:
         async with self.db.acquire() as connection:
             with self._own_errors():
                 yield connection
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
-        """What the server says about the history table, as errors of ours."""
+        """Raise the server's errors about the history table as MigrationError."""
         try:
             yield
         except FAILURES as error:

@@ -1,45 +1,104 @@
-"""What the migration engine answers with: plain data."""
+"""The results of the migration engine: plain data."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from .inspection import Finding, StatementInspection
-
 State = Literal[
-    "pending", "applied", "baseline", "changed", "missing", "ahead", "out_of_order", "failed", "partial", "unknown"
+    "pending",
+    "applied",
+    "baseline",
+    "changed",
+    "missing",
+    "ahead",
+    "out_of_order",
+    "failed",
+    "partial",
+    "backfilling",
+    "unknown",
 ]
-"""Where a migration stands.
+"""The state of a migration.
 
-``changed``: applied, and its file is another now. ``missing``: applied, and its file is gone; ``ahead``: the same, and
-newer than every file, as an older release of an application sees it. ``out_of_order``: pending below the newest that
-is applied, where that is refused. ``failed``: pending, and the last attempt failed. ``partial``: stopped inside a file
-without a transaction, whose next run goes on there; ``unknown``: the runner died under a statement of it.
-``baseline``: taken for applied where the history begins.
+``changed``: applied, and the content of its file has changed. ``missing``: applied, and there is no file; ``ahead``:
+the same, and newer than every file, as an older release of an application sees it. ``out_of_order``: pending, older
+than the newest applied one, and refused for it. ``failed``: pending, and the last attempt failed. ``partial``: a file
+without a transaction that stopped, and will be resumed; ``backfilling``: a backfill that has started, or whose module
+did not wait for it; ``unknown``: its runner died during a statement.
+``baseline``: treated as applied, where the history begins.
 """
 ModuleState = Literal[
-    "unknown", "partial", "failed", "changed", "out_of_order", "pending", "missing", "ahead", "up_to_date"
+    "unknown",
+    "partial",
+    "failed",
+    "changed",
+    "out_of_order",
+    "pending",
+    "backfilling",
+    "missing",
+    "ahead",
+    "up_to_date",
 ]
 OutOfOrder = Literal["allow", "reject"]
+Blocked = Literal["nothing", "schema changes", "writes", "reads and writes"]
+BLOCKED: tuple[Blocked, ...] = get_args(Blocked)
+"""What a lock blocks, from the least."""
+JournalEvent = Literal[
+    "started",
+    "applied",
+    "failed",
+    "retried",
+    "finished",
+    "marked",
+    "unmarked",
+    "renamed",
+    "reverted",
+    "blocker_ended",
+    "repaired",
+    "baselined",
+    "paused",
+    "resumed",
+    "limited",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One migration that a call applied. ``execution_time_ms`` is measured by the server."""
+    """A migration that a call applied. ``execution_time_ms`` is measured by the server."""
 
     filename: str
     execution_time_ms: int
 
 
 @dataclass(frozen=True, slots=True)
+class Renamed:
+    """A file that was applied under the name ``applied_as``, and was not run again."""
+
+    filename: str
+    applied_as: str
+
+
+class Notice(NamedTuple):
+    """A message of the server that is not an error: ``severity`` NOTICE, WARNING, INFO and the like."""
+
+    filename: str | None
+    severity: str
+    sqlstate: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """What a call of apply did. ``skipped`` were applied before; ``pending`` is filled on a dry run only."""
+    """The result of a call of apply. ``skipped`` were applied before; ``pending`` is filled on a dry run only.
+
+    ``renamed`` are among ``applied`` too, or among ``pending``. ``notices`` are the first hundred; ``omitted_notices``
+    counts the others.
+    """
 
     status: Literal["success", "up_to_date", "dry_run"]
     applied: tuple[Applied, ...]
@@ -47,43 +106,69 @@ class ApplyResult:
     pending: tuple[str, ...]
     total: int
     total_time_ms: float
+    renamed: tuple[Renamed, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    omitted_notices: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer of :meth:`~pgdbm.migrations.AsyncMigrationManager.apply_pending_migrations`."""
+        answer: dict[str, Any] = {
+            "status": self.status,
+            "applied": [asdict(one) for one in self.applied],
+            "skipped": list(self.skipped),
+            "total": self.total,
+        }
+        if self.status == "dry_run":
+            answer["pending"] = list(self.pending)
+        else:
+            answer["total_time_ms"] = self.total_time_ms
+        if self.renamed:
+            answer["renamed"] = [asdict(one) for one in self.renamed]
+        if self.notices:
+            answer["notices"] = [one._asdict() for one in self.notices]
+        if self.omitted_notices:
+            answer["omitted_notices"] = self.omitted_notices
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedMigration:
-    """A pending migration as it would run: its statements with the locks they take, and what is risky about it.
+class PlanLimits:
+    """What pending migrations may do; a plan that does more is refused before anything runs.
 
-    ``sql`` has the text of each statement, as it would be sent.
+    ``max_rewrite`` (bytes, None: any): the largest table that a statement may rewrite. ``max_blocked``: what may wait
+    while a statement reads or rewrites a table with rows; what waits for a moment does not count. ``findings``: whether
+    a file may have findings that are not ignored for a reason.
     """
 
-    filename: str
-    version: str
-    checksum: str
-    transactional: bool
-    sql: tuple[str, ...]
-    statements: tuple[StatementInspection, ...]
-    findings: tuple[Finding, ...]
+    max_rewrite: int | None = None
+    max_blocked: Blocked = "reads and writes"
+    findings: Literal["allow", "refuse"] = "allow"
+
+    def with_stricter(self, other: PlanLimits) -> PlanLimits:
+        """Limits that allow what both allow."""
+        sizes = [size for size in (self.max_rewrite, other.max_rewrite) if size is not None]
+        return PlanLimits(
+            min(sizes, default=None),
+            BLOCKED[min(BLOCKED.index(self.max_blocked), BLOCKED.index(other.max_blocked))],
+            "refuse" if "refuse" in (self.findings, other.findings) else "allow",
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class MigrationPlan:
-    """What apply would do now. ``digest`` changes when anything of it does."""
+NO_LIMITS = PlanLimits()
+_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
-    module: str
-    schema: str
-    pending: tuple[PlannedMigration, ...]
-    skipped: tuple[str, ...]
 
-    @property
-    def digest(self) -> str:
-        """``sha256:`` and the hash of module, schema and the pending files with their contents."""
-        parts = [self.module, self.schema, *(f"{one.filename}\n{one.checksum}" for one in self.pending)]
-        return "sha256:" + hashlib.sha256("\n\n".join(parts).encode()).hexdigest()
+def bytes_of(text: str) -> int:
+    """``1GB``, ``500 MB`` and the like in bytes. Raises ValueError for anything else."""
+    match = re.fullmatch(r"(\d{1,9})\s?([kMGT]B)", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no size such as 500MB or 1GB")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """An applied migration whose content has changed. ``diff`` is None where the former content is not known."""
+    """An applied migration whose content has changed. ``diff`` is None if the previous content is not known."""
 
     filename: str
     recorded: str
@@ -108,7 +193,10 @@ class HistoryRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """A migration and where it stands. ``checksum`` is the file's, or the recorded one where the file is gone."""
+    """A migration and its state. ``checksum`` is that of the file, or the recorded one if there is no file.
+
+    ``in_background``: it is not applied, and a backfill in the background, or a file that requires one: ``waits_for``.
+    """
 
     filename: str
     version: str
@@ -119,6 +207,8 @@ class MigrationStatus:
     applied_at: datetime | None
     applied_by: str | None
     execution_time_ms: int | None
+    waits_for: str | None = None
+    in_background: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +221,7 @@ class ModuleStatus:
 
     @cached_property
     def counts(self) -> dict[State, int]:
-        """How many migrations are in each state."""
+        """The number of migrations in each state."""
         counts: dict[State, int] = dict.fromkeys(get_args(State), 0)
         for migration in self.migrations:
             counts[migration.state] += 1
@@ -139,18 +229,18 @@ class ModuleStatus:
 
     @property
     def applied(self) -> int:
-        """How many the history has, whose files are as they were."""
+        """The number of applied migrations whose files are unchanged."""
         return self.counts["applied"] + self.counts["baseline"]
 
     @property
     def pending(self) -> int:
-        """How many are not applied, completely, for whatever reason."""
-        states: tuple[State, ...] = ("pending", "out_of_order", "failed", "partial", "unknown")
+        """The number of migrations that are not applied completely."""
+        states: tuple[State, ...] = ("pending", "out_of_order", "failed", "partial", "backfilling", "unknown")
         return sum(self.counts[state] for state in states)
 
     @property
     def version(self) -> str | None:
-        """The version of the newest migration that is applied, in the order of versions."""
+        """The newest applied version."""
         for migration in reversed(self.migrations):
             if migration.applied_at is not None:
                 return migration.version
@@ -158,9 +248,9 @@ class ModuleStatus:
 
     @property
     def state(self) -> ModuleState:
-        """The state that wants attention first."""
+        """The most urgent state of its migrations; those that wait for a backfill do not count."""
         order: tuple[ModuleState, ...] = get_args(ModuleState)
-        present: set[str] = {migration.state for migration in self.migrations}
+        present: set[str] = {one.state for one in self.migrations if one.waits_for is None or one.state != "pending"}
         for state in order:
             if state in present:
                 return state

@@ -1,4 +1,4 @@
-"""What the queries of a manager cost, and what the server is busy with.
+"""Measuring the queries of a manager, and the activity of the server.
 
 ::
 

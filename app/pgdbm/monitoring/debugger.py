@@ -1,16 +1,17 @@
-"""What the server is busy with, asked through a manager."""
+"""The activity of the server, queried through a manager."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import AsyncDBError, MonitoringError
 from ..sql import statement
 
 if TYPE_CHECKING:
+    from ..core.connection import RowDict
     from ..core.manager import AsyncDatabaseManager
 
 _PROBE_SECONDS = 5.0
@@ -19,23 +20,23 @@ _LONG_RUNNING_SECONDS = 300.0
 
 
 class DatabaseDebugger:
-    """Looks at the database that ``db`` is connected to. Needs no privilege, but sees the queries of other users
-    only as a member of ``pg_read_all_stats``."""
+    """Inspects the database of ``db``. It needs no privileges; the queries of other users are visible to members of
+    ``pg_read_all_stats`` only."""
 
     def __init__(self, db: AsyncDatabaseManager) -> None:
         self._db = db
 
-    async def check_connection_health(self) -> dict[str, Any]:
-        """``{"status", "timestamp", "checks"}``; never raises for a server that does not answer.
+    async def check_connection_health(self) -> RowDict:
+        """``{"status", "timestamp", "checks"}``. Does not raise if the server does not respond.
 
-        ``status`` is ``healthy``; ``degraded``: the pool is 80 % in use, or queries block others or run for more than
-        five minutes; ``unhealthy``: every connection of the pool is in use; ``error``: the server does not answer.
-        ``checks`` has ``connectivity``, ``pool``, ``blocking_queries`` and ``long_running_queries``, each with a
-        ``status`` (``ok``, ``warning``, ``error`` or ``skipped``) and what was seen.
+        ``status`` is ``healthy``; ``degraded`` if 80 % of the pool is in use, or queries block others or take more than
+        five minutes; ``unhealthy`` if all connections are in use; ``error`` if the server does not respond. ``checks``
+        has ``connectivity`` (with ``version`` and ``latency_ms``), ``pool``, ``blocking_queries`` and
+        ``long_running_queries``, each with a ``status``: ``ok``, ``warning``, ``error`` or ``skipped``.
         """
-        # Before the probe, which takes a connection itself.
+        # Before the probe, which acquires a connection itself.
         pool = self._check_pool()
-        checks: dict[str, dict[str, Any]] = {
+        checks: dict[str, RowDict] = {
             "connectivity": await self._check_connectivity(),
             "pool": pool,
             "blocking_queries": {"status": "skipped", "count": None},
@@ -55,41 +56,44 @@ class DatabaseDebugger:
                     checks[name] = {"status": "warning" if found else "ok", "count": len(found), "queries": found}
         return {"status": _verdict(checks), "timestamp": datetime.now(UTC), "checks": checks}
 
-    async def find_blocking_queries(self) -> list[dict[str, Any]]:
-        """Who waits for whose lock in this database, longest first: blocked_pid, blocked_user, blocked_application,
-        blocked_query, blocked_seconds, blocked_state, blocked_transaction_seconds, and blocking_pid, blocking_user,
-        blocking_application, blocking_state, blocking_transaction_seconds, blocking_query.
+    async def find_blocking_queries(self) -> list[RowDict]:
+        """Sessions of this database that wait for a lock, and what blocks them, longest wait first.
+
+        Columns: blocked_pid, blocked_user, blocked_application_name, blocked_query, blocked_seconds, blocked_state,
+        blocked_transaction_seconds, blocking_pid, blocking_user, blocking_application_name, blocking_state,
+        blocking_transaction_seconds, blocking_query.
 
         Raises:
-            MonitoringError: the server could not be asked.
+            MonitoringError: the query failed.
         """
         return await self._ask("blocking_queries")
 
-    async def find_long_running_queries(self, threshold_seconds: float = _LONG_RUNNING_SECONDS) -> list[dict[str, Any]]:
-        """Queries and idle transactions of this database that began ``threshold_seconds`` ago or earlier, longest
-        first: pid, user, application, state, query, started_at, duration_seconds.
+    async def find_long_running_queries(self, threshold_seconds: float = _LONG_RUNNING_SECONDS) -> list[RowDict]:
+        """Queries and idle transactions of this database that started ``threshold_seconds`` ago or earlier, longest
+        first: pid, user, application_name, state, query, started_at, duration_seconds.
 
         Raises:
-            MonitoringError: the server could not be asked.
+            MonitoringError: the query failed.
         """
         return await self._ask("long_running_queries", float(threshold_seconds))
 
-    async def analyze_table_sizes(self) -> list[dict[str, Any]]:
-        """The tables of the manager's schema, without one of all schemas but PostgreSQL's own, largest first:
-        schema, table, row_estimate (-1 before the first ANALYZE), table_bytes, index_bytes, total_bytes, total_size.
+    async def analyze_table_sizes(self) -> list[RowDict]:
+        """The tables of the manager's schema, or of all user schemas if it is None, largest first:
+        schema, table, row_estimate (-1 before the first ANALYZE), table_bytes, index_bytes, total_bytes, total_size,
+        and under the names of 0.5: tablename, size_bytes (as total_bytes), row_count (live rows by the statistics).
 
         Raises:
-            MonitoringError: the server could not be asked.
+            MonitoringError: the query failed.
         """
         return await self._ask("table_sizes", self._db.schema)
 
-    async def _ask(self, name: str, *args: Any) -> list[dict[str, Any]]:
+    async def _ask(self, name: str, *args: object) -> list[RowDict]:
         try:
             return await self._db.fetch_all(statement("monitoring", name), *args)
         except AsyncDBError as error:
-            raise MonitoringError(f"The server could not be asked for {name.replace('_', ' ')}: {error}") from error
+            raise MonitoringError(f"The query for {name.replace('_', ' ')} failed: {error}") from error
 
-    def _check_pool(self) -> dict[str, Any]:
+    def _check_pool(self) -> RowDict:
         pool = self._db.pool
         if pool is None:
             return {"status": "error", "error": "not connected"}
@@ -99,21 +103,21 @@ class DatabaseDebugger:
         status = "ok" if percent < _CROWDED_PERCENT else "warning" if used < most else "error"
         return {"status": status, "size": size, "used": used, "max_size": most, "utilization": percent}
 
-    async def _check_connectivity(self) -> dict[str, Any]:
+    async def _check_connectivity(self) -> RowDict:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
-                await self._db.fetch_value("SELECT 1")
+                version = await self._db.fetch_value("SELECT pg_catalog.version()")
         except (AsyncDBError, TimeoutError) as error:
             return {"status": "error", "error": _words(error)}
-        return {"status": "ok", "latency_ms": (time.perf_counter() - started) * 1000.0}
+        return {"status": "ok", "latency_ms": (time.perf_counter() - started) * 1000.0, "version": version}
 
 
 def _words(error: BaseException) -> str:
     return str(error) or f"no answer within {_PROBE_SECONDS:g} s"
 
 
-def _verdict(checks: dict[str, dict[str, Any]]) -> str:
+def _verdict(checks: dict[str, RowDict]) -> str:
     pool = checks["pool"]
     if "used" in pool and pool["status"] == "error":
         return "unhealthy"

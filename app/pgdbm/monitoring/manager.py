@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -12,67 +13,31 @@ from ..core.transaction import TransactionManager
 from .metrics import ConnectionMetrics, QueryMetrics, QueryRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     import asyncpg
 
     from ..core.config import DatabaseConfig
+    from ..core.connection import RowDict
+    from ..core.queries import SentQuery
     from ..errors import AsyncDBError
 
 _ROW_COUNT = re.compile(r" (\d+)\Z")
 
 
 class _MonitoredQueries(Queries):
-    """The query methods, measured. Those that are not here are made of those that are."""
-
     _recorder: QueryRecorder
 
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-        with self._recorder.measure(query, args) as measured:
-            status = await super().execute(query, *args, timeout=timeout)
-            count = _ROW_COUNT.search(status)
-            measured.rows = int(count[1]) if count else None
-            return status
-
-    async def executemany(self, query: str, args_list: Iterable[Sequence[Any]], timeout: float | None = None) -> None:
-        with self._recorder.measure(query, None):
-            await super().executemany(query, args_list, timeout=timeout)
-
-    execute_many = executemany
-
-    async def fetch_one(self, query: str, *args: Any, timeout: float | None = None) -> dict[str, Any] | None:
-        with self._recorder.measure(query, args) as measured:
-            row = await super().fetch_one(query, *args, timeout=timeout)
-            measured.rows = int(row is not None)
-            return row
-
-    async def fetch_all(self, query: str, *args: Any, timeout: float | None = None) -> list[dict[str, Any]]:
-        with self._recorder.measure(query, args) as measured:
-            rows = await super().fetch_all(query, *args, timeout=timeout)
-            measured.rows = len(rows)
-            return rows
-
-    async def fetch_value(self, query: str, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
-        with self._recorder.measure(query, args):
-            return await super().fetch_value(query, *args, column=column, timeout=timeout)
-
-    fetch_val = fetch_value
-
-    async def copy_records_to_table(
-        self,
-        table: str,
-        records: Iterable[Sequence[Any]],
-        columns: Sequence[str] | None = None,
-        timeout: float | None = None,
-    ) -> int:
-        with self._recorder.measure(f"COPY {table}", None) as measured:
-            measured.rows = await super().copy_records_to_table(table, records, columns, timeout)
-            return measured.rows
+    @contextlib.contextmanager
+    def _sending(self, query: str, args: Sequence[object] | None) -> Iterator[SentQuery]:
+        with self._recorder.measure(query, args) as measured, super()._sending(query, args) as sent:
+            yield sent
+            measured.rows = _number_of(sent.rows)
 
 
 class _MonitoredTransactionManager(_MonitoredQueries, TransactionManager):
-    """Another transaction manager, measured."""
+    """A transaction manager, measured."""
 
     def __init__(self, inner: TransactionManager, schema: str | None, recorder: QueryRecorder) -> None:
         super().__init__(schema)
@@ -82,7 +47,7 @@ class _MonitoredTransactionManager(_MonitoredQueries, TransactionManager):
     def transaction(self) -> TransactionManager:
         return _MonitoredTransactionManager(self._inner.transaction(), self._schema, self._recorder)
 
-    def failure(self, error: Exception, sql: str, args: Any) -> AsyncDBError:
+    def failure(self, error: Exception, sql: str, args: Sequence[object] | None) -> AsyncDBError:
         return self._inner.failure(error, sql, args)
 
     def _target(self) -> Any:
@@ -98,16 +63,23 @@ class _MonitoredTransactionManager(_MonitoredQueries, TransactionManager):
         await self._inner.__aexit__(kind, error, traceback)
 
 
+def _number_of(rows: int | str | None) -> int | None:
+    if isinstance(rows, str):
+        count = _ROW_COUNT.search(rows)
+        return int(count[1]) if count else None
+    return rows
+
+
 class _RollBackError(Exception):
-    """Leaves a transaction's block without an effect."""
+    """Ends the block of a transaction, to roll it back."""
 
 
 class MonitoredAsyncDatabaseManager(_MonitoredQueries, AsyncDatabaseManager):
-    """AsyncDatabaseManager that counts and times every query, those of its transactions included.
+    """An AsyncDatabaseManager that counts and times all queries, including those of its transactions.
 
-    What goes over a raw connection (``acquire()``, ``transaction().connection``) is not seen. Queries of
-    ``slow_query_threshold_ms`` and more are logged as warnings by the logger ``pgdbm.monitoring``. The last
-    ``max_history_size`` queries are remembered, with their masked parameters if ``record_args``.
+    Queries on a raw connection (``acquire()``, ``transaction().connection``) are not measured. Queries that take
+    ``slow_query_threshold_ms`` or more are logged as warnings by the logger ``pgdbm.monitoring``. The last
+    ``max_history_size`` queries are kept, with their masked parameters if ``record_args``.
 
     Raises:
         ConfigurationError: as AsyncDatabaseManager, and for a negative threshold or size.
@@ -129,8 +101,8 @@ class MonitoredAsyncDatabaseManager(_MonitoredQueries, AsyncDatabaseManager):
         return _MonitoredTransactionManager(super().transaction(), self._schema, self._recorder)
 
     async def get_metrics(self) -> ConnectionMetrics:
-        """The pool now, and the queries since this manager was made. Sends nothing; the sizes are 0 while not
-        connected."""
+        """The current state of the pool, and the queries since this manager was created. Sends no query; the sizes are
+        0 while not connected."""
         pool, recorder = self._pool, self._recorder
         size = pool.get_size() if pool else 0
         free = pool.get_idle_size() if pool else 0
@@ -148,29 +120,29 @@ class MonitoredAsyncDatabaseManager(_MonitoredQueries, AsyncDatabaseManager):
         )
 
     def get_query_history(self, limit: int | None = None, include_errors: bool = True) -> list[QueryMetrics]:
-        """The last ``limit`` queries that are remembered (None: all), oldest first."""
+        """The last ``limit`` queries of the history, or all of them, oldest first."""
         queries = [query for query in self._recorder.history if include_errors or query.error is None]
         return queries if limit is None else queries[max(len(queries) - limit, 0) :]
 
     def get_slow_queries(self, threshold_ms: float | None = None) -> list[QueryMetrics]:
-        """The remembered queries that took ``threshold_ms`` (None: the manager's own) or more, slowest first."""
+        """The queries of the history that took ``threshold_ms`` or more, by default the manager's; slowest first."""
         threshold = self._recorder.threshold_ms if threshold_ms is None else threshold_ms
         slow = [query for query in self._recorder.history if query.duration_ms >= threshold]
         return sorted(slow, key=lambda query: query.duration_ms, reverse=True)
 
-    async def explain_query(self, query: str, *args: Any, analyze: bool = False) -> list[dict[str, Any]]:
-        """The plan: a row ``{"QUERY PLAN": line}`` for each of its lines. It is not counted as a query.
+    async def explain_query(self, query: str, *args: object, analyze: bool = False) -> list[RowDict]:
+        """The plan, as a row ``{"QUERY PLAN": line}`` for each line. It is not counted as a query.
 
-        ``analyze`` runs the statement, in a transaction that is rolled back. What no rollback undoes, such as the
-        numbers taken from a sequence, stays.
+        ``analyze`` runs the statement in a transaction that is rolled back. Effects that are not transactional, such as
+        the use of a sequence, remain.
 
         Raises:
-            QueryError: the server refused the statement, or it is more than one.
+            QueryError: the server rejected it, or it is more than one statement.
         """
         explain = "EXPLAIN (ANALYZE, BUFFERS)" if analyze else "EXPLAIN"
-        plan: list[dict[str, Any]] = []
+        plan: list[RowDict] = []
         try:
-            # In a transaction either way, since the text may begin with an ANALYZE of its own.
+            # Always in a transaction, since the text may begin with ANALYZE.
             async with super().transaction() as transaction:
                 plan = await transaction.fetch_all(f"{explain} {query}", *args)
                 raise _RollBackError

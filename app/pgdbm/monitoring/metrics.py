@@ -1,4 +1,4 @@
-"""What is measured of a query and of a pool, and the recorder that measures. Pure."""
+"""The metrics of queries and pools, and their recorder. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from ..core.masking import mask_error, mask_parameters
 from ..errors import ConfigurationError
@@ -23,14 +23,14 @@ _LONGEST_LOGGED_QUERY = 500
 
 @dataclass(slots=True)
 class QueryMetrics:
-    """One query that ran.
+    """One query.
 
-    ``query`` is as the caller wrote it, ``args`` are masked and empty unless they are recorded. ``start_time`` and
-    ``end_time`` are seconds since the epoch. ``rows_affected`` is None where the server does not tell.
+    ``query`` is the text of the caller. ``args`` are masked, and empty unless recorded. ``start_time`` and
+    ``end_time`` are seconds since the epoch. ``rows_affected`` is None if the server does not report it.
     """
 
     query: str
-    args: tuple[Any, ...]
+    args: tuple[object, ...]
     start_time: float
     end_time: float
     duration_ms: float
@@ -55,12 +55,12 @@ class ConnectionMetrics:
 
     @property
     def pool_utilization(self) -> float:
-        """How much of what the pool may open is in use, in percent."""
+        """The share of the maximum pool size in use, in percent."""
         return 100.0 * self.pool_used / self.pool_max if self.pool_max else 0.0
 
 
 class QueryRecorder:
-    """Counts, times and remembers queries: the last ``max_history_size`` of them."""
+    """Counts and times queries, and keeps the last ``max_history_size`` of them."""
 
     def __init__(
         self,
@@ -87,10 +87,10 @@ class QueryRecorder:
         self.slowest_ms = 0.0
         self._observer = observer
 
-    def measure(self, query: str, args: Sequence[Any] | None) -> Measurement:
+    def measure(self, query: str, args: Sequence[object] | None) -> Measurement:
         """``with recorder.measure(query, args) as measured:`` around the query; set ``measured.rows`` inside.
 
-        ``args`` are None where they are not known, as for many rows at once.
+        ``args`` are None if they are not known, as for many rows.
         """
         return Measurement(self, query, args)
 
@@ -115,11 +115,11 @@ class QueryRecorder:
 
 
 class Measurement:
-    """The time from entering the block to leaving it, by whatever way: a cancelled query counts as failed."""
+    """Measures the time of a block. A canceled query counts as failed."""
 
     __slots__ = ("_args", "_query", "_recorder", "_start_time", "_started", "rows")
 
-    def __init__(self, recorder: QueryRecorder, query: str, args: Sequence[Any] | None) -> None:
+    def __init__(self, recorder: QueryRecorder, query: str, args: Sequence[object] | None) -> None:
         self._recorder = recorder
         self._query = query
         self._args = args
@@ -147,8 +147,8 @@ class Measurement:
         )
 
 
-def _describe(error: BaseException, args: Sequence[Any] | None) -> str:
-    """The server's words rather than ours, which repeat the query."""
+def _describe(error: BaseException, args: Sequence[object] | None) -> str:
+    """The text of the server, since that of the library repeats the query."""
     cause = getattr(error, "original_error", None) or error
     kind, words = type(cause).__name__, mask_error(cause, args)
     return kind if words == kind else f"{kind}: {words}"

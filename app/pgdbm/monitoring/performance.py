@@ -1,4 +1,4 @@
-"""Timing of coroutines that are more than one query."""
+"""Timing of coroutines that run several queries."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Result = TypeVar("Result")
 def log_query_performance(
     threshold_ms: float = 100, log_args: bool = False
 ) -> Callable[[Callable[Parameters, Coroutine[Any, Any, Result]]], Callable[Parameters, Coroutine[Any, Any, Result]]]:
-    """``@log_query_performance()`` warns of calls of a coroutine function that take ``threshold_ms`` or more, or fail.
+    """``@log_query_performance()`` logs a warning for a call that takes ``threshold_ms`` or more, or fails.
 
-    ``log_args`` adds the arguments, masked as everywhere.
+    ``log_args`` adds the arguments, masked.
 
     Raises:
-        TypeError: what is decorated is no coroutine function.
+        TypeError: the decorated function is not a coroutine function.
     """
 
     def decorate(
@@ -33,7 +33,7 @@ def log_query_performance(
     ) -> Callable[Parameters, Coroutine[Any, Any, Result]]:
         name = getattr(function, "__qualname__", repr(function))
         if not inspect.iscoroutinefunction(function):
-            raise TypeError(f"log_query_performance() decorates coroutine functions; {name} is none.")
+            raise TypeError(f"log_query_performance() decorates coroutine functions; {name} is not one.")
 
         @functools.wraps(function)
         async def measured(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:

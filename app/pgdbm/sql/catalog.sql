@@ -1,20 +1,21 @@
--- begin: the transaction that reads; nothing in it changes between two of its queries
+-- begin: a transaction in which all queries see the same state
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
 
--- begin_within: the same inside of somebody else's transaction, whose settings come back at the end
+-- begin_within: the same inside of the caller's transaction, whose settings are restored at the end
 SAVEPOINT pgdbm_catalog
 
--- end: nothing was changed but settings, which this takes back
+-- end: restore the settings, which are all that was changed
 ROLLBACK
 
--- end_within: the settings go back, and the transaction goes on
+-- end_within: restore the settings; the transaction continues
 ROLLBACK TO SAVEPOINT pgdbm_catalog; RELEASE SAVEPOINT pgdbm_catalog
 
--- settings: what PostgreSQL's own descriptions of objects depend on. The schema is in the search_path, so that they
--- leave its name out; behind pg_catalog, so that nothing in it is called instead of what PostgreSQL itself means.
--- Right after migrations the planner takes the catalogs for as small as they were before them, and would read all of
+-- settings: those that PostgreSQL's definitions of objects depend on. The search_path is the same for every schema: with
+-- another one PostgreSQL plans a prepared statement again, which takes several times as long as "list" itself.
+-- enable_seqscan is off because the statistics of the catalogs are outdated after migrations, and the planner would scan
 -- pg_attrdef for every column with a default.
-SELECT pg_catalog.set_config('search_path', 'pg_catalog, {{path}}, pg_temp', true),
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+       pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true),
        pg_catalog.set_config('quote_all_identifiers', 'off', true),
        pg_catalog.set_config('TimeZone', 'UTC', true),
        pg_catalog.set_config('DateStyle', 'ISO, YMD', true),
@@ -26,19 +27,21 @@ SELECT pg_catalog.set_config('search_path', 'pg_catalog, {{path}}, pg_temp', tru
        pg_catalog.set_config('jit', 'off', true),
        pg_catalog.set_config('enable_seqscan', 'off', true)
 
--- has_others: whether there is anything in the schema $1 that is no relation and belongs to none
+-- has_others: whether the schema $1 has objects that are not relations and belong to none
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_namespace n
     JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_namespace'::regclass::oid AND d.refobjid = n.oid
     WHERE n.nspname = $1::name AND d.classid <> 'pg_catalog.pg_class'::regclass::oid
 )
 
--- list: every object in the schema $1 but the tables named in $2 and what belongs to them. Members are found by what
--- depends on the schema, which has an index; operators are between equal types and functions qualified, so that
--- nothing of the schema's own can take their place. What is hidden, PostgreSQL writes with its schema: behind
--- something in pg_catalog, or because its name is not the only one.
+-- list: every object in the schema $1 except the tables in $2 and what belongs to them. Members are found by their
+-- dependency on the schema, which has an index. Operators have equal types on both sides and functions are qualified, so
+-- that no object of the schema is used in their place. PostgreSQL writes hidden objects with their schema: pg_catalog has
+-- an object of the same name, or the name is not unique. The search_path $3 contains the schema, so that its name is
+-- omitted. It is set here, before any definition is formatted: all of them depend on "space".
 WITH space AS MATERIALIZED (
-    SELECT oid, nspowner, nspacl, pg_catalog.quote_ident(nspname) AS bare,
+    SELECT pg_catalog.set_config('search_path', $3::text, true), oid, nspowner, nspacl,
+           pg_catalog.quote_ident(nspname) AS bare,
            '"' || pg_catalog.replace(nspname::text, '"', '""') || '"' AS quoted
     FROM pg_catalog.pg_namespace WHERE nspname = $1::name
 ),
@@ -117,7 +120,7 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
            CASE WHEN r.relkind IN ('v', 'm') THEN 'DEFAULT ' || a.expression
            ELSE
                pg_catalog.format_type(a.atttypid, a.atttypmod)
-               -- Most columns have a type of which we know how it is collated and stored.
+               -- Most columns have a type whose collation and storage are known.
                || CASE WHEN a.attlen > 0 AND a.attcollation = 0::oid
                          OR a.attstorage = 'x' AND a.attcollation IN (0::oid, 100::oid)
                             AND a.atttypid IN ('text'::regtype::oid, 'varchar'::regtype::oid, 'jsonb'::regtype::oid)
@@ -201,7 +204,7 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
     FROM rel r
     JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
     JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-    -- Those of constraints are what the constraint says.
+    -- Triggers of constraints are described by the constraint.
     WHERE r.relkind IN ('r', 'p', 'm') AND NOT i.indisprimary AND NOT i.indisexclusion
       AND NOT (i.indisunique AND EXISTS (
           SELECT FROM pg_catalog.pg_constraint o

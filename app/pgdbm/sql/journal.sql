@@ -1,53 +1,96 @@
--- create: what happened besides success: attempts, statements outside a transaction, and what people decided
+-- Where a file may have set search_path, operators and types are qualified, as in runner.sql.
+
+-- create: what happened besides success: attempts, statements outside a transaction, and decisions of people.
+-- clock_timestamp() and not now(): entries of one transaction have a time of their own.
 CREATE TABLE IF NOT EXISTS {{journal}} (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    module text NOT NULL,
-    filename text NOT NULL,
+    module pg_catalog.text NOT NULL,
+    filename pg_catalog.text NOT NULL,
     statement integer,
-    outcome text NOT NULL,
-    statement_hash text,
+    event pg_catalog.text NOT NULL,
+    statement_hash pg_catalog.text,
     attempt integer NOT NULL DEFAULT 1,
-    sqlstate text,
-    message text,
-    began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    ended_at timestamptz,
-    made_by text NOT NULL DEFAULT current_user,
-    pid integer NOT NULL DEFAULT pg_backend_pid()
+    sqlstate pg_catalog.text,
+    message pg_catalog.text,
+    session_state pg_catalog.jsonb,
+    started_at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    ended_at pg_catalog.timestamptz,
+    started_by pg_catalog.text NOT NULL DEFAULT current_user,
+    pid integer NOT NULL DEFAULT pg_catalog.pg_backend_pid()
 );
 CREATE INDEX IF NOT EXISTS {{journal_index}} ON {{journal}} (module, filename, id)
 
--- note: something that is over when it is written
-INSERT INTO {{journal}} (module, filename, statement, outcome, statement_hash, attempt, sqlstate, message, ended_at)
+-- record: an event that has already ended
+INSERT INTO {{journal}} (module, filename, statement, event, statement_hash, attempt, sqlstate, message, ended_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.clock_timestamp())
 
--- begin: the intent to run a statement, before it runs
-INSERT INTO {{journal}} (module, filename, statement, outcome, statement_hash, attempt)
-VALUES ($1, $2, $3, 'begun', $4, $5) RETURNING id
+-- begin: the start of a statement, before it runs
+INSERT INTO {{journal}} (module, filename, statement, event, statement_hash, attempt, message)
+VALUES ($1, $2, $3, 'started', $4, $5, $6) RETURNING id
 
--- end: what came of an intent
-UPDATE {{journal}} SET outcome = $2, sqlstate = $3, message = $4, ended_at = pg_catalog.clock_timestamp() WHERE id = $1
+-- end: the result of a statement
+UPDATE {{journal}} SET event = $2, sqlstate = $3, message = $4, ended_at = pg_catalog.clock_timestamp()
+WHERE id OPERATOR(pg_catalog.=) $1
 
--- end_in_transaction: the same in the message of the statement itself
-UPDATE {{journal}} SET outcome = 'done', ended_at = pg_catalog.clock_timestamp() WHERE id = {{id}}
+-- end_with_session: as above, with what the statement has left in the session
+UPDATE {{journal}} SET event = $2, sqlstate = $3, message = $4, ended_at = pg_catalog.clock_timestamp(),
+    session_state = {{session_state}}
+WHERE id OPERATOR(pg_catalog.=) $1
 
--- statements: the newest word on each statement of the file $2 since the file was last begun anew; $3 is the migration
--- that it is, or is the way back of
-SELECT DISTINCT ON (statement) id, statement, outcome, statement_hash, attempt, sqlstate, message
+-- end_in_transaction: the success of a statement, in the message and the transaction of the statement itself
+UPDATE {{journal}} SET event = 'applied', ended_at = pg_catalog.clock_timestamp()
+WHERE id OPERATOR(pg_catalog.=) {{id}}::bigint
+
+-- end_in_transaction_with_session: as above, with what the statement has left in the session
+UPDATE {{journal}} SET event = 'applied', ended_at = pg_catalog.clock_timestamp(), session_state = {{session_state}}
+WHERE id OPERATOR(pg_catalog.=) {{id}}::bigint
+
+-- keep_session_state: what a statement that has ended has left in the session
+UPDATE {{journal}} SET session_state = {{session_state}} WHERE id OPERATOR(pg_catalog.=) $1
+
+-- session_state: part of other statements: the settings of the session, and what ends with it
+pg_catalog.jsonb_build_object(
+    'settings'::pg_catalog.text,
+    (SELECT pg_catalog.jsonb_object_agg(s.name, s.setting) FROM pg_catalog.pg_settings s
+     WHERE s.source OPERATOR(pg_catalog.=) 'session'::pg_catalog.text),
+    'objects'::pg_catalog.text,
+    (SELECT pg_catalog.jsonb_agg(o.description) FROM (
+         SELECT pg_catalog.concat('the temporary relation ', c.relname) FROM pg_catalog.pg_class c
+         WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()
+           AND c.relkind OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array('r,p,v,S', ',')::pg_catalog."char"[])
+         UNION ALL
+         SELECT pg_catalog.concat('the prepared statement ', p.name) FROM pg_catalog.pg_prepared_statements p
+         WHERE p.from_sql
+         UNION ALL
+         SELECT pg_catalog.concat('the cursor ', c.name) FROM pg_catalog.pg_cursors c WHERE c.is_holdable
+     ) AS o (description)))
+
+-- restore_settings: the settings of an earlier session, as they were captured
+SELECT pg_catalog.set_config(s.key, s.value, false) FROM pg_catalog.jsonb_each_text($1::jsonb) AS s (key, value)
+
+-- statements: the last record of each statement of the file $2 since the file was last started from its beginning; $3
+-- is the migration that it is, or is the down migration of
+SELECT DISTINCT ON (statement) id, statement, event, statement_hash, attempt, sqlstate, message,
+       session_state::text AS session_state
 FROM {{journal}}
 WHERE module = $1 AND filename = $2 AND statement_hash IS NOT NULL
-  AND id > COALESCE((SELECT max(id) FROM {{journal}} WHERE module = $1 AND filename IN ($2, $3) AND statement IS NULL
-                     AND outcome IN ('finished', 'unmarked', 'reverted')), 0)
+  AND id > COALESCE((SELECT pg_catalog.max(id) FROM {{journal}}
+                     WHERE module = $1 AND filename IN ($2, $3) AND statement IS NULL
+                       AND event IN ('finished', 'unmarked', 'reverted')), 0)
 ORDER BY statement, id DESC
 
--- latest: the newest outcome of every file of a module
-SELECT DISTINCT ON (filename) filename, outcome FROM {{journal}} WHERE module = $1 ORDER BY filename, id DESC
+-- latest: the last event of every file of a module. The rows and lengths that are read are limited.
+SELECT DISTINCT ON (filename) pg_catalog.left(filename, 255) AS filename, pg_catalog.left(event, 100) AS event
+FROM {{journal}} WHERE module = $1 ORDER BY filename, id DESC LIMIT 200000
 
--- entries: the newest entries of a module
-SELECT id, filename, statement, outcome, attempt, sqlstate, message, began_at, ended_at, made_by
-FROM {{journal}} WHERE module = $1 ORDER BY id DESC LIMIT $2
+-- entries: the newest entries of a module with ids below $3 (null: all)
+SELECT id, pg_catalog.left(filename, 255) AS filename, statement, pg_catalog.left(event, 100) AS event, attempt,
+       pg_catalog.left(sqlstate, 5) AS sqlstate, pg_catalog.left(message, 10000) AS message, started_at, ended_at,
+       pg_catalog.left(started_by, 100) AS started_by
+FROM {{journal}} WHERE module = $1 AND ($3::bigint IS NULL OR id < $3) ORDER BY id DESC LIMIT $2
 
--- index_state: an index by schema and name: does it exist, is it valid, is somebody building it
-SELECT i.indisvalid AS valid, i.indrelid::regclass::text AS table_name,
+-- index_state: an index by schema and name: its table, whether it is valid, and whether another session is building it
+SELECT i.indisvalid AS valid, i.indrelid::pg_catalog.regclass::pg_catalog.text AS table_name,
        EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p
                WHERE p.index_relid = c.oid AND p.pid <> pg_catalog.pg_backend_pid()) AS being_built
 FROM pg_catalog.pg_class c
@@ -55,22 +98,22 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
 WHERE n.nspname = $1 AND c.relname = $2
 
--- schema_of: the schema of the table that an unqualified name means in this session
+-- schema_of: the schema of the table that an unqualified name refers to in this session
 SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = pg_catalog.to_regclass($1)
 
 -- database_exists: whether there is a database of that name
 SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)
 
--- partition: whether a table is a partition of another, and whether its detaching was begun
+-- partition: no row unless a table is a partition of another; whether a DETACH CONCURRENTLY has started
 SELECT i.inhdetachpending AS pending FROM pg_catalog.pg_inherits i
 WHERE i.inhparent = pg_catalog.to_regclass($1) AND i.inhrelid = pg_catalog.to_regclass($2)
 
--- relation_exists: whether a name means a table or an index in this session
+-- relation_exists: whether a name refers to a relation in this session
 SELECT pg_catalog.to_regclass($1) IS NOT NULL
 
--- reindex_leftovers: what a REINDEX CONCURRENTLY that was cut off left: of an index or a table (and of its partitions
--- and its TOAST table), else of a schema, or of everything
+-- reindex_leftovers: the indexes that an interrupted REINDEX CONCURRENTLY has left: of an index or a table (and of its
+-- partitions and its TOAST table), else of a schema, or of the database
 WITH meant AS (
     SELECT pg_catalog.to_regclass($1)::oid AS oid
     UNION SELECT relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1))

@@ -1,14 +1,14 @@
--- blocking_queries: who waits for whose lock in this database
+-- blocking_queries: the sessions that wait for a lock in this database, and the sessions that hold it
 SELECT blocked.pid AS blocked_pid,
        blocked.usename::text AS blocked_user,
-       blocked.application_name AS blocked_application,
+       blocked.application_name AS blocked_application_name,
        blocked.query AS blocked_query,
        EXTRACT(epoch FROM pg_catalog.clock_timestamp() - blocked.query_start)::float8 AS blocked_seconds,
        blocked.state AS blocked_state,
        EXTRACT(epoch FROM pg_catalog.clock_timestamp() - blocked.xact_start)::float8 AS blocked_transaction_seconds,
        blocking.pid AS blocking_pid,
        blocking.usename::text AS blocking_user,
-       blocking.application_name AS blocking_application,
+       blocking.application_name AS blocking_application_name,
        blocking.state AS blocking_state,
        EXTRACT(epoch FROM pg_catalog.clock_timestamp() - blocking.xact_start)::float8 AS blocking_transaction_seconds,
        blocking.query AS blocking_query
@@ -19,10 +19,11 @@ WHERE blocked.datname = pg_catalog.current_database()
   AND blocked.wait_event_type = 'Lock'
 ORDER BY blocked.query_start, blocking.pid
 
--- long_running_queries: what began $1 seconds ago or earlier; an idle transaction counts from its begin
+-- long_running_queries: queries that started $1 seconds ago or earlier; an idle transaction counts from its start.
+-- clock_timestamp() and not now(): the query may run in a long transaction
 SELECT pid,
        usename::text AS "user",
-       application_name AS application,
+       application_name,
        state,
        query,
        began AS started_at,
@@ -36,14 +37,17 @@ WHERE datname = pg_catalog.current_database()
   AND began <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)
 ORDER BY began
 
--- table_sizes: every table of schema $1, or of all schemas where that is null
+-- table_sizes: every table of schema $1, or of all schemas if that is null
 SELECT n.nspname::text AS schema,
        c.relname::text AS "table",
        c.reltuples::bigint AS row_estimate,
        pg_catalog.pg_table_size(c.oid) AS table_bytes,
        pg_catalog.pg_indexes_size(c.oid) AS index_bytes,
        pg_catalog.pg_total_relation_size(c.oid) AS total_bytes,
-       pg_catalog.pg_size_pretty(pg_catalog.pg_total_relation_size(c.oid)) AS total_size
+       pg_catalog.pg_size_pretty(pg_catalog.pg_total_relation_size(c.oid)) AS total_size,
+       c.relname::text AS tablename,
+       pg_catalog.pg_total_relation_size(c.oid) AS size_bytes,
+       pg_catalog.pg_stat_get_live_tuples(c.oid) AS row_count
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm')

@@ -1,7 +1,7 @@
--- alive: says for as long as the session lives that somebody works in the schema of that name
+-- alive: marks the schema of that name as in use while the session lasts
 SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended($1, 0))
 
--- abandoned: schemas of rehearsals whose session is gone
+-- abandoned: schemas of rehearsals whose session has ended
 SELECT nspname::text FROM pg_catalog.pg_namespace
 WHERE CASE WHEN nspname ~ $1 THEN pg_catalog.pg_try_advisory_xact_lock(
           pg_catalog.hashtextextended(nspname::text, 0)) ELSE false END
@@ -9,12 +9,12 @@ WHERE CASE WHEN nspname ~ $1 THEN pg_catalog.pg_try_advisory_xact_lock(
 -- create: the schema to rehearse in
 CREATE SCHEMA {{schema}}
 
--- tables: some of what is in it; each that is dropped takes a place in the server's table of locks until the commit
+-- tables: some tables of the schema; each one that is dropped takes an entry of the lock table until the commit
 SELECT c.oid::regclass::text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'f') LIMIT $2
 
--- drop: the schema and what is left in it
+-- drop: the schema and the remaining objects in it
 DROP SCHEMA IF EXISTS {{schema}} CASCADE
 
 -- settings: of the session, for every statement in it
@@ -24,12 +24,16 @@ SELECT pg_catalog.set_config('search_path', $1, false),
        pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false),
        pg_catalog.set_config('synchronous_commit', 'off', false)
 
--- relations: what is in the schema, so that a lock on what is dropped has a name
-SELECT c.oid, c.relname::text AS name
+-- wal: the number of bytes that the server has written to the WAL
+SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint
+
+-- relations: the relations of the schema, to name the locks on those that are dropped, and to see which are rewritten
+SELECT c.oid, c.relname::text AS name, pg_catalog.pg_relation_filenode(c.oid) AS filenode
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1
 
--- held: the locks on relations that this session holds; without those of PostgreSQL's own
-SELECT l.relation AS oid, l.mode, n.nspname::text AS schema, c.relname::text AS name
+-- held: the locks of this session on relations, without those of the catalog
+SELECT l.relation AS oid, l.mode, n.nspname::text AS schema, c.relname::text AS name,
+       pg_catalog.pg_relation_filenode(c.oid) AS filenode
 FROM pg_catalog.pg_locks l
 LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation
 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -38,12 +42,12 @@ WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.gran
   AND l.relation >= 16384::oid
   AND (n.nspname IS NULL OR n.nspname <> 'information_schema' AND n.nspname !~ '^pg_toast')
 
--- drops: how many things that are no tables the open transaction dropped
+-- drops: the number of objects other than tables that the open transaction has dropped
 SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks
 WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'object' AND mode = 'AccessExclusiveLock'
 
--- traces: what the open transaction did beyond the schema $1, besides locks on tables; what others did just now may
--- be taken for ours
+-- traces: what the open transaction did beyond the schema $1, besides locks on tables; recent changes of other
+-- sessions may be included
 SELECT 'roles, databases or what else the server has only once' AS what
 WHERE EXISTS (SELECT FROM pg_catalog.pg_locks
               WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND database = 0::oid

@@ -1,75 +1,179 @@
--- open: begin, the settings of a transaction that migrates, and the lock: taken, or an error with a value that we
--- recognise in any language. SET LOCAL costs a quarter of set_config(), and there is one of these for every migration.
-BEGIN;
-{{lock_timeout}}
-SET LOCAL statement_timeout = 0;
-SET LOCAL idle_in_transaction_session_timeout = 0;
-{{no_transaction_timeout}}
-{{no_wait_for_disk}}
+-- Operators and types are qualified in what is sent between statements of an author: a file may put any schema in front
+-- of pg_catalog, and may create an operator whose types match ours better.
+
+-- open: begin, the settings of a migrating transaction, and the lock: taken, or an error with a value that we recognize
+-- in any language. SET LOCAL costs a quarter of set_config(), and there is one of these for every migration.
+-- clock_timestamp() and not now(): in a message with several transactions, now() is the time at which the message arrived, in each of them.
+{{begin}};
+{{settings}}
 SELECT CASE WHEN pg_catalog.pg_try_advisory_xact_lock({{key}})
-            THEN pg_catalog.set_config('pgdbm.began', EXTRACT(epoch FROM pg_catalog.clock_timestamp())::text, true)
-            ELSE pg_catalog.set_config('pgdbm.refused', 'pgdbm:lock-held', true)::integer::text END,
+            THEN pg_catalog.set_config('pgdbm.began',
+                                       EXTRACT(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.text, true)
+            ELSE pg_catalog.set_config('pgdbm.refused', 'pgdbm:lock-held', true)::integer::pg_catalog.text END,
        pg_catalog.set_config('pgdbm.done', {{done}}, false)
 
--- lock_timeout: how long a statement waits for locks of others, in milliseconds
+-- reopen: what a further migration in the same transaction needs, if the session was cleaned before it
+{{settings}}
+SELECT pg_catalog.set_config('pgdbm.began',
+                             EXTRACT(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.text, true)
+
+-- settings: no time limits but the one for locks
+SET LOCAL statement_timeout = 0;
+SET LOCAL idle_in_transaction_session_timeout = 0;
+
+-- lock_timeout: how long a statement waits for a lock, in milliseconds
 SET LOCAL lock_timeout = {{milliseconds}};
 
 -- no_transaction_timeout: from PostgreSQL 17 a transaction has a time limit of its own
 SET LOCAL transaction_timeout = 0;
 
--- no_wait_for_disk: this commit need not wait for it; the last one of the run does, and with it all before
+-- asynchronous_commit: the last commit of a run is synchronous, and flushes all before it
 SET LOCAL synchronous_commit = off;
 
--- done: after a failure, how far a message came: the session keeps what committed transactions set. In the same
--- message as ROLLBACK, so that a transaction pooler cannot put another session between; the answer is in the error.
+-- done: after a failure, how far a message got: committed transactions set it in the session. In the same message as
+-- ROLLBACK, so that a transaction pooler cannot assign another session in between; the answer is in the error.
 ROLLBACK;
 SELECT pg_catalog.current_setting('pgdbm.done', true)::integer
 
--- look: fail if the migration is applied by now; a statement of its own, since its snapshot must follow the lock
+-- probe: fail if the migration has been applied; a statement of its own, since its snapshot must follow the lock
 SELECT pg_catalog.set_config('pgdbm.refused', 'pgdbm:already-applied', true)::integer
 FROM {{history}}
-WHERE filename = {{filename}} AND (module_name = {{module}} OR module_name IS NULL)
+WHERE filename OPERATOR(pg_catalog.=) {{filename}}::pg_catalog.text
+  AND (module_name OPERATOR(pg_catalog.=) {{module}}::pg_catalog.text OR module_name IS NULL)
 
--- look_repeatable: fail if this content of the migration is applied by now
+-- probe_repeatable: fail if this content of the migration has been applied
 SELECT pg_catalog.set_config('pgdbm.refused', 'pgdbm:already-applied', true)::integer
 FROM {{history}}
-WHERE filename = {{filename}} AND (module_name = {{module}} OR module_name IS NULL) AND checksum = {{checksum}}
+WHERE filename OPERATOR(pg_catalog.=) {{filename}}::pg_catalog.text
+  AND (module_name OPERATOR(pg_catalog.=) {{module}}::pg_catalog.text OR module_name IS NULL)
+  AND checksum OPERATOR(pg_catalog.=) {{checksum}}::pg_catalog.text
+
+-- own_user_again: return to the connecting user, whatever role the file has set
+RESET SESSION AUTHORIZATION;
+RESET ROLE
+
+-- check_deferred: fire the deferred triggers of a migration that others follow in the same transaction, and take back
+-- that they were fired: the constraints stay deferred for those others
+SAVEPOINT pgdbm_deferred;
+SET CONSTRAINTS ALL IMMEDIATE;
+ROLLBACK TO SAVEPOINT pgdbm_deferred;
+RELEASE SAVEPOINT pgdbm_deferred
+
+-- fire_deferred: fire the deferred triggers while user and settings are still those of the file
+SET CONSTRAINTS ALL IMMEDIATE
+
+-- close_cursors: the query of a cursor WITH HOLD would run at COMMIT, as the user of that moment
+CLOSE ALL
+
+-- owned: fail if the history is no longer a table of the connecting user: as its owner, the module's role could have
+-- added a trigger that fires as that user
+SELECT pg_catalog.set_config('pgdbm.refused', 'pgdbm:not-our-table', true)::integer
+FROM pg_catalog.pg_class
+WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({{table_literal}})::pg_catalog.oid
+  AND (relkind OPERATOR(pg_catalog.<>) 'r'::pg_catalog."char"
+       OR pg_catalog.pg_get_userbyid(relowner) OPERATOR(pg_catalog.<>) current_user
+          AND pg_catalog.pg_has_role({{role}}::pg_catalog.name, relowner, 'MEMBER'))
+
+-- record: the history row, in the transaction of the migration
+INSERT INTO {{history}} (filename, checksum, module_name, applied_at, execution_time_ms)
+VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()), {{elapsed}})
 
 -- record_repeatable: the history row, or what is new about it
 INSERT INTO {{history}} AS history (filename, checksum, module_name, applied_at, execution_time_ms)
-VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.clock_timestamp(),
-        1000 * (EXTRACT(epoch FROM pg_catalog.clock_timestamp())
-                - NULLIF(pg_catalog.current_setting('pgdbm.began', true), '')::numeric))
+VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()), {{elapsed}})
 ON CONFLICT (filename, module_name) DO UPDATE
 SET checksum = EXCLUDED.checksum, applied_at = EXCLUDED.applied_at, applied_by = EXCLUDED.applied_by,
     execution_time_ms = EXCLUDED.execution_time_ms
 
--- record: the history row, in the same transaction as the migration
-INSERT INTO {{history}} (filename, checksum, module_name, applied_at, execution_time_ms)
-VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.clock_timestamp(),
-        1000 * (EXTRACT(epoch FROM pg_catalog.clock_timestamp())
-                - NULLIF(pg_catalog.current_setting('pgdbm.began', true), '')::numeric))
+-- elapsed: milliseconds since the migration began; null where the file has reset the setting
+CASE WHEN pg_catalog.length(pg_catalog.current_setting('pgdbm.began', true)) OPERATOR(pg_catalog.>) 0
+     THEN 1000::numeric OPERATOR(pg_catalog.*) (
+         EXTRACT(epoch FROM pg_catalog.clock_timestamp())::numeric
+         OPERATOR(pg_catalog.-) pg_catalog.current_setting('pgdbm.began', true)::numeric) END
 
--- session_settings: the settings of a session that migrates outside a transaction
-SELECT pg_catalog.set_config('lock_timeout', '0', false),
-       pg_catalog.set_config('statement_timeout', '0', false),
-       pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false)
+-- clean: what a file may have left in the session. Not DISCARD ALL, which cannot run in a transaction block, and would
+-- take asyncpg's prepared statements with it. RESET ALL does not reset roles.
+RESET SESSION AUTHORIZATION;
+RESET ROLE;
+RESET ALL;
+SET client_encoding = 'UTF8';
+CLOSE ALL;
+UNLISTEN *;
+DISCARD TEMP;
+DISCARD SEQUENCES
+
+-- release_locks: the advisory locks of the session
+SELECT pg_catalog.pg_advisory_unlock_all()
+
+-- deallocate: the statements that a file prepared with PREPARE; asyncpg prepares its own over the protocol
+DO LANGUAGE plpgsql $pgdbm$
+DECLARE
+    prepared record;
+BEGIN
+    FOR prepared IN SELECT s.name FROM pg_catalog.pg_prepared_statements s WHERE s.from_sql LOOP
+        EXECUTE pg_catalog.format('DEALLOCATE %I', prepared.name);
+    END LOOP;
+END $pgdbm$
+
+-- session_settings: of a session that migrates outside of transactions: no time limits
+SET lock_timeout = 0;
+SET statement_timeout = 0;
+SET idle_session_timeout = 0;
+SET idle_in_transaction_session_timeout = 0
+
+-- no_transaction_timeout_of_session: as above, for the session
+SET transaction_timeout = 0
+
+-- file_path: what follows in this transaction finds unqualified names in the schema of the module
+SET LOCAL search_path = {{path}}
+
+-- file_path_of_session: as above, for the session
+SET search_path = {{path}}
 
 -- enter_role: what follows in this transaction runs as the module's role
 SET LOCAL ROLE {{role}}
 
--- enter_role_of_session: what follows in this session does
+-- enter_role_of_session: what follows in this session runs as the module's role
 SET ROLE {{role}}
 
--- leave_role: back to our own user
-RESET ROLE
-
--- grant_schema: let the module's role make things in the module's schema, where it may not yet
-GRANT USAGE, CREATE ON SCHEMA {{schema}} TO {{role}}
-
--- may_create: whether a role may make things in a schema
-SELECT pg_catalog.has_schema_privilege($1, $2, 'USAGE') AND pg_catalog.has_schema_privilege($1, $2, 'CREATE')
-
--- reset_role: back to the user that we connected as
+-- leave_role: return to the connecting user; the query of a cursor WITH HOLD would run at COMMIT, as that user
+CLOSE ALL;
 RESET SESSION AUTHORIZATION;
 RESET ROLE
+
+-- own_path: for our own queries in the transaction of a file that may have set another search_path
+SET LOCAL search_path = pg_catalog, pg_temp
+
+-- own_user: our own user for the rest of the transaction; at its end the session has the user that the file has chosen
+SET LOCAL SESSION AUTHORIZATION DEFAULT;
+SET LOCAL ROLE NONE
+
+-- create_schema: a schema that is created for a module belongs to us, and its role may create in it
+CREATE SCHEMA {{schema}}
+
+-- grant_schema: only together with create_schema: a schema that exists may be another module's
+GRANT USAGE, CREATE ON SCHEMA {{schema}} TO {{role}}
+
+-- schema_exists: no row unless the schema exists; whether a role may create in it
+SELECT pg_catalog.has_schema_privilege($2::name, n.oid, 'USAGE')
+       AND pg_catalog.has_schema_privilege($2::name, n.oid, 'CREATE') AS may_create
+FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::name
+
+-- privileges: what an error about a missing privilege has to name
+SELECT pg_catalog.quote_ident(current_user) AS "user",
+       pg_catalog.quote_ident(pg_catalog.current_database()) AS database,
+       EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1::name) AS schema_exists,
+       EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = $1::name AND c.relname = $2::name
+                 AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')) AS table_exists,
+       ARRAY(SELECT pg_catalog.concat(pg_catalog.quote_ident(n.nspname), '.', pg_catalog.quote_ident(c.relname))
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = $1::name AND c.relname = ANY ($3::text[]::name[])
+               AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE') ORDER BY c.relname)::text[] AS of_others
+
+-- is_audited: whether an event trigger, or a trigger that calls current_query(), may record the text of a message: then
+-- no file shares a message with others
+SELECT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D')
+       OR EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+                  WHERE NOT t.tgisinternal
+                    AND pg_catalog.strpos(pg_catalog.lower(p.prosrc), 'current_query') > 0)

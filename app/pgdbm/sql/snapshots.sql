@@ -1,20 +1,21 @@
--- create: what the schema was when migrations were last applied to it; one row for all modules that share it
+-- create: the schema as of the last apply; one row for all modules that share it
 CREATE TABLE IF NOT EXISTS {{snapshots}} (
     is_newest boolean PRIMARY KEY DEFAULT true CHECK (is_newest),
-    taken_at timestamptz NOT NULL,
-    module text NOT NULL,
+    taken_at pg_catalog.timestamptz NOT NULL,
+    module pg_catalog.text NOT NULL,
     format integer NOT NULL,
     server_version integer NOT NULL,
-    fingerprint text NOT NULL,
-    excluded text[] NOT NULL,
-    listing bytea NOT NULL
+    fingerprint pg_catalog.text NOT NULL,
+    excluded pg_catalog.text[] NOT NULL,
+    listing pg_catalog.bytea NOT NULL
 )
 
--- look: what a new snapshot has to know of the one before, and the time by which the newer of two is told
+-- previous: what a new snapshot is compared with, and its time. clock_timestamp() and not now(): the catalog is read
+-- after it, and the snapshot of a transaction that began earlier is not the newer one.
 SELECT s.excluded, s.fingerprint, s.format, s.server_version, c.now
 FROM (SELECT pg_catalog.clock_timestamp() AS now) c LEFT JOIN {{snapshots}} s ON true
 
--- keep: the row, unless a newer look at the schema was faster
+-- keep: the new snapshot, unless a newer one exists already
 INSERT INTO {{snapshots}} AS s (taken_at, module, format, server_version, fingerprint, excluded, listing)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (is_newest) DO UPDATE
@@ -23,12 +24,12 @@ SET taken_at = EXCLUDED.taken_at, module = EXCLUDED.module, format = EXCLUDED.fo
     listing = EXCLUDED.listing
 WHERE s.taken_at <= EXCLUDED.taken_at
 
--- confirm: the schema is as it was
+-- confirm: the schema has not changed
 UPDATE {{snapshots}} SET taken_at = $1, module = $2 WHERE taken_at <= $1 AND fingerprint = $3
 
--- newest: the row
+-- newest: the snapshot
 SELECT taken_at, module, format, server_version, fingerprint, excluded, listing FROM {{snapshots}}
 
--- applied_since: whether the history has rows that are newer than a snapshot
+-- applied_since: whether the history has rows newer than a snapshot
 SELECT EXISTS (SELECT FROM {{history}}
-               WHERE applied_at AT TIME ZONE pg_catalog.current_setting('TimeZone') > $1)
+               WHERE pg_catalog.timezone('UTC', applied_at) > $1)

@@ -1,4 +1,4 @@
-"""Databases for tests: made, filled, checked and dropped. Knows nothing of pytest; see ``pgdbm.fixtures.conftest``.
+"""Databases for tests. Independent of pytest; for its fixtures see ``pgdbm.fixtures.conftest``.
 
 ::
 
@@ -6,7 +6,7 @@
         await db.execute("CREATE TABLE {{tables.users}} (id serial PRIMARY KEY)")
         assert await DatabaseTestCase(db).count_rows("users") == 0
 
-With no server configured, this is an embedded PostgreSQL, one per process.
+Without a configured server, an embedded PostgreSQL is used, one per process.
 """
 
 from __future__ import annotations

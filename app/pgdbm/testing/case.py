@@ -1,31 +1,34 @@
-"""DatabaseTestCase: what tests ask of a database again and again."""
+"""DatabaseTestCase: common operations of tests."""
 
 from __future__ import annotations
 
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from ..core.identifiers import check_identifier, quote
+from ..core.templating import check_identifier, quote
 from .tables import check_condition, reference
 
 if TYPE_CHECKING:
+    from ..core.connection import RowDict
     from ..core.manager import AsyncDatabaseManager
 
 _numbers = itertools.count(1)
 
 
 class DatabaseTestCase:
-    """Over a connected manager. A table is ``name``, in the manager's schema, or ``schema.name``; what is not a plain
-    identifier is a SchemaError."""
+    """Operations on the database of a connected manager.
+
+    A table is ``name`` in the manager's schema, or ``schema.name``. Other names raise SchemaError.
+    """
 
     def __init__(self, db: AsyncDatabaseManager) -> None:
         self.db = db
 
-    async def create_test_user(self, email: str | None = None, **columns: Any) -> dict[str, Any]:
-        """Insert into the table ``users`` of your own and return the row; None makes up an address.
+    async def create_test_user(self, email: str | None = None, **columns: Any) -> RowDict:
+        """Insert a row into the table ``users`` and return it; without ``email``, a new address is used.
 
         Raises:
-            QueryError: there is no such table, or it wants more columns.
+            QueryError: the table does not exist, or needs more columns.
         """
         values = {"email": f"user{next(_numbers)}@example.com" if email is None else email, **columns}
         names = ", ".join(quote(check_identifier(name, "column")) for name in values)
@@ -36,8 +39,8 @@ class DatabaseTestCase:
         assert row is not None
         return row
 
-    async def count_rows(self, table: str, where: str | None = None, *args: Any) -> int:
-        """How many rows there are; ``where`` is one condition, ``args`` are its ``$1``, ``$2``...
+    async def count_rows(self, table: str, where: str | None = None, *args: object) -> int:
+        """The number of rows; ``where`` is a condition, and ``args`` are its parameters ``$1``, ``$2``...
 
         Raises:
             ValueError: ``where`` is more than a condition.
@@ -49,15 +52,15 @@ class DatabaseTestCase:
         return count
 
     async def table_exists(self, table: str) -> bool:
-        """Whether there is such a table."""
+        """Whether the table exists."""
         reference(self.db, table)
         return await self.db.table_exists(table)
 
     async def truncate_table(self, table: str, cascade: bool = False) -> None:
-        """Empty the table, and with ``cascade`` those that refer to it; its numbers begin anew.
+        """Truncate the table, with ``cascade`` also those that reference it, and restart its sequences.
 
         Raises:
-            QueryError: other tables refer to it and ``cascade`` is False.
+            QueryError: other tables reference it, and ``cascade`` is False.
         """
         await self.db.execute(
             f"TRUNCATE TABLE {reference(self.db, table)} RESTART IDENTITY {'CASCADE' if cascade else 'RESTRICT'}"

@@ -1,4 +1,4 @@
-"""Where test databases are made, and what they are called."""
+"""The server of test databases, and their names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Self
 
-from ..core.identifiers import check_identifier
+from ..core.templating import check_identifier
 from ..errors import ConfigurationError
 from . import server
 
@@ -21,11 +21,11 @@ _FALSE = ("", "0", "false", "no", "off")
 class DatabaseTestConfig:
     """A server whose user may create databases.
 
-    ``connection_string`` wins over host, port, user and password, and ``embedded`` over both: then it is the embedded
-    PostgreSQL of this process, started when it is needed, in memory where there is room, else where temporary files
-    go (set TMPDIR to have it there in any case). Databases are called ``test_db_prefix`` and something unique;
-    they are copies of ``test_db_template``. ``drop_on_cleanup=False`` leaves them for inspection. ``verbose`` logs
-    their coming and going, ``log_sql`` every query of theirs, both at level INFO of the logger ``pgdbm.testing``.
+    ``connection_string`` takes precedence over host, port, user and password, and ``embedded`` over both: it selects
+    the embedded PostgreSQL of this process, which is started on first use. Its files are in memory if there is room,
+    or in the folder for temporary files, which TMPDIR forces. The name of a database begins with ``test_db_prefix``;
+    it is a copy of ``test_db_template``. ``drop_on_cleanup=False`` keeps databases for inspection. ``verbose`` logs
+    their creation and removal, ``log_sql`` their queries, both at level INFO of the logger ``pgdbm.testing``.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -52,7 +52,7 @@ class DatabaseTestConfig:
         if len(self.test_db_prefix) > LONGEST_PREFIX:
             raise ConfigurationError(
                 f"test_db_prefix has {len(self.test_db_prefix)} characters; at most {LONGEST_PREFIX} leave room for "
-                f"what makes a name unique.",
+                f"the unique part of a name.",
                 "test_db_prefix",
             )
 
@@ -60,11 +60,11 @@ class DatabaseTestConfig:
     def from_env(cls) -> Self:
         """From TEST_DB_HOST, TEST_DB_PORT, TEST_DB_USER, TEST_DB_PASSWORD, TEST_DB_VERBOSE and TEST_DB_LOG_SQL.
 
-        With none of the first four, the server is that of DATABASE_URL; without that too, the embedded PostgreSQL; and
-        where that is not installed, the defaults.
+        If none of the first four is set, DATABASE_URL is used; without it the embedded PostgreSQL; and if that is not
+        installed, the defaults.
 
         Raises:
-            ConfigurationError: a variable holds something that it cannot mean; ``config_field`` names it.
+            ConfigurationError: a variable is invalid; ``config_field`` names it.
         """
         verbose, log_sql = _flag("TEST_DB_VERBOSE"), _flag("TEST_DB_LOG_SQL")
         if any(os.environ.get(name) for name in _SERVER_VARIABLES):

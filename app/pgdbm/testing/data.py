@@ -1,61 +1,79 @@
-"""Files of test data, SQL or JSON."""
+"""Fixture files, SQL or JSON."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..core.identifiers import check_identifier, quote
-from ..core.queries import FAILURES
-from ..core.templating import line_and_column
+from ..core.asyncpg_errors import FAILURES
+from ..core.templating import check_identifier, line_and_column, quote
 from ..errors import AsyncDBError, DatabaseTestError
+from ..pgparse.parse import SQLSyntaxError, parse_statements
 from .tables import reference
 
 if TYPE_CHECKING:
+    from ..core.connection import RowDict
     from ..core.manager import AsyncDatabaseManager
     from ..core.transaction import TransactionManager
+    from ..pgparse.parse import RawStatement
+
+_INSERT = re.compile(r"\s*insert\s+into\s+(?:\S+\.)?(?:\"(?P<quoted>[^\"]+)\"|(?P<plain>\w+))", re.IGNORECASE)
 
 
 async def load(db: AsyncDatabaseManager, path: str | Path) -> dict[str, int]:
     """See AsyncTestDatabase.load_fixtures."""
-    file = Path(path)
-    loaders = {".sql": _load_sql, ".json": _load_json}
-    loader = loaders.get(file.suffix.lower())
+    given = Path(path)
+    async with db.transaction() as transaction:
+        if not given.is_dir():
+            return await _load_file(transaction, given)
+        counts: Counter[str] = Counter()
+        for file in sorted(child for child in given.iterdir() if child.suffix.lower() in _LOADERS):
+            loaded = await _load_file(transaction, file)
+            counts.update({file.stem: sum(loaded.values())} if file.suffix.lower() == ".sql" else loaded)
+        return dict(counts)
+
+
+async def _load_file(transaction: TransactionManager, file: Path) -> dict[str, int]:
+    loader = _LOADERS.get(file.suffix.lower())
     if loader is None:
-        raise DatabaseTestError(f"{file}: test data is in files that end in {' or '.join(loaders)}.")
+        raise DatabaseTestError(f"{file}: the name of a fixture file must end in {' or '.join(_LOADERS)}.")
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DatabaseTestError(f"{file} cannot be read: {error}") from error
-    async with db.transaction() as transaction:
-        return await loader(transaction, text, file)
+    return await loader(transaction, text, file)
 
 
 async def _load_sql(transaction: TransactionManager, text: str, file: Path) -> dict[str, int]:
-    import postgast  # here, since it takes a quarter of a second and most programs never need it
-
     try:
         sql = transaction.prepare_query(text)
-        statements = postgast.parse(sql).stmts
-    except (AsyncDBError, postgast.PgQueryError) as error:
-        raise DatabaseTestError(f"{file} is not SQL that we can read: {error}") from error
-    encoded = sql.encode()
+        statements = parse_statements(sql)
+    except (AsyncDBError, SQLSyntaxError) as error:
+        raise DatabaseTestError(f"{file} is not valid SQL: {error}") from error
     counts: Counter[str] = Counter()
     for raw in statements:
-        end = raw.stmt_location + raw.stmt_len if raw.stmt_len else len(encoded)
-        statement = encoded[raw.stmt_location : end].decode()
+        statement = sql[raw.start : raw.end]
         try:
             status: str = await transaction.connection.execute(statement)
         except FAILURES as error:
-            before = len(encoded[: raw.stmt_location].decode()) + len(statement) - len(statement.lstrip())
-            line, _ = line_and_column(sql, before)
+            line, _ = line_and_column(sql, raw.start + len(statement) - len(statement.lstrip()))
             raise DatabaseTestError(f"{file}, statement at line {line}: {error}", {"line": line}) from error
-        if raw.stmt.WhichOneof("node") == "insert_stmt":
-            counts[raw.stmt.insert_stmt.relation.relname] += int(status.rpartition(" ")[2])
+        table = _inserted_into(raw, statement)
+        if table is not None:
+            counts[table] += int(status.rpartition(" ")[2])
     return dict(counts)
+
+
+def _inserted_into(raw: RawStatement, text: str) -> str | None:
+    if raw.tree is not None:
+        return raw.tree.insert_stmt.relation.relname if raw.tree.WhichOneof("node") == "insert_stmt" else None
+    # Valid, but nested too deeply to be parsed into a tree.
+    found = _INSERT.match(text)
+    return found["quoted"] or found["plain"].lower() if found else None
 
 
 async def _load_json(transaction: TransactionManager, text: str, file: Path) -> dict[str, int]:
@@ -80,7 +98,7 @@ async def _load_json(transaction: TransactionManager, text: str, file: Path) -> 
     return counts
 
 
-def _tables(text: str, file: Path) -> dict[str, list[dict[str, Any]]]:
+def _tables(text: str, file: Path) -> dict[str, list[RowDict]]:
     try:
         data = json.loads(text)
     except ValueError as error:
@@ -90,5 +108,8 @@ def _tables(text: str, file: Path) -> dict[str, list[dict[str, Any]]]:
     )
     if not fits:
         raise DatabaseTestError(f'{file}: expected {{"table": [{{"column": value}}, ...]}}.')
-    tables: dict[str, list[dict[str, Any]]] = data
+    tables: dict[str, list[RowDict]] = data
     return tables
+
+
+_LOADERS = {".sql": _load_sql, ".json": _load_json}

@@ -1,4 +1,4 @@
-"""AsyncTestDatabase: a database of its own, for as long as a test runs."""
+"""AsyncTestDatabase: a separate database that exists while a test runs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 import logging
 import math
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from typing import TYPE_CHECKING
 
 import asyncpg
 
-from ..core import dsn as dsns
 from ..core.config import DatabaseConfig
-from ..core.identifiers import quote as quote_identifier
+from ..core.connecting import connect
 from ..core.manager import AsyncDatabaseManager
+from ..core.templating import quote as quote_identifier
+from ..dsn import mask, parse_dsn
 from ..errors import DatabaseTestError
 from ..monitoring.manager import MonitoredAsyncDatabaseManager
 from ..monitoring.metrics import QueryMetrics, QueryRecorder
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from ..core.connection import Connection, RowDict
+
 logger = logging.getLogger("pgdbm.testing")
 
 _UNREACHABLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError, OSError)
+_CONNECT_S = 10.0
 _MAX_CONNECTIONS = 10
 
 _swept: set[tuple[str, str]] = set()
@@ -64,10 +67,10 @@ class _Create:
 class AsyncTestDatabase:
     """A database on the server of ``config`` (None: :meth:`DatabaseTestConfig.from_env`).
 
-    ``async with AsyncTestDatabase.create(schema=None, config=None, suffix=None) as db:`` makes a fresh one, yields a
-    connected manager, and drops the database at the end, whatever happened and whoever is still connected. On an
-    object, its own config is the default. Otherwise: :meth:`create_test_database`, then :meth:`get_test_db_manager`,
-    at last :meth:`drop_test_database`.
+    ``async with AsyncTestDatabase.create(schema=None, config=None, suffix=None) as db:`` creates a database, yields a
+    connected manager, and drops the database at the end of the block, even after errors and with open connections. If
+    called on an instance, the default of ``config`` is its config. The steps are also available one by one:
+    :meth:`create_test_database`, :meth:`get_test_db_manager`, :meth:`drop_test_database`.
     """
 
     create = _Create()
@@ -78,19 +81,18 @@ class AsyncTestDatabase:
         self._name: str | None = None
 
     async def create_test_database(self, suffix: str | None = None) -> str:
-        """Create the database and return its name. Also drops what earlier runs on this machine left behind when they
-        were killed.
+        """Create the database and return its name. Databases of killed processes of this machine are dropped.
 
         Raises:
-            ValueError: ``suffix`` is no part of a name.
-            DatabaseTestError: there is one already, or the server cannot be reached or refuses.
+            ValueError: ``suffix`` cannot be part of a name.
+            DatabaseTestError: the database exists already, or the server cannot be reached or rejects the statement.
         """
         if self._name is not None:
-            raise DatabaseTestError(f"This object has the database {self._name!r} already: make another object.")
+            raise DatabaseTestError(f"The database {self._name!r} exists already: create another AsyncTestDatabase.")
         name = database_name(self.config.test_db_prefix, suffix)
         self._server = await self._resolve_server()
         try:
-            connection = await asyncpg.connect(self._server)
+            connection = await connect(self._server, timeout=_CONNECT_S)
             try:
                 await self._sweep(connection)
                 template = quote_identifier(self.config.test_db_template)
@@ -105,8 +107,7 @@ class AsyncTestDatabase:
         return name
 
     async def drop_test_database(self) -> None:
-        """Drop the database, ending all connections to it; does nothing without one, or with
-        ``drop_on_cleanup=False``."""
+        """Drop the database and terminate its connections. Does nothing with ``drop_on_cleanup=False``."""
         name, self._name = self._name, None
         if name is None:
             return
@@ -115,7 +116,7 @@ class AsyncTestDatabase:
             return
         assert self._server is not None
         try:
-            connection = await asyncpg.connect(self._server)
+            connection = await connect(self._server, timeout=_CONNECT_S)
             try:
                 await connection.execute(f"DROP DATABASE IF EXISTS {quote_identifier(name)} WITH (FORCE)")
             finally:
@@ -126,44 +127,45 @@ class AsyncTestDatabase:
             logger.info("Dropped test database %s", name)
 
     def get_test_db_config(self, schema: str | None = None) -> DatabaseConfig:
-        """How to connect to the database.
+        """The config of the database.
 
         Raises:
-            DatabaseTestError: there is none yet.
+            DatabaseTestError: it does not exist yet.
         """
         if self._name is None or self._server is None:
-            raise DatabaseTestError("There is no test database yet: call `await create_test_database()` first.")
+            raise DatabaseTestError("The test database does not exist yet: call `await create_test_database()` first.")
         return DatabaseConfig(
-            connection_string=_with_database(self._server, self._name),
+            connection_string=parse_dsn(self._server).with_parameters(dbname=self._name),
             database=self._name,
             schema=schema,
             min_connections=1,
             max_connections=_MAX_CONNECTIONS,
-            # A test that stands in a debugger keeps its transaction.
+            # A test in a debugger keeps its transaction open.
             idle_in_transaction_session_timeout_ms=None,
         )
 
     def get_test_db_manager(self, schema: str | None = None) -> AsyncDatabaseManager:
-        """A manager for the database, not connected: use it as ``async with``, or connect and close it."""
+        """A manager of the database, not connected: use ``async with``, or connect() and close()."""
         config = self.get_test_db_config(schema)
         return _LoggedDatabaseManager(config) if self.config.log_sql else AsyncDatabaseManager(config)
 
     async def load_fixtures(self, db: AsyncDatabaseManager, path: str | Path) -> dict[str, int]:
-        """Load a ``.sql`` or ``.json`` file, all of it or nothing; returns how many rows went into which table.
+        """Load a ``.sql`` or ``.json`` file, or all of a folder in the order of their names, in one transaction.
 
-        SQL: any statements, with our placeholders; rows of INSERTs count. JSON: ``{"table": [{"column": value}]}``,
-        where the server turns the values into the columns' types, and a column that a row leaves out gets its default.
+        Returns the number of rows by table; for a folder, those of an SQL file under the name of the file without its
+        suffix.
+
+        SQL: any statements, with placeholders; rows of INSERTs count. JSON: ``{"table": [{"column": value}]}``; the
+        server converts the values to the types of the columns, and a column that a row omits gets its default.
 
         Raises:
-            DatabaseTestError: the file is missing, is neither, or the server refused it.
+            DatabaseTestError: a file is missing or invalid, or the server rejected it.
             SchemaError: a table or a column in the JSON is not a plain identifier.
         """
         return await load(db, path)
 
-    async def snapshot_table(
-        self, db: AsyncDatabaseManager, table: str, order_by: str | None = None
-    ) -> list[dict[str, Any]]:
-        """Every row, ordered by a column, without one by the whole row.
+    async def snapshot_table(self, db: AsyncDatabaseManager, table: str, order_by: str | None = None) -> list[RowDict]:
+        """All rows, ordered by the column ``order_by`` or by the whole row.
 
         Raises:
             SchemaError: ``table`` or ``order_by`` is not a plain identifier.
@@ -171,12 +173,12 @@ class AsyncTestDatabase:
         return await snapshots.take(db, table, order_by)
 
     async def assert_table_unchanged(
-        self, db: AsyncDatabaseManager, table: str, snapshot: list[dict[str, Any]], order_by: str | None = None
+        self, db: AsyncDatabaseManager, table: str, snapshot: list[RowDict], order_by: str | None = None
     ) -> None:
-        """Compare the table with a snapshot; ``order_by`` as when that was taken.
+        """Compare the table with a snapshot that was taken with the same ``order_by``.
 
         Raises:
-            AssertionError: they differ; the text shows how.
+            AssertionError: they differ; the message has the rows.
         """
         snapshots.compare(table, snapshot, await snapshots.take(db, table, order_by))
 
@@ -190,7 +192,7 @@ class AsyncTestDatabase:
         )
         return parts.get_dsn()
 
-    async def _sweep(self, connection: Any) -> None:
+    async def _sweep(self, connection: Connection) -> None:
         assert self._server is not None
         key = (self._server, self.config.test_db_prefix)
         if key in _swept:
@@ -201,14 +203,14 @@ class AsyncTestDatabase:
                 try:
                     await connection.execute(f"DROP DATABASE IF EXISTS {quote_identifier(row['datname'])} WITH (FORCE)")
                 except asyncpg.PostgresError as error:
-                    logger.warning("Could not drop %s, which an earlier run left behind: %s", row["datname"], error)
+                    logger.warning("Could not drop %s, left behind by an earlier run: %s", row["datname"], error)
 
     def _failure(self, what: str, error: BaseException) -> DatabaseTestError:
-        shown = dsns.mask(self._server or "")
+        shown = mask(self._server or "")
         return DatabaseTestError(
             f"Could not {what} on {shown}: {error or type(error).__name__}\n"
-            f"Check TEST_DB_HOST, TEST_DB_PORT, TEST_DB_USER and TEST_DB_PASSWORD or DATABASE_URL. With none of them "
-            f"set and pgdbm[embedded] installed, an embedded PostgreSQL is used.",
+            f"Check TEST_DB_HOST, TEST_DB_PORT, TEST_DB_USER and TEST_DB_PASSWORD, or DATABASE_URL. If none of them is "
+            f"set and pgdbm[embedded] is installed, an embedded PostgreSQL is used.",
             details={"server": shown, "error_type": type(error).__name__},
         )
 
@@ -232,14 +234,8 @@ def _log_query(metrics: QueryMetrics) -> None:
 
 
 async def _close(db: AsyncDatabaseManager) -> None:
-    """Close without waiting for connections that a failed test did not give back."""
+    """Close without waiting for connections that a failed test did not release."""
     pool = db.pool
     if pool is not None and pool.get_idle_size() < pool.get_size():
         pool.terminate()
     await db.disconnect()
-
-
-def _with_database(dsn: str, name: str) -> str:
-    parts = urlsplit(dsn)
-    options = [(key, value) for key, value in parse_qsl(parts.query) if key not in ("dbname", "database")]
-    return urlunsplit(parts._replace(path="/" + quote(name, safe=""), query=urlencode(options)))

@@ -1,7 +1,7 @@
-"""Names of test databases: unique, and telling which process made them.
+"""Names of test databases: unique, and with the process that created them.
 
 A name is the prefix, a mark of this machine's boot and process namespace, the pid, something random, and a suffix if
-there is one. So what a killed process left behind is recognized later, and nothing else is ever taken for it.
+there is one. So what a killed process left behind is recognized later, and nothing else matches.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import secrets
 from pathlib import Path
 
-from ..core.identifiers import is_identifier
+from ..core.templating import is_identifier
 from .server import process_exists
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -45,7 +45,7 @@ def is_left_behind(name: str, prefix: str) -> bool:
 
 @functools.cache
 def _place() -> str:
-    """Where a pid means the same process as here; random where that cannot be known."""
+    """The PID namespace in which a pid means the same process as here; random if it is unknown."""
     try:
         seen = f"{_BOOT_ID.read_text().strip()} {_PROCESSES.stat().st_ino}"
     except OSError:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PREFIX = "pgdbm-test-server-"
 _SETTINGS = {"max_connections": "200", "min_wal_size": "32MB", "max_wal_size": "128MB"}
 
-# Creating a database writes some 300 files: on a disk that can take ten times as long as in memory.
+# Creating a database writes about 300 files, which can take ten times as long on a disk as in memory.
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _ROOM_BYTES = 1 << 30
 _SAY_WHERE = ("TMPDIR", "TEMP", "TMP")
@@ -43,10 +43,10 @@ def is_available() -> bool:
 
 
 def dsn() -> str:
-    """The server's DSN; starts it where it does not run. Blocks: for about a second the first time.
+    """The DSN of the server, which is started if necessary. Blocks, for about a second the first time.
 
     Raises:
-        ConfigurationError: the binaries are not installed, or cannot be run here.
+        ConfigurationError: the binaries are not installed, or cannot run here.
     """
     global _server, _owner_pid
     with _mutex:
@@ -79,7 +79,7 @@ def stop() -> None:
 
 
 def parent_folder() -> Path:
-    """Where the server's folder is made: in memory if there is room, unless TMPDIR says where."""
+    """The parent of the server's folder: in memory if there is room, unless TMPDIR is set."""
     if (
         not any(os.environ.get(name) for name in _SAY_WHERE)
         and os.access(_MEMORY, os.W_OK | os.X_OK)
@@ -99,7 +99,7 @@ def _remove_leftovers() -> None:
 
 
 def _is_unowned(folder: Path) -> bool:
-    """Whether nobody holds the folder's lock: a process of another container can have it, and a pid unknown here."""
+    """Whether the folder's lock is free: a process of another container can hold it, with a pid unknown here."""
     with contextlib.ExitStack() as stack:
         try:
             if folder.stat().st_uid != os.getuid():

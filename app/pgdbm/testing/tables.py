@@ -1,14 +1,15 @@
-"""Names and clauses of SQL that tests give us as text, checked before they are used."""
+"""Names and conditions that tests give as text, checked before they become SQL."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..core.identifiers import check_identifier
+from ..core.templating import check_identifier
+from ..pgparse.parse import SQLParseError, parse_tree
+from ..pgparse.tree import nested, statement_node
+from ..text import sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..core.queries import Queries
 
 _CONDITION = "SELECT WHERE "
@@ -16,7 +17,7 @@ _PARTS_OF_A_CONDITION = frozenset({"where_clause", "limit_option", "op"})
 
 
 def reference(db: Queries, table: str) -> str:
-    """``table`` (``name``, in the manager's schema, or ``schema.name``) as it is written in SQL.
+    """``table``, which is ``name`` in the manager's schema or ``schema.name``, as SQL.
 
     Raises:
         SchemaError: a part is not a plain identifier, or there are more than two.
@@ -30,33 +31,26 @@ def reference(db: Queries, table: str) -> str:
 
 
 def check_condition(where: str) -> str:
-    """Return ``where`` if it is one expression and nothing else: no second statement or clause, and no sub-query.
+    """Return ``where`` if it is a single expression: without a second statement, a further clause or a sub-query.
 
     Raises:
-        ValueError: it is something else, or nothing.
+        ValueError: it is anything else.
     """
-    import postgast  # here, since it takes a quarter of a second and most programs never need it
-
     if not isinstance(where, str):
-        raise ValueError(f"A condition is text, not {type(where).__name__}.")
+        raise _unsafe(where, "it is not text")
     try:
-        statements = postgast.parse(_CONDITION + where).stmts
-    except postgast.PgQueryError as error:
-        raise ValueError(f"Not a condition: {where!r}: {error}") from None
+        statements = parse_tree(_CONDITION + where)
+    except SQLParseError as error:
+        raise _unsafe(where, str(error)) from None
     if len(statements) != 1 or statements[0].stmt_len:
-        raise ValueError(f"A condition has no semicolon behind it: {where!r}.")
-    statement = statements[0].stmt
-    select = getattr(statement, statement.WhichOneof("node"))
+        raise _unsafe(where, "it contains a semicolon")
+    _, select = statement_node(statements[0].stmt)
     if not {field.name for field, _ in select.ListFields()} <= _PARTS_OF_A_CONDITION:
-        raise ValueError(f"A condition is one expression, without further clauses: {where!r}.")
-    if any(message.DESCRIPTOR.name == "SubLink" for message in _messages(select)):
-        raise ValueError(f"A condition has no sub-query: {where!r}. Use db.fetch_value() for it.")
+        raise _unsafe(where, "it contains a further clause")
+    if any(message.DESCRIPTOR.name == "SubLink" for message in nested(select)):
+        raise _unsafe(where, "it contains a sub-query; use db.fetch_value() for it")
     return where
 
 
-def _messages(message: Any) -> Iterator[Any]:
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for child in value if field.is_repeated else (value,):
-                yield from _messages(child)
+def _unsafe(where: object, reason: str) -> ValueError:
+    return ValueError(sentence(f"Unsafe where clause {where!r}: {reason}"))

@@ -1,18 +1,19 @@
-"""Who makes a request, and what they may do.
+"""Authentication and authorization.
 
-Every handler says in its ``opt`` what it ``needs``, and the service does not start with one that does not say:
+Every handler declares in its ``opt`` what it ``needs``; the service does not start if one of them does not:
 
-| ``needs`` | who may |
+| ``needs`` | required of the client |
 |---|---|
-| ``None`` | everybody |
-| ``"read"``, ``"admin"`` | who has that scope |
-| ``"migrate"``, ``"register"`` | who has it for the module that the path names |
-| ``"migrate_some"``, ``"register_some"`` | who has it for any; the handler calls ``require`` for each module |
-| ``"health"``, ``"metrics"`` | everybody, unless a setting makes it ``"read"`` |
+| ``None`` | nothing |
+| ``"signed_in"`` | valid credentials, with any scopes |
+| ``"read"``, ``"admin"`` | this scope |
+| ``"migrate"``, ``"register"`` | this scope for the module in the path |
+| ``"migrate_some"``, ``"register_some"``, ``"approve_some"`` | this scope for any module; the handler checks it |
+| ``"health"``, ``"metrics"`` | nothing, or ``"read"`` if a setting says so |
 """
 
 from __future__ import annotations
 
-from .callers import ANYBODY, NOBODY, Caller, caller_of, require
+from .access import require
 
-__all__ = ["ANYBODY", "NOBODY", "Caller", "caller_of", "require"]
+__all__ = ["require"]

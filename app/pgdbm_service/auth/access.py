@@ -1,4 +1,4 @@
-"""What each handler needs, as its ``opt`` says; the package's docstring lists the words."""
+"""The scope that each handler requires, from its ``opt``. The package's docstring lists the values."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from typing import TYPE_CHECKING, Any, cast
 
 from litestar.handlers import HTTPRouteHandler
 
-from .callers import require
+from ..api.scopes import Need, allows, wanted
+from ..web.problems import HTTPError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from litestar import Litestar
 
-    from ..scopes import Need
     from ..settings import Settings
-    from .callers import Caller
+    from ..web.request import Principal
 
 _OF_A_MODULE = frozenset({"migrate", "register"})
-_OF_SOME = {"migrate_some": "migrate", "register_some": "register"}
-_WORDS = frozenset({None, "read", "admin", "health", "metrics"}) | _OF_A_MODULE | _OF_SOME.keys()
+_OF_SOME = {"migrate_some": "migrate", "register_some": "register", "approve_some": "approve"}
+_SIGNED_IN = "signed_in"
+_WORDS = frozenset({None, _SIGNED_IN, "read", "admin", "health", "metrics"}) | _OF_A_MODULE | _OF_SOME.keys()
 
 
 class Access:
-    """Denies what is not allowed, and everything that does not say what it needs."""
+    """Checks principals against handlers. A handler that declares nothing is refused to all but admins."""
 
     def __init__(self, settings: Settings) -> None:
         self._settled: dict[str, str | None] = {
@@ -32,32 +33,49 @@ class Access:
         }
 
     def need_of(self, handler: Any) -> str | None:
-        """What callers of ``handler`` need; None for nothing. A handler that says nothing is for admins."""
+        """The need of ``handler``; None: it is open to every client."""
         if _answers_options(handler):
             return None
         word: str | None = handler.opt.get("needs", "admin")
         return self._settled.get(word, word) if word is not None else None
 
-    def require(self, caller: Caller, need: str | None, path_params: Mapping[str, Any]) -> None:
-        """Refuse a ``caller`` who lacks ``need``, as :meth:`need_of` gives it, for the module that the path names.
+    def require(self, principal: Principal, need: str | None, path_params: Mapping[str, Any]) -> None:
+        """Refuse a principal without ``need``, as :meth:`need_of` returns it, for the module in the path.
 
         Raises:
-            Problem: forbidden.
+            ServiceError: forbidden.
         """
-        if need is None:
+        if need is None or need == _SIGNED_IN:
             return
         module = path_params.get("module") if need in _OF_A_MODULE else None
-        require(caller, cast("Need", _OF_SOME.get(need, need)), module)
+        require(principal, cast("Need", _OF_SOME.get(need, need)), module)
 
     def check(self, app: Litestar) -> None:
-        """Raise unless every handler of ``app`` says what it needs, in words that there are.
+        """Check that every handler of ``app`` declares a valid need.
 
         Raises:
-            TypeError: the text lists those that do not.
+            TypeError: the text lists the handlers that do not.
         """
         wrong = sorted(set(_wrong(app)))
         if wrong:
-            raise TypeError(f'Handlers have to say who may call them, as opt={{"needs": …}}: {"; ".join(wrong)}.')
+            raise TypeError(f'Every handler must declare opt={{"needs": …}}: {"; ".join(wrong)}.')
+
+
+def require(principal: Principal, need: Need, module: str | None = None) -> None:
+    """Refuse a principal without ``need``; without a ``module``, ``migrate`` and ``register`` of any module suffice.
+
+    Raises:
+        ServiceError: forbidden, with the missing scope.
+    """
+    if not allows(principal.scopes, need, module):
+        scope = wanted(need, module)
+        raise HTTPError(
+            "forbidden",
+            f"{principal.name} lacks the scope {scope}.",
+            headers={"WWW-Authenticate": 'Bearer realm="pgdbm", error="insufficient_scope"'},
+            module=module,
+            scope=scope,
+        )
 
 
 def _wrong(app: Litestar) -> Iterator[str]:
@@ -68,15 +86,15 @@ def _wrong(app: Litestar) -> Iterator[str]:
                 continue
             where = f"{handler} at {route.path}"
             if "needs" not in handler.opt:
-                yield f"{where} says nothing"
+                yield f"{where} declares nothing"
                 continue
             needs = handler.opt["needs"]
             if needs not in _WORDS:
-                yield f"{where} says {needs!r}"
+                yield f"{where} declares {needs!r}"
             elif needs in _OF_A_MODULE and "{module:str}" not in route.path:
                 yield f"{where} needs {needs!r}, and its path has no {{module:str}}"
 
 
 def _answers_options(handler: Any) -> bool:
-    """Whether it is one of those that Litestar adds by itself: they tell the methods of a path."""
+    """Whether Litestar added ``handler`` to answer OPTIONS."""
     return isinstance(handler, HTTPRouteHandler) and handler.http_methods == {"OPTIONS"}

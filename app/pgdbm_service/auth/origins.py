@@ -1,43 +1,131 @@
-"""Where a request may come from: without auth this machine only, and never another site's page."""
+"""Which requests are refused because of where they come from."""
 
 from __future__ import annotations
 
+import ipaddress
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..errors import Problem
-from ..request_headers import header_of
-from ..settings import is_loopback
+from pgdbm.dsn import is_loopback
+
+from ..errors import ServiceError
+from ..settings import listed
+from ..web.headers import header_of
 
 if TYPE_CHECKING:
     from litestar.types import Scope
 
+    from ..settings import Settings
+    from ..trusted_proxies import TrustedProxies
+
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_ANY = "*"
+_OTHER_SITES = ("cross-site", "same-site")
 
 
-def require_loopback(scope: Scope) -> None:
-    """Refuse what did not come over loopback, however the server was told to listen.
+class Origins:
+    """Checks the connection, the Host and the Origin of requests."""
 
-    The Host header counts too: a page whose name was made to resolve to 127.0.0.1 (DNS rebinding) sends its own.
-    """
+    def __init__(self, settings: Settings, proxies: TrustedProxies) -> None:
+        self._loopback_only = settings.loopback_only
+        self._hosts = [host.lower() for host in listed(settings.allowed_hosts)]
+        self._checks_hosts = settings.auth == "none" or bool(self._hosts)
+        self._origins = frozenset(listed(settings.cors_origins))
+        self._public = settings.public_origin
+        self._proxies = proxies
+
+    def check(self, scope: Scope) -> None:
+        """Refuse a request that arrived from elsewhere than the settings allow.
+
+        Raises:
+            ServiceError: not_loopback, host_not_allowed, cross_origin.
+        """
+        if self._loopback_only:
+            _require_loopback(scope)
+        if self._checks_hosts:
+            self._require_host(scope)
+        if scope.get("method") not in _READING:
+            self._require_origin(scope)
+
+    def require_own(self, scope: Scope) -> None:
+        """Refuse a change by a browser that does not prove that it comes from a page of this service.
+
+        For requests with a cookie, which a browser adds to those of other sites too. Unlike :meth:`check` this requires
+        the proof, and trusts no other origin.
+
+        Raises:
+            ServiceError: cross_origin.
+        """
+        if scope.get("method") in _READING:
+            return
+        site, origin = header_of(scope, b"sec-fetch-site"), header_of(scope, b"origin")
+        is_own = origin is not None and self._is_own(scope, origin)
+        if (site is None and not is_own) or (site is not None and site != "same-origin") or (origin and not is_own):
+            raise ServiceError(
+                "cross_origin",
+                "The browser did not prove that the request comes from a page of this service: "
+                f"Origin is {(origin or 'missing')[:200]}, Sec-Fetch-Site is {(site or 'missing')[:200]}.",
+                hint="Send the form from the page of the service itself. A reverse proxy that replaces the Host must "
+                "send X-Forwarded-Host and be listed in PGDBM_TRUSTED_PROXIES; or set PGDBM_PUBLIC_ORIGIN.",
+            )
+
+    def _is_own(self, scope: Scope, origin: str) -> bool:
+        if self._public is not None and origin == self._public:
+            return True
+        return urlsplit(origin).netloc in (header_of(scope, b"host"), self._proxies.host_of(scope))
+
+    def _require_host(self, scope: Scope) -> None:
+        """Refuse a Host that is neither an IP address nor a known name.
+
+        A page whose host name was pointed at this service (DNS rebinding) sends its own name. Without authentication,
+        it could do everything.
+        """
+        hosts = {header_of(scope, b"host") or "", self._proxies.host_of(scope) or ""} - {""}
+        for host in hosts or {""}:
+            name = _host_name(host).lower()
+            if not (_is_address(name) or is_loopback(name) or any(fnmatchcase(name, glob) for glob in self._hosts)):
+                raise ServiceError(
+                    "host_not_allowed",
+                    f"The service is not configured for the Host {name!r}.",
+                    hint="Use an IP address or localhost, or add the name to PGDBM_ALLOWED_HOSTS.",
+                )
+
+    def _require_origin(self, scope: Scope) -> None:
+        """Refuse a change that a page of another site made a browser request. Programs send no Origin."""
+        origin = header_of(scope, b"origin")
+        if origin is None and header_of(scope, b"sec-fetch-site") in _OTHER_SITES:
+            origin = "null"
+        if origin is None or origin in self._origins or _ANY in self._origins:
+            return
+        if not self._is_own(scope, origin):
+            raise ServiceError(
+                "cross_origin",
+                f"The request was made by a page of another origin, {origin[:200]}.",
+                hint="If the page is trusted, add its origin to PGDBM_CORS_ORIGINS. A reverse proxy that replaces the "
+                "Host must send X-Forwarded-Host and be listed in PGDBM_TRUSTED_PROXIES.",
+            )
+
+
+def _require_loopback(scope: Scope) -> None:
+    """Refuse a request that did not arrive over loopback, whatever address the server listens on."""
     server = scope.get("server")
-    # A Unix socket has no port; who may open it is for its file mode to say.
+    # A Unix socket has no port. Its file mode restricts who may connect.
     over_socket = server is not None and server[1] is None
     if not over_socket and (server is None or not is_loopback(server[0])):
-        raise Problem("not_loopback", "No auth is configured, so only connections over loopback are served.")
+        raise ServiceError("not_loopback", "No auth is configured, so only connections over loopback are served.")
     if not is_loopback(_host_name(header_of(scope, b"host") or "")):
-        raise Problem("not_loopback", "No auth is configured, so the Host must be localhost, 127.0.0.1 or [::1].")
-
-
-def require_same_origin(scope: Scope) -> None:
-    """Refuse a change that a browser was talked into by another site: programs send no Origin."""
-    if scope.get("method") in _READING:
-        return
-    origin = header_of(scope, b"origin")
-    if origin is not None and urlsplit(origin).netloc != (header_of(scope, b"host") or ""):
-        raise Problem("cross_origin", "The request comes from a page of another origin.")
+        raise ServiceError("not_loopback", "No auth is configured, so the Host must be localhost, 127.0.0.1 or [::1].")
 
 
 def _host_name(host: str) -> str:
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() and not name.endswith(":") else host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -1,11 +1,10 @@
-"""Whether a token of ours is good now."""
+"""Verification of the service's own tokens."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections import OrderedDict
 from datetime import UTC, datetime
 from hmac import compare_digest
 from typing import TYPE_CHECKING
@@ -13,8 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from ..own_schema import OWN_SCHEMA
-from .callers import Caller
+from pgdbm.core.lru import LRUCache
+
+from ..database.service_schema import SERVICE_SCHEMA
+from ..database.sql import statement
+from ..web.request import Principal
+from .active_ids import ActiveIds
+from .tickets import principal_of_ticket
 from .tokens import digest_of, id_in
 
 if TYPE_CHECKING:
@@ -22,94 +26,113 @@ if TYPE_CHECKING:
 
     from litestar import Litestar
 
-    from ..database import Database
+    from ..database.pool import Database
 
-# How long another instance may still take a token after it was revoked here; this one stops at once.
+# Another replica accepts a token for at most this long after it was revoked here.
 REVOKED_WITHIN_S = 3.0
-_MOST = 1000
-
-_FIND = "SELECT name, digest, scopes, expires_at FROM {{tables.tokens}} WHERE id = $1 AND revoked_at IS NULL"
-_USED = """
-UPDATE {{tables.tokens}} SET last_used_at = now()
-WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
-"""
+_MAX_KNOWN = 1000
 
 logger = structlog.get_logger("pgdbm_service")
 
 
 class _Known(msgspec.Struct, frozen=True):
-    caller: Caller
+    principal: Principal
     digest: bytes
     expires_at: datetime | None
     read_at: float
 
 
 class TokenVerifier:
-    """Looks tokens up, and keeps what it found for ``REVOKED_WITHIN_S``."""
+    """Reads tokens from the database, and caches each for ``REVOKED_WITHIN_S``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._revocations = 0
+        self._known: LRUCache[str, _Known] = LRUCache(_MAX_KNOWN)
+        self.revocations = 0
+        """How many tokens were revoked through this replica: what was read of one before may be out of date."""
+        self._ids = ActiveIds(self._read_ids, REVOKED_WITHIN_S)
         self._writing: set[asyncio.Task[None]] = set()
 
-    async def caller(self, token: str) -> Caller | None:
-        """Whose ``token`` it is; None for one that is unknown, expired or revoked.
+    async def verify(self, token: str) -> Principal | None:
+        """The principal of ``token``; None if it is unknown, expired or revoked.
 
         Raises:
-            Problem: database_unavailable.
+            ServiceError: database_unavailable.
         """
-        number = id_in(token)
-        if number is None:
+        token_id = id_in(token)
+        if token_id is None:
             return None
-        known = self._known.get(number)
-        fresh = known is None or time.monotonic() - known.read_at > REVOKED_WITHIN_S
-        if fresh:
-            known = await self._read(number)
+        known = self._known.get(token_id)
+        is_stale = known is None or time.monotonic() - known.read_at > REVOKED_WITHIN_S
+        if is_stale:
+            known = await self._read(token_id)
         if known is None or not compare_digest(known.digest, digest_of(token)):
             return None
         if known.expires_at is not None and known.expires_at <= datetime.now(UTC):
             return None
-        if fresh:
-            self._note_use(number)
-        return known.caller
+        if is_stale:
+            self._record_use(token_id)
+        return known.principal
 
-    def forget(self, number: str) -> None:
-        """Look the token up anew, since it has just been revoked."""
-        self._known.pop(number, None)
-        self._revocations += 1
+    async def verify_ticket(self, ticket: str) -> Principal | None:
+        """The principal of ``ticket``; None if it is unknown or has expired.
+
+        Raises:
+            ServiceError: database_unavailable.
+        """
+        return await principal_of_ticket(self._database, ticket)
+
+    async def has_id(self, token: str) -> bool:
+        """Whether there is an active token with the id in ``token``. At most one query per ``REVOKED_WITHIN_S``.
+
+        Raises:
+            ServiceError: database_unavailable.
+        """
+        token_id = id_in(token)
+        return token_id is not None and await self._ids.has(token_id)
+
+    async def _read_ids(self) -> frozenset[str]:
+        rows = self._database.manager(SERVICE_SCHEMA).fetch_all(statement("tokens", "active_ids"))
+        return frozenset(row["id"] for row in await self._database.with_timeout(rows))
+
+    def invalidate(self, token_id: str) -> None:
+        """Drop the cached token: it has just been revoked."""
+        self._known.discard(token_id)
+        self.revocations += 1
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        """Finish what is being written before the database goes."""
+        """At shutdown, wait for pending writes before the pool closes."""
         try:
             yield
         finally:
             await asyncio.gather(*self._writing)
 
-    async def _read(self, number: str) -> _Known | None:
-        read_at, revocations = time.monotonic(), self._revocations
-        self._known.pop(number, None)
-        row = await self._database.within_limit(self._database.manager(OWN_SCHEMA).fetch_one(_FIND, number))
+    async def _read(self, token_id: str) -> _Known | None:
+        read_at, revocations = time.monotonic(), self.revocations
+        self._known.discard(token_id)
+        row = await self._database.with_timeout(
+            self._database.manager(SERVICE_SCHEMA).fetch_one(statement("tokens", "find"), token_id)
+        )
         if row is None:
             return None
-        caller = Caller(f"token:{row['name']}", tuple(row["scopes"]))
-        known = _Known(caller, row["digest"], row["expires_at"], read_at)
-        if revocations == self._revocations:
-            # Otherwise it may have been revoked after we looked.
-            self._known[number] = known
-            if len(self._known) > _MOST:
-                self._known.popitem(last=False)
+        principal = Principal(f"token:{row['name']}", tuple(row["scopes"]))
+        known = _Known(principal, row["digest"], row["expires_at"], read_at)
+        if revocations == self.revocations:
+            # Otherwise the token may have been revoked after it was read.
+            self._known.put(token_id, known)
         return known
 
-    def _note_use(self, number: str) -> None:
-        task = asyncio.create_task(self._write_use(number))
+    def _record_use(self, token_id: str) -> None:
+        task = asyncio.create_task(self._write_use(token_id))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
-    async def _write_use(self, number: str) -> None:
+    async def _write_use(self, token_id: str) -> None:
         try:
-            await self._database.within_limit(self._database.manager(OWN_SCHEMA).execute(_USED, number))
+            await self._database.with_timeout(
+                self._database.manager(SERVICE_SCHEMA).execute(statement("tokens", "record_use"), token_id)
+            )
         except Exception as error:
-            # A database that cannot write now must not keep anybody from reading.
-            logger.warning("use of a token not noted", error_type=type(error).__name__)
+            # A read-only database must not refuse reads.
+            logger.warning("last use of a token not written", error_type=type(error).__name__)

@@ -1,4 +1,4 @@
-"""A client of the service: ``pip install 'pgdbm[client]'``. Needs nothing of what the service needs.
+"""A client of the service: ``pip install 'pgdbm[client]'``.
 
 ::
 
@@ -6,16 +6,15 @@
         client.register_module("orders", archive_of(Path("migrations")))
         result = client.wait_for(client.migrate("orders"))
 
-Answers are the structs of the service itself, in ``structs.py`` of each of its features.
+Answers are the structs in ``pgdbm_service.api``.
 """
 
 from __future__ import annotations
 
-from ..registrations.structs import RegistrationBody, SubmittedMigration
-from ..runs.structs import MigrateBody, MigrateResult, Run, RunEvent
-from .answers import result_of
-from .archives import archive_of
-from .client import AsyncClient, Client
+from ..api.registrations import RegistrationBody, SubmittedMigration
+from ..api.runs import MigrateBody, MigrateResult, Run, RunEvent
+from .call import result_of
+from .client import AsyncClient, Client, archive_of
 from .errors import ClientError, ProblemError, UnexpectedAnswerError, UnreachableError, UnsafeServerError
 from .retries import Retry
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import tarfile
 import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,38 +12,72 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 from httpx_sse import EventSource
 
-from pgdbm import __version__
+from pgdbm.dsn import is_loopback
+from pgdbm.version import __version__
 
-from ..runs.structs import MigrateResult, Run
-from .answers import read, result_of
+from ..api.runs import MigrateResult, Run
+from .call import read, result_of
 from .endpoints import AsyncSender, Sender
-from .following import SILENCE_S, Following
+from .following import SILENCE_S, Following, Migrating
+from .gate_calls import GateCalls
 from .module_calls import ModuleCalls
 from .operation_calls import OperationCalls
 from .retries import Retries
 from .run_calls import RunCalls
-from .server import Bearer, checked_address, is_loopback
+from .server import Bearer, checked_address
+from .webhook_calls import WebhookCalls
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+    from pathlib import Path
     from typing import Self
     from uuid import UUID
 
-    from ..runs.structs import RunEvent
+    from ..api.runs import MigrateBody, RunEvent
     from .call import Call, Listing
-    from .retries import Outcome, Retry
+    from .retries import Exchange, Retry
     from .server import Token
+
+
+SETTINGS_FILE = "module.toml"
+
+
+def archive_of(folder: Path) -> bytes:
+    """The ``.sql`` files in ``folder`` and its ``module.toml``, as a tar.gz.
+
+    Raises:
+        OSError: the folder does not exist, or a file in it cannot be read.
+        ValueError: the folder contains no migration.
+    """
+    names = sorted(entry.name for entry in folder.iterdir() if _belongs(entry))
+    if not any(name.endswith(".sql") for name in names):
+        raise ValueError(f"{folder} contains no migration: their names end with .sql")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name in names:
+            content = (folder / name).read_bytes()
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def _belongs(entry: Path) -> bool:
+    return entry.is_file() and (
+        entry.name == SETTINGS_FILE or (entry.name.endswith(".sql") and not entry.name.startswith("."))
+    )
+
 
 T = TypeVar("T")
 
 
-class Calls(ModuleCalls, RunCalls, OperationCalls):
-    """Every call of the API, but for health, metrics and documents."""
+class Calls(ModuleCalls, RunCalls, GateCalls, OperationCalls, WebhookCalls):
+    """Every call of the API, except health, metrics and documents."""
 
 
 class _Options(ABC):
-    """What both clients are made with: :class:`Client` says what it means."""
+    """The options of both clients; :class:`Client` describes them."""
 
     def __init__(
         self,
@@ -65,7 +101,7 @@ class _Options(ABC):
                 "auth": None if token is None else Bearer(token),
                 "headers": {"User-Agent": f"pgdbm-client/{__version__}"},
                 "timeout": timeout_s,
-                # To this machine in the clear: through no proxy, and with no certificates, which take a while to load.
+                # Plain HTTP to this machine needs no proxy and no certificates, which are slow to load.
                 "trust_env": not is_local,
                 "verify": False if is_local else verify,
             }
@@ -77,14 +113,14 @@ class _Options(ABC):
     def _request(self, http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
         content, media_type = call.content()
         headers = {"Accept": "application/json", "Content-Type": media_type} | dict(call.headers)
-        patience = None if call.waits_s is None else self._timeout_s + call.waits_s
+        read_timeout_s = None if call.waits_s is None else self._timeout_s + call.waits_s
         return http.build_request(
             call.method,
             call.url,
             params={name: value for name, value in call.query.items() if value is not None},
             headers={name: value for name, value in headers.items() if value is not None},
             content=content,
-            timeout=httpx.Timeout(self._timeout_s, read=patience),
+            timeout=httpx.Timeout(self._timeout_s, read=read_timeout_s),
         )
 
     def _retries(self, call: Call[Any]) -> Retries:
@@ -93,23 +129,27 @@ class _Options(ABC):
     def _following(self, run_id: UUID | str, after: int) -> Following:
         return Following(run_id, after, self._retry_for_s, self._on_retry)
 
+    def _migrating(self, module: str, body: MigrateBody | None, idempotency_key: str | None) -> Migrating:
+        call = ModuleCalls.migrate.describe(module=module, body=body, idempotency_key=idempotency_key)
+        return Migrating(call, self._retry_for_s, self._on_retry)
+
     def _stream_request(self, http: httpx.Client | httpx.AsyncClient, following: Following) -> httpx.Request:
-        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"} | following.headers
-        return http.build_request(
-            "GET", following.call.url, headers=headers, timeout=httpx.Timeout(self._timeout_s, read=SILENCE_S)
-        )
+        request = self._request(http, following.call)
+        request.headers.update({"Accept": "text/event-stream", "Cache-Control": "no-store"})
+        request.extensions["timeout"] = httpx.Timeout(self._timeout_s, read=SILENCE_S).as_dict()
+        return request
 
 
 class Client(Calls, Sender, _Options):
     """A client of the service at ``server``; a context manager.
 
-    ``token`` may be a function that is asked before each request. It is sent over https and to this machine only,
-    unless ``allow_http``. ``timeout_s`` is how long the network may take; what the service takes on purpose comes on
-    top. What a retry can cure, and only where it cannot do harm, is tried again for ``retry_for_s`` seconds, and
-    ``on_retry`` is told each time.
+    ``token`` may be a function that is called before each request. It is sent only over https and to this machine,
+    unless ``allow_http``. ``timeout_s`` is the time that the network may take, in addition to the time that the service
+    itself waits. A call that failed temporarily is retried for ``retry_for_s`` seconds if that is safe; ``on_retry`` is
+    called before each retry.
 
     Raises:
-        ClientError: ``server`` is no address, or UnsafeServerError.
+        ClientError: ``server`` is not a valid address, or UnsafeServerError.
     """
 
     def _open(self, options: dict[str, Any]) -> None:
@@ -125,10 +165,10 @@ class Client(Calls, Sender, _Options):
         self._http.close()
 
     def send(self, call: Call[T]) -> T:
-        """The answer to ``call``.
+        """The answer to ``call``, after retries.
 
         Raises:
-            ProblemError, UnreachableError, UnexpectedAnswerError: see their docstrings.
+            ProblemError, UnreachableError, UnexpectedAnswerError: the call failed.
         """
         retries = self._retries(call)
         while True:
@@ -139,7 +179,7 @@ class Client(Calls, Sender, _Options):
             time.sleep(pause)
 
     def each(self, listing: Listing[T]) -> Iterator[T]:
-        """The items of ``listing``, from as many pages as they are on."""
+        """The items of ``listing``, from all of its pages."""
         rest: Listing[T] | None = listing
         while rest is not None:
             page = self.send(rest.call)
@@ -147,13 +187,27 @@ class Client(Calls, Sender, _Options):
             rest = rest.after(page)
 
     def follow(self, run_id: UUID | str, *, after: int = 0) -> Generator[RunEvent, None, None]:
-        """What happens in a run, behind the event with the number ``after``, until it ends.
+        """The events of a run after number ``after``, until the run ends.
 
-        A connection that is lost is opened anew, and no event is missed or told twice.
+        A lost connection is opened again, without missing or repeating an event.
         """
-        following = self._following(run_id, after)
+        yield from self._events(self._following(run_id, after))
+
+    def stream_migrate(
+        self, module: str, body: MigrateBody | None = None, *, idempotency_key: str | None = None
+    ) -> Generator[RunEvent | MigrateResult, None, None]:
+        """Apply pending migrations: the events of the run as they happen, and at the end its result.
+
+        Raises:
+            ProblemError: the call was refused, or the run did not succeed.
+        """
+        migrating = self._migrating(module, body, idempotency_key)
+        yield from self._events(migrating)
+        yield migrating.result or result_of(self.get_run(migrating.ended_run))
+
+    def _events(self, following: Following) -> Generator[RunEvent, None, None]:
         while not following.is_over:
-            outcome: Outcome | None = None
+            outcome: Exchange | None = None
             try:
                 response = self._http.send(self._stream_request(self._http, following), stream=True)
                 try:
@@ -173,10 +227,10 @@ class Client(Calls, Sender, _Options):
                 time.sleep(following.pause_after(outcome))
 
     def wait_for(self, started: MigrateResult | Run | UUID) -> MigrateResult:
-        """The result of what ``migrate`` or ``retry_run`` has answered, or of a run, when it has ended.
+        """Wait until a run has ended, and return its result. ``started``: the answer of ``migrate`` or ``retry_run``.
 
         Raises:
-            ProblemError: why it did not succeed.
+            ProblemError: the run did not succeed.
         """
         if isinstance(started, MigrateResult):
             return started
@@ -185,7 +239,7 @@ class Client(Calls, Sender, _Options):
             pass
         return result_of(self.get_run(run_id))
 
-    def _outcome(self, call: Call[Any]) -> Outcome:
+    def _outcome(self, call: Call[Any]) -> Exchange:
         try:
             return self._http.send(self._request(self._http, call))
         except httpx.RequestError as error:
@@ -193,7 +247,7 @@ class Client(Calls, Sender, _Options):
 
 
 class AsyncClient(Calls, AsyncSender, _Options):
-    """As :class:`Client`, for asyncio: calls are awaited, lists and events iterated over with ``async for``."""
+    """Like :class:`Client`, for asyncio: calls are awaited, lists and events iterated over with ``async for``."""
 
     def _open(self, options: dict[str, Any]) -> None:
         self._http = httpx.AsyncClient(**options)
@@ -228,9 +282,21 @@ class AsyncClient(Calls, AsyncSender, _Options):
 
     async def follow(self, run_id: UUID | str, *, after: int = 0) -> AsyncGenerator[RunEvent, None]:
         """See :meth:`Client.follow`."""
-        following = self._following(run_id, after)
+        async for event in self._events(self._following(run_id, after)):
+            yield event
+
+    async def stream_migrate(
+        self, module: str, body: MigrateBody | None = None, *, idempotency_key: str | None = None
+    ) -> AsyncGenerator[RunEvent | MigrateResult, None]:
+        """See :meth:`Client.stream_migrate`."""
+        migrating = self._migrating(module, body, idempotency_key)
+        async for event in self._events(migrating):
+            yield event
+        yield migrating.result or result_of(await self.get_run(migrating.ended_run))
+
+    async def _events(self, following: Following) -> AsyncGenerator[RunEvent, None]:
         while not following.is_over:
-            outcome: Outcome | None = None
+            outcome: Exchange | None = None
             try:
                 response = await self._http.send(self._stream_request(self._http, following), stream=True)
                 try:
@@ -258,7 +324,7 @@ class AsyncClient(Calls, AsyncSender, _Options):
             pass
         return result_of(await self.get_run(run_id))
 
-    async def _outcome(self, call: Call[Any]) -> Outcome:
+    async def _outcome(self, call: Call[Any]) -> Exchange:
         try:
             return await self._http.send(self._request(self._http, call))
         except httpx.RequestError as error:

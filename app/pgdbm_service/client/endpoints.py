@@ -1,4 +1,4 @@
-"""A call that is described once, and sent by both clients.
+"""Calls that are described once and sent by both clients.
 
 ::
 
@@ -27,7 +27,7 @@ D = TypeVar("D")
 
 
 class Sender(ABC):
-    """Sends calls, and waits for the answers."""
+    """Sends calls and returns their answers."""
 
     @abstractmethod
     def send(self, call: Call[T]) -> T: ...
@@ -47,7 +47,7 @@ class AsyncSender(ABC):
 
 
 class _Described(Generic[P, D]):
-    """``describe`` is a method that says what is to be sent, and does not look at ``self``."""
+    """``describe`` is a method that returns a call and does not use ``self``."""
 
     def __init__(self, describe: Callable[Concatenate[Any, P], D]) -> None:
         self._describe = describe
@@ -55,7 +55,7 @@ class _Described(Generic[P, D]):
         self.__doc__ = describe.__doc__
 
     def describe(self, *args: P.args, **kwargs: P.kwargs) -> D:
-        """What is sent, without a client."""
+        """The call, without a client."""
         return self._describe(None, *args, **kwargs)
 
     def _sent(self, send: Callable[[D], Any]) -> Callable[P, Any]:
@@ -67,7 +67,7 @@ class _Described(Generic[P, D]):
 
 
 class CallMethod(_Described[P, "Call[T]"], Generic[P, T]):
-    """What ``@call`` makes."""
+    """The descriptor of ``@call``."""
 
     @overload
     def __get__(self, client: None, owner: type) -> Self: ...
@@ -80,7 +80,7 @@ class CallMethod(_Described[P, "Call[T]"], Generic[P, T]):
 
 
 class ListingMethod(_Described[P, "Listing[T]"], Generic[P, T]):
-    """What ``@listing`` makes."""
+    """The descriptor of ``@listing``."""
 
     @overload
     def __get__(self, client: None, owner: type) -> Self: ...
@@ -93,10 +93,10 @@ class ListingMethod(_Described[P, "Listing[T]"], Generic[P, T]):
 
 
 def call(describe: Callable[Concatenate[Any, P], Call[T]]) -> CallMethod[P, T]:
-    """Make a method that sends the call that ``describe`` returns, and returns its answer."""
+    """A method that sends the call that ``describe`` returns, and returns its answer."""
     return CallMethod(describe)
 
 
 def listing(describe: Callable[Concatenate[Any, P], Listing[T]]) -> ListingMethod[P, T]:
-    """Make a method that iterates over the items of the list that ``describe`` returns, whatever its pages are."""
+    """A method that iterates over the items of the list that ``describe`` returns."""
     return ListingMethod(describe)

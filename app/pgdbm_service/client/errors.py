@@ -1,10 +1,10 @@
-"""What a client raises.
+"""The exceptions of the client.
 
 ClientError
-├── ProblemError            the service has answered that it does not work
-├── UnreachableError        no answer came
-├── UnexpectedAnswerError   an answer came, and not from a service that this client understands
-└── UnsafeServerError       a token would travel in the clear
+├── ProblemError            the service answered with a problem document
+├── UnreachableError        the service did not answer
+├── UnexpectedAnswerError   the answer is not one of this API
+└── UnsafeServerError       a token would be sent unencrypted
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 
 
 class ClientError(Exception):
-    """The base of all of these."""
+    """The base class of all of them."""
 
 
 class ProblemError(ClientError):
-    """A problem document. ``code`` says what it is: each has its page in the reference.
+    """The service answered with a problem document. The reference has a page for each ``code``.
 
-    ``fields`` has all of the document, also what has no attribute here. What the document does not have is None.
-    ``line`` and ``column`` count from 1 in ``filename``; ``retry_after`` is in seconds, and there where a retry may
-    help.
+    ``fields`` is the whole document, including members without an attribute here. Missing members are None. ``line``
+    and ``column`` count from 1 in ``filename``; ``retry_after`` is in seconds, and present if a retry may succeed.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
@@ -58,11 +57,11 @@ class ProblemError(ClientError):
 
 
 class UnreachableError(ClientError):
-    """No answer came, or it broke off. Whether the call was carried out is known where it changes nothing only."""
+    """The service did not answer, or the connection was lost. A call that changes something may have taken effect."""
 
 
 class UnexpectedAnswerError(ClientError):
-    """What answers is not the service, or has another version. ``status`` is that of the answer."""
+    """The answer is not from the service, or from an incompatible version. ``status`` is its HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message, status)
@@ -74,4 +73,4 @@ class UnexpectedAnswerError(ClientError):
 
 
 class UnsafeServerError(ClientError):
-    """Everybody on the way could read the token."""
+    """The token would be sent unencrypted over a network."""

@@ -1,4 +1,4 @@
-"""Where a client is in the events of a run. The two clients do the I/O."""
+"""The position of a client in the events of a run. The two clients do the I/O."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
-from ..runs.structs import RunEvent
-from .answers import error_of
-from .call import Call
-from .errors import UnexpectedAnswerError
+from pgdbm.text import sentence
+
+from ..api.runs import MigrateResult, Run, RunEvent
+from .call import Call, error_of, read
+from .errors import ProblemError, UnexpectedAnswerError
 from .retries import Retries
 
 if TYPE_CHECKING:
@@ -19,37 +20,44 @@ if TYPE_CHECKING:
 
     from httpx_sse import ServerSentEvent
 
-    from .retries import Outcome, Retry
+    from .retries import Exchange, Retry
 
-# The service breaks a silence with a comment: every 15 s, unless it is set otherwise.
+# The service sends a comment every 15 s, unless it is configured otherwise.
 SILENCE_S = 60.0
 _RECONNECT_S = 0.5
 
 
 class Following:
-    """The events of ``run_id`` behind the one with the number ``after``.
+    """The events of ``run_id`` after the number ``after``.
 
-    A connection that ends before the run does is opened anew where it was; after ``retry_for_s`` seconds without any,
-    that is given up.
+    If the connection ends before the run does, the client reconnects and continues after the last event. It gives up
+    after ``retry_for_s`` seconds without a connection.
     """
 
     def __init__(
-        self, run_id: UUID | str, after: int, retry_for_s: float, tell: Callable[[Retry], None] | None = None
+        self,
+        run_id: UUID | str | None,
+        after: int,
+        retry_for_s: float,
+        on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
         self.is_over = False
-        self.call: Call[Any] = Call(
-            method="GET", path="/runs/{run_id}/events", parts={"run_id": run_id}, answer=RunEvent
-        )
+        self.run_id = run_id
         self._newest = after
-        self._retries = Retries(self.call, retry_for_s, tell)
+        self._retry_for_s = retry_for_s
+        self._on_retry = on_retry
+        self._retries = self._new_retries()
 
     @property
-    def headers(self) -> dict[str, str]:
-        """Where to go on."""
-        return {"Last-Event-ID": str(self._newest)} if self._newest else {}
+    def call(self) -> Call[Any]:
+        """The call whose answer is the stream, from the position on that was reached."""
+        assert self.run_id is not None
+        headers = {"Last-Event-ID": str(self._newest)} if self._newest else {}
+        path = "/runs/{run_id}/events"
+        return Call(method="GET", path=path, parts={"run_id": self.run_id}, headers=headers, answer=RunEvent)
 
     def is_stream(self, response: httpx.Response) -> bool:
-        """Whether events come; otherwise the response is the outcome of the attempt."""
+        """Whether the response is a stream of events; otherwise it is the outcome of the attempt."""
         self.is_over = response.status_code == httpx.codes.NO_CONTENT
         is_stream: bool = response.headers.get("content-type", "").startswith("text/event-stream")
         if is_stream:
@@ -57,7 +65,7 @@ class Following:
         return is_stream
 
     def read(self, received: ServerSentEvent) -> RunEvent | None:
-        """The event, if it is one of the run."""
+        """The event; None if it is not an event of the run."""
         if received.event == "closing" or not received.data:
             return None
         try:
@@ -65,16 +73,16 @@ class Following:
             number = int(received.id)
             event = msgspec.convert(document | {"number": number, "kind": received.event}, RunEvent)
         except (msgspec.MsgspecError, ValueError, TypeError) as error:
-            raise UnexpectedAnswerError(f"{self.call.url}: an event that cannot be read: {error}.", 200) from error
+            raise self._unreadable(error) from error
         self._newest = number
         self.is_over = event.kind == "run_ended"
         return event
 
-    def pause_after(self, outcome: Outcome | None) -> float:
-        """Seconds until the next attempt. None: the stream has ended, though the run has not.
+    def pause_after(self, outcome: Exchange | None) -> float:
+        """Seconds until the next attempt. ``outcome`` is None if the stream ended before the run did.
 
         Raises:
-            ClientError: there is no use in one.
+            ClientError: another attempt would be useless.
         """
         if outcome is None:
             return _RECONNECT_S
@@ -82,3 +90,63 @@ class Following:
         if pause is None:
             raise error_of(outcome)
         return max(pause, _RECONNECT_S)
+
+    def _new_retries(self) -> Retries:
+        return Retries(self.call, self._retry_for_s, self._on_retry)
+
+    def _unreadable(self, error: Exception) -> UnexpectedAnswerError:
+        return UnexpectedAnswerError(sentence(f"{self.call.url}: an event that cannot be read: {error}"), 200)
+
+
+class Migrating(Following):
+    """The events of the run that the call ``migrate`` starts or joins, and then its result.
+
+    Once the service has named the run, a lost connection continues with the events of that.
+    """
+
+    def __init__(self, migrate: Call[Any], retry_for_s: float, on_retry: Callable[[Retry], None] | None = None) -> None:
+        self._migrate = migrate
+        self.result: MigrateResult | None = None
+        super().__init__(None, 0, retry_for_s, on_retry)
+
+    @property
+    def call(self) -> Call[Any]:
+        return self._migrate if self.run_id is None else super().call
+
+    @property
+    def ended_run(self) -> UUID | str:
+        """The run, once its events are over."""
+        assert self.run_id is not None
+        return self.run_id
+
+    def is_stream(self, response: httpx.Response) -> bool:
+        is_stream = super().is_stream(response)
+        location = response.headers.get("location")
+        if is_stream and self.run_id is None and location:
+            self.run_id = location.rpartition("/")[2]
+            self._retries = self._new_retries()
+        return is_stream
+
+    def read(self, received: ServerSentEvent) -> RunEvent | None:
+        if received.event not in ("result", "problem"):
+            return super().read(received)
+        try:
+            if received.event == "problem":
+                raise ProblemError(msgspec.json.decode(received.data, type=dict))
+            self.result = msgspec.json.decode(received.data, type=MigrateResult)
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise self._unreadable(error) from error
+        self.is_over = True
+        return None
+
+    def pause_after(self, outcome: Exchange | None) -> float:
+        """As in the base class. An answer without events, of an older service, is that of the plain call."""
+        if self.run_id is None and isinstance(outcome, httpx.Response) and outcome.is_success:
+            answer = read(self._migrate, outcome)
+            if isinstance(answer, Run):
+                self.run_id = answer.id
+                self._retries = self._new_retries()
+            else:
+                self.result, self.is_over = answer, True
+            return 0.0
+        return super().pause_after(outcome)

@@ -1,1 +1,1 @@
-"""The commands that ask a running service, each in a file. Read for ``--help``: nothing here takes time to import."""
+"""The commands that call a running service. Imported for ``--help``, so imports here must be fast."""

@@ -1,33 +1,42 @@
-"""``pgdbm deploy``: register a folder of migrations with a service, migrate, and show how it goes."""
+"""``pgdbm deploy``: register a folder of migrations with a service, migrate, and show the progress."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
 import click
 
-from pgdbm.cli.options import command
-from pgdbm.cli.problems import MISUSED, CommandError
+from pgdbm.cli.errors import MISUSED, CommandError
+from pgdbm.cli.options import command, seconds_option
 
-from .server import EXIT_CODES, SERVER, Limit, Server
-from .showing import followed
+from .plan_report import FORMATS, PlanReport
+from .run_display import followed
+from .server import EXIT_CODES, SERVER, Deadline, ServerOptions
 
 if TYPE_CHECKING:
-    from pgdbm.cli.output import Output
-    from pgdbm.cli.session import Session
+    from datetime import datetime
+    from uuid import UUID
 
+    from pgdbm.cli.context import CommandContext
+    from pgdbm.cli.output import Output
+    from pgdbm.migrations.lint import MigrationInspection
+
+    from ..api.registrations import Registration
+    from ..api.runs import IfClosed
     from ..client import AsyncClient, MigrateResult
-    from ..registrations.structs import Registration
+    from .plan_report import Format
+    from .server import ServerArguments
 
 _SHORT_DIGEST = len("sha256:") + 12
+_ANY_SCHEMA = "any_schema"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A module's files, and what is said of it besides. What is None, ``module.toml`` or the service says."""
+class ModuleSource:
+    """A module's files and settings. A setting that is missing is taken from ``module.toml`` or the service."""
 
     module: str
     folder: Path
@@ -41,127 +50,189 @@ class Source:
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Its migrations, and maybe a module.toml.  [default: as in pgdbm.toml, or migrations]",
+    help="The folder of its migrations.  [default: as in pgdbm.toml, or migrations]",
 )
 @click.option("--schema", metavar="NAME", help="The module's PostgreSQL schema.  [default: its name]")
-@click.option("--depends-on", multiple=True, metavar="MODULE[@VERSION]", help="What comes first; may be repeated.")
-@click.option("--target", metavar="VERSION", help="Apply nothing behind this version, or file name.")
-@click.option("--dry-run", is_flag=True, help="Have the files checked, and say what would be applied; change nothing.")
+@click.option("--depends-on", multiple=True, metavar="MODULE[@VERSION]", help="A module that comes first; repeatable.")
+@click.option("--target", metavar="VERSION", help="The last version, or file name, to apply.")
+@click.option("--with-dependencies", is_flag=True, help="First migrate the modules that it depends on.")
 @click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1800,
+    "--not-before",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]),
+    metavar="TIME",
+    help="When the run may start, such as 2030-01-31T06:00+01:00.",
+)
+@click.option(
+    "--if-closed",
+    type=click.Choice(("wait", "refuse")),
+    default="wait",
     show_default=True,
-    metavar="SECONDS",
-    help="For how long to wait for the end, and to try again what a retry can cure. What runs goes on.",
+    help="What happens while the module is frozen, or outside its windows.",
+)
+@click.option("--dry-run", is_flag=True, help="Check the files and show what would be applied; change nothing.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="With --dry-run: print the plan as a comment for a pull request, or the findings as SARIF.",
+)
+@seconds_option(
+    "--timeout",
+    "How long to wait for the end and to retry temporary failures. The run itself continues.",
+    default=1800,
+    positive=True,
 )
 async def deploy(
-    session: Session,
+    context: CommandContext,
     module: str,
     folder: Path | None,
     schema: str | None,
     depends_on: tuple[str, ...],
     target: str | None,
+    with_dependencies: bool,
+    not_before: datetime | None,
+    if_closed: IfClosed,
     dry_run: bool,
+    form: Format | None,
     timeout: float,
-    server: str | None,
-    token_file: Path | None,
-    allow_http: bool,
+    **service: Unpack[ServerArguments],
 ) -> None:
     """Register a module's migrations with a service, and apply what is pending.
 
-    Done twice, it changes nothing the second time. When it is interrupted, the run goes on.
+    Repeating it changes nothing. If it is interrupted, the run continues.
     """
-    source = _source(session, module, folder, schema, depends_on)
-    deployment = Deployment(session.output, source, target)
-    limit = Limit(timeout, deployment.when_time_is_over)
-    async with Server(server, token_file, allow_http).client(session.output, limit, folder=source.folder) as client:
-        await (deployment.rehearse(client) if dry_run else deployment.carry_out(client))
+    if form is not None and (not dry_run or context.output.as_json):
+        raise click.UsageError("--format requires --dry-run, and cannot be combined with --json.")
+    source = _source(context, module, folder, schema, depends_on)
+    options: dict[str, Any] = {
+        "target": target,
+        "with_dependencies": with_dependencies,
+        "not_before": not_before,
+        "if_closed": if_closed,
+    }
+    deployment = Deployment(context.output, source, options)
+    limit = Deadline(timeout, deployment.timeout_message)
+    async with ServerOptions(**service).client(context.output, limit, folder=source.folder) as client:
+        await (deployment.dry_run(client, form) if dry_run else deployment.carry_out(client))
 
 
 deploy.epilog = EXIT_CODES
 
 
 class Deployment:
-    """One deployment, as far as it has come."""
+    """One deployment. ``options`` are fields of the body of the migrate."""
 
-    def __init__(self, output: Output, source: Source, target: str | None) -> None:
+    def __init__(self, output: Output, source: ModuleSource, options: dict[str, Any]) -> None:
         self._output = output
         self._source = source
-        self._target = target
+        self._options = options
         self._run_id: str | None = None
 
     async def carry_out(self, client: AsyncClient) -> None:
         """Register and migrate."""
         registration = await self._register(client, dry_run=False)
+        self._output.line(_registration_line(registration))
         self._report(registration, await self._migrate(client, registration.digest))
 
-    async def rehearse(self, client: AsyncClient) -> None:
-        """Have the service check the files, and say what they would do."""
+    async def dry_run(self, client: AsyncClient, form: Format | None = None) -> None:
+        """Have the service check the files, and show what it would apply."""
+        if form is not None:
+            await self._report_plan(client, form)
+            return
         registration = await self._register(client, dry_run=True)
+        self._output.line(_registration_line(registration))
         for filename in registration.pending:
             self._output.line(f"  {filename}")
         self._output.document(_document(registration, status="dry_run"))
 
-    def when_time_is_over(self) -> tuple[str, str | None]:
-        """What to say then."""
+    def timeout_message(self) -> tuple[str, str | None]:
+        """The message and hint after the timeout."""
         if self._run_id is None:
-            return f"Time is over, and {self._source.module} was not migrated.", None
-        return f"Time is over; run {self._run_id} goes on.", _go_on(self._run_id)
+            return f"Timed out; {self._source.module} was not migrated.", None
+        return f"Timed out; run {self._run_id} continues.", _follow_hint(self._run_id)
 
     async def _register(self, client: AsyncClient, *, dry_run: bool) -> Registration:
         from ..client import archive_of
 
         source = self._source
-        registration = await client.register_module(
+        return await client.register_module(
             source.module, archive_of(source.folder), **source.settings, dry_run=dry_run or None
         )
-        self._output.line(_told(registration))
-        return registration
+
+    async def _report_plan(self, client: AsyncClient, form: Format) -> None:
+        from pgdbm.migrations.lint.sarif import Refusal
+
+        from ..client import ProblemError
+
+        source = self._source
+        try:
+            registration = await self._register(client, dry_run=True)
+        except ProblemError as problem:
+            path = None if problem.filename is None else (source.folder / problem.filename).as_posix()
+            line, column = problem.fields.get("line"), problem.fields.get("column")
+            refusal = Refusal(problem.code, problem.detail, path, line, column)
+            # A review needs the reason, too; the exit code is that of the problem.
+            self._output.line(PlanReport(source.module, source.folder, None, (), refusal).rendered(form).rstrip())
+            raise
+        inspected = _inspected(source.folder, registration)
+        self._output.line(PlanReport(source.module, source.folder, registration, inspected).rendered(form).rstrip())
 
     async def _migrate(self, client: AsyncClient, digest: str) -> MigrateResult:
-        """Again, where a run has failed in a way that a retry can cure, until time is over."""
+        """Migrate, and repeat it while a run fails temporarily."""
         import asyncio
 
         from ..client import MigrateBody, MigrateResult, ProblemError
 
         name, key = self._source.module, str(uuid4())
-        body = MigrateBody(bundle=digest, target=self._target, wait_s=0.0)
+        body = MigrateBody(bundle=digest, wait_s=0.0, **self._options)
         while True:
             try:
                 started = await client.migrate(name, body, idempotency_key=key)
                 if isinstance(started, MigrateResult):
                     return started
                 self._run_id = str(started.id)
-                self._output.interrupted_message = f"Interrupted; run {started.id} goes on. {_go_on(started.id)}"
+                self._output.interrupted_message = (
+                    f"Interrupted; run {started.id} continues. {_follow_hint(started.id)}"
+                )
                 self._output.line(f"Run {started.id}")
-                return await followed(client, started.id, self._output)
+                return await self._followed(client, started.id)
             except ProblemError as problem:
                 if problem.run_id is None or problem.retry_after is None:
                     raise
                 self._output.note(f"{problem} Trying again in {problem.retry_after} s.")
                 await asyncio.sleep(problem.retry_after)
 
+    async def _followed(self, client: AsyncClient, run_id: UUID) -> MigrateResult:
+        result = await followed(client, run_id, self._output)
+        if not self._options["with_dependencies"]:
+            return result
+        run = await client.get_run(run_id)
+        *dependencies, own = [child.result for child in run.modules or () if child.result is not None]
+        own.dependencies = dependencies
+        return own
+
     def _report(self, registration: Registration, result: MigrateResult) -> None:
-        if result.status == "up_to_date":
-            self._output.line(f"{result.module}: up to date, {result.skipped} applied before")
-        else:
-            took = f" in {result.total_time_ms:.0f} ms" if result.total_time_ms is not None else ""
-            self._output.line(f"{result.module}: {len(result.applied)} applied{took}")
+        for one in (*(result.dependencies or ()), result):
+            if one.status == "up_to_date":
+                self._output.line(f"{one.module}: up to date, {one.skipped} already applied")
+            else:
+                took = f" in {one.total_time_ms:.0f} ms" if one.total_time_ms is not None else ""
+                self._output.line(f"{one.module}: {len(one.applied)} applied{took}")
         self._output.document(_document(registration, status=result.status, result=result))
 
 
 def _source(
-    session: Session, module: str, folder: Path | None, schema: str | None, depends_on: tuple[str, ...]
-) -> Source:
-    """What is to be registered: as pgdbm.toml says, unless a folder is given or there is none.
+    context: CommandContext, module: str, folder: Path | None, schema: str | None, depends_on: tuple[str, ...]
+) -> ModuleSource:
+    """The files and settings to register: those in pgdbm.toml, unless a folder is given or there is no pgdbm.toml.
 
     Raises:
-        CommandError: there is no such folder, or no migration in it; the configuration does not know the module.
+        CommandError: the folder is missing or contains no migration; pgdbm.toml does not list the module.
+        MigrationFileError: a file cannot be read, or would be skipped: its suffix is .SQL, or it is in a subfolder.
     """
     settings: dict[str, Any] = {}
-    if folder is None and session.project.file is not None:
-        (configured,) = session.modules((module,), None, schema)
+    if folder is None and context.project.file is not None:
+        (configured,) = context.modules((module,), None, schema)
         folder = configured.path
         settings = {
             "schema": configured.schema,
@@ -171,24 +242,41 @@ def _source(
     given = {"schema": schema, "depends_on": depends_on or None}
     settings |= {name: value for name, value in given.items() if value is not None}
     folder = folder or Path("migrations")
-    if not any(folder.glob("*.sql")):
+    from pgdbm.migrations.sources.files import source_of
+
+    if not source_of(folder).collect():
         raise CommandError(
-            f"There are no migrations in {folder}: files whose names end with .sql.",
+            f"There are no migrations (*.sql) in {folder}.",
             "config_invalid",
             exit_code=MISUSED,
-            hint="Name their folder with --dir.",
+            hint="Set the folder with --dir.",
         )
-    return Source(module, folder, settings)
+    return ModuleSource(module, folder, settings)
 
 
-def _told(registration: Registration) -> str:
+def _inspected(folder: Path, registration: Registration) -> list[MigrationInspection]:
+    """The pending migrations in ``folder``, in the order in which they would be applied."""
+    from pgdbm.migrations.lint import inspect
+    from pgdbm.migrations.sources.files import source_of
+    from pgdbm.migrations.sources.parser import GRAMMAR_VERSION, parse_file
+
+    schemas = registration.schemas
+    # If there are several schemas, one is shown; for a pattern, none.
+    schema = registration.schema or (_ANY_SCHEMA if isinstance(schemas, str) else schemas[0])
+    files = {migration.filename: migration for migration in source_of(folder).collect()}
+    # The service has accepted the files: what the grammar does not know, its server does.
+    pending = (parse_file(files[name], schema, GRAMMAR_VERSION + 1) for name in registration.pending if name in files)
+    return inspect(pending, GRAMMAR_VERSION, schema=schema)
+
+
+def _registration_line(registration: Registration) -> str:
     digest = registration.digest[:_SHORT_DIGEST]
     schemas = registration.schemas
     where = f"schema {registration.schema}" if registration.schema else f"schemas {_named(schemas)}"
-    done = {"registered": "registered as", "unchanged": "registered before, as", "dry_run": "would be registered as"}
+    done = {"registered": "registered as", "unchanged": "already registered as", "dry_run": "would be registered as"}
     files = _files(len(registration.migrations))
-    told = f"{registration.module} ({where}): {files} {done[registration.status]} {digest}"
-    return f"{told}, {len(registration.pending)} pending"
+    line = f"{registration.module} ({where}): {files} {done[registration.status]} {digest}"
+    return f"{line}, {len(registration.pending)} pending"
 
 
 def _files(count: int) -> str:
@@ -215,5 +303,5 @@ def _document(registration: Registration, status: str, result: MigrateResult | N
     return document
 
 
-def _go_on(run_id: object) -> str:
+def _follow_hint(run_id: object) -> str:
     return f"`pgdbm runs {run_id} --follow` shows it, `pgdbm runs cancel {run_id}` stops it."

@@ -1,4 +1,4 @@
-"""The options that say which service is meant, the way there, and its problems in the command line's words."""
+"""The options that select a service, a client of it, and its problems as errors of the command line."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from pgdbm.cli.problems import FAILED, MISUSED, CommandError
+from pgdbm.cli.errors import FAILED, MISUSED, CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
 
+    from pgdbm.cli.context import CommandContext
     from pgdbm.cli.output import Output
 
     from ..client import AsyncClient, ClientError, ProblemError, Retry
@@ -28,12 +30,12 @@ TIMED_OUT = 7
 EXIT_CODES = """\b
 Exit codes:
   0    done, or there was nothing to do
-  1    failed: the SQL, or a file that is not right
-  2    wrong usage or configuration; nothing of that name
-  4    conflict: an applied file was changed, or something has moved meanwhile
-  5    the token is missing, not known, or lacks a scope
-  6    the service, or its database, is not available; another try may work
-  7    the time was over
+  1    failed: the SQL, or an invalid file
+  2    wrong usage or configuration; an unknown name
+  4    conflict: an applied file was modified, or the module was changed concurrently
+  5    the token is missing, unknown, or lacks a scope
+  6    the service, or its database, is unavailable; a retry may succeed
+  7    timed out
   130  interrupted (143 by SIGTERM)
 """
 
@@ -42,6 +44,7 @@ _EXIT_CODES = {
     401: NOT_ALLOWED,
     403: NOT_ALLOWED,
     404: MISUSED,
+    408: UNAVAILABLE,
     409: CONFLICT,
     412: CONFLICT,
     429: UNAVAILABLE,
@@ -50,9 +53,11 @@ _EXIT_CODES = {
     504: UNAVAILABLE,
 }
 RETRY_FOR_S = 60.0
-# In which an attempt comes to its end.
+# The duration of an attempt.
 _ATTEMPT_S = 30.0
-# Said otherwise, or of HTTP alone.
+# Reported in other ways, or specific to HTTP.
+RETRY_FOR_S = 10.0
+"""How long a call that a person waits for is retried, in seconds."""
 _NOT_FIELDS = frozenset({"type", "title", "detail", "instance", "code", "hint"})
 
 SERVER: tuple[click.Parameter, ...] = (
@@ -65,31 +70,39 @@ SERVER: tuple[click.Parameter, ...] = (
         show_envvar=True,
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="Where the token is; without it, the variable PGDBM_TOKEN holds it.",
+        help="The file with the token; without it, the variable PGDBM_TOKEN is used.",
     ),
     click.Option(
         ["--allow-http"],
         envvar="PGDBM_ALLOW_HTTP",
         show_envvar=True,
         is_flag=True,
-        help="Send the token without TLS too, over a network that is trusted.",
+        help="Allow sending the token without TLS, over a trusted network.",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """How long a command may take; ``when_over`` has the message, and the hint, for when it took longer."""
+class Deadline:
+    """The time limit of a command. ``timeout_message`` returns the message and the hint for its timeout."""
 
     seconds: float
-    when_over: Callable[[], tuple[str, str | None]]
+    timeout_message: Callable[[], tuple[str, str | None]]
+
+
+class ServerArguments(TypedDict):
+    """The values of the options SERVER, as a command receives them."""
+
+    server: str | None
+    token_file: Path | None
+    allow_http: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """What the options of SERVER say."""
+class ServerOptions:
+    """The values of the options SERVER."""
 
-    address: str | None
+    server: str | None
     token_file: Path | None
     allow_http: bool
 
@@ -97,27 +110,27 @@ class Server:
     async def client(
         self,
         output: Output,
-        limit: Limit | None = None,
+        limit: Deadline | None = None,
         *,
         retry_for_s: float | None = None,
         folder: Path | None = None,
     ) -> AsyncIterator[AsyncClient]:
-        """A client, whose errors become the command's. It tells of what it tries again.
+        """A client whose errors are raised as CommandError, and whose retries are reported.
 
-        ``folder`` is where the files are that problems are about: their lines are shown.
+        ``folder`` contains the files that problems refer to: their lines are shown.
         """
         try:
             from ..client import AsyncClient, ClientError
         except ModuleNotFoundError as error:
             raise CommandError(
-                f"The command asks the service over HTTP, and {error.name} is not installed.",
+                f"The command calls the service over HTTP, but {error.name} is not installed.",
                 "usage",
                 exit_code=MISUSED,
                 hint="Install pgdbm[client].",
             ) from None
-        if not self.address:
+        if not self.server:
             raise CommandError(
-                "No service is named.", "usage", exit_code=MISUSED, hint="Set PGDBM_SERVER, or give --server."
+                "The service is not set.", "usage", exit_code=MISUSED, hint="Set PGDBM_SERVER, or use --server."
             )
         import asyncio
 
@@ -126,20 +139,20 @@ class Server:
             async with (
                 asyncio.timeout(limit.seconds if limit else None),
                 AsyncClient(
-                    self.address,
+                    self.server,
                     self._token(),
                     allow_http=self.allow_http,
                     retry_for_s=RETRY_FOR_S if retry_for_s is None else retry_for_s,
-                    on_retry=retries.tell,
+                    on_retry=retries.report,
                 ) as client,
             ):
                 yield client
         except ClientError as error:
             raise command_error(error, folder) from error
         except TimeoutError:
-            text, hint = limit.when_over() if limit else ("Time is over.", None)
+            text, hint = limit.timeout_message() if limit else ("Timed out.", None)
             raise CommandError(
-                " ".join([text, *retries.under_way()]), "timed_out", exit_code=TIMED_OUT, hint=hint
+                " ".join([text, *retries.in_progress()]), "timed_out", exit_code=TIMED_OUT, hint=hint
             ) from None
 
     def _token(self) -> Callable[[], str] | str | None:
@@ -147,7 +160,7 @@ class Server:
             return os.environ.get("PGDBM_TOKEN", "").strip() or None
         file = self.token_file
 
-        # Each time anew: whoever gives short-lived tokens writes them there.
+        # Read for each request: short-lived tokens are renewed in the file.
         def read() -> str:
             return file.read_text("utf-8").strip()
 
@@ -156,7 +169,7 @@ class Server:
 
 
 def command_error(error: ClientError, folder: Path | None = None) -> CommandError:
-    """``error`` as it is reported. What it says of a file is about the one in ``folder``."""
+    """``error`` for the command line. File names in it refer to ``folder``."""
     from ..client import ProblemError, UnexpectedAnswerError, UnreachableError, UnsafeServerError
 
     match error:
@@ -177,12 +190,16 @@ def command_error(error: ClientError, folder: Path | None = None) -> CommandErro
 def _of_problem(problem: ProblemError, folder: Path | None) -> CommandError:
     fields = {name: value for name, value in problem.fields.items() if name not in _NOT_FIELDS}
     message, hint = problem.detail, problem.hint
+    for label in ("detail", "context"):
+        text = problem.fields.get(f"database_{label}")
+        if text:
+            message += f"\n{label.capitalize()}: {text}"
     if problem.module is not None and problem.schema is not None:
         message += f"\nModule {problem.module}, schema {problem.schema}."
     if problem.diff is not None:
         message += f"\n{problem.diff}"
     if problem.code == "unauthenticated":
-        hint = "Set PGDBM_TOKEN, or give --token-file. `pgdbm token create` makes a token."
+        hint = "Set PGDBM_TOKEN, or use --token-file. `pgdbm token create` makes a token."
     if folder is not None and problem.filename is not None:
         fields["file"] = str(folder / problem.filename)
         message = message.replace(problem.filename, fields["file"], 1)
@@ -190,21 +207,39 @@ def _of_problem(problem: ProblemError, folder: Path | None) -> CommandError:
 
 
 class _Retries:
-    """Tells of each reason for which something is tried again, once."""
+    """Reports each reason for retries once."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._last = ("", 0.0)
 
-    def tell(self, retry: Retry) -> None:
+    def report(self, retry: Retry) -> None:
         text = str(retry.error).splitlines()[0]
         self._last = (text, time.monotonic() + retry.pause_s + _ATTEMPT_S)
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self._reported:
+            self._reported.add(text)
             self._output.note(f"{text} Trying again.")
 
-    def under_way(self) -> list[str]:
-        """The reason for which something is being tried again now, if there is one."""
+    def in_progress(self) -> list[str]:
+        """The reason for the retry in progress, if there is one."""
         text, until = self._last
         return [text] if time.monotonic() < until else []
+
+
+def client_of(context: CommandContext, service: ServerArguments) -> AbstractAsyncContextManager[AsyncClient]:
+    """A client for a call that a person waits for, as :meth:`ServerOptions.client`."""
+    return ServerOptions(**service).client(context.output, retry_for_s=RETRY_FOR_S)
+
+
+def document_of(one: object) -> dict[str, object]:
+    """A struct of the API as the JSON document of a command."""
+    import msgspec
+
+    document: dict[str, object] = msgspec.to_builtins(one)
+    return document
+
+
+def items_of(found: Iterable[object]) -> dict[str, object]:
+    """A list of structs as the JSON document of a command."""
+    return {"items": [document_of(one) for one in found]}

@@ -1,6 +1,6 @@
--- What other services have registered. A bundle is one immutable version of a module's files and settings, known by
--- its digest; its files are kept once, by the hash of what is in them. Unregistering leaves bundles where they are:
--- the former content of a file is what a change of it is shown against.
+-- What other services have registered. A bundle is an immutable version of a module's files and settings, identified
+-- by its digest; its files are stored once, by the hash of their content. Bundles of unregistered modules stay: a
+-- change of a file is shown against its previous content.
 CREATE TABLE {{tables.file_contents}} (
     hash text PRIMARY KEY,
     checksum text NOT NULL,
@@ -22,7 +22,7 @@ CREATE TABLE {{tables.bundle_files}} (
     PRIMARY KEY (digest, filename)
 );
 
--- The registered modules, each with the bundle that it has now.
+-- The registered modules, each with its current bundle.
 CREATE TABLE {{tables.modules}} (
     name text PRIMARY KEY,
     digest text NOT NULL REFERENCES {{tables.bundles}},
@@ -40,7 +40,7 @@ CREATE TABLE {{tables.registrations}} (
 );
 CREATE INDEX registrations_module ON {{tables.registrations}} (module, id);
 
--- One row, locked and counted up by whoever changes what is registered: replicas see by it that they have to look.
+-- One row. Every change of what is registered locks and increments it: replicas compare it with the version they read.
 CREATE TABLE {{tables.registry_version}} (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     version bigint NOT NULL

@@ -4,16 +4,16 @@ CREATE TABLE {{tables.audit}} (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     entry uuid NOT NULL UNIQUE,
     at timestamptz NOT NULL,
-    caller text NOT NULL,
+    principal text NOT NULL,
     address text NOT NULL,
     method text NOT NULL,
     path text NOT NULL,
     module text,
     run_id text,
-    status integer,
-    problem text,
+    http_status integer,
+    problem_code text,
     request_id text NOT NULL
 );
 
-CREATE INDEX audit_caller ON {{tables.audit}} (caller, id);
+CREATE INDEX audit_principal ON {{tables.audit}} (principal, id);
 CREATE INDEX audit_module ON {{tables.audit}} (module, id);

@@ -1,1 +1,1 @@
-"""Runs: migrating as something that can be waited for, followed, cancelled, retried, and taken over by others."""
+"""Runs: migrations that clients can follow, cancel and retry, and that another replica can take over."""

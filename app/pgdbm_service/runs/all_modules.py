@@ -1,7 +1,6 @@
-"""Runs of all modules: how one is accepted, and worked on.
+"""Runs of several modules: one child run after the other, up to the first that fails.
 
-It begins the run of one module after the other, and ends with the first that fails. It waits for none of them: the end
-of that puts the whole back into the queue, for whichever replica takes it.
+The worker waits for no child: the end of a child puts its parent back into the queue, for any replica.
 """
 
 from __future__ import annotations
@@ -10,228 +9,336 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import msgspec
 import structlog
 
-from ..errors import Problem, document_of, is_database_away, problem_of
-from .accepting import Request, digest_of, require_retryable
-from .queue import ComeBackError
-from .reading import all_of
+from ..api.runs import ALL_MODULES, MigrateAllResult, MigrateResult, RunOptions
+from ..database.failures import is_unavailable, log_failure, service_error_of
+from ..errors import ServiceError, to_document
+from ..registry.modules import missing_modules, require_valid
+from .child_runs import NewChild
+from .queries import all_of
+from .queue import RetryLater
+from .request import MigrationRequest, Origin
 from .store import KeyTakenError
-from .structs import ALL_MODULES, MigrateAllResult, MigrateBody, MigrateResult
+from .submit import require_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from ..database import Database
-    from ..executor import Executor
-    from ..managers import Managers
-    from .accepting import Acceptor
-    from .parts import Parts, Todo
-    from .reading import Reader
+    from ..api.runs import Run
+    from ..database.pool import Database
+    from ..database.slots import Slots
+    from ..registry.modules import Module
+    from ..registry.store import RegistrationStore
+    from ..status.module_lookup import ModuleLookup
+    from .child_runs import ChildRuns, NextChild
+    from .idempotency import IdempotencyKeys
+    from .queries import RunQueries
     from .store import Store
-    from .structs import Run
+    from .submit import RunSubmitter
+    from .targets import Targets
+    from .wait import RunWaiter
 
 _SOON_S = 1.0
-_ANOTHER_TIME = ("database_unavailable", "shutting_down")
+_TEMPORARY = ("database_unavailable", "shutting_down")
 
 logger = structlog.get_logger("pgdbm_service")
 
 
 class AllModules:
-    """Delivered twice at the same time, a run begins no part twice: the second call joins what is under way."""
+    """Processed twice at the same time, a run starts no child twice: the second call joins the active run."""
 
     def __init__(
         self,
         database: Database,
-        executor: Executor,
-        managers: Managers,
+        slots: Slots,
+        registrations: RegistrationStore,
+        lookup: ModuleLookup,
         store: Store,
-        parts: Parts,
-        reader: Reader,
-        acceptor: Acceptor,
-        instance: UUID,
+        children: ChildRuns,
+        queries: RunQueries,
+        submitter: RunSubmitter,
+        targets: Targets,
+        keys: IdempotencyKeys,
+        waiter: RunWaiter,
+        replica: UUID,
     ) -> None:
         self._database = database
-        self._executor = executor
-        self._managers = managers
+        self._slots = slots
+        self._registrations = registrations
+        self._lookup = lookup
         self._store = store
-        self._parts = parts
-        self._reader = reader
-        self._acceptor = acceptor
-        self._instance = instance
+        self._children = children
+        self._queries = queries
+        self._submitter = submitter
+        self._targets = targets
+        self._keys = keys
+        self._waiter = waiter
+        self._replica = replica
 
-    async def migrate(self, *, dry_run: bool, request: Request) -> MigrateAllResult | UUID:
-        """What came of migrating every module, each after those that it depends on, up to the first that fails.
+    async def modules(self, module: str | None = None) -> list[str]:
+        """The modules to migrate now, each after those that it depends on: ``module`` with its dependencies, or all.
 
-        The run that goes on when the wait is over.
+        Invalid modules are left out of all, as :meth:`Registry.left_out` says.
 
         Raises:
-            Problem: of the module that failed; ``items`` has the results before it, ``not_reached`` the names after it.
+            ServiceError: module_unknown, module_invalid.
         """
-        digest = digest_of([ALL_MODULES])
-        if request.key is not None and not dry_run:
-            known = await self._database.within_limit(self._acceptor.of_key(request.caller, request.key, digest))
-            if known is not None:
-                return await self._waited(known, request)
-        names = [module.name for module in await self._database.within_limit(self._managers.in_order())]
-        if dry_run:
-            return await self._dry_run(names, request)
-        up_to_date = await self._up_to_date(names)
+        registry = await self._registrations.catch_up()
+        if module is not None:
+            await self._lookup.get(module)
+        return [one.name for one in registry.in_order(None if module is None else [module])]
+
+    async def migrate(self, request: MigrationRequest, modules: Sequence[str]) -> MigrateAllResult | UUID:
+        """Migrate ``modules``, in this order, up to the first that fails.
+
+        The run itself, if it has not ended after ``wait_s``.
+
+        Raises:
+            ServiceError: of the module that failed; ``items`` has the results before it, ``not_reached`` the names
+                after it.
+        """
+        registry = self._registrations.registry
+        left_out = registry.left_out() if request.module == ALL_MODULES else {}
+        if request.module == ALL_MODULES and registry.missing:
+            raise missing_modules(registry)
+        if not modules:
+            result = all_of([], 0.0)
+            result.not_reached, result.warnings = list(left_out), registry.warnings
+            return result
+        if request.dry_run:
+            result = await self._dry_run(modules, request)
+            result.not_reached = list(left_out)
+            return result
+        keyed = await self._database.with_timeout(self._keys.find_run(request))
+        if keyed is not None:
+            return await self._waiter.result(keyed.run, request.wait_s, MigrateAllResult, is_stored=keyed.is_stored)
+        up_to_date = await self._up_to_date(modules, request)
         if up_to_date is not None:
+            up_to_date.not_reached = list(left_out)
             return up_to_date
-        return await self._waited(await self._create(names, request, digest), request)
+        run = await self._create(modules, request, left_out)
+        return await self._waiter.result(run, request.wait_s, MigrateAllResult)
 
-    async def retry(self, before: Run, request: Request) -> MigrateAllResult | UUID:
-        """A run of the modules that did not succeed in ``before``.
+    async def migrate_with_dependencies(
+        self, request: MigrationRequest, modules: Sequence[str]
+    ) -> MigrateResult | UUID:
+        """Like :meth:`migrate`, of the last of ``modules`` after the others. The result is its own.
 
         Raises:
-            Problem: as :meth:`migrate`; run_not_retryable.
+            ServiceError: as :meth:`migrate`.
         """
-        require_retryable(before)
-        names = [part.module for part in before.modules or () if part.status != "succeeded"]
-        run = await self._create(names, request, digest_of(["retry", before.id]), retry_of=before.id)
-        return await self._waited(run, request)
+        try:
+            result = await self.migrate(request, modules)
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise service_error_of(error).with_fields(module=request.module) from error
+        return result if isinstance(result, UUID) else last_with_dependencies(result)
+
+    async def retry(self, run: Run, origin: Origin, wait_s: float | None) -> MigrateAllResult | UUID:
+        """Like :meth:`migrate`: the modules that did not succeed in ``run``, with the options that it had for them.
+
+        Raises:
+            ServiceError: run_not_retryable, if it has not ended or succeeded.
+        """
+        require_retryable(run)
+        request = MigrationRequest(module=ALL_MODULES, origin=origin, wait_s=wait_s, retry_of=run.id)
+        left_out = (await self._registrations.catch_up()).left_out()
+        names = [
+            child.module for child in run.modules or () if child.status != "succeeded" and child.module not in left_out
+        ]
+        had = await self._database.with_timeout(self._children.options(run.id))
+        options = {name: msgspec.structs.replace(had[name], plan=None, canary=0) for name in names}
+        return await self._waiter.result(await self._create(names, request, {}, options), wait_s, MigrateAllResult)
 
     async def cancel(self, run: UUID) -> bool:
-        """Stop the part that is under way, and begin no other; False where the run has ended already."""
+        """Cancel the active child, and start no other; False if the run has ended."""
         if not await self._store.request_cancel(run):
             return False
-        todo = await self._parts.next(run)
-        if todo is not None and todo.part is not None:
-            await self._store.cancel(todo.part)
-        elif todo is not None:
-            await self._finish_early(run, "cancelled", document_of(_cancelled(run)))
+        child = await self._children.next(run)
+        if child is not None and child.child is not None:
+            await self._store.cancel(child.child)
+        elif child is not None:
+            await self._finish_early(run, "cancelled", to_document(_cancelled(run)))
         return True
 
-    async def deliver(self, run: UUID) -> None:
-        """Go on with ``run`` as far as it goes now.
+    async def process(self, run: UUID) -> None:
+        """Do what can be done of ``run`` now.
 
         Raises:
-            ComeBackError: it is for another time, or for another replica.
+            RetryLater: to be processed later, or by another replica.
         """
         try:
             with structlog.contextvars.bound_contextvars(run_id=str(run)):
-                while await self._go_on(run):
+                while await self._advance(run):
                     pass
         except Exception as error:
-            problem = problem_of(error)
-            if problem.code in _ANOTHER_TIME or is_database_away(error):
-                raise ComeBackError(0.0 if problem.code == "shutting_down" else _SOON_S) from error
-            await self._finish_early(run, "failed", document_of(problem))
+            problem = service_error_of(error)
+            if problem.code in _TEMPORARY or is_unavailable(error):
+                raise RetryLater(0.0 if problem.code == "shutting_down" else _SOON_S) from error
+            log_failure(problem, error)
+            await self._finish_early(run, "failed", to_document(problem))
 
-    async def _go_on(self, run: UUID) -> bool:
-        """One step; whether there is another one that can be done now."""
-        todo = await self._parts.next(run)
-        if todo is None:
+    async def _advance(self, run: UUID) -> bool:
+        """Start or end one child; whether more can be done now."""
+        child = await self._children.next(run)
+        if child is None:
             return False
-        if todo.part is not None:
-            return await self._parts.has_ended(todo.part) and await self._end(run, todo)
-        if todo.cancelled:
-            return await self._finish_early(run, "cancelled", document_of(_cancelled(run)))
-        if todo.position is None:
-            await self._parts.finish(run, "succeeded", None)
+        if child.child is not None:
+            return await self._children.has_ended(child.child) and await self._end(run, child)
+        if child.cancelled:
+            return await self._finish_early(run, "cancelled", to_document(_cancelled(run)))
+        if child.position is None:
+            await self._children.finish(run, "succeeded", None)
             logger.info("run of all modules ended", status="succeeded")
             return False
-        return await self._begin(run, todo, todo.position)
+        return await self._start(run, child, child.position)
 
-    async def _begin(self, run: UUID, todo: Todo, position: int) -> bool:
-        assert todo.module is not None
-        request = Request(caller=todo.caller, request_id=todo.request_id, traceparent=todo.traceparent)
+    async def _start(self, run: UUID, child: NextChild, position: int) -> bool:
+        assert child.module is not None
+        origin = Origin(principal=child.created_by, request_id=child.request_id, traceparent=child.traceparent)
+        if child.problem is not None:
+            return await self._fail(run, position, "failed", msgspec.json.decode(child.problem))
         try:
-            accepted = await self._acceptor.accept(todo.module, MigrateBody(), request)
-        except Problem as problem:
-            if problem.code in _ANOTHER_TIME:
+            submitted = await self._submitter.submit(
+                MigrationRequest(
+                    module=child.module,
+                    origin=origin,
+                    options=msgspec.json.decode(child.options or "{}", type=RunOptions),
+                    stored=msgspec.json.decode(child.stored or "{}", type=dict[str, str]),
+                )
+            )
+        except ServiceError as problem:
+            if problem.code in _TEMPORARY:
                 raise
-            return await self._fail(run, position, "failed", document_of(problem))
-        if not isinstance(accepted, UUID):
-            await self._parts.end(run, position, "succeeded", accepted)
-        elif await self._parts.begin(run, position, accepted, self._instance):
-            await self._store.cancel(accepted)
+            return await self._fail(run, position, "failed", to_document(problem))
+        if not isinstance(submitted, UUID):
+            await self._children.end(run, position, "succeeded", submitted)
+        elif await self._children.start(run, position, submitted, self._replica):
+            await self._store.cancel(submitted)
         return True
 
-    async def _end(self, run: UUID, todo: Todo) -> bool:
-        """Take over what came of a part."""
-        assert todo.part is not None
-        assert todo.position is not None
+    async def _end(self, run: UUID, child: NextChild) -> bool:
+        """Copy the outcome of a child run."""
+        assert child.child is not None
+        assert child.position is not None
         try:
-            status, result, problem = await self._reader.outcome(todo.part)
-        except Problem as forgotten:
-            status, result, problem = "failed", None, document_of(forgotten)
-        assert not isinstance(result, MigrateAllResult)
-        if status == "succeeded":
-            await self._parts.end(run, todo.position, status, result)
+            status, result, problem = await self._queries.outcome(child.child)
+        except ServiceError as pruned:
+            status, result, problem = "failed", None, to_document(pruned)
+        if isinstance(result, MigrateResult):
+            await self._children.end(run, child.position, status, result)
             return True
-        problem = problem or document_of(_cancelled(todo.part))
-        return await self._fail(run, todo.position, status, problem | {"module": todo.module})
+        problem = problem or to_document(_cancelled(child.child))
+        return await self._fail(run, child.position, status, problem | {"module": child.module})
 
     async def _fail(self, run: UUID, position: int, status: str, problem: dict[str, Any]) -> bool:
-        await self._parts.end(run, position, status, None)
+        await self._children.end(run, position, status, None)
         return await self._finish_early(run, status, problem)
 
     async def _finish_early(self, run: UUID, status: str, problem: dict[str, Any]) -> bool:
-        parts = await self._parts.of(run)
+        children = await self._children.of(run)
         problem |= {
-            "items": [part.result for part in parts if part.result is not None],
-            "not_reached": [part.module for part in parts if part.status == "queued"],
+            "items": [child.result for child in children if child.result is not None],
+            "not_reached": [child.module for child in children if child.status == "queued"],
         }
-        await self._parts.finish(run, status, problem)
-        logger.warning("run of all modules ended", status=status, problem=problem["code"], module=problem.get("module"))
+        await self._children.finish(run, status, problem)
+        logger.warning(
+            "run of all modules ended", status=status, problem_code=problem["code"], module=problem.get("module")
+        )
         return False
 
-    async def _create(self, names: Sequence[str], request: Request, digest: str, retry_of: UUID | None = None) -> UUID:
-        """A new run of the modules, in this order, or the one that the request's key has led to."""
-        if self._executor.stopping:
-            raise Problem("shutting_down", "The service is stopping; another instance, or this one later, goes on.")
+    async def _create(
+        self,
+        names: Sequence[str],
+        request: MigrationRequest,
+        left_out: Mapping[str, Module],
+        options: Mapping[str, RunOptions] | None = None,
+    ) -> UUID:
+        """A new run of the modules, in this order, or the one that the request's key leads to."""
+        if self._slots.stopping:
+            raise ServiceError("shutting_down", "The service is stopping. Another replica serves the request.")
         run = uuid4()
+        options = options or {request.module: request.options}
+        default = RunOptions(not_before=request.options.not_before, if_closed=request.options.if_closed)
+        children = [await self._child(name, options.get(name, default)) for name in names]
+        children += [_left_out(name, invalid) for name, invalid in left_out.items()]
         while True:
             try:
-                await self._database.within_limit(self._parts.create(run, names, request, digest, retry_of))
+                await self._database.with_timeout(self._children.create(run, children, request))
             except KeyTakenError:
-                assert request.key is not None
-                known = await self._acceptor.of_key(request.caller, request.key, digest)
-                if known is not None:
-                    return known
+                existing = await self._keys.find_run(request)
+                if existing is not None:
+                    return existing.run
             else:
                 logger.info("run of all modules queued", run_id=str(run), modules=len(names))
                 return run
 
-    async def _waited(self, run: UUID, request: Request) -> MigrateAllResult | UUID:
-        result = await self._acceptor.wait(run, request.wait_s)
-        assert not isinstance(result, MigrateResult)
-        return result
+    async def _child(self, name: str, options: RunOptions) -> NewChild:
+        """A child with the files that this replica has now: another one may start it."""
+        try:
+            bundle = await self._lookup.bundle(await self._lookup.get(name))
+            await self._database.with_timeout(self._registrations.store_bundle(bundle))
+        except Exception as error:
+            problem = service_error_of(error).with_fields(module=name)
+            if problem.code in _TEMPORARY:
+                raise problem from error
+            return NewChild(name, problem=to_document(problem))
+        return NewChild(name, bundle.digest, options=options)
 
-    async def _up_to_date(self, names: Sequence[str]) -> MigrateAllResult | None:
-        """The result, where nothing is pending in any module. What keeps one from being migrated shows in its turn."""
-        began = time.perf_counter()
+    async def _up_to_date(self, names: Sequence[str], request: MigrationRequest) -> MigrateAllResult | None:
+        """The result, if nothing is pending in any module. An error of a module is reported in its turn."""
+        started = time.perf_counter()
         results: list[MigrateResult] = []
         for name in names:
             try:
-                result = await self._database.within_limit(self._acceptor.is_up_to_date(name))
+                of_module = MigrationRequest(module=name, origin=request.origin)
+                if name == request.module:
+                    of_module = request
+                result = await self._targets.find_pending(of_module)
             except Exception as error:
-                if problem_of(error).code == "database_unavailable":
+                if name == request.module or service_error_of(error).code == "database_unavailable":
                     raise
                 return None
-            if result is None:
+            if not isinstance(result, MigrateResult):
                 return None
             results.append(result)
-        return all_of(results, _ms_since(began))
+        return all_of(results, _ms_since(started))
 
-    async def _dry_run(self, names: Sequence[str], request: Request) -> MigrateAllResult:
-        began = time.perf_counter()
+    async def _dry_run(self, names: Sequence[str], request: MigrationRequest) -> MigrateAllResult:
+        started = time.perf_counter()
         results: list[MigrateResult] = []
         for position, name in enumerate(names):
             try:
-                result = await self._acceptor.migrate(name, MigrateBody(dry_run=True), request)
-            except Problem as problem:
+                of_module = MigrationRequest(module=name, origin=request.origin, dry_run=True)
+                result = await self._submitter.migrate(request if name == request.module else of_module)
+            except ServiceError as problem:
                 raise problem.with_fields(items=results, not_reached=list(names[position + 1 :])) from None
             assert isinstance(result, MigrateResult)
             results.append(result)
-        return all_of(results, _ms_since(began))
+        return all_of(results, _ms_since(started))
 
 
-def _ms_since(began: float) -> float:
-    return round((time.perf_counter() - began) * 1000, 1)
+def last_with_dependencies(result: MigrateAllResult) -> MigrateResult:
+    """The result of the last module, with those of the others as its dependencies."""
+    *dependencies, last = result.items
+    last.dependencies = dependencies
+    return last
 
 
-def _cancelled(run: UUID) -> Problem:
-    return Problem("run_cancelled", f"Run {run} was cancelled. What it had applied before stays.", run_id=str(run))
+def _left_out(name: str, invalid: Module) -> NewChild:
+    try:
+        require_valid(invalid)
+    except ServiceError as problem:
+        return NewChild(name, problem=to_document(problem), is_left_out=True)
+    raise AssertionError(f"{invalid.name} is valid")
+
+
+def _ms_since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 1)
+
+
+def _cancelled(run: UUID) -> ServiceError:
+    return ServiceError("run_cancelled", f"Run {run} was cancelled. What it had applied before stays.", run_id=str(run))

@@ -1,14 +1,15 @@
-"""PgQueuer: carries items of work to replicas, over our pool and our one listening connection.
+"""PgQueuer carries items of work to replicas, over the service's pool and its listening connection.
 
-What is in the queue is only a reason to look: rows say what is to be done, and the engine's lock who does it.
+An item only causes the rows to be read: they state what is to be done, and the engine's lock decides who does it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -16,39 +17,53 @@ import structlog
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.core.tm import TaskManager
+from pgqueuer.domain.models import AnyEvent
 from pgqueuer.errors import RetryRequested
 
-from ..errors import Problem, is_database_away
-from ..queue_tables import SETTINGS, queries_over
+from pgdbm.core.pool import without_reset
+from pgdbm.core.templating import render_query
+
+from ..database.failures import is_unavailable, misses_service_schema
+from ..database.pool import TablesReplacedError
+from ..database.queue_schema import SETTINGS, queries_over
+from ..database.retrying import until_available
+from ..database.service_schema import SERVICE_SCHEMA
+from ..database.sql import statement
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
     from pgqueuer.domain.models import Job
     from pgqueuer.ports.driver import NotifyCallback
 
-    from ..database import Database
-    from .listening import Listener
+    from pgdbm.core.connection import Connection
+
+    from ..database.idle import Idle
+    from ..database.pool import Database
+    from .notifier import Notifier
+
+T = TypeVar("T")
 
 ENTRYPOINT = "run"
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 2.0
+_PAUSE_S = 2.0
+_WRITTEN_WITHIN_S = 30.0
+_CHECK_EVERY_S = 30.0
 
 logger = structlog.get_logger("pgdbm_service")
-# That an item comes back later is nothing to tell an operator.
+# It would log each item that is processed later.
 logging.getLogger("pgqueuer").setLevel(logging.WARNING)
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A chunk of the schemas of a run; of a run of all modules, the part after which it goes on."""
+    """A chunk of the schemas of a run; of a run of several modules, the position of the child that has ended."""
 
     run: UUID
     chunk: int
     of_all: bool = False
 
 
-class ComeBackError(Exception):
-    """An item cannot be worked on now: it goes back into the queue for ``after_s``."""
+class RetryLater(Exception):
+    """An item cannot be processed now: it is put back into the queue for ``after_s`` seconds."""
 
     def __init__(self, after_s: float) -> None:
         super().__init__(f"again in {after_s:g} s")
@@ -56,7 +71,7 @@ class ComeBackError(Exception):
 
 
 async def enqueue(connection: Any, items: Sequence[Item], *, priority: int) -> None:
-    """Put ``items`` into the queue, in the transaction of ``connection``; what is there already is left alone."""
+    """Put ``items`` into the queue, in the transaction of ``connection``. Items that are in it stay as they are."""
     await queries_over(AsyncpgDriver(connection)).enqueue(
         [ENTRYPOINT] * len(items),
         [msgspec.json.encode(item) for item in items],
@@ -67,29 +82,49 @@ async def enqueue(connection: Any, items: Sequence[Item], *, priority: int) -> N
 
 
 class _Manager(QueueManager):
+    """With fewer statements while there is nothing to do, and none while ``idle`` is paused."""
+
+    idle: Idle
+
+    async def fetch_jobs(
+        self, batch_size: int, global_concurrency_limit: int | None, heartbeat_timeout: timedelta
+    ) -> AsyncGenerator[Job, None]:
+        await self.idle.until_active()
+        async for job in super().fetch_jobs(batch_size, global_concurrency_limit, heartbeat_timeout):
+            yield job
+
+    async def _effective_dequeue_timeout(self, dequeue_timeout: timedelta) -> timedelta:
+        """The time until the next item is due, at most ``dequeue_timeout``. PgQueuer asks with three statements."""
+        rows = await self.queries.driver.fetch(render_query(statement("runs", "due_in"), SERVICE_SCHEMA))
+        due_in = rows[0]["due_in"]
+        if not isinstance(due_in, timedelta):
+            return dequeue_timeout
+        return min(max(due_in, self.min_dequeue_poll_interval), dequeue_timeout)
+
     async def verify_structure(self) -> None:
-        """Nothing: the tables were made, or brought up to date, at the start. It would take a query for each column."""
+        """Do nothing: the tables were created or upgraded at the start. The check takes a query per column."""
 
 
 class Queue:
-    """One worker of the queue: takes ``limit`` items at once at most, and calls ``deliver`` with each.
+    """Calls ``process`` with each item that this replica takes, up to ``limit`` at the same time.
 
-    An item whose worker has not been heard of for ``stale_s`` is delivered to another one.
+    An item whose replica has sent no heartbeat for ``stale_s`` seconds is delivered to another one.
     """
 
     def __init__(
         self,
         database: Database,
-        listener: Listener,
-        deliver: Callable[[Item], Awaitable[None]],
+        notifier: Notifier,
+        process: Callable[[Item], Awaitable[None]],
         *,
         limit: int,
         stale_s: float,
     ) -> None:
         self._database = database
-        self._driver = _PatientDriver(database, listener)
-        self._deliver = deliver
-        # PgQueuer wants twice the size of a batch at least; one item too many waits for a slot here.
+        self._notifier = notifier
+        self._driver: _RetryingDriver | None = None
+        self._process = process
+        # PgQueuer needs at least twice the size of a batch; an item too many waits for a slot.
         self._limit = max(2, limit)
         self._stale = timedelta(seconds=stale_s)
         self._manager: _Manager | None = None
@@ -100,14 +135,16 @@ class Queue:
         self._running = asyncio.create_task(self._run(), name="take runs from the queue")
 
     def begin_shutdown(self) -> None:
-        """Take nothing more."""
+        """Take no more items."""
         self._stopping = True
-        self._driver.give_up()
+        self._database.idle.note()
+        if self._driver is not None:
+            self._driver.give_up()
         if self._manager is not None:
             self._manager.shutdown.set()
 
     async def close(self) -> None:
-        """Return when what was taken is done or back in the queue."""
+        """Return when the items that were taken are processed, or back in the queue."""
         self.begin_shutdown()
         if self._running is not None:
             if not self._database.connected.is_set():
@@ -117,12 +154,14 @@ class Queue:
     async def _run(self) -> None:
         await self._database.connected.wait()
         while not self._stopping:
-            manager = _Manager(queries_over(self._driver), channel=SETTINGS.channel)
-            manager.entrypoint(ENTRYPOINT)(self._take)
+            self._driver = driver = _RetryingDriver(self._database, self._notifier)
+            manager = _Manager(queries_over(driver), channel=SETTINGS.channel)
+            manager.idle = self._database.idle
+            manager.entrypoint(ENTRYPOINT)(self._take_with(driver))
             self._manager = manager
             try:
                 await manager.run(
-                    dequeue_timeout=self._stale / 4,
+                    dequeue_timeout=self._stale / 2,
                     batch_size=1,
                     max_concurrent_tasks=self._limit,
                     heartbeat_timeout=self._stale,
@@ -131,50 +170,83 @@ class Queue:
             except Exception as error:
                 if self._stopping:
                     return
-                if isinstance(error, Problem):
-                    logger.error("the queue cannot be used", reason=error.detail)
-                elif is_database_away(error):
+                if isinstance(error, TablesReplacedError) or misses_service_schema(error):
+                    logger.warning("the queue was dropped")
+                elif is_unavailable(error):
                     logger.warning("the queue cannot be reached", error_type=type(error).__name__)
                 else:
                     logger.error("the queue failed", exc_info=error)
-                await asyncio.sleep(_LONGEST_PAUSE_S)
+                await asyncio.sleep(_PAUSE_S)
 
-    async def _take(self, job: Job) -> None:
-        assert job.payload is not None
-        try:
-            await self._deliver(msgspec.json.decode(job.payload, type=Item))
-        except ComeBackError as later:
-            raise RetryRequested(delay=timedelta(seconds=later.after_s), reason=str(later)) from None
+    def _take_with(self, driver: _RetryingDriver) -> Callable[[Job], Awaitable[None]]:
+        async def take(job: Job) -> None:
+            assert job.payload is not None
+            with driver.item(), self._database.idle.working():
+                try:
+                    await self._process(msgspec.json.decode(job.payload, type=Item))
+                except RetryLater as later:
+                    raise RetryRequested(delay=timedelta(seconds=later.after_s), reason=str(later)) from None
+
+        return take
 
 
-class _PatientDriver:
-    """PgQueuer's port to a database that may be away for a while: waits for it, until told to give up."""
+class _RetryingDriver:
+    """PgQueuer's port to the database: waits while that is unavailable, until :meth:`give_up`.
 
-    def __init__(self, database: Database, listener: Listener) -> None:
+    It refuses tables that were created after it: their item numbers start again, and would be mixed up.
+    """
+
+    def __init__(self, database: Database, notifier: Notifier) -> None:
         self._database = database
-        self._listener = listener
+        self._table_id = database.table_id
+        self._notifier = notifier
         self._given_up = asyncio.Event()
-        self._callbacks: dict[Any, Callable[[str], None]] = {}
+        self._listeners: dict[tuple[str, NotifyCallback], Callable[[str], None]] = {}
+        self._items = 0
+        self._items_until = 0.0
+        self._checked_at = -_CHECK_EVERY_S
 
     def give_up(self) -> None:
         self._given_up.set()
 
+    @contextlib.contextmanager
+    def item(self) -> Iterator[None]:
+        """A block in which an item is processed. PgQueuer writes what became of it a little later."""
+        self._items += 1
+        try:
+            yield
+        finally:
+            self._items -= 1
+            self._items_until = asyncio.get_running_loop().time() + _WRITTEN_WITHIN_S
+
+    def _needs_check(self) -> bool:
+        """Always while there are items. Otherwise seldom: an idle service sends few statements."""
+        now = asyncio.get_running_loop().time()
+        return self._items > 0 or now < self._items_until or now > self._checked_at + _CHECK_EVERY_S
+
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        rows = await self._patiently(lambda connection: connection.fetch(query, *args))
+        rows = await self._retried(lambda connection: connection.fetch(query, *args))
         return [dict(row) for row in rows]
 
     async def execute(self, query: str, *args: object) -> str:
-        status: str = await self._patiently(lambda connection: connection.execute(query, *args))
+        status: str = await self._retried(lambda connection: connection.execute(query, *args))
         return status
 
     async def notify(self, channel: str, payload: str) -> None:
         await self.execute("SELECT pg_catalog.pg_notify($1, $2)", channel, payload)
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
-        self._listener.subscribe(channel, callback)
+        def pass_on(payload: str) -> None:
+            # Every user of the database can send something else, and PgQueuer would log it with a traceback.
+            with contextlib.suppress(ValueError):
+                AnyEvent.model_validate_json(payload)
+                callback(payload)
+
+        self._listeners[channel, callback] = pass_on
+        self._notifier.subscribe(channel, pass_on)
 
     async def remove_listener(self, channel: str, callback: NotifyCallback) -> None:
-        self._listener.unsubscribe(channel, callback)
+        self._notifier.unsubscribe(channel, self._listeners.pop((channel, callback)))
 
     @property
     def shutdown(self) -> asyncio.Event:
@@ -190,19 +262,13 @@ class _PatientDriver:
     async def __aexit__(self, *_: object) -> None:
         return None
 
-    async def _patiently(self, ask: Callable[[Any], Awaitable[Any]]) -> Any:
-        pause = _FIRST_PAUSE_S
-        while True:
-            try:
-                async with self._database.manager().acquire() as connection:
-                    # In tables that were made anew the numbers of items begin anew: ours would be those of others.
-                    await self._database.check_tables(connection)
-                    return await ask(connection)
-            except Exception as error:
-                if self._given_up.is_set() or not is_database_away(error):
-                    raise
-            try:
-                async with asyncio.timeout(pause):
-                    await self._given_up.wait()
-            except TimeoutError:
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+    async def _retried(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async def attempt() -> T:
+            async with self._database.manager().acquire() as connection:
+                if self._needs_check():
+                    await self._database.check_tables(connection, self._table_id)
+                    self._checked_at = asyncio.get_running_loop().time()
+                return await work(connection)
+
+        with without_reset():
+            return await until_available(attempt, self._given_up)

@@ -1,13 +1,14 @@
-"""What the engine says of one attempt at one schema, written down a few times a second at most.
+"""Writes the progress of an attempt at a schema, a few times a second at most.
 
-Listening to the engine has its price: files no longer travel together, and every statement is a message of its own. So
-it is done where there are few files in few schemas; of many only the number is looked at, once a second.
+A listener is expensive: with one, the engine sends each statement as a message of its own. Only a run of few files in
+few schemas has one; for others the applied files are counted once a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -15,191 +16,308 @@ import structlog
 from pgdbm.errors import AsyncDBError
 from pgdbm.sql import statement
 
-from .structs import Progress
+from ..api.runs import Progress
+from ..database.audit import policy_entry, write_entries
+from ..database.masking import masked
+from ..database.service_schema import SERVICE_SCHEMA
+from ..status.history_tables import count_applied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
-    from pgdbm.migrations.events import Event
+    from pgdbm.core.manager import AsyncDatabaseManager
+    from pgdbm.migrations.engine.blockers import EndedBlocker
+    from pgdbm.migrations.engine.events import Event
+    from pgdbm.migrations.results import Notice
 
-    from ..database import Database
-    from .store import Store
+    from ..api.audit import AuditEntry
+    from ..database.pool import Database
+    from .store import StartedSchema, Store, TakenRun
 
-FEW_FILES = 20
-FEW_SCHEMAS = 5
-_EVERY_S = 0.2
-_LOOK_EVERY_S = 1.0
-_SIGN_OF_LIFE_S = 2.0
+_FEW_FILES = 20
+_FEW_SCHEMAS = 5
+_WRITE_EVERY_S = 0.2
+_COUNT_EVERY_S = 1.0
+# An unchanged row is written again: the answer says whether the run is to be cancelled.
+_CHECK_EVERY_S = 2.0
 _MOST_BLOCKERS = 20
-_APPLIED = "SELECT count(*) FROM {{tables.schema_migrations}} WHERE module_name = $1 AND filename = ANY ($2::text[])"
-_NEWS = frozenset({"migration_began", "migration_ended", "migration_failed", "retrying"})
+_DONE = 100.0
+_RECORDED = frozenset({"migration_started", "migration_ended", "migration_failed", "retrying", "backfill_waiting"})
+# A backfill may take hours.
+_BACKFILL_EVERY_S = 1.0
+_BACKFILL_EVENT_EVERY_S = 5.0
+_REPORTED = (
+    "filename",
+    "applied_count",
+    "pending_count",
+    "statement",
+    "statements",
+    "command",
+    "phase",
+    "percent",
+    *("rows", "total_rows", "rows_per_s", "seconds_left"),
+)
 
 logger = structlog.get_logger("pgdbm_service")
 
 
 class Recorder:
-    """``listens``: whether :meth:`hear` is called with what the engine does.
+    """``listens``: whether :meth:`on_event` is to be called with the engine's events. ``db`` is that of the user who
+    migrates.
 
-    ``backend_pid`` is that of the connection that migrates just now; ``cancelled`` says what the row said last.
+    ``backend_pid`` is that of the connection that migrates; ``cancelled`` is the last value in the run's row.
     """
 
     def __init__(
         self,
         database: Database,
+        db: AsyncDatabaseManager,
         store: Store,
-        run: UUID,
-        module: str,
-        schema: str,
-        attempt: int,
-        pending: Sequence[str],
-        *,
-        listens: bool,
+        run: TakenRun,
+        started: StartedSchema,
+        pending: int,
     ) -> None:
         self._database = database
+        self.db = db
         self._store = store
         self._run = run
-        self._module = module
-        self._schema = schema
-        self._attempt = attempt
-        self._pending = tuple(pending)
-        self._progress = Progress(pending=len(pending))
-        self._news: list[tuple[str, dict[str, Any]]] = []
-        self._told = _told(self._progress)
+        self._started = started
+        self._progress = Progress(pending_count=pending)
+        self._events: list[tuple[str, dict[str, Any]]] = []
+        self._audited: list[tuple[UUID, AuditEntry]] = []
+        self._reported = _report_of(self._progress)
         self._changed = False
-        self.listens = listens
+        self._backend_changed = False
+        self._failed_at: tuple[str | None, int] | None = None
+        self._pausing = False
+        self._blocked_by: list[int] = []
+        self._backfill_at = self._backfill_event_at = -_BACKFILL_EVENT_EVERY_S
+        # A backfill has few statements.
+        self.listens = pending <= _FEW_FILES and (run.schema_count <= _FEW_SCHEMAS or run.options.background)
         self.backend_pid: int | None = None
         self.cancelled = False
 
     def on_backend(self, pid: int | None) -> None:
         self.backend_pid = pid
+        self._backend_changed = True
+
+    def write_soon(self) -> None:
+        """Write, and read whether the run is to be cancelled, even if nothing has changed."""
         self._changed = True
 
-    def hear(self, event: Event) -> None:
-        """One thing that the engine did."""
+    def on_event(self, event: Event) -> None:
         progress = self._progress
+        if event.kind == "progress" and "rows" in event.details:
+            self._set_rows(event.details)
+            return
         self._changed = True
         match event.kind:
-            case "migration_began":
+            case "migration_started":
                 progress.filename, progress.statement, progress.statements = event.filename, None, None
-            case "statement_began":
+            case "statement_started":
                 progress.filename, progress.statement = event.filename, event.statement
                 progress.statements = event.statements
-                self._forget_waits()
+                self._pausing = False
+                if not self._is_repeated(event):
+                    self._clear_waits()
             case "statement_ended":
-                self._forget_waits()
+                if not self._is_repeated(event):
+                    self._clear_waits()
             case "migration_ended":
-                progress.done += 1
-                self._forget_waits()
+                progress.applied_count += 1
+                self._clear_waits()
             case "progress":
                 progress.command, progress.phase = event.details["command"], event.details["phase"]
                 progress.percent = event.details["percent"]
             case "blocked":
-                self._blocked(event.details["blockers"])
+                # During the pause before the next attempt nothing is blocked, and the reason is the same.
+                if event.details["blockers"] or not self._pausing:
+                    self._set_blockers(event.details["blockers"])
+            case "backfill_waiting":
+                progress.reason = event.details["message"]
             case "waiting_for_runner":
-                self._waiting_for(event.details["holder"])
+                self._set_holder(event.details["holder"])
             case "retrying":
                 progress.retrying = event.details
-        if event.kind in _NEWS:
+                self._failed_at, self._pausing, self._blocked_by = (event.filename, event.statement or 0), True, []
+        if event.kind in _RECORDED:
             fields = {"filename": event.filename, "statement": event.statement, "statements": event.statements}
-            self._news.append((event.kind, {k: v for k, v in fields.items() if v is not None} | event.details))
+            self._events.append((event.kind, {k: v for k, v in fields.items() if v is not None} | event.details))
+
+    def on_notice(self, notice: Notice, **fields: str) -> None:
+        self._changed = True
+        self._events.append(("notice", notice._asdict() | fields))
+
+    def on_blocker_ended(self, ended: EndedBlocker) -> None:
+        """The policy of the module had a session ended: an event of the run, and an entry in the audit."""
+        self._changed = True
+        left_out = ("filename", "action", "query")
+        blocker = {name: value for name, value in ended._asdict().items() if name not in left_out}
+        self._events.append(("blocker_ended", {"filename": ended.filename, "action": ended.action, "blocker": blocker}))
+        entry = policy_entry(self._run.module, str(self._run.id), f"{ended.filename}: {ended.message}")
+        self._audited.append(entry)
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """For the length of the block, write down what is new."""
+        """During the block, write what has changed."""
         over = asyncio.Event()
         writer = asyncio.create_task(self._write(over))
-        looker = None if self.listens else asyncio.create_task(self._look())
+        counter = None if self.listens else asyncio.create_task(self._count())
         try:
             yield
         finally:
-            if looker is not None:
-                looker.cancel()
-                await asyncio.gather(looker, return_exceptions=True)
+            if counter is not None:
+                counter.cancel()
+                await asyncio.gather(counter, return_exceptions=True)
             over.set()
-            # Not cancelled: of a writing that is cut off nobody knows whether it was done, and events would be told
-            # twice. And what came last is worth knowing too, above all of an attempt that failed.
-            with contextlib.suppress(Exception):
-                await self._database.within_limit(_end_of(writer))
+            try:
+                # Not cancelled: whether a write that is cut off was committed is unknown, and events would be written
+                # twice. The last events matter most, above all those of an attempt that failed.
+                await self._database.with_timeout(_end_of(writer))
+            except Exception as error:
+                logger.warning("last progress not written", run_id=str(self._run.id), error_type=type(error).__name__)
 
     async def flush(self) -> None:
-        """Write down what is new now."""
-        await self._flush()
-
-    async def _write(self, over: asyncio.Event) -> None:
-        """Until it is ``over``, and once more then."""
-        written = asyncio.get_running_loop().time()
-        while not over.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_EVERY_S):
-                    await over.wait()
-            now = asyncio.get_running_loop().time()
-            if not (over.is_set() or self._changed) and now - written < _SIGN_OF_LIFE_S:
-                continue
-            written = now
-            try:
-                await self._flush()
-            except Exception as error:
-                logger.debug("progress not written", run_id=str(self._run), error_type=type(error).__name__)
-
-    async def _flush(self) -> None:
-        news, self._news = self._news, []
-        changed, self._changed = self._changed, False
-        told = _told(self._progress)
-        if changed and told != self._told:
-            # What is true for every statement is told once per writing.
-            self._told = told
-            news.append(("progress", told))
+        """Write what has changed now."""
+        events, self._events = self._events, []
+        changed, self._changed, self._backend_changed = self._changed, False, False
+        report = _report_of(self._progress)
+        if changed and report != self._reported and self._is_due():
+            # One event for all statements since the last write.
+            self._reported = report
+            events.append(("progress", report))
         try:
-            self.cancelled = await self._store.note(
-                self._run, self._schema, self._attempt, news, self._progress, self.backend_pid, self._pending
+            await self._write_audit()
+            self.cancelled = await self._store.record_progress(
+                self._run.id, self._started, events, self._progress, self.backend_pid
             )
         except BaseException:
-            self._news[:0] = news
+            self._events[:0] = events
             self._changed = True
             raise
 
-    async def _look(self) -> None:
-        """What can be seen from outside, of files that travel together."""
-        db = self._database.manager(self._schema)
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+    async def _write_audit(self) -> None:
+        if self._audited:
+            # Entries that were written before are skipped.
+            await write_entries(self._database.manager(SERVICE_SCHEMA), self._audited)
+            self._audited = []
+
+    async def _write(self, over: asyncio.Event) -> None:
+        """Write until ``over`` is set, and once more then, unless only the backend has changed since.
+
+        How the attempt ended is written next, which removes the backend from the row.
+        """
+        loop = asyncio.get_running_loop()
+        written = loop.time()
+        failing = False
+        is_last = False
+        while not is_last:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WRITE_EVERY_S):
+                    await over.wait()
+            # It may have been set during the last write, together with events that came too late for that.
+            is_last = over.is_set()
+            if is_last:
+                if not self._changed:
+                    return
+            elif not (self._changed or self._backend_changed) and loop.time() - written < _CHECK_EVERY_S:
+                continue
+            written = loop.time()
             try:
-                done = await db.fetch_value(_APPLIED, self._module, list(self._pending))
-                if done != self._progress.done:
-                    self._progress.done, self._changed = done, True
+                await self.flush()
+                failing = False
+            except Exception as error:
+                if not failing:
+                    logger.warning("progress not written", run_id=str(self._run.id), exc_info=error)
+                failing = True
+
+    async def _count(self) -> None:
+        """What can be seen without a listener: the number of applied files, and the blockers."""
+        db = self.db
+        failing = False
+        while True:
+            await asyncio.sleep(_COUNT_EVERY_S)
+            try:
+                count = await count_applied(db, self._started.schema, self._run.module, self._started.pending or ())
+                if count != self._progress.applied_count:
+                    self._progress.applied_count, self._changed = count, True
                 if self.backend_pid is not None:
-                    rows = await db.fetch_all(statement("watch", "blockers"), self.backend_pid)
-                    self._blocked(rows)
+                    await self._read_blockers(db, self.backend_pid)
+                failing = False
             except AsyncDBError as error:
-                logger.debug("progress not seen", run_id=str(self._run), error_type=type(error).__name__)
+                if not failing:
+                    logger.warning("progress not read", run_id=str(self._run.id), reason=error.message)
+                failing = True
 
-    def _blocked(self, blockers: Sequence[dict[str, Any]]) -> None:
-        # Somebody's SQL is nobody else's business.
-        tree = [{key: value for key, value in one.items() if key != "query"} for one in blockers[:_MOST_BLOCKERS]]
-        before = [one["pid"] for one in self._progress.waiting_for or ()]
+    async def _read_blockers(self, db: AsyncDatabaseManager, pid: int) -> None:
+        blockers = await db.fetch_all(statement("watch", "blockers"), pid)
+        # Between two attempts the backend is idle, and the schema is still blocked.
+        if blockers or not self._progress.waiting_for or not await db.fetch_value(statement("watch", "is_idle"), pid):
+            self._set_blockers(blockers)
+
+    def _set_blockers(self, blockers: Sequence[dict[str, Any]]) -> None:
+        # Queries may hold values that the reader of a run must not see.
+        tree: list[dict[str, Any]] = [dict(one, query=masked(one.get("query"))) for one in blockers[:_MOST_BLOCKERS]]
+        if not tree:
+            self._progress.retrying = None
+        self._changed = self._changed or tree != (self._progress.waiting_for or [])
         self._progress.waiting_for = tree or None
-        if [one["pid"] for one in tree] != before:
-            self._changed = True
-            if tree:
-                self._news.append(("blocked", {"waiting_for": tree}))
+        before, self._blocked_by = self._blocked_by, [one["pid"] for one in tree]
+        if tree and self._blocked_by != before:
+            self._events.append(("blocked", {"waiting_for": tree}))
 
-    def _waiting_for(self, holder: dict[str, Any] | None) -> None:
+    def _set_rows(self, details: dict[str, Any]) -> None:
+        """The progress of a backfill, once a second at most, and its end."""
+        now = time.monotonic()
+        if now - self._backfill_at < _BACKFILL_EVERY_S and details["percent"] != _DONE:
+            return
+        self._backfill_at, self._changed = now, True
+        for name in ("command", "phase", "percent", "rows", "total_rows", "rows_per_s", "seconds_left"):
+            setattr(self._progress, name, details[name])
+        if details["percent"] == _DONE:
+            # The end of the file follows, and clears it.
+            self._reported = _report_of(self._progress)
+            self._events.append(("progress", self._reported))
+
+    def _is_due(self) -> bool:
+        """Whether the progress is an event: of a backfill, every few seconds."""
+        if self._progress.rows is None:
+            return True
+        now = time.monotonic()
+        if now - self._backfill_event_at < _BACKFILL_EVENT_EVERY_S:
+            return False
+        self._backfill_event_at = now
+        return True
+
+    def _set_holder(self, holder: dict[str, Any] | None) -> None:
         before = (self._progress.holder or {}).get("pid")
         self._progress.holder = holder and {key: value for key, value in holder.items() if key != "query"}
         if holder is not None and holder["pid"] != before:
-            self._news.append(("waiting_for_runner", {"holder": self._progress.holder}))
+            self._events.append(("waiting_for_runner", {"holder": self._progress.holder}))
 
-    def _forget_waits(self) -> None:
+    def _is_repeated(self, event: Event) -> bool:
+        """Whether the last attempt got as far as the statement of ``event``.
+
+        What it waited for is shown until the statement is done: a new attempt most often waits for the same.
+        """
+        if self._failed_at is None or event.statement is None:
+            return False
+        filename, number = self._failed_at
+        last = number if event.kind == "statement_started" else number - 1
+        return event.filename == filename and event.statement <= last
+
+    def _clear_waits(self) -> None:
         progress = self._progress
+        self._failed_at, self._blocked_by = None, []
         progress.waiting_for = progress.holder = progress.retrying = None
         progress.command = progress.phase = progress.percent = None
+        progress.rows = progress.total_rows = progress.rows_per_s = progress.seconds_left = progress.reason = None
 
 
 async def _end_of(task: asyncio.Task[None]) -> None:
     await task
 
 
-def _told(progress: Progress) -> dict[str, Any]:
-    fields = ("filename", "done", "pending", "statement", "statements", "command", "phase", "percent")
-    return {name: value for name in fields if (value := getattr(progress, name)) is not None}
+def _report_of(progress: Progress) -> dict[str, Any]:
+    return {name: value for name in _REPORTED if (value := getattr(progress, name)) is not None}

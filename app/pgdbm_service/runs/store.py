@@ -1,287 +1,452 @@
-"""The rows of runs: how they come to be, what happens to them, how they end.
-
-Each method is one transaction. Whatever changes a run takes the lock of its row while it counts events up, so that
-their numbers are in the order of the commits.
-"""
+"""Writes the rows of runs and replicas. Each method is one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from ..own_schema import OWN_SCHEMA
-from . import statements as sql
+from pgdbm.core.pool import without_reset
+from pgdbm.core.queries import as_dicts
+
+from ..api.common import Approvals
+from ..api.freezes import Freeze
+from ..api.runs import Hold, Progress, RunOptions
+from ..database.retrying import repeat_on_conflict, until_available
+from ..database.service_schema import SERVICE_SCHEMA
+from ..database.sql import statement
+from .grouped_writes import GroupedWrites
+from .plan_binding import BoundPlan
 from .queue import Item, enqueue
-from .structs import Progress, Wishes
+from .request import MigrationRequest, digest_of
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
 
+    from pgdbm.core.connection import Connection, RowDict
     from pgdbm.core.manager import AsyncDatabaseManager
 
-    from ..database import Database
+    from ..database.pool import Database
+    from .grouped_writes import Write
+    from .plan_checks import Step
+
+T = TypeVar("T")
 
 CANARIES = 0
-"""The chunk of the schemas that go before the others."""
+"""The chunk of the schemas that are migrated before the others."""
 
 ALONE, _AMONG_MANY = 10, 0
 _MOST_IN_CHUNK = 50
-_CHUNKS_AT_LEAST = 40
+_FEWEST_CHUNKS = 40
 
 
 class NewRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is made of. ``request`` is the digest of what came with ``key``."""
+    """A run to create: ``schemas`` are those of the request, ``bundle`` is the digest of the files.
+
+    ``bound``: the plan for these schemas, of a module whose runs need approvals.
+    """
 
     id: UUID
-    module: str
-    wishes: Wishes
-    digest: str
+    request: MigrationRequest
     bundle: str
     schemas: Sequence[str]
-    caller: str
-    request_id: str | None = None
-    traceparent: str | None = None
-    retry_of: UUID | None = None
-    key: str | None = None
-    request: str = ""
+    bound: BoundPlan | None = None
+
+    @property
+    def digest(self) -> str:
+        """The same for runs with the same options and files: one of them is enough."""
+        same = [self.request.options, self.bundle]
+        return digest_of(same if self.bound is None else [*same, self.bound.digest])
 
 
-class BegunRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as whoever works on it sees it."""
+class _Stored(RunOptions, frozen=True, kw_only=True, omit_defaults=True):
+    """Options without those that an earlier release, which may take the run, does not know and need not know."""
+
+
+FollowUp = Callable[[Sequence[str]], Awaitable[NewRun | None]]
+"""Given the schemas in which a run has succeeded: the run that follows it."""
+
+
+class TakenRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as a worker needs it. ``is_free``: an admin broke the glass, and nothing keeps it from starting."""
 
     id: UUID
     module: str
-    wishes: Wishes
+    options: RunOptions
     bundle: str
-    caller: str
+    created_by: str
     traceparent: str | None
     cancelled: bool
-    schemas: int
+    schema_count: int
+    is_started: bool
+    hold: Hold | None
+    freeze: Freeze | None
+    plan: str | None
+    approvals: Approvals | None
+    approvals_needed: int
+    is_free: bool
+    approvals_given: int
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """A schema that is not done. ``is_owned``: a replica that is alive is at it."""
+class UnfinishedSchema(NamedTuple):
+    """``has_ended``: only the summaries may not show it yet.
+
+    ``is_started``: an attempt has started; with ``is_owned``, on a replica that is alive.
+    """
 
     schema: str
-    attempts: int
-    instance: UUID | None
-    backend_pid: int | None
+    replica: UUID | None
+    has_ended: bool
+    is_started: bool
     is_owned: bool
 
 
-class Begun(msgspec.Struct):
-    """An attempt at a schema. ``pending`` is what the first attempt found to do; None where this is the first."""
+class StartedSchema(msgspec.Struct):
+    """An attempt at a schema. ``pending``: the files that the first attempt found; None if this is the first.
 
+    ``deaths``: replicas that died during an attempt since something was last applied; ``filename``: the file that the
+    last of them had reached, if that is known. ``plan``: the digest of the only plan that may be applied.
+    """
+
+    schema: str
     attempt: int
     pending: list[str] | None
+    deaths: int
+    filename: str | None
+    plan: str | None
+
+
+class StoredKey(NamedTuple):
+    """``request`` is the digest of the request that came with the key. ``http_status``: why the run failed."""
+
+    run: UUID
+    request: str
+    module: str
+    bundle: str | None
+    has_ended: bool
+    http_status: int | None
+
+
+class KeyTakenError(Exception):
+    """The Idempotency-Key already belongs to a run."""
 
 
 class Store:
-    def __init__(self, database: Database, stale_s: float) -> None:
+    """A transaction that PostgreSQL rolls back for concurrent ones is repeated.
+
+    With ``stopping``, methods wait for a database that is unavailable until the event is set; without it they raise.
+    """
+
+    def __init__(self, database: Database, stale_s: float, stopping: asyncio.Event | None = None) -> None:
         self._database = database
         self._stale_s = stale_s
+        self._stopping = stopping
+        self._groups: dict[UUID, GroupedWrites] = {}
 
-    @property
-    def _db(self) -> AsyncDatabaseManager:
-        return self._database.manager(OWN_SCHEMA)
+    async def create(self, new: NewRun) -> UUID:
+        """Insert a run, and return its id; if one with its digest is active, its id. It is queued unless it
+        needs approvals.
 
-    async def create(self, new: NewRun) -> bool:
-        """Write the run down, and put it into the queue; False where one like it is under way.
+        The key of the request belongs to that run then.
 
         Raises:
-            KeyTakenError: another request has used the key a moment ago.
+            KeyTakenError: the key belongs to another run, which a concurrent request has created.
         """
-        canary = new.wishes.canary if len(new.schemas) > 1 else 0
+        request, origin = new.request, new.request.origin
+
+        async def insert_or_join(connection: Connection) -> UUID:
+            if await self._insert(connection, new):
+                return new.id
+            active: UUID | None = await connection.fetchval(self._sql("active"), request.module, new.digest)
+            if active is None:
+                # It has ended between the two statements.
+                return await insert_or_join(connection)
+            if origin.key is not None:
+                await connection.execute(self._sql("store_key"), origin.principal, origin.key, request.digest, active)
+            return active
+
+        try:
+            return await self._transaction(insert_or_join)
+        except asyncpg.UniqueViolationError:
+            raise KeyTakenError from None
+
+    async def _insert(self, connection: Connection, new: NewRun) -> bool:
+        """Insert a run, and put it into the queue unless it needs approvals; False if one with its digest is active."""
+        request, origin = new.request, new.request.origin
+        canary = request.options.canary if len(new.schemas) > 1 else 0
         chunks = chunked(len(new.schemas), canary)
-        db = self._db
-        async with db.acquire() as connection, connection.transaction():
-            try:
-                created = await connection.fetchval(
-                    db.prepare_query(sql.CREATE),
-                    new.id,
-                    new.module,
-                    as_json(new.wishes),
-                    new.digest,
-                    new.bundle,
-                    new.caller,
-                    new.request_id,
-                    new.retry_of,
-                    list(new.schemas),
-                    [str(chunk) for chunk in chunks],
-                    new.key,
-                    new.request,
-                    new.traceparent,
-                )
-            except asyncpg.UniqueViolationError:
-                raise KeyTakenError from None
-            if created is None:
-                return False
-            first = [CANARIES] if canary else sorted(set(chunks))
-            await enqueue(connection, [Item(new.id, chunk) for chunk in first], priority=_priority(len(first)))
+        bound = new.bound
+        created: UUID | None = await connection.fetchval(
+            self._sql("create"),
+            new.id,
+            request.module,
+            as_json(_Stored(**msgspec.structs.asdict(request.options))),
+            new.digest,
+            new.bundle,
+            origin.principal,
+            origin.request_id,
+            request.retry_of,
+            list(new.schemas),
+            [str(chunk) for chunk in chunks],
+            origin.key,
+            request.digest,
+            origin.traceparent,
+            None if bound is None else bound.digest,
+            None if bound is None else as_json(bound.approvals),
+            None if bound is None else list(bound.plans),
+            0 if bound is None else bound.needed,
+        )
+        if created is None:
+            return False
+        if bound is not None and bound.needed:
+            return True
+        first = [CANARIES] if canary else sorted(set(chunks))
+        await enqueue(connection, [Item(new.id, chunk) for chunk in first], priority=_priority(len(first)))
         return True
 
-    async def remember_key(self, caller: str, key: str, request: str, run: UUID) -> None:
-        """The key of a request that joined ``run``."""
-        await self._db.execute(sql.REMEMBER_KEY, caller, key, request, run)
+    async def find_key(self, principal: str, key: str) -> StoredKey | None:
+        rows = await self._rows("find_key", principal, key)
+        return StoredKey(**rows[0]) if rows else None
 
-    async def forget_key(self, caller: str, key: str) -> None:
-        await self._db.execute(sql.FORGET_KEY, caller, key)
+    async def delete_key(self, principal: str, key: str, run: UUID) -> None:
+        """Delete the key if it belongs to ``run``."""
+        await self._rows("delete_key", principal, key, run)
 
-    async def begin(self, run: UUID) -> BegunRun | None:
-        """The run to work on; None where it has ended."""
-        row = await self._db.fetch_one(sql.BEGIN, run)
-        if row is None:
+    async def take(self, item: Item) -> tuple[TakenRun, list[UnfinishedSchema]] | None:
+        """The run of an item, and the schemas of its chunk that are not done, in order; None if the run has ended.
+
+        In a cancelled run, the schemas that no live replica is working on are cancelled.
+        """
+        rows = await self._rows("take", item.run)
+        if not rows:
             return None
-        row["wishes"] = msgspec.json.decode(row["wishes"], type=Wishes)
-        return BegunRun(**row)
+        row: RowDict = dict(rows[0])
+        row["options"] = msgspec.json.decode(rows[0]["options"], type=RunOptions)
+        for name, kind in (("hold", Hold), ("freeze", Freeze), ("approvals", Approvals)):
+            row[name] = None if row[name] is None else msgspec.json.decode(row[name], type=kind)
+        run = TakenRun(**row)
+        if run.cancelled:
+            await self._rows("cancel_chunk", item.run, item.chunk, self._stale_s)
+        unfinished = await self._rows("unfinished", item.run, item.chunk, self._stale_s)
+        return run, [UnfinishedSchema(**row) for row in unfinished]
 
-    async def waiting(self, item: Item) -> list[Waiting]:
-        """The schemas of a chunk that are not done, in order."""
-        rows = await self._db.fetch_all(sql.WAITING, item.run, item.chunk, self._stale_s)
-        return [Waiting(**row) for row in rows]
+    async def hold(self, run: UUID, hold: Hold) -> bool:
+        """Keep a run from starting; False if it is held for the same already."""
+        return bool(await self._rows("hold", run, as_json(hold)))
 
-    async def begin_schema(self, run: UUID, schema: str, instance: UUID) -> Begun | None:
-        """Take a schema. None: nothing is to be done, as it is done, or the run was cancelled, or has ended."""
-        row = await self._db.fetch_one(sql.BEGIN_SCHEMA, run, schema, instance)
-        return None if row is None else Begun(row["attempts"], row["pending"])
+    async def release(self, run: UUID) -> None:
+        """What has held the run is over."""
+        await self._rows("release", run)
 
-    async def note(
+    async def is_unstarted(self, run: UUID) -> bool:
+        """Whether a run waits for its start, and is not to be cancelled."""
+        return bool(await self._value("is_unstarted", run))
+
+    async def start_schema(self, run: UUID, schema: str, replica: UUID) -> StartedSchema | None:
+        """Begin an attempt; None if the schema has ended, or the run has ended, is to be cancelled or may not start."""
+        rows = await self._grouped(run, "start_schema", schema, replica)
+        if not rows:
+            return None
+        row = rows[0]
+        return StartedSchema(schema, row["attempts"], row["pending"], row["deaths"], row["filename"], row["plan"])
+
+    async def record_progress(
         self,
         run: UUID,
-        schema: str,
-        attempt: int,
+        started: StartedSchema,
         events: Sequence[tuple[str, Mapping[str, Any]]],
         progress: Progress,
         backend_pid: int | None,
-        pending: Sequence[str] | None = None,
     ) -> bool:
-        """Write down how far an attempt is; whether the run is to be cancelled."""
-        row = await self._db.fetch_one(
-            sql.NOTE,
+        """Write how far an attempt is; whether the run is to be cancelled."""
+        rows = await self._grouped(
             run,
-            schema,
-            attempt,
+            "record_progress",
+            started.schema,
+            started.attempt,
             [kind for kind, _ in events],
             [as_json(data) for _, data in events],
             as_json(progress),
             backend_pid,
-            None if pending is None else list(pending),
+            started.pending,
         )
-        return row is not None and bool(row["cancelled"])
+        return bool(rows) and bool(rows[0]["cancelled"])
 
-    async def succeed(
-        self, run: UUID, schema: str, steps: Sequence[tuple[str, int]], skipped: int, total: int, ms: float
+    async def complete_schema(
+        self, run: UUID, schema: str, steps: Sequence[Step], skipped: int, total: int, total_time_ms: float
     ) -> None:
-        """A schema is done. Whoever says so is right, also if somebody else has been taken to be at it since."""
-        names, times = [name for name, _ in steps], [str(took) for _, took in steps]
-        await self._db.execute(sql.SUCCEED, run, schema, names, times, skipped, total, ms)
+        """A schema is migrated. True of an attempt that was taken over, too."""
+        names, times = [step.filename for step in steps], [str(step.execution_time_ms) for step in steps]
+        await self._grouped(run, "complete_schema", schema, names, times, skipped, total, total_time_ms)
 
-    async def fail(
+    async def fail_schema(
         self,
         run: UUID,
-        schema: str,
-        attempt: int,
+        started: StartedSchema,
         status: str,
         problem: Mapping[str, Any],
-        steps: Sequence[tuple[str, int]],
+        steps: Sequence[Step],
         *,
         stop: bool,
     ) -> None:
-        """An attempt failed, or was cancelled. Passed over if there is a newer one. ``stop``: begin no other schema."""
-        names, times = [name for name, _ in steps], [str(took) for _, took in steps]
-        await self._db.execute(sql.FAIL, run, schema, attempt, status, as_json(problem), names, times, stop)
+        """An attempt failed or was cancelled; ignored if there is a newer one. ``stop``: start no other schema."""
+        names, times = [step.filename for step in steps], [str(step.execution_time_ms) for step in steps]
+        await self._rows(
+            "fail_schema", run, started.schema, started.attempt, status, as_json(problem), names, times, stop
+        )
 
-    async def requeue(self, item: Item, instance: UUID, reason: str) -> None:
-        """What this instance has of a chunk is for another to go on with."""
-        await self._db.execute(sql.REQUEUE, item.run, item.chunk, instance, reason)
+    async def requeue(self, item: Item, replica: UUID, reason: str) -> None:
+        """Hand the schemas of a chunk that ``replica`` is working on to any replica."""
+        await self._rows("requeue", item.run, item.chunk, replica, reason)
 
     async def abandon(self, item: Item, problem: Mapping[str, Any]) -> None:
-        """A defect of ours keeps a chunk from being worked on."""
-        await self._db.execute(sql.ABANDON, item.run, item.chunk, as_json(problem))
-        await self.finish(item.run)
+        """Fail the schemas of a chunk that cannot be worked on."""
+        await self._rows("abandon", item.run, item.chunk, as_json(problem))
+        await self.finish(item.run, item.chunk)
 
-    async def cancel_chunk(self, item: Item) -> None:
-        """Nobody is at the rest of a chunk of a cancelled run any more."""
-        await self._db.execute(sql.CANCEL_CHUNK, item.run, item.chunk, self._stale_s)
+    async def finish(
+        self, run: UUID, summarized_chunk: int | None = None, follow_up: FollowUp | None = None
+    ) -> str | None:
+        """End the run if all of its schemas have ended, and are summarized; its status then.
 
-    async def pass_canary(self, run: UUID) -> None:
-        """Let the other schemas begin, if the canaries are done and well."""
-        db = self._db
-        async with db.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(db.prepare_query(sql.RELEASE_OTHERS), run)
-            items = [Item(run, row["chunk"]) for row in rows]
-            if items:
-                await enqueue(connection, items, priority=_priority(len(items)))
+        ``summarized_chunk``: the summaries show the schemas of this chunk that have ended.
 
-    async def finish(self, run: UUID) -> str | None:
-        """End the run, if none of its schemas is left to do; its status then. The runs that it is a part of go on."""
-        db = self._db
-        async with db.acquire() as connection, connection.transaction():
-            status: str | None = await connection.fetchval(db.prepare_query(sql.FINISH), run)
+        If the canary schemas have succeeded, the others are put into the queue. The end of a run puts the runs that it
+        is a child of into the queue. ``follow_up`` may return a run to create once this one has succeeded.
+        """
+
+        async def release_or_end(connection: Connection) -> str | None:
+            if summarized_chunk is not None:
+                await connection.execute(self._sql("mark_summarized"), run, summarized_chunk)
+            chunks = [row["chunk"] for row in await connection.fetch(self._sql("release_chunks"), run)]
+            if chunks:
+                await enqueue(connection, [Item(run, chunk) for chunk in chunks], priority=_priority(len(chunks)))
+                return None
+            status: str | None = await connection.fetchval(self._sql("finish"), run)
+            if status == "succeeded" and follow_up is not None:
+                rows = await connection.fetch(self._sql("succeeded_schemas"), run)
+                new = await follow_up([row["schema"] for row in rows])
+                if new is not None:
+                    await self._insert(connection, new)
             if status is not None:
-                wholes = await connection.fetch(db.prepare_query(sql.WHOLES), run)
-                items = [Item(row["run"], row["position"], of_all=True) for row in wholes]
+                parents = await connection.fetch(self._sql("parents", area="run_children"), run)
+                items = [Item(row["run"], row["position"], of_all=True) for row in parents]
                 if items:
                     await enqueue(connection, items, priority=ALONE)
-        return status
+            return status
+
+        return await self._transaction(release_or_end)
 
     async def request_cancel(self, run: UUID) -> bool:
-        """Ask whoever works on the run to stop, and let nobody begin; False where it has ended already."""
-        return await self._db.fetch_value(sql.REQUEST_CANCEL, run) is not None
+        """Ask the replicas that work on a run to stop; False if it has ended."""
+        return await self._value("request_cancel", run) is not None
 
     async def cancel(self, run: UUID) -> bool:
-        """Ask whoever works on the run to stop, and end it where nobody does; False where it has ended already."""
-        asked = await self.request_cancel(run)
-        if asked:
+        """Like :meth:`request_cancel`; a run that no replica works on ends."""
+        requested = await self.request_cancel(run)
+        if requested:
             await self.finish(run)
-        return asked
+        return requested
 
-    async def ours(self, module: str, schema: str, pid: int) -> bool:
+    async def has_active_runs(self) -> bool:
+        """Whether there are runs that have not ended, of any replica."""
+        return bool(await self._value("has_active"))
+
+    async def is_backend_of_run(self, module: str, schema: str, pid: int) -> bool:
         """Whether the backend ``pid`` works for a run, on that module in that schema."""
-        return bool(await self._db.fetch_value(sql.OURS, module, schema, pid))
+        return bool(await self._value("is_backend_of_run", module, schema, pid))
 
-    async def beat(self, instance: UUID, host: str, pid: int, version: str) -> None:
-        """Say that this instance is alive."""
-        await self._db.execute(sql.BEAT, instance, host, pid, version)
+    async def cancel_backend(self, db: AsyncDatabaseManager, pid: int) -> None:
+        """Cancel what the backend of an attempt executes: its connection has not gone back to the pool.
 
-    async def say_goodbye(self, instance: UUID) -> None:
-        await self._db.execute(sql.SAY_GOODBYE, instance)
+        ``db`` is that of the user whose backend it is: another one may not.
+        """
+        await db.execute(statement("runs", "cancel_backend"), pid)
 
-    async def tidy(self, keep_days: float) -> None:
-        """Forget what is old, and put back into the queue what was lost from it."""
-        db = self._db
-        await db.execute(sql.FORGET_RUNS, keep_days)
-        await db.execute(sql.FORGET_INSTANCES)
-        await db.execute(sql.FORGET_QUEUE_LOG)
-        lost = [Item(**row) for row in await db.fetch_all(sql.LOST)]
-        if lost:
-            async with db.acquire() as connection, connection.transaction():
-                await enqueue(connection, lost, priority=_AMONG_MANY)
+    async def heartbeat(self, replica: UUID, host: str, pid: int, version: str) -> None:
+        """Register a replica, or show that it is alive."""
+        await self._rows("heartbeat", replica, host, pid, version, area="replicas")
 
+    async def deregister(self, replica: UUID) -> None:
+        await self._rows("deregister", replica, area="replicas")
 
-class KeyTakenError(Exception):
-    """An Idempotency-Key leads to a run already."""
+    async def prune(self, keep_days: float) -> None:
+        """Delete what is old."""
+        await self._rows("prune", keep_days)
+        await self._rows("prune", area="replicas")
+        await self._rows("prune_queue_log")
+
+    async def recover_items(self) -> None:
+        """Put back into the queue what was lost from it."""
+        orphaned = [Item(**row) for row in await self._rows("orphaned")]
+        if orphaned:
+            await self._transaction(lambda connection: enqueue(connection, orphaned, priority=_AMONG_MANY))
+
+    @property
+    def _db(self) -> AsyncDatabaseManager:
+        return self._database.manager(SERVICE_SCHEMA)
+
+    def _sql(self, name: str, area: str = "runs") -> str:
+        return self._db.prepare_query(statement(area, name))
+
+    async def _rows(self, name: str, *args: object, area: str = "runs") -> list[RowDict]:
+        return await self._retried(lambda: self._db.fetch_all(statement(area, name), *args))
+
+    async def _value(self, name: str, *args: object) -> Any:
+        rows = await self._rows(name, *args)
+        return next(iter(rows[0].values())) if rows else None
+
+    async def _grouped(self, run: UUID, name: str, *args: object) -> list[RowDict]:
+        """The rows of a statement whose first parameter is ``run``. Concurrent ones of the run share a transaction."""
+        group = self._groups.setdefault(run, GroupedWrites(self._commit))
+        try:
+            return await group.rows(name, run, *args)
+        finally:
+            if group.is_idle:
+                self._groups.pop(run, None)
+
+    async def _commit(self, writes: Sequence[Write]) -> list[list[RowDict]]:
+        if len(writes) == 1:
+            return [await self._rows(writes[0].name, *writes[0].args)]
+
+        async def execute(connection: Connection) -> list[list[RowDict]]:
+            return [as_dicts(await connection.fetch(self._sql(write.name), *write.args)) for write in writes]
+
+        return await self._transaction(execute)
+
+    async def _transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async def attempt() -> T:
+            async with self._db.acquire() as connection, connection.transaction():
+                return await work(connection)
+
+        return await self._retried(attempt)
+
+    async def _retried(self, work: Callable[[], Awaitable[T]]) -> T:
+        with without_reset():
+            if self._stopping is None:
+                return await repeat_on_conflict(work)
+            return await until_available(work, self._stopping)
 
 
 def chunked(schemas: int, canary: int) -> list[int]:
-    """The number of each schema's chunk. The canaries are chunk 0, others begin at 1.
+    """The chunk number of each schema: canaries are chunk 0, others begin at 1.
 
-    Small enough that every replica gets some of them, and that no item holds a slot for long.
+    Chunks are small enough that each replica gets some, and that no item holds a slot for long.
     """
     canaries = min(canary, schemas)
-    size = min(_MOST_IN_CHUNK, max(1, (schemas - canaries) // _CHUNKS_AT_LEAST))
+    size = min(_MOST_IN_CHUNK, max(1, (schemas - canaries) // _FEWEST_CHUNKS))
     return [CANARIES] * canaries + [1 + position // size for position in range(schemas - canaries)]
 
 
 def _priority(items: int) -> int:
-    """Few items go before many: who waits for one schema does not wait for ten thousand others."""
+    """A run in one schema does not wait behind one in ten thousand."""
     return ALONE if items == 1 else _AMONG_MANY
 
 
-def as_json(value: Any) -> str:
-    # A text of PostgreSQL's cannot hold NUL, and messages quote what they find.
+def as_json(value: object) -> str:
+    # text cannot hold NUL, and error messages may quote one.
     return msgspec.json.encode(value, enc_hook=str).decode().replace("\\u0000", "")

@@ -1,4 +1,4 @@
-"""Three modules in one process: one pool, and a manager with a schema of its own for each."""
+"""Three modules in one process: one pool, and for each a manager with its own schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .users.routes import router as users
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-# In this order, since the tables of billing refer to those of users, and so on.
+# In this order, because the tables of billing refer to those of users, and so on.
 MODULES = ("users", "billing", "notifications")
 
 

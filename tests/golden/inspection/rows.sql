@@ -11,7 +11,7 @@ INSERT INTO {{tables.people}} (mood) VALUES ('low'), ('calm');
 CREATE TYPE {{schema}}.mood AS ENUM ('sad');
 ALTER TYPE {{schema}}.mood ADD VALUE 'calm';
 CREATE TABLE {{tables.people}} (mood {{schema}}.mood DEFAULT 'calm');
-==== a new value that is committed at once
+==== a new value that is committed immediately
 -- pgdbm:no-transaction
 ALTER TYPE {{schema}}.mood ADD VALUE 'calm';
 INSERT INTO {{tables.people}} (mood) VALUES ('calm');

@@ -1,4 +1,4 @@
-==== a new table, with all that belongs to it, disturbs nobody
+==== a new table, with all that belongs to it, blocks no one
 CREATE TABLE {{tables.orders}} (id bigint PRIMARY KEY, customer bigint NOT NULL);
 CREATE INDEX orders_customer_idx ON {{tables.orders}} (customer);
 ALTER TABLE {{tables.orders}} ADD COLUMN total numeric NOT NULL, ADD CHECK (total >= 0);
@@ -74,4 +74,4 @@ ALTER TABLE {{tables.a}} SET LOGGED;
 LOCK TABLE {{tables.a}}, {{tables.b}} IN EXCLUSIVE MODE;
 DROP SCHEMA old CASCADE;
 DO $$ BEGIN DROP TABLE x; END $$;
-CALL {{schema}}.tidy();
+CALL {{schema}}.cleanup();

@@ -1,7 +1,55 @@
-==== BEGIN
+==== BEGIN at the top and COMMIT at the end
+-- Deploy users
+
+BEGIN;
+
+SELECT 1;
+SELECT 'COMMIT;';
+
+COMMIT;
+-- the end
+==== BEGIN and COMMIT in other words
+/* one */ start  transaction;  SELECT 1; end Work
+==== BEGIN with modes
+BEGIN ISOLATION LEVEL
+  SERIALIZABLE, NOT DEFERRABLE;
+SELECT 1;
+COMMIT AND NO CHAIN;
+==== settings before BEGIN
+SET client_min_messages = warning;
+\set ON_ERROR_STOP on
+BEGIN TRANSACTION;
+CREATE TABLE t ();
+COMMIT;
+==== BEGIN and COMMIT without anything between
+BEGIN; COMMIT;
+==== BEGIN without COMMIT
+BEGIN;
+SELECT 1;
+==== BEGIN after a statement
+SELECT 1;
 BEGIN;
 SELECT 1;
 COMMIT;
+==== a statement after COMMIT
+BEGIN;
+SELECT 1;
+COMMIT;
+SELECT 1;
+==== two transactions
+BEGIN;
+SELECT 1;
+COMMIT;
+BEGIN;
+SELECT 1;
+COMMIT;
+==== BEGIN and ROLLBACK
+BEGIN;
+SELECT 1;
+ROLLBACK;
+==== the end of a function body is no COMMIT
+BEGIN;
+CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END;
 ==== START TRANSACTION
 START TRANSACTION;
 ==== COMMIT

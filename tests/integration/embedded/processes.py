@@ -1,4 +1,4 @@
-"""Other processes, watched and spoken to."""
+"""Child processes, with their output."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 APP = Path(server.__file__).parents[2]
-PATIENCE = 30.0
+DEADLINE_S = 30.0
 
 
 def query(dsn: str, sql: str) -> Any:
     async def ask() -> Any:
-        connection = await asyncpg.connect(dsn, timeout=PATIENCE)
+        connection = await asyncpg.connect(dsn, timeout=DEADLINE_S)
         try:
             return await connection.fetchval(sql)
         finally:
@@ -35,7 +35,7 @@ def query(dsn: str, sql: str) -> Any:
 
 
 def wait_until(happened: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + DEADLINE_S
     while not happened():
         assert time.monotonic() < deadline, f"never happened: {what}"
         time.sleep(0.01)
@@ -50,7 +50,7 @@ def is_gone(pid: int) -> bool:
 
 
 class Script:
-    """A Python program of its own process, spoken to by lines."""
+    """A Python program in its own process, which reads and writes lines."""
 
     def __init__(self, body: str, *arguments: object, python: str = sys.executable, **options: Any) -> None:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(APP), *filter(None, sys.path)])}
@@ -72,7 +72,7 @@ class Script:
             self.process.kill()
         self.process.communicate()
 
-    def hear(self) -> str:
+    def read_line(self) -> str:
         assert self.process.stdout is not None
         line: str = self.process.stdout.readline()
         return line.strip()

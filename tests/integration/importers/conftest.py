@@ -1,4 +1,4 @@
-"""What the tests of the importers share: a schema that another tool has migrated, and what an import leaves pending."""
+"""Shared by the tests of the importers: a schema that another tool has migrated, and what an import leaves pending."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 OURS = "pgdbm_migrations"
-PATIENCE_S = 60.0
+DEADLINE_S = 60.0
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Database:
     dsn: str
 
     async def run(self, sql: str) -> None:
-        """Run ``sql`` as the other tool would, with bare names in ``public``."""
+        """Run ``sql`` as the other tool would, with unqualified names in ``public``."""
         async with self.db.acquire() as connection:
             await connection.execute(f"SET search_path = public; {sql}")
 
@@ -102,7 +102,7 @@ class Program:
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=DEADLINE_S,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -119,7 +119,7 @@ def _program(name: str, dsn: str, folder: Path) -> Program:
 
 @pytest.fixture
 async def dbmate(database: str, target: Database, tmp_path: Path) -> AsyncIterator[Program]:
-    """As a user of its own: Go's driver takes no password that was hashed less often than usual."""
+    """With a separate user: Go's driver refuses a password that was hashed with fewer iterations than usual."""
     parts = urlsplit(database)
     address = parts._replace(netloc=f"dbmate:of%20dbmate@{parts.hostname}:{parts.port}")
     program = _program("dbmate", address.geturl(), tmp_path)

@@ -1,4 +1,4 @@
-"""Alembic's history: written by Alembic itself where it is installed, and by hand as its table is documented."""
+"""Alembic's history: written by Alembic where it is installed, and otherwise as its table is documented."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgdbm.migrations.importers import convert
+
+from .real_tools import ALEMBIC_ENVIRONMENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,22 +90,7 @@ async def at(target: Database, *heads: str) -> None:
         await target.run(f"INSERT INTO alembic_version VALUES ('{head}')")
 
 
-# What `alembic init` writes, as far as it is used here.
-ENVIRONMENT = """
-from alembic import context
-from sqlalchemy import create_engine
-url = context.config.get_main_option("sqlalchemy.url")
-if context.is_offline_mode():
-    context.configure(url=url, literal_binds=True)
-    with context.begin_transaction():
-        context.run_migrations()
-else:
-    with create_engine(url).connect() as connection:
-        context.configure(connection=connection)
-        with context.begin_transaction():
-            context.run_migrations()
-"""
-# One process for all commands: to load Alembic takes longest.
+# One process for all commands: loading Alembic takes the longest.
 COMMANDS = """
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -117,7 +104,7 @@ CONCURRENTLY = """with op.get_context().autocommit_block():
         op.execute("CREATE INDEX CONCURRENTLY i ON public.users (id)")"""
 
 
-async def test_what_alembic_has_applied(target: Database, alembic: Program) -> None:
+async def test_revisions_applied_by_alembic_are_imported(target: Database, alembic: Program) -> None:
     steps = {
         "r1": ('op.execute("CREATE TABLE public.users (id int)")', 'op.execute("DROP TABLE public.users")'),
         "r2": (CONCURRENTLY, 'op.execute("DROP INDEX public.i")'),
@@ -125,7 +112,7 @@ async def test_what_alembic_has_applied(target: Database, alembic: Program) -> N
     }
     url = alembic.url("postgresql+psycopg").replace("%", "%%")
     alembic.write("alembic.ini", f"[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = {url}\n")
-    alembic.write("migrations/env.py", ENVIRONMENT)
+    alembic.write("migrations/env.py", ALEMBIC_ENVIRONMENT)
     alembic.write("export/readme.txt", "")
     for revision, below, (up, down) in zip(steps, (None, "r1", "r2"), steps.values(), strict=True):
         alembic.write(
@@ -149,7 +136,7 @@ async def test_what_alembic_has_applied(target: Database, alembic: Program) -> N
     assert await target.apply(ours) == ["003_r3.sql"]
 
 
-async def test_what_is_below_the_heads(target: Database, ours: Path) -> None:
+async def test_revisions_below_the_heads_are_imported(target: Database, ours: Path) -> None:
     await at(target)
     for number, (heads, imported) in enumerate(
         [
@@ -177,14 +164,14 @@ async def test_converted_files_build_a_new_database(target: Database, ours: Path
     assert (ours / "001_a1.down.sql").read_text() == "DROP TABLE public.users;\n"
 
 
-async def test_files_that_do_not_say_what_they_are_built_on(target: Database) -> None:
+async def test_files_without_a_down_revision_are_refused(target: Database) -> None:
     await at(target, "b2")
     report = await target.take("alembic", PLAIN)
     assert report.imported == ("001_a1_users.sql", "002_b2_index.sql")
     assert await target.pending(PLAIN) == ["003_c3.sql"]
 
 
-async def test_several_heads_need_files_that_say_so(target: Database) -> None:
+async def test_several_heads_need_files_with_down_revisions(target: Database) -> None:
     await at(target, "b2", "c3")
     error = await target.refusal("alembic", PLAIN)
     assert (error.reason, error.files) == ("unknown_revision", ("b2", "c3"))

@@ -28,7 +28,7 @@ def run(*arguments: str, exit_code: int = 0) -> str:
 
 @pytest.fixture
 def project(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with dbmate's files in ``theirs``, and a configuration for ours."""
+    """A folder with dbmate's files in ``theirs``, and a configuration of pgdbm."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", database)
     (tmp_path / "pgdbm.toml").write_text(
@@ -45,7 +45,9 @@ def test_the_tools_are_those_of_the_library() -> None:
     assert tuple(TOOLS) == TOOL_NAMES
 
 
-def test_convert_import_apply(project: Path, connect: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
+def test_files_are_converted_imported_and_applied(
+    project: Path, connect: Callable[[], AbstractAsyncContextManager[Any]]
+) -> None:
     async def migrate_with_dbmate() -> None:
         async with connect() as connection:
             await connection.execute(
@@ -60,8 +62,8 @@ def test_convert_import_apply(project: Path, connect: Callable[[], AbstractAsync
     assert (dry["dry_run"], dry["module"], dry["schema"]) == (True, "app", "public")
     assert (dry["imported"], dry["pending"]) == (["001_users.sql", "002_orders.sql"], ["003_later.sql"])
     text = run("migrate", "import", "--from", "dbmate")
-    assert text.startswith("app (schema public): 2 imported, 0 before, 0 checksums verified\n")
-    assert "Pending now:\n  003_later.sql\n" in text
+    assert text.startswith("app (schema public): 2 imported, 0 already recorded, 0 checksums verified\n")
+    assert "Pending:\n  003_later.sql\n" in text
     applied = json.loads(run("migrate", "apply", "--json"))
     assert [one["filename"] for one in applied["modules"][0]["applied"]] == ["003_later.sql"]
 
@@ -70,4 +72,4 @@ def test_a_refusal_is_an_error_with_its_code(project: Path) -> None:
     (project / "ours").mkdir()
     answer = json.loads(run("migrate", "import", "--from", "flyway", "--json", exit_code=1))
     assert answer["error"]["code"] == "import_refused"
-    assert run("migrate", "import", "--from", "liquibase", exit_code=2) == ""
+    assert run("migrate", "import", "--from", "rails", exit_code=2) == ""

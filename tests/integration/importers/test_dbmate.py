@@ -1,4 +1,4 @@
-"""dbmate's history: written by dbmate itself where it is installed, and by hand as its table is documented."""
+"""dbmate's history: written by dbmate where it is installed, and otherwise as its table is documented."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def without(name: str) -> dict[str, str]:
     return {one: text for one, text in FILES.items() if one != name}
 
 
-async def test_what_dbmate_has_applied(target: Database, dbmate: Program) -> None:
+async def test_versions_applied_by_dbmate_are_imported(target: Database, dbmate: Program) -> None:
     theirs = write(dbmate.folder / "db" / "migrations", without("20240104000000_later.sql"))
     dbmate.run("--url", dbmate.url("postgres", "sslmode=disable"), "--no-dump-schema", "up")
     write(theirs, FILES)
@@ -51,7 +51,7 @@ async def test_what_dbmate_has_applied(target: Database, dbmate: Program) -> Non
     assert await target.apply(ours) == []
 
 
-async def test_by_hand(target: Database, tmp_path: Path) -> None:
+async def test_a_history_written_by_hand_is_imported(target: Database, tmp_path: Path) -> None:
     await target.run(
         "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY);"
         "INSERT INTO schema_migrations VALUES ('20240101000000'), ('20240102000000'), ('20240103000000')"
@@ -95,7 +95,7 @@ def test_several_sections(tmp_path: Path) -> None:
     assert (tmp_path / "ours" / "1_ab.down.sql").read_text() == "DROP TABLE b;\nDROP TABLE a;\n"
 
 
-def test_names_that_our_versions_need(tmp_path: Path) -> None:
+def test_files_are_renamed_where_their_versions_need_it(tmp_path: Path) -> None:
     files = {"20240101users.sql": "-- migrate:up\nSELECT 1;\n", "notes.sql": "SELECT 1", "3.sql": "SELECT 2"}
     conversion = convert("dbmate", write(tmp_path / "theirs", files), tmp_path / "ours")
     assert conversion.written == ("20240101_users.sql",)
@@ -103,7 +103,7 @@ def test_names_that_our_versions_need(tmp_path: Path) -> None:
 
 
 class TestFolders:
-    def test_nothing_is_written_over(self, tmp_path: Path) -> None:
+    def test_nothing_is_overwritten(self, tmp_path: Path) -> None:
         theirs = write(tmp_path / "theirs", FILES)
         ours = write(tmp_path / "ours", {"20240104000000_later.sql": "SELECT 'mine'"})
         with pytest.raises(pgdbm.MigrationError, match="exists already"):

@@ -1,4 +1,4 @@
-"""Flyway's history, as its tables are documented: there is no Flyway to install here."""
+"""Flyway's history, as its tables are documented."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ async def history(target: Database) -> History:
     return History(target)
 
 
-def test_the_checksum_does_not_know_line_ends() -> None:
-    # Of "123456789", the CRC-32 that every implementation is checked with is 0xCBF43926.
+def test_the_checksum_ignores_line_endings() -> None:
+    # The CRC-32 of "123456789" is 0xCBF43926: the usual check of an implementation.
     assert checksum_of("123456789") == 0xCBF43926 - 2**32
     assert checksum_of("12345\r\n6789\n") == checksum_of("12345\r6789") == checksum_of("123456789")
     assert checksum_of("") == 0
@@ -126,7 +126,7 @@ async def test_a_changed_file_is_refused(target: Database, history: History) -> 
     error = await target.refusal("flyway", changed)
     assert (error.reason, error.files) == ("checksum", ("V1__users.sql",))
     assert "flyway repair" in str(error)
-    # Line ends are no change: a checkout on another system is the same migration.
+    # Different line ends are not a change: a checkout on another system is the same migration.
     same = {**FILES, "V1__users.sql": FILES["V1__users.sql"].replace("\r\n", "\n")}
     assert "V1__users.sql" in (await target.take("flyway", same)).checked
 
@@ -140,7 +140,7 @@ async def test_a_failed_version_is_refused(target: Database, history: History) -
     assert (await target.refusal("flyway", FILES, dry_run=True)).reason == "failed"
 
 
-async def test_a_failure_that_was_overcome_is_told(target: Database, history: History) -> None:
+async def test_a_failure_that_was_repaired_is_reported(target: Database, history: History) -> None:
     await history.add("1", "V1__users.sql", checksum=1, success=False)
     await history.applied("V1__users.sql")
     report = await target.take("flyway", FILES)
@@ -204,7 +204,7 @@ async def test_a_changed_repeatable_is_pending(target: Database, history: Histor
     assert any(note.startswith("R__views.sql: repeatable") for note in report.notes)
 
 
-async def test_what_our_engine_would_run_by_mistake_is_refused(target: Database, history: History) -> None:
+async def test_files_that_pgdbm_would_run_by_mistake_are_refused(target: Database, history: History) -> None:
     await history.applied("V1__users.sql")
     for name in ("U1__users.sql", "afterMigrate.sql", "beforeEachMigrate__log.sql"):
         error = await target.refusal("flyway", {**FILES, name: "DROP TABLE users"})
@@ -233,8 +233,8 @@ async def test_converted_files_keep_their_checksums(target: Database, history: H
     assert set(conversion.written) == set(written)
     assert written["V11__index.sql"] == f"-- pgdbm:no-transaction\n{index}"
     assert written["V12__vacuum.sql"].startswith("-- pgdbm:no-transaction\n")
-    for told in ("V13__filled.sql: has placeholders", "U77__nothing.sql", "afterMigrate.sql", "V14__Code.java"):
-        assert any(note.startswith(told) for note in conversion.notes), told
+    for reported in ("V13__filled.sql: has placeholders", "U77__nothing.sql", "afterMigrate.sql", "V14__Code.java"):
+        assert any(note.startswith(reported) for note in conversion.notes), reported
     await history.applied(*(name for name in FILES if name != "V10__later.sql"))
     await history.add("11", "deep/V11__index.sql", checksum=checksum_of(index))
     report = await target.take("flyway", ours)

@@ -1,4 +1,4 @@
-"""golang-migrate's history, as its table is documented: there is no golang-migrate to install here."""
+"""golang-migrate's history, as its table is documented."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ async def at(target: Database, version: int, *, dirty: bool = False) -> None:
 
 
 @pytest.mark.parametrize("converted", [False, True])
-async def test_everything_up_to_the_version(target: Database, theirs: Path, tmp_path: Path, converted: bool) -> None:
+async def test_every_file_up_to_the_version_is_imported(
+    target: Database, theirs: Path, tmp_path: Path, converted: bool
+) -> None:
     files = theirs
     if converted:
         files = tmp_path / "ours"
@@ -74,14 +76,14 @@ async def test_a_dirty_version_is_refused(target: Database) -> None:
         assert "migrate force" in str(error)
 
 
-async def test_a_version_without_a_file(target: Database, theirs: Path) -> None:
+async def test_a_version_without_a_file_is_reported_as_unmatched(target: Database, theirs: Path) -> None:
     await at(target, 7)
     report = await target.take("golang-migrate", theirs)
     assert report.imported == ("000001_users.up.sql", "000002_orders.up.sql")
     assert report.unmatched == ("7",)
 
 
-async def test_nothing_is_applied(target: Database, theirs: Path) -> None:
+async def test_an_empty_history_imports_nothing(target: Database, theirs: Path) -> None:
     await target.run(TABLE)
     report = await target.take("golang-migrate", theirs)
     assert (report.imported, len(report.pending)) == ((), 3)
@@ -99,7 +101,7 @@ async def test_nothing_is_applied(target: Database, theirs: Path) -> None:
         ("/* ü */ BEGIN; SELECT 'ü'; COMMIT;", "/* ü */  SELECT 'ü';\n"),
     ],
 )
-def test_the_frame_of_a_transaction_goes(tmp_path: Path, sql: str, expected: str) -> None:
+def test_begin_and_commit_are_removed(tmp_path: Path, sql: str, expected: str) -> None:
     (tmp_path / "1_a.up.sql").write_text(sql)
     assert convert("golang-migrate", tmp_path, tmp_path / "ours").notes == ()
     assert (tmp_path / "ours" / "1_a.sql").read_text() == expected
@@ -115,7 +117,7 @@ def test_the_frame_of_a_transaction_goes(tmp_path: Path, sql: str, expected: str
         "selec 1",
     ],
 )
-def test_what_cannot_be_told_is_left_and_noted(tmp_path: Path, sql: str) -> None:
+def test_ambiguous_transaction_control_is_kept_and_noted(tmp_path: Path, sql: str) -> None:
     (tmp_path / "1_a.up.sql").write_text(sql)
     (note,) = convert("golang-migrate", tmp_path, tmp_path / "ours").notes
     assert note.startswith("1_a.sql:")

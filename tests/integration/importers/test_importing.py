@@ -1,4 +1,4 @@
-"""What holds for every tool: exactly once, under the lock, nothing half-way, and clear words when it cannot be done."""
+"""Common to all tools: a history is imported once, under the lock, completely or not at all, with clear errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import pgdbm
 from pgdbm import AsyncDatabaseManager
 from pgdbm.migrations.importers import TOOLS, import_history
-from pgdbm.migrations.locks import MigrationLock
+from pgdbm.migrations.state.lock import MigrationLock
 
 from .conftest import OURS
 
@@ -46,7 +46,7 @@ async def test_what_was_applied_is_not_applied_again(target: Database) -> None:
     assert {row.module_name for row in rows.values()} == {"app"}
 
 
-async def test_again_is_nothing_new(target: Database) -> None:
+async def test_a_second_import_writes_nothing(target: Database) -> None:
     await target.run(THEIRS)
     first = await target.take("dbmate", FILES)
     before = await target.rows()
@@ -59,14 +59,14 @@ async def test_again_is_nothing_new(target: Database) -> None:
     assert await target.pending(FILES) == ["005_d.sql"]
 
 
-async def test_a_dry_run_says_the_same_and_creates_nothing(target: Database) -> None:
+async def test_a_dry_run_reports_the_same_and_creates_nothing(target: Database) -> None:
     await target.run(THEIRS)
     report = await target.take("dbmate", FILES, dry_run=True)
     assert not await target.db.table_exists(OURS)
     assert await target.take("dbmate", FILES) == report
 
 
-async def test_into_another_schema(target: Database, pool: asyncpg.Pool[Any]) -> None:
+async def test_a_history_is_imported_into_another_schema(target: Database, pool: asyncpg.Pool[Any]) -> None:
     await target.run(THEIRS)
     db = AsyncDatabaseManager(pool=pool, schema="fresh")
     report = await import_history(db, "dbmate", FILES, "app", source_schema="public")
@@ -74,14 +74,14 @@ async def test_into_another_schema(target: Database, pool: asyncpg.Pool[Any]) ->
     assert await db.fetch_value("SELECT count(*) FROM {{tables.schema_migrations}}") == 2
 
 
-async def test_several_at_once_import_once(target: Database) -> None:
+async def test_concurrent_imports_write_each_row_once(target: Database) -> None:
     await target.run(THEIRS)
     reports = await asyncio.gather(*(target.take("dbmate", FILES) for _ in range(6)))
     assert sorted(len(report.imported) for report in reports) == [0, 0, 0, 0, 0, 2]
     assert len(await target.rows()) == 2
 
 
-async def test_what_a_runner_wrote_while_it_waited_is_not_written_again(target: Database) -> None:
+async def test_rows_written_by_a_concurrent_runner_are_not_duplicated(target: Database) -> None:
     await target.run(THEIRS)
     key = MigrationLock("public", "app", 0).key
     async with target.db.acquire() as connection:
@@ -105,7 +105,7 @@ async def test_rows_are_written_together_or_not_at_all(target: Database) -> None
     assert await target.rows() == {}
 
 
-async def test_what_the_tool_does_not_keep_is_null_and_the_time_is_now(target: Database) -> None:
+async def test_missing_columns_of_the_tool_are_null_and_the_time_is_now(target: Database) -> None:
     await target.run(THEIRS)
     await target.take("dbmate", FILES)
     row = (await target.rows())["001_a.sql"]
@@ -121,7 +121,7 @@ async def test_a_module_has_its_own_rows(target: Database) -> None:
     assert len((await target.take("dbmate", FILES)).imported) == 2
 
 
-async def test_pending_files_before_newer_ones_are_pointed_at(target: Database) -> None:
+async def test_pending_files_before_newer_ones_are_reported(target: Database) -> None:
     await target.run("CREATE TABLE schema_migrations (version text); INSERT INTO schema_migrations VALUES ('005')")
     report = await target.take("dbmate", FILES)
     assert any(note.startswith("001_a.sql, 002_b.sql, 003_c.sql: pending") for note in report.notes)
@@ -141,11 +141,11 @@ class TestRefusals:
     async def test_it_is_a_table_of_something_else(self, target: Database) -> None:
         await target.run("CREATE TABLE something (colour text)")
         for tool in TOOLS:
-            error = await target.refusal(tool, FILES, source_table="something")
+            error = await target.refusal(tool, FILES, source_schema="public", source_table="something")
             assert error.reason == "no_history"
             assert "it has no column" in str(error)
 
-    async def test_ours_would_have_the_same_name(self, target: Database) -> None:
+    async def test_a_history_table_of_the_same_name_is_refused(self, target: Database) -> None:
         await target.run(THEIRS)
         error = await target.refusal("dbmate", FILES, migrations_table="schema_migrations")
         assert error.reason == "table_taken"
@@ -158,19 +158,19 @@ class TestRefusals:
 
     async def test_an_unknown_tool(self, target: Database) -> None:
         with pytest.raises(pgdbm.ConfigurationError, match="choose one of alembic, dbmate"):
-            await target.take("liquibase", FILES)
+            await target.take("rails", FILES)
 
     async def test_a_table_that_may_not_be_read(self, target: Database) -> None:
-        await target.run(THEIRS + "CREATE ROLE importers_nobody; GRANT CREATE ON SCHEMA public TO importers_nobody")
+        await target.run(THEIRS + "CREATE ROLE importers_reader; GRANT CREATE ON SCHEMA public TO importers_reader")
         try:
             async with target.db.acquire() as connection:
-                await connection.execute("SET SESSION AUTHORIZATION importers_nobody")
+                await connection.execute("SET SESSION AUTHORIZATION importers_reader")
                 single = AsyncDatabaseManager(pool=_OneConnection(connection), schema="public")  # type: ignore[arg-type]
                 with pytest.raises(pgdbm.QueryError, match="permission denied"):
                     await import_history(single, "dbmate", FILES, "app", migrations_table=OURS)
                 await connection.execute("RESET SESSION AUTHORIZATION")
         finally:
-            await target.run("DROP OWNED BY importers_nobody; DROP ROLE importers_nobody")
+            await target.run("DROP OWNED BY importers_reader; DROP ROLE importers_reader")
         assert not await target.db.table_exists(OURS)
 
 

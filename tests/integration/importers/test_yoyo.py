@@ -1,4 +1,4 @@
-"""yoyo's history: written by yoyo itself where it is installed, and by hand as its tables are."""
+"""yoyo's history: written by yoyo where it is installed, and otherwise as its tables are documented."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def applied(target: Database, *ids: str) -> None:
         )
 
 
-async def test_what_yoyo_has_applied(target: Database, yoyo: Program) -> None:
+async def test_migrations_applied_by_yoyo_are_imported(target: Database, yoyo: Program) -> None:
     first, second, later = (name for name in FILES if not name.endswith(".rollback.sql"))
     theirs = write(yoyo.folder / "theirs", {name: text for name, text in FILES.items() if name != later})
     url = yoyo.url("postgresql+psycopg")
@@ -70,7 +70,7 @@ async def test_what_yoyo_has_applied(target: Database, yoyo: Program) -> None:
     assert (first, second) == tuple(name for name in FILES if "rollback" not in name)[:2]
 
 
-async def test_by_hand(target: Database, tmp_path: Path) -> None:
+async def test_a_history_written_by_hand_is_imported(target: Database, tmp_path: Path) -> None:
     await target.run(TABLES)
     await applied(target, "20240101_01_aBcDe-users", "20240101_02_fGhIj-index", "20230101_01_zZzZz-python")
     ours = tmp_path / "ours"
@@ -85,7 +85,7 @@ async def test_by_hand(target: Database, tmp_path: Path) -> None:
     assert await target.apply(ours) == OURS[2:]
 
 
-async def test_without_its_log(target: Database) -> None:
+async def test_a_history_without_the_yoyo_log_is_imported(target: Database) -> None:
     await target.run(TABLES + "DROP TABLE _yoyo_log; INSERT INTO _yoyo_migration VALUES ('x', '0001-a', now())")
     assert (await target.take("yoyo", {"0001-a.sql": "SELECT 1"})).imported == ("0001-a.sql",)
     assert (await target.rows())["0001-a.sql"].applied_by is None
@@ -99,7 +99,7 @@ async def test_converted_files_build_a_new_database(target: Database, tmp_path: 
     assert await target.apply(ours) == OURS
 
 
-async def test_an_order_that_is_only_in_depends(target: Database, tmp_path: Path) -> None:
+async def test_an_order_given_only_by_depends_needs_conversion(target: Database, tmp_path: Path) -> None:
     files = {
         "a-second.sql": "-- depends: b-first\nCREATE TABLE public.second ();",
         "b-first.sql": "CREATE TABLE public.first ();",
@@ -116,14 +116,14 @@ async def test_an_order_that_is_only_in_depends(target: Database, tmp_path: Path
     assert await target.apply(ours) == ["0003_c-third.sql"]
 
 
-async def test_what_our_engine_would_run_by_mistake_is_refused(target: Database) -> None:
+async def test_files_that_pgdbm_would_run_by_mistake_are_refused(target: Database) -> None:
     await target.run(TABLES)
     for name in ("a.rollback.sql", "post-apply.sql"):
         error = await target.refusal("yoyo", {"a.sql": "SELECT 1", name: "SELECT 2"})
         assert (error.reason, error.files) == ("unconverted", (name,))
 
 
-def test_what_has_no_place_with_us_is_noted(tmp_path: Path) -> None:
+def test_unsupported_directives_are_noted(tmp_path: Path) -> None:
     files = {
         "a.sql": "-- depends: b\nSELECT 1;",
         "b.sql": "-- depends: a\nSELECT 1;",

@@ -1,10 +1,21 @@
-"""The history of other migration tools, read into ours, and their files, written as ours."""
+"""Imports the history of other migration tools, and converts their files."""
 
 from __future__ import annotations
 
-from .converting import Conversion, convert
-from .importing import ImportReport, import_history
-from .reading import ImportRefusedError
+from .conversion import Conversion, convert
+from .detection import DetectedTool, detect
+from .history_import import ImportReport, import_history
+from .records import ImportRefusedError
 from .tools import TOOLS, ToolName
 
-__all__ = ["TOOLS", "Conversion", "ImportRefusedError", "ImportReport", "ToolName", "convert", "import_history"]
+__all__ = [
+    "TOOLS",
+    "Conversion",
+    "DetectedTool",
+    "ImportRefusedError",
+    "ImportReport",
+    "ToolName",
+    "convert",
+    "detect",
+    "import_history",
+]

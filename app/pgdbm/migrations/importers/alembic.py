@@ -1,27 +1,27 @@
-"""Alembic: the ids of the newest revisions, no more; the revisions are Python, so their SQL has to be exported.
+"""Alembic: its table has only the newest revisions. Revisions are Python, so their SQL has to be exported.
 
-``alembic upgrade heads --sql`` writes the SQL of all revisions, each under a line that says from where to where it
-leads.
+``alembic upgrade heads --sql`` writes the SQL of all revisions, each below a line with the previous and the new
+revision.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...core.identifiers import quote
-from ...sql import statement
-from .reading import ImportRefusedError, Reading, Record, some_of
-from .rewriting import Converted
+from .exports import export_of, steps
+from .records import ImportRefusedError, Record, ToolHistory, rows_of, some_of
+from .rewrite import Converted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..files import Migration
+    from ...core.connection import Connection, Row
+    from ..sources.files import Migration
 
 TABLE: str = "alembic_version"
+SCHEMA: str | None = None
 COLUMNS = frozenset({"version_num"})
 
 _UPGRADE = re.compile(r"^-- Running upgrade (?P<below>.*?) ?-> (?P<revision>.+?)[ \t]*\r?$\n?", re.MULTILINE)
@@ -34,27 +34,25 @@ _BOOKKEEPING = re.compile(
 )
 
 
-async def read(connection: Any, schema: str, table: str) -> Sequence[Mapping[str, Any]]:
+async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]:
     """The heads of what is applied: one, unless the revisions branch."""
-    source = f"{quote(schema)}.{quote(table)}"
-    rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement("importers", "alembic", source=source))
-    return rows
+    return await rows_of(connection, "alembic", schema, table)
 
 
-def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) -> Reading:
+def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     """The files of the heads and of all revisions below them: ``NNN_<revision>.sql`` or ``NNN_<revision>_name.sql``.
 
-    What is below comes from the lines of ``--sql``, where every file has one; else it is what sorts before the head.
+    The revisions below come from the lines of ``--sql``, if every file has one; otherwise from the order of names.
 
     Raises:
-        ImportRefusedError: a head has no file, or there are several and nothing says what is below each.
+        ImportRefusedError: a head has no file, or there are several heads without such lines.
     """
     heads = [row["version_num"] for row in rows]
     by_revision = {head: one for head in heads for one in migrations if _is_of(one.filename, head)}
     lost = [head for head in heads if head not in by_revision]
     if lost:
         raise ImportRefusedError(
-            f"There is no file for revision {some_of(lost)}, which Alembic has applied, and so no telling what else is "
+            f"There is no file for revision {some_of(lost)}, which Alembic has applied, so it is unknown what else is "
             f"applied. Export the revisions (`alembic upgrade heads --sql`) and name their files "
             f"NNN_<revision>_name.sql, in order.",
             "unknown_revision",
@@ -77,19 +75,19 @@ def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) ->
         applied = frozenset(names[:reached])
     records = tuple(Record(migration) for migration in migrations if migration.filename in applied)
     note = "Alembic keeps neither times nor checksums: whether the files are what it applied is not known."
-    return Reading(records, notes=(note,) if records else ())
+    return ToolHistory(records, notes=(note,) if records else ())
 
 
 @dataclass(slots=True)
 class _Graph:
-    """Which revisions each one is built on, from the line at the top of its file."""
+    """The revisions that each one follows, from the line at the top of its file."""
 
     files: dict[str, str] = field(default_factory=dict)
     below: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, migrations: Sequence[Migration]) -> _Graph | None:
-        """The graph of ``migrations``; None where a file does not say what it is built on."""
+        """The graph of ``migrations``; None if a file has no such line."""
         graph = cls()
         for migration in migrations:
             steps = list(_UPGRADE.finditer(migration.content))
@@ -112,32 +110,25 @@ class _Graph:
 
 
 def convert(files: Mapping[str, str]) -> Converted:
-    """A file per revision from ``upgrade.sql`` (``alembic upgrade heads --sql``), with its way back from
-    ``downgrade.sql`` (``alembic downgrade head:base --sql``) where that is there."""
+    """A file per revision from ``upgrade.sql`` (``alembic upgrade heads --sql``), with its down migration from
+    ``downgrade.sql`` (``alembic downgrade head:base --sql``) if that exists."""
     converted = Converted()
-    exports = {PurePosixPath(path).name: text for path, text in files.items()}
-    steps = _steps(_UPGRADE, exports.get("upgrade.sql", ""))
-    ways_back = {step["revision"]: (step, sql) for step, sql in _steps(_DOWNGRADE, exports.get("downgrade.sql", ""))}
-    width = max(3, len(str(len(steps))))
-    for number, (step, sql) in enumerate(steps, 1):
+    ups = steps(_UPGRADE, export_of(files, "upgrade.sql"))
+    downs = {step["revision"]: (step, sql) for step, sql in steps(_DOWNGRADE, export_of(files, "downgrade.sql"))}
+    width = max(3, len(str(len(ups))))
+    for number, (step, sql) in enumerate(ups, 1):
         stem = f"{number:0{width}}_{step['revision']}"
         body, autocommit = _bare(sql)
         converted.add(f"{stem}.sql", f"{step[0].strip()}\n{body}".strip() + "\n", no_transaction=autocommit)
-        if step["revision"] in ways_back:
-            back, autocommit = _bare(ways_back[step["revision"]][1])
+        if step["revision"] in downs:
+            back, autocommit = _bare(downs[step["revision"]][1])
             if back:
                 converted.add(f"{stem}.down.sql", back + "\n", no_transaction=autocommit)
     return converted
 
 
-def _steps(mark: re.Pattern[str], text: str) -> list[tuple[re.Match[str], str]]:
-    marks = list(mark.finditer(text))
-    ends = [*(one.start() for one in marks[1:]), len(text)]
-    return [(one, text[one.end() : end]) for one, end in zip(marks, ends, strict=False)]
-
-
 def _bare(sql: str) -> tuple[str, bool]:
-    """``sql`` without Alembic's own statements, and whether it leaves the transaction for some of the others."""
+    """``sql`` without Alembic's own statements, and whether some of the others run outside of the transaction."""
     commit = re.search(r"^COMMIT;", sql, re.MULTILINE)
     rest = _BOOKKEEPING.sub("", sql)
     autocommit = commit is not None and bool(_FRAME.sub("", _BOOKKEEPING.sub("", sql[commit.end() :])).strip())

@@ -1,40 +1,38 @@
-"""dbmate: a row per version; one file holds the way forward and the way back."""
+"""dbmate: a row per version; a file contains the migration and its down migration."""
 
 from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...core.identifiers import quote
-from ...sql import statement
-from .reading import Reading, Record, unconverted
-from .rewriting import Converted
+from .records import Record, ToolHistory, rows_of, unconverted
+from .rewrite import Converted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..files import Migration
+    from ...core.connection import Connection, Row
+    from ..sources.files import Migration
 
 TABLE: str = "schema_migrations"
+SCHEMA: str | None = None
 COLUMNS = frozenset({"version"})
 
 _VERSION = re.compile(r"\d+")
 _MARK = re.compile(r"^--[ \t]*migrate:(?P<way>up|down)(?P<options>(?:[ \t]+\S+)*)[ \t]*\r?$\n?", re.MULTILINE)
 
 
-async def read(connection: Any, schema: str, table: str) -> Sequence[Mapping[str, Any]]:
+async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]:
     """The versions that are applied."""
-    source = f"{quote(schema)}.{quote(table)}"
-    rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement("importers", "dbmate", source=source))
-    return rows
+    return await rows_of(connection, "dbmate", schema, table)
 
 
-def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) -> Reading:
+def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     """By version: the digits that a file's name begins with.
 
     Raises:
-        ImportRefusedError: a file has dbmate's sections; our engine would run the way back too.
+        ImportRefusedError: a file has dbmate's sections; the engine would execute the down section too.
     """
     sectioned = [migration.filename for migration in migrations if _MARK.search(migration.content)]
     if sectioned:
@@ -42,11 +40,11 @@ def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) ->
     versions = {row["version"] for row in rows}
     records = tuple(Record(migration) for migration in migrations if _version(migration.filename) in versions)
     found = {_version(record.migration.filename) for record in records}
-    return Reading(records, unmatched=tuple(row["version"] for row in rows if row["version"] not in found))
+    return ToolHistory(records, unmatched=tuple(row["version"] for row in rows if row["version"] not in found))
 
 
 def convert(files: Mapping[str, str]) -> Converted:
-    """``V_x.sql`` becomes ``V_x.sql``, and ``V_x.down.sql`` where there is a way back."""
+    """``V_x.sql`` becomes ``V_x.sql``, and ``V_x.down.sql`` if there is a down section."""
     converted = Converted()
     for path, text in files.items():
         name = PurePosixPath(path).name
@@ -64,7 +62,7 @@ def convert(files: Mapping[str, str]) -> Converted:
             bodies, autocommit = ways[way]
             sql = "\n".join(bodies if way == "up" else reversed(bodies)).strip()
             if way == "up" or sql:
-                # A file of ours may not be empty, and a version that does nothing is one all the same.
+                # An empty file is an error, and a version that does nothing still counts.
                 converted.add(f"{stem}{ending}", (sql or "-- Nothing to do.") + "\n", no_transaction=autocommit)
     return converted
 

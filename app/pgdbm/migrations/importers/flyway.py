@@ -9,20 +9,20 @@ import re
 import zlib
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...core.identifiers import quote
-from ...sql import statement
-from ..files import order_of
-from .reading import ImportRefusedError, Reading, Record, some_of, unconverted
-from .rewriting import DIRECTIVE, Converted
+from ..sources.names import order_of
+from .records import ImportRefusedError, Record, ToolHistory, rows_of, some_of, unconverted
+from .rewrite import DIRECTIVE, Converted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..files import Migration
+    from ...core.connection import Connection, Row
+    from ..sources.files import Migration
 
 TABLE: str = "flyway_schema_history"
+SCHEMA: str | None = None
 COLUMNS = frozenset({"installed_rank", "version", "type", "script", "checksum", "success"})
 
 _Version = tuple[int, ...]
@@ -33,11 +33,9 @@ _UNTRANSACTED = re.compile(r"^\s*executeInTransaction\s*=\s*false\s*$", re.MULTI
 _PLACEHOLDER = re.compile(r"\$\{\w[^}\n]*\}")
 
 
-async def read(connection: Any, schema: str, table: str) -> Sequence[Mapping[str, Any]]:
+async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]:
     """Every attempt, oldest first."""
-    source = f"{quote(schema)}.{quote(table)}"
-    rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement("importers", "flyway", source=source))
-    return rows
+    return await rows_of(connection, "flyway", schema, table)
 
 
 def checksum_of(content: str) -> int:
@@ -46,12 +44,12 @@ def checksum_of(content: str) -> int:
     return int.from_bytes(zlib.crc32(joined).to_bytes(4, "big"), "big", signed=True)
 
 
-def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) -> Reading:
+def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     """By version, as Flyway does, and repeatable ones by name.
 
     Raises:
-        ImportRefusedError: a version has failed, a file is not the one that was applied, or a file is there that only
-            Flyway knows what to do with.
+        ImportRefusedError: a version has failed, a file is not the one that was applied, or there is a file that only
+            Flyway can execute.
     """
     names = [migration.filename for migration in migrations]
     foreign = [name for name in names if _CALLBACK.match(name) or (name.startswith("U") and _NAME.match(name))]
@@ -62,8 +60,8 @@ def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) ->
     failed = [row["script"] for row in counting if not row["success"]]
     if failed:
         raise ImportRefusedError(
-            f"Flyway has {some_of(failed)} as failed. Undo by hand what is left of it, run `flyway repair`, and import "
-            f"then; the file will be pending.",
+            f"Flyway has {some_of(failed)} as failed. Undo by hand what is left of it, run `flyway repair`, and then "
+            f"import; the file will be pending.",
             "failed",
             failed,
         )
@@ -78,7 +76,7 @@ def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) ->
             "checksum",
             found.changed,
         )
-    return Reading(
+    return ToolHistory(
         tuple(found.records),
         unmatched=tuple(found.unmatched),
         failed=tuple(dict.fromkeys(row["script"] for row in rows if not row["success"])),
@@ -89,20 +87,20 @@ def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) ->
 
 @dataclass(slots=True)
 class _Ledger:
-    """What is in force of all that Flyway has recorded: undone and deleted versions are gone."""
+    """The rows that are in effect: without undone and deleted versions."""
 
-    versions: dict[_Version, Mapping[str, Any]] = field(default_factory=dict)
-    repeatables: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    baseline: Mapping[str, Any] | None = None
+    versions: dict[_Version, Row] = field(default_factory=dict)
+    repeatables: dict[str, Row] = field(default_factory=dict)
+    baseline: Row | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> _Ledger:
+    def of(cls, rows: Sequence[Row]) -> _Ledger:
         ledger = cls()
         for row in rows:
             ledger._take(row)
         return ledger
 
-    def _take(self, row: Mapping[str, Any]) -> None:
+    def _take(self, row: Row) -> None:
         kind: str = row["type"]
         if kind == "SCHEMA":
             return
@@ -128,7 +126,7 @@ class _Ledger:
 
 @dataclass(slots=True)
 class _Matches:
-    """The files that the ledger's rows stand for."""
+    """The files of the ledger's rows."""
 
     records: list[Record] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
@@ -160,9 +158,7 @@ class _Matches:
                 f"applied. Take them out of the folder: in a new database pgdbm would run them after the others."
             )
 
-    def _match_baseline(
-        self, ledger: _Ledger, row: Mapping[str, Any], by_version: Mapping[_Version, Migration]
-    ) -> None:
+    def _match_baseline(self, ledger: _Ledger, row: Row, by_version: Mapping[_Version, Migration]) -> None:
         end = _numbers(row["version"])
         below = [by_version[one] for one in sorted(by_version) if one <= end and one not in ledger.versions]
         self.records += [Record(one, row["installed_on"], row["installed_by"]) for one in below]
@@ -184,7 +180,7 @@ class _Matches:
             else:
                 self.notes.append(f"{name}: repeatable, and Flyway would run it again; it is pending.")
 
-    def _match(self, row: Mapping[str, Any], migration: Migration) -> None:
+    def _match(self, row: Row, migration: Migration) -> None:
         is_sql = row["type"].startswith("SQL") and row["checksum"] is not None
         if is_sql and not _is_content(row, migration):
             self.changed.append(migration.filename)
@@ -196,7 +192,7 @@ class _Matches:
 def convert(files: Mapping[str, str]) -> Converted:
     """``V…`` and ``R…`` keep their names, ``U1_2__x.sql`` becomes the ``.down.sql`` of its version's file.
 
-    Their text stays, up to a line in front, so that the checksums can still be verified.
+    Their text is kept, except for a line in front, so that the checksums can still be verified.
     """
     converted = Converted()
     sources = {path: _NAME.match(PurePosixPath(path).name) for path in files}
@@ -222,20 +218,20 @@ def convert(files: Mapping[str, str]) -> Converted:
     return converted
 
 
-def _is_content(row: Mapping[str, Any], migration: Migration) -> bool:
+def _is_content(row: Row, migration: Migration) -> bool:
     contents = (migration.content, migration.content.removeprefix(DIRECTIVE))
     return row["checksum"] in map(checksum_of, contents)
 
 
 def _version(filename: str) -> _Version:
-    """The numbers of a file's version; none where it has no version."""
-    kind, numbers, _ = order_of(filename)
-    return numbers if kind == 0 else ()
+    """The numbers of a file's version; empty without a version."""
+    order = order_of(filename)
+    return order.numbers if order.group == 0 else ()
 
 
 def _numbers(version: str | None) -> _Version:
     return _version(f"V{version}__.sql")
 
 
-def _base(row: Mapping[str, Any]) -> str:
+def _base(row: Row) -> str:
     return PurePosixPath(row["script"]).name

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...core.identifiers import quote
-from ...sql import statement
-from .reading import ImportRefusedError, Reading, Record
-from .rewriting import Converted
+from .records import ImportRefusedError, Record, ToolHistory, rows_of
+from .rewrite import Converted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..files import Migration
+    from ...core.connection import Connection, Row
+    from ..sources.files import Migration
 
 TABLE: str = "schema_migrations"
+SCHEMA: str | None = None
 COLUMNS = frozenset({"version", "dirty"})
 
 _NAME = re.compile(r"(?P<version>\d+)_(?P<title>.*)\.(?P<way>up|down)\.sql\Z")
 _VERSION = re.compile(r"(\d+)(?=[_-])")
 
 
-async def read(connection: Any, schema: str, table: str) -> Sequence[Mapping[str, Any]]:
-    """The version, or nothing where no migration is applied."""
-    source = f"{quote(schema)}.{quote(table)}"
-    rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement("importers", "golang_migrate", source=source))
-    return rows
+async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]:
+    """The version, or nothing if no migration is applied."""
+    return await rows_of(connection, "golang_migrate", schema, table)
 
 
-def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) -> Reading:
-    """Every file up to the version: the tool keeps no more than that.
+def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
+    """Every file up to the version, which is all that the tool records.
 
     Raises:
         ImportRefusedError: the version is dirty.
     """
     if not rows:
-        return Reading()
+        return ToolHistory()
     version: int = rows[0]["version"]
     if rows[0]["dirty"]:
         raise ImportRefusedError(
-            f"golang-migrate has version {version} as dirty: it failed half-way, and nobody knows what of it is done. "
-            f"Look at the schema, finish or undo the file by hand, tell golang-migrate so (`migrate force VERSION`, "
-            f"with the version that the schema is really at), and import then.",
+            f"golang-migrate has version {version} as dirty: it failed halfway, and it is unknown what was executed. "
+            f"Check the schema, complete or revert the file manually, run `migrate force VERSION` with the version "
+            f"that the schema has, and then import.",
             "failed",
             [str(version)],
         )
@@ -51,7 +49,7 @@ def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) ->
     reached = [migration for migration, number in numbered if number and int(number[1]) <= version]
     is_there = any(number and int(number[1]) == version for _, number in numbered)
     note = f"golang-migrate keeps its version only ({version}): every file up to it counts as applied."
-    return Reading(
+    return ToolHistory(
         tuple(map(Record, reached)),
         unmatched=() if is_there else (str(version),),
         notes=(note,) if reached else (),
@@ -65,7 +63,7 @@ def convert(files: Mapping[str, str]) -> Converted:
         parts = _NAME.match(PurePosixPath(path).name)
         if parts is None:
             if path.endswith(".sql"):
-                converted.notes.append(f"{path}: is no migration of golang-migrate; left out.")
+                converted.notes.append(f"{path}: is not a migration of golang-migrate; left out.")
             continue
         stem = f"{parts['version']}_{parts['title']}"
         if text.strip():

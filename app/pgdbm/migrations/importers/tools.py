@@ -2,48 +2,91 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ...errors import ConfigurationError
-from . import alembic, dbmate, flyway, golang_migrate, yoyo
+from . import (
+    alembic,
+    dbmate,
+    django,
+    drizzle,
+    flyway,
+    golang_migrate,
+    goose,
+    knex,
+    liquibase,
+    node_pg_migrate,
+    prisma,
+    sqitch,
+    supabase,
+    yoyo,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..files import Migration
-    from .reading import Reading
-    from .rewriting import Converted
+    from ...core.connection import Connection, Row
+    from ..sources.files import Migration
+    from .records import ToolHistory
+    from .rewrite import Converted
 
-ToolName = Literal["alembic", "dbmate", "flyway", "golang-migrate", "yoyo"]
+ToolName = Literal[
+    "alembic",
+    "dbmate",
+    "django",
+    "drizzle",
+    "flyway",
+    "golang-migrate",
+    "goose",
+    "knex",
+    "liquibase",
+    "node-pg-migrate",
+    "prisma",
+    "sqitch",
+    "supabase",
+    "yoyo",
+]
 
 
 class Tool(Protocol):
-    """What the module of each tool has."""
+    """The contents of each tool's module."""
 
     TABLE: str
-    """The name of the tool's table where nobody chose another."""
+    """The default name of the tool's table."""
+
+    SCHEMA: str | None
+    """The schema in which the tool always has its table; None: wherever it migrates."""
 
     COLUMNS: frozenset[str]
-    """Columns that tell the tool's table from another one of that name."""
+    """Columns that distinguish the tool's table from another one with that name."""
 
-    async def read(self, connection: Any, schema: str, table: str) -> Sequence[Mapping[str, Any]]:
+    async def read(self, connection: Connection, schema: str, table: str) -> Sequence[Row]:
         """The rows of the tool's table, oldest first."""
         ...
 
-    def match(self, rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) -> Reading:
-        """Which of ``migrations`` (in order) the rows say are applied. Pure; raises ImportRefusedError."""
+    def match(self, rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
+        """The ``migrations`` (in order) that are applied according to the rows. Pure; raises ImportRefusedError."""
         ...
 
     def convert(self, files: Mapping[str, str]) -> Converted:
-        """Our files for the tool's: {path below its folder: text}. Pure."""
+        """pgdbm's files for the tool's, {path below its folder: text}. Pure."""
         ...
 
 
 TOOLS: dict[ToolName, Tool] = {
     "alembic": alembic,
     "dbmate": dbmate,
+    "django": django,
+    "drizzle": drizzle,
     "flyway": flyway,
     "golang-migrate": golang_migrate,
+    "goose": goose,
+    "knex": knex,
+    "liquibase": liquibase,
+    "node-pg-migrate": node_pg_migrate,
+    "prisma": prisma,
+    "sqitch": sqitch,
+    "supabase": supabase,
     "yoyo": yoyo,
 }
 

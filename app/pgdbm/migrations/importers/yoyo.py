@@ -1,6 +1,6 @@
 """yoyo: a row per migration, by name; ``id.sql`` with ``id.rollback.sql``, ordered by ``-- depends:``.
 
-What it calls migration_hash is a hash of the name: nothing in its tables tells whether a file was changed.
+Its migration_hash is a hash of the name: its tables do not show whether a file was changed.
 """
 
 from __future__ import annotations
@@ -8,44 +8,47 @@ from __future__ import annotations
 import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...core.identifiers import quote
+from ...core.templating import quote
 from ...sql import statement
-from ..files import order_of
-from .reading import Reading, Record, unconverted
-from .rewriting import Converted
+from ..sources.names import order_of
+from .records import Record, ToolHistory, unconverted
+from .rewrite import Converted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..files import Migration
+    from ...core.connection import Connection, Row
+    from ..sources.files import Migration
 
 TABLE: str = "_yoyo_migration"
+SCHEMA: str | None = None
 COLUMNS = frozenset({"migration_hash", "migration_id", "applied_at_utc"})
 
 _LOG = "_yoyo_log"
-# The name that `yoyo new` gives: several on one day differ in the second number, which we write behind a dot.
+# The name that `yoyo new` gives: several of one day differ in the second number, which is written after a dot.
 _DATED = re.compile(r"(\d{8})_(\d{2})_")
 _NUMBERED = re.compile(r"\d+_")
 _DIRECTIVE = re.compile(r"^\s*--\s*(?P<key>depends|transactional)\s*:\s*(?P<value>.*?)\s*$", re.MULTILINE)
 
 
-async def read(connection: Any, schema: str, table: str) -> Sequence[Mapping[str, Any]]:
-    """Each migration that is applied, with its time, and who applied it where the log is there."""
+async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]:
+    """Each migration that is applied, with its time, and who applied it if the log exists."""
     source, log = f"{quote(schema)}.{quote(table)}", f"{quote(schema)}.{quote(_LOG)}"
     users: dict[str, str] = {}
     if await connection.fetchval(statement("importers", "is_there"), log):
-        users = dict(await connection.fetch(statement("importers", "yoyo_users", log=log)))
+        rows = await connection.fetch(statement("importers", "yoyo_users", log=log))
+        users = {row[0]: row[1] for row in rows}
     rows = await connection.fetch(statement("importers", "yoyo", source=source))
     return [{**row, "username": users.get(row["migration_id"])} for row in rows]
 
 
-def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) -> Reading:
+def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     """By name, as it is or as :func:`convert` writes it.
 
     Raises:
-        ImportRefusedError: a file is there that only yoyo knows what to do with, or the order is only in ``depends``.
+        ImportRefusedError: there is a file that only yoyo can execute, or the order is only in ``depends``.
     """
     names = [migration.filename for migration in migrations]
     foreign = [name for name in names if name.endswith(".rollback.sql") or name.startswith("post-apply")]
@@ -56,7 +59,7 @@ def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) ->
     disordered = _disordered(migrations)
     if disordered:
         raise unconverted("yoyo", disordered, "depends on a file that comes later in the order of file names.")
-    return Reading(
+    return ToolHistory(
         tuple(
             Record(by_id[row["migration_id"]], row["applied_at"], row["username"])
             for row in rows
@@ -68,17 +71,17 @@ def match(rows: Sequence[Mapping[str, Any]], migrations: Sequence[Migration]) ->
 
 
 def convert(files: Mapping[str, str]) -> Converted:
-    """``id.sql`` keeps its name where that says the order, and gets a number in front where not.
+    """``id.sql`` keeps its name if that determines the order, and otherwise gets a number in front.
 
     ``20240131_01_x.sql`` becomes ``20240131.01_x.sql``, ``id.rollback.sql`` becomes ``….down.sql``.
     """
     converted = Converted()
     sql: dict[str, str] = {}
-    ways_back: dict[str, str] = {}
+    downs: dict[str, str] = {}
     for path, text in files.items():
         name = PurePosixPath(path).name
         if name.endswith(".rollback.sql"):
-            ways_back[name.removesuffix(".rollback.sql")] = text
+            downs[name.removesuffix(".rollback.sql")] = text
         elif name.endswith(".sql") and not name.startswith("post-apply"):
             sql[name.removesuffix(".sql")] = text
         elif name.endswith(".py") or name.startswith("post-apply"):
@@ -87,13 +90,13 @@ def convert(files: Mapping[str, str]) -> Converted:
     for one, stem in zip(ids, _stems(ids), strict=True):
         untransacted = _directives(sql[one]).get("transactional", "").lower() == "false"
         converted.add(f"{stem}.sql", sql[one], no_transaction=untransacted)
-        if ways_back.get(one, "").strip():
-            converted.add(f"{stem}.down.sql", ways_back[one], no_transaction=untransacted)
+        if downs.get(one, "").strip():
+            converted.add(f"{stem}.down.sql", downs[one], no_transaction=untransacted)
     return converted
 
 
 def _in_order(sql: Mapping[str, str], converted: Converted) -> list[str]:
-    """The ids, each behind what it depends on, else by name."""
+    """The ids, each after its dependencies, otherwise by name."""
     known = {one: {other for other in _depends(text) if other in sql} for one, text in sql.items()}
     sorter = TopologicalSorter(known)
     try:
@@ -111,10 +114,10 @@ def _in_order(sql: Mapping[str, str], converted: Converted) -> list[str]:
 
 
 def _stems(ids: Sequence[str]) -> list[str]:
-    """What to call ``ids`` (in order), so that our order of names is the same and no version comes twice."""
+    """Names for ``ids`` (in order), so that pgdbm's order of names is the same and no version occurs twice."""
     stems = [_dated(one) for one in ids]
     keys = [order_of(f"{stem}.sql") for stem in stems]
-    if keys == sorted(keys) and len({key[:2] if key[0] == 0 else key for key in keys}) == len(keys):
+    if keys == sorted(keys) and len({key[:3] if key.group == 0 else key for key in keys}) == len(keys):
         return stems
     width = max(4, len(str(len(ids))))
     return [f"{number:0{width}}_{one}" for number, one in enumerate(ids, 1)]
@@ -136,7 +139,7 @@ def _by_id(ids: Sequence[str], migrations: Sequence[Migration]) -> dict[str, Mig
 
 
 def _disordered(migrations: Sequence[Migration]) -> list[str]:
-    """Files that depend on one that comes after them."""
+    """Files that depend on a later one."""
     needed = [_depends(migration.content) for migration in migrations]
     by_id = _by_id([one for ids in needed for one in ids], migrations)
     places = {migration.filename: place for place, migration in enumerate(migrations)}

@@ -1,4 +1,4 @@
-"""NoteKeeper: brings its own database connection, or lives on its host's."""
+"""NoteKeeper: uses its own pool, or the host's."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Note:
 class NoteKeeper:
     """Notes in one schema: ``async with NoteKeeper(...) as notes``.
 
-    With ``connection_string`` it opens a pool of its own, in schema ``notekeeper``, and closes it at the end. With
-    ``db``, an application's connected manager, it uses that one and its schema, and leaves it open. Either way it
-    brings its tables up to date first.
+    With ``connection_string`` it opens its own pool, uses the schema ``notekeeper``, and closes the pool at the end.
+    With ``db``, an application's connected manager, it uses that manager and its schema, and leaves it open. In both
+    cases it applies its migrations first.
 
     Raises:
         TypeError: not exactly one of the two was given.
@@ -49,7 +49,7 @@ class NoteKeeper:
         if self._owns_db:
             await self._db.connect()
         try:
-            # The host may have other libraries in this schema: the module's name keeps their histories apart.
+            # The host may have other libraries in this schema: the module name separates their histories.
             migrations = AsyncMigrationManager(self._db, files("notekeeper") / "migrations", module_name="notekeeper")
             await migrations.apply_pending_migrations()
         except BaseException:
@@ -63,12 +63,12 @@ class NoteKeeper:
         await self._close()
 
     async def add(self, text: str) -> int:
-        """Keep a note; returns its id."""
+        """Add a note and return its id."""
         note_id: int = await self._db.execute_and_return_id("INSERT INTO {{tables.notes}} (text) VALUES ($1)", text)
         return note_id
 
     async def search(self, word: str = "") -> list[Note]:
-        """The notes that hold ``word``, whatever its case, oldest first."""
+        """The notes that contain ``word``, case-insensitively, oldest first."""
         return await self._db.fetch_all_as_model(
             Note,
             "SELECT id, text, written_at FROM {{tables.notes}} WHERE strpos(lower(text), lower($1)) > 0 ORDER BY id",

@@ -16,7 +16,7 @@ Database = Annotated[AsyncDatabaseManager, database_of("notifications")]
 
 @router.post("/reminders", status_code=201)
 async def remind(db: Database) -> list[dict[str, Any]]:
-    """Write the reminders that are missing, and return them."""
+    """Add the missing reminders, and return them."""
     return await db.fetch_all(
         "INSERT INTO {{tables.reminders}} (invoice_id, email, text)"
         " SELECT i.id, u.email, format('Please pay %s cents.', i.cents)"

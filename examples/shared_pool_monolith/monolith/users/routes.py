@@ -1,4 +1,4 @@
-"""Users: knows of no other module."""
+"""Users: depends on no other module."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ async def create_user(user: NewUser, db: Database) -> dict[str, Any]:
         "INSERT INTO {{tables.users}} (email) VALUES ($1) ON CONFLICT (email) DO NOTHING", user.email
     )
     if user_id is None:
-        raise HTTPException(status_code=409, detail="This address has a user already.")
+        raise HTTPException(status_code=409, detail="There is already a user with this address.")
     return {"id": user_id, "email": user.email}

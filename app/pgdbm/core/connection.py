@@ -1,0 +1,99 @@
+"""Connections: their type, and what can be asked of each of them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from ..sql import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from asyncpg import Record
+    from asyncpg.cursor import CursorFactory
+    from asyncpg.transaction import Transaction
+    from asyncpg.types import ServerVersion
+
+
+RowDict = dict[str, Any]
+"""A row as a dict of its columns."""
+
+
+class Row(Protocol):
+    """A row with its values by column name: asyncpg's record, or a dict."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+class Executor(Protocol):
+    """The query methods that an asyncpg pool and an asyncpg connection have in common.
+
+    ``timeout`` is in seconds. A :class:`TimeoutError` is raised when it expires.
+    """
+
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str: ...
+
+    async def executemany(
+        self, command: str, args: Iterable[Sequence[object]], *, timeout: float | None = None
+    ) -> None: ...
+
+    async def fetch(self, query: str, *args: object, timeout: float | None = None) -> list[Record]: ...
+
+    async def fetchrow(self, query: str, *args: object, timeout: float | None = None) -> Record | None: ...
+
+    async def fetchval(self, query: str, *args: object, column: int = 0, timeout: float | None = None) -> Any: ...
+
+    async def copy_records_to_table(
+        self,
+        table_name: str,
+        *,
+        records: Iterable[Sequence[object]],
+        columns: Iterable[str] | None = None,
+        schema_name: str | None = None,
+        timeout: float | None = None,
+    ) -> str: ...
+
+
+class Connection(Executor, Protocol):
+    """One session: ``asyncpg.Connection``, or the proxy for it that a pool hands out."""
+
+    def transaction(
+        self,
+        *,
+        isolation: Literal["read_committed", "read_uncommitted", "repeatable_read", "serializable"] | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+    ) -> Transaction: ...
+
+    def is_in_transaction(self) -> bool: ...
+
+    def cursor(
+        self, query: str, *args: object, prefetch: int | None = None, timeout: float | None = None
+    ) -> CursorFactory[Record]: ...
+
+    def get_server_pid(self) -> int: ...
+
+    def get_server_version(self) -> ServerVersion: ...
+
+    def get_reset_query(self) -> str: ...
+
+    def get_settings(self) -> Any: ...
+
+    async def reload_schema_state(self) -> None: ...
+
+    def is_closed(self) -> bool: ...
+
+    async def close(self, *, timeout: float | None = None) -> None: ...
+
+    def terminate(self) -> None: ...
+
+
+def savepoint(connection: Connection) -> AbstractAsyncContextManager[object]:
+    """A block whose error does not abort the transaction of ``connection``, if one is in progress."""
+    return connection.transaction() if connection.is_in_transaction() else nullcontext()
+
+
+async def is_pooled(connection: Connection) -> bool:
+    """Whether ``connection`` goes through a transaction pooler: its backend is not the one announced by the server."""
+    return bool(await connection.fetchval(statement("database", "backend")) != connection.get_server_pid())

@@ -1,0 +1,76 @@
+"""Connections through a transaction pooler that have a search_path nevertheless: it is set in each transaction."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from .asyncpg_errors import is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# What asyncpg sends at the start of a transaction() block, and no message of several statements.
+_BEGIN = re.compile(r"\s*BEGIN[A-Z ]*;?\s*\Z", re.IGNORECASE)
+
+
+class _SearchPathConnection(asyncpg.Connection):
+    """A connection whose queries with the extended protocol run in transactions with a search_path.
+
+    A query outside of a transaction is put into one. Messages of ``execute`` without arguments are sent as they are,
+    unless they only begin a transaction.
+    """
+
+    __slots__ = ()
+
+    search_path = ""
+
+    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
+        async with self._in_transaction():
+            return await super().fetch(query, *args, **options)
+
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+        async with self._in_transaction():
+            return await super().fetchrow(query, *args, **options)
+
+    async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
+        async with self._in_transaction():
+            return await super().fetchval(query, *args, **options)
+
+    async def executemany(self, command: str, args: Any, **options: Any) -> Any:
+        async with self._in_transaction():
+            return await super().executemany(command, args, **options)
+
+    async def execute(self, query: str, *args: Any, **options: Any) -> str:
+        if args:
+            async with self._in_transaction():
+                return await super().execute(query, *args, **options)
+        if _BEGIN.match(query):
+            query = f"{query.rstrip().rstrip(';')};\nSET LOCAL search_path = {self.search_path}"
+        return await super().execute(query, **options)
+
+    @asynccontextmanager
+    async def _in_transaction(self) -> AsyncIterator[None]:
+        if self.is_in_transaction():
+            yield
+            return
+        await self.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            if is_alive(self):
+                await super().execute("ROLLBACK")
+            raise
+        await super().execute("COMMIT")
+
+
+@lru_cache(maxsize=16)
+def connection_class(search_path: str | None) -> type[asyncpg.Connection[asyncpg.Record]]:
+    """The class of connections whose transactions have ``search_path``; that of asyncpg without one."""
+    if search_path is None:
+        return asyncpg.Connection
+    return type("SearchPathConnection", (_SearchPathConnection,), {"__slots__": (), "search_path": search_path})

@@ -1,0 +1,60 @@
+"""How large batches are, how fast they go, and how long they pause. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+_MOST_ROWS = 1_000_000
+_MOST_GROWTH = 2.0
+_MOST_SHRINKING = 0.25
+_TOO_SLOW = 3.0
+_WINDOW_S = 30.0
+_LONGEST_REST_S = 10.0
+
+
+class Pace:
+    """``rows``: the size of the next batch, so that it takes about ``target_s`` seconds.
+
+    ``rate``: rows a second at most, None for any. ``pause_s``: the pause after each batch.
+    """
+
+    def __init__(self, rows: int, target_s: float, pause_s: float, rate: int | None) -> None:
+        self.rows = rows
+        self.rate = rate
+        self.is_slow = False
+        self._target_s = target_s
+        self._pause_s = pause_s
+        self._ended: deque[tuple[float, int, float]] = deque()
+
+    def took(self, rows: int, seconds: float, now: float) -> None:
+        """A batch of ``rows`` took ``seconds``, and ended at ``now``."""
+        self._ended.append((now, rows, seconds))
+        while self._ended[0][0] < now - _WINDOW_S:
+            self._ended.popleft()
+        self.is_slow = seconds > _TOO_SLOW * self._target_s
+        wanted = rows * self._target_s / max(seconds, 1e-6)
+        if rows < self.rows:
+            # The last rows of the table say little about larger batches.
+            wanted = min(wanted, self.rows)
+        limit = self.rows * _MOST_GROWTH
+        if self.rate is not None:
+            limit = min(limit, self.rate * self._target_s)
+        self.rows = max(1, min(_MOST_ROWS, round(min(max(wanted, self.rows * _MOST_SHRINKING), limit))))
+
+    def halve(self) -> None:
+        """Sessions have waited for the locks of a batch."""
+        self.rows = max(1, self.rows // 2)
+
+    def pause_after(self, rows: int, seconds: float) -> float:
+        """Seconds to pause after a batch of ``rows`` that took ``seconds``: as long as the batch, if it was slow."""
+        rest = max(rows / self.rate - seconds, 0.0) if self.rate else 0.0
+        if self.is_slow:
+            rest = max(rest, min(seconds, _LONGEST_REST_S))
+        return max(rest, self._pause_s)
+
+    def rows_per_s(self, now: float) -> float:
+        """The mean of the last half minute, with the pauses."""
+        if not self._ended:
+            return 0.0
+        begin = self._ended[0][0] - self._ended[0][2]
+        return sum(rows for _, rows, _ in self._ended) / max(now - begin, 1e-6)

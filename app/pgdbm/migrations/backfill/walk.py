@@ -1,0 +1,133 @@
+"""The walk over a table in the order of a key: the queries for the next batch, and the SQL of its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...core.templating import literal
+from ...sql import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...core.connection import Connection
+
+
+class UnwalkableError(ValueError):
+    """Why a table cannot be walked in the order of a key."""
+
+
+class NextBatch(NamedTuple):
+    """The first and the last key of a batch as JSON, and how many rows are between them."""
+
+    first: str
+    last: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The ``table`` with the ``oid``, by the columns of ``key``, which have ``types``; names and types are SQL.
+
+    ``total_rows`` is the server's estimate, if it has one. Keys are JSON arrays of texts.
+    """
+
+    table: str
+    oid: int
+    key: tuple[str, ...]
+    types: tuple[str, ...]
+    total_rows: int | None
+
+    def bound(self, values: Sequence[str]) -> str:
+        """A key as SQL: a value, or a row of several."""
+        cast = [f"{literal(value)}::{kind}" for value, kind in zip(values, self.types, strict=True)]
+        return cast[0] if len(cast) == 1 else f"ROW({', '.join(cast)})"
+
+    async def last_key(self, connection: Connection) -> str | None:
+        """The last key of the table; None if it has no rows."""
+        key: str | None = await connection.fetchval(self._sql("last_key"))
+        return key
+
+    async def next_batch(
+        self, connection: Connection, position: str | None, last_key: str, rows: int
+    ) -> NextBatch | None:
+        """The next batch of up to ``rows`` rows after ``position``, up to ``last_key``; None at the end."""
+        behind = f"{self._columns} > {self._given(1)}" if position is not None else "$1::pg_catalog.jsonb IS NULL"
+        row = await connection.fetchrow(self._sql("next_batch", after=f" AND {behind}"), position, last_key, rows)
+        return NextBatch(*row) if row is not None and row["rows"] else None
+
+    @property
+    def _columns(self) -> str:
+        columns = ", ".join(f"t.{column}" for column in self.key)
+        return f"({columns})" if len(self.key) > 1 else columns
+
+    def _given(self, parameter: int) -> str:
+        values = ", ".join(
+            f"(${parameter}::pg_catalog.jsonb OPERATOR(pg_catalog.->>) {index})::{kind}"
+            for index, kind in enumerate(self.types)
+        )
+        return f"({values})" if len(self.types) > 1 else values
+
+    @cached_property
+    def _slots(self) -> dict[str, str]:
+        names = [f"k{number}" for number in range(len(self.key))]
+        columns = [f"t.{column}" for column in self.key]
+        return {
+            "table": self.table,
+            "columns": ", ".join(f"{column} AS {name}" for column, name in zip(columns, names, strict=True)),
+            "key": _as_json(columns),
+            "key_of_batch": _as_json(names),
+            "order": ", ".join(columns),
+            "descending": ", ".join(f"{column} DESC" for column in columns),
+            "ascending": ", ".join(names),
+            "descending_of_batch": ", ".join(f"{name} DESC" for name in names),
+            "not_behind": f"{self._columns} <= {self._given(2)}",
+        }
+
+    def _sql(self, name: str, **slots: str) -> str:
+        return statement("backfill", name, **self._slots, **slots)
+
+
+def _as_json(columns: Sequence[str]) -> str:
+    # JSON has dates and numbers in one form, whatever the settings of the session are.
+    texts = (f"pg_catalog.to_jsonb({column}) OPERATOR(pg_catalog.#>>) '{{}}'::pg_catalog.text[]" for column in columns)
+    return f"pg_catalog.jsonb_build_array({', '.join(texts)})"
+
+
+async def walk_of(connection: Connection, table: str, key: Sequence[str]) -> Walk | None:
+    """The walk over ``table`` by the columns of ``key``; None if there is no such table.
+
+    Raises:
+        UnwalkableError: says why it cannot be walked, and what to do.
+    """
+    found = await connection.fetchrow(statement("backfill", "table"), table)
+    if found is None:
+        return None
+    if found["kind"] not in ("r", "p") or found["has_children"]:
+        raise UnwalkableError(f"{table} is not a plain or partitioned table, or other tables inherit from it.")
+    rows = await connection.fetch(statement("backfill", "columns"), found["oid"])
+    columns = {row["name"]: row for row in rows} | {f'"{row["plain_name"]}"': row for row in rows}
+    types: list[str] = []
+    names: list[str] = []
+    for column in key:
+        row = columns.get(column if column.startswith('"') else column.lower())
+        if row is None:
+            raise UnwalkableError(f"{table} has no column {column}.")
+        if not row["not_null"]:
+            raise UnwalkableError(
+                f"the column {column} of {table} can be null, and a row without a key would be left out. Walk by a "
+                f"column that is NOT NULL, such as the primary key."
+            )
+        names.append(row["name"])
+        types.append(row["type"])
+    indexes = await connection.fetch(statement("backfill", "unique_indexes"), found["oid"])
+    if not any(list(index["columns"]) == names for index in indexes):
+        known = "; ".join(f"{index['name']} ({', '.join(index['columns'])})" for index in indexes)
+        raise UnwalkableError(
+            f"{table} has no unique index on ({', '.join(names)}), in this order, complete, valid and not deferrable, "
+            f"that the batches could walk. {f'It has {known}.' if known else 'Create one, CONCURRENTLY, before.'}"
+        )
+    total = found["partition_rows"] if found["kind"] == "p" else found["table_rows"]
+    return Walk(table, found["oid"], tuple(names), tuple(types), total)

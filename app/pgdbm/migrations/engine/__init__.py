@@ -1,0 +1,1 @@
+"""Applying a plan: transactions, non-transactional files, retries, the errors of statements."""

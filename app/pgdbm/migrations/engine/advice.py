@@ -1,0 +1,112 @@
+"""What to do about an error of the server, where the error itself does not say it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from ...core.asyncpg_errors import FAILURES
+from ...sql import statement
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from ..sources.parser import ParsedMigration
+    from .session import Session
+
+logger = logging.getLogger("pgdbm.migrations")
+
+RECORDING = "It failed where the engine writes the history row."
+COMMITTING = "It failed at COMMIT, where deferred constraints are checked."
+DEFERRED = "It failed at the end of the file, where deferred constraints are checked."
+
+_NO_TRANSACTION = "Put the line `-- pgdbm:no-transaction` at the top of a file of its own for it."
+_QUOTED = re.compile(r'"([^"]+)"')
+_FUNCTION = re.compile(r"function (?:\w+\.)?(\w+)\(")
+_UNQUALIFIED_IN_CATALOG = re.compile(r'"pg_catalog\.(\w+)"')
+_PERMISSION_DENIED = re.compile(r"permission denied for (schema|table|sequence|view|function|database|type) (\S+)")
+
+
+async def advise(session: Session, error: asyncpg.PostgresError, migration: ParsedMigration, stage: str = "") -> str:
+    """What to do, in a sentence or two; empty if unknown. ``stage``: what failed, if it was no statement of the file.
+
+    Reads the catalog where it has to; the session is no longer in a transaction.
+    """
+    history, message = session.history, str(error.args[0] if error.args else error)
+    match error.sqlstate:
+        case "42P01" | "3F000" if stage == RECORDING:
+            return (
+                f"The file dropped the history table {history.table}, and with it the record of what is applied. Drop "
+                f"the objects one by one, or keep the history in another schema."
+            )
+        case "25001" if migration.transactional:
+            return _NO_TRANSACTION
+        case "42601" if not error.position and not error.internal_position:
+            return "The server reads more than one statement here: end each with a semicolon outside of brackets."
+        case "2D000" if migration.transactional:
+            return f"A procedure or a DO block that commits cannot run in a transaction. {_NO_TRANSACTION}"
+        case "42P07" if f'"{history.table_name}"' in message:
+            return (
+                f"{history.table} is the history of pgdbm. If the file is to have a table of that name, keep the "
+                f"history in another one, with migrations_table='pgdbm_migrations'."
+            )
+        case "42P06" if f'"{history.schema}"' in message:
+            return (
+                "The schema of the module is created before its files run: write CREATE SCHEMA IF NOT EXISTS, or "
+                "remove the statement."
+            )
+        case "42501":
+            return await _grant(session, message)
+        case "42704" | "42883" | "42P01":
+            return await _elsewhere(session, message)
+    return ""
+
+
+async def _grant(session: Session, message: str) -> str:
+    unqualified = _UNQUALIFIED_IN_CATALOG.search(message)
+    if unqualified:
+        return _qualify(unqualified[1])
+    denied = _PERMISSION_DENIED.search(message)
+    if denied is None:
+        return ""
+    kind, name = denied.groups()
+    user = session.script.role or await _fetch(session, "session_user")
+    privileges = {"schema": "USAGE, CREATE", "database": "CREATE", "function": "EXECUTE", "type": "USAGE"}
+    what = privileges.get(kind, "…")
+    keyword = "TABLE" if kind == "view" else kind.upper()
+    return f"Let the owner run: GRANT {what} ON {keyword} {name} TO {user}"
+
+
+async def _elsewhere(session: Session, message: str) -> str:
+    """Whether the missing object exists in a schema that is not in the search_path."""
+    found = _FUNCTION.search(message) or _QUOTED.search(message)
+    name = found[1] if found else ""
+    if not name or "." in name:
+        return ""
+    row = await _fetch(session, "elsewhere", name)
+    if not row:
+        return ""
+    schema, extension = row.split("\n")
+    if schema == session.history.schema and not extension:
+        return _qualify(name)
+    belongs = f" (extension {extension})" if extension else ""
+    return f"{name} is in schema {schema}{belongs}, which is not in the search_path: write {schema}.{name}" + (
+        f", or ALTER EXTENSION {extension} SET SCHEMA to one that is." if extension else "."
+    )
+
+
+def _qualify(name: str) -> str:
+    return (
+        f"An unqualified name is looked up in the search_path of the connection, and on a shared pool the module's "
+        f"schema is not in it: write {{{{tables.{name}}}}}."
+    )
+
+
+async def _fetch(session: Session, name: str, *values: str) -> str:
+    try:
+        answer = await session.connection.fetchval(statement("advice", name), *values)
+    except FAILURES as error:
+        logger.debug("No advice, since the catalog could not be read: %s", error)
+        return ""
+    return str(answer or "")

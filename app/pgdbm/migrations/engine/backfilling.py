@@ -1,0 +1,360 @@
+"""Applies files with ``-- pgdbm:backfill``: batch by batch, resumable.
+
+The position is written in the transaction of each batch: whatever ends a runner, each row is processed once. Between
+two batches it waits for as long as people or the database want it to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from ...core.asyncpg_errors import is_lost
+from ...errors import MigrationError, MigrationExecutionError, MigrationFileError
+from ...sql import statement
+from ..backfill.conditions import Conditions, Limits
+from ..backfill.pace import Pace
+from ..backfill.records import BackfillRecords
+from ..backfill.walk import NextBatch, UnwalkableError, Walk, walk_of
+from ..state.history import require_own_table
+from ..state.journal import hash_of
+from ..state.lock import MigrationLock
+from .advice import advise
+from .execution_errors import RETRYABLE, AlreadyAppliedError, LockHeldError, execution_error, offset_of
+from .retries import with_retries
+from .session import as_role
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...core.manager import AsyncDatabaseManager
+    from ..backfill.records import Cursor
+    from ..sources.parser import ParsedMigration
+    from .session import Session
+
+logger = logging.getLogger("pgdbm.migrations")
+
+_FIRST_CHECK_S = 0.05
+_LONGEST_CHECK_S = 2.0
+_REPORT_EVERY_S = 0.25
+_LAST_NAME = re.compile(r'(?:"((?:[^"]|"")+)"|(\w+))\Z')
+
+_ALL_ROWS = 2**31 - 1
+
+
+async def require_walks(db: AsyncDatabaseManager, parsed: Sequence[ParsedMigration]) -> None:
+    """Refuse a backfill whose table cannot be walked, unless a file before it may change that.
+
+    Raises:
+        MigrationFileError: with the line of the header.
+    """
+    for index, migration in enumerate(parsed):
+        if migration.backfill is None:
+            continue
+        name = _LAST_NAME.search(migration.backfill.table)
+        word = (name[1] or name[2]) if name is not None else ""
+        if any(word in earlier.rendered.text for earlier in parsed[:index]):
+            # It may create the table or the index.
+            continue
+        async with db.acquire() as connection:
+            await require_walk(connection, migration)
+
+
+async def require_walk(connection: Any, migration: ParsedMigration) -> Walk:
+    """The walk of a backfill. Raises MigrationFileError if the table cannot be walked."""
+    backfill = migration.backfill
+    assert backfill is not None
+    try:
+        walk = await walk_of(connection, backfill.table, backfill.key)
+        if walk is None:
+            raise UnwalkableError(f"there is no table {backfill.table}.")
+    except UnwalkableError as error:
+        content = migration.migration.content
+        line = content.count("\n", 0, backfill.offset) + 1
+        raise MigrationFileError(
+            f"{migration.filename}:{line}:1: {error}", migration.filename, line=line, column=1
+        ) from None
+    return walk
+
+
+async def in_one_batch(connection: Any, migration: ParsedMigration) -> str | None:
+    """The statement of a backfill for all rows that are there; None if there are none. Raises as `require_walk`."""
+    walk = await require_walk(connection, migration)
+    last_key = await walk.last_key(connection)
+    batch = None if last_key is None else await walk.next_batch(connection, None, last_key, _ALL_ROWS)
+    if batch is None or migration.backfill is None:
+        return None
+    first, last = (walk.bound(json.loads(key)) for key in (batch.first, batch.last))
+    statement = migration.statements[0]
+    return migration.backfill.between(migration.text_of(statement), statement.start, first, last).text
+
+
+def lock_of(lock: MigrationLock, schema: str, module: str, migration: ParsedMigration) -> MigrationLock:
+    """The lock of a backfill: its own if other files are applied while it runs, else that of the module, ``lock``."""
+    if migration.backfill is None or not migration.backfill.in_background:
+        return lock
+    return MigrationLock(schema, f"{module}\x00{migration.filename}", lock.wait_timeout)
+
+
+async def apply_backfill(session: Session, migration: ParsedMigration) -> None:
+    """Apply ``migration``, or the rest of it if an earlier run stopped, under a lock of the session.
+
+    Raises:
+        MigrationExecutionError: a batch failed, or its verification found rows. The
+            batches before it remain applied, and the next run resumes there.
+        MigrationFileError: the table cannot be walked.
+        MigrationError: the header has another table or key than when the backfill started.
+    """
+    connection, history, filename = session.connection, session.history, migration.filename
+    session = replace(session, lock=lock_of(session.lock, history.schema, history.module, migration))
+    async with session.under_lock():
+        if filename in await session.applied():
+            raise AlreadyAppliedError
+        session.announcer.emit("migration_started", filename, statements=len(migration.statements))
+        session.notices.start([filename])
+        started = time.perf_counter()
+        run = BackfillRun(session, migration, await require_walk(connection, migration))
+        await run.to_the_end()
+        milliseconds = round((time.perf_counter() - started) * 1000)
+        async with connection.transaction():
+            await session.send(statement("runner", "own_user"))
+            await require_own_table(connection, history.table, session.script.role)
+            await history.record(connection, filename, migration.migration.checksum, milliseconds)
+            await run.records.end(connection, filename)
+            await session.journal.record(connection, filename, "finished")
+        session.record_applied(migration, durable=True)
+        session.announcer.emit("migration_ended", filename, execution_time_ms=milliseconds)
+
+
+class BackfillRun:
+    """The batches of one backfill."""
+
+    def __init__(self, session: Session, migration: ParsedMigration, walk: Walk) -> None:
+        backfill = migration.backfill
+        assert backfill is not None
+        self._session = session
+        self._connection = session.connection
+        self._migration = migration
+        self._filename = migration.filename
+        self._backfill = backfill
+        self._statement = migration.statements[0]
+        self._walk = walk
+        self._limits = Limits(backfill.max_lag_s, backfill.max_lag_bytes, backfill.waits_for_vacuum)
+        self._begin = self._beginning()
+        self._reported_at = 0.0
+        self._warned = False
+        self.records = BackfillRecords(session.history.schema, session.history.module)
+
+    async def to_the_end(self) -> None:
+        """Run every batch that has not run yet, and the queries that verify."""
+        connection, journal = self._connection, self._session.journal
+        await journal.create(connection)
+        await self.records.create(connection)
+        await require_own_table(connection, self.records.table, self._session.script.role)
+        await self._require_same_walk()
+        await self._session.send(self._session.script.session_settings)
+        before = (await journal.statements(connection, self._filename)).get(1)
+        entry = await journal.begin(
+            connection, self._filename, 1, hash_of(self._text()), before.attempt + 1 if before else 1
+        )
+        try:
+            await self._walk_to_the_end()
+            await self._verify()
+        except MigrationExecutionError as error:
+            await journal.end(connection, entry, "failed", error.sqlstate, error.sql_error)
+            raise
+        await journal.end(connection, entry, "applied")
+
+    async def _verify(self) -> None:
+        """Run the queries that must return no row, in a transaction each."""
+        session, migration, total = self._session, self._migration, len(self._migration.statements)
+        for query in migration.statements:
+            if query.number not in migration.queries:
+                continue
+            session.announcer.emit("statement_started", self._filename, query.number, total)
+            started = time.perf_counter()
+            try:
+                async with self._connection.transaction(), as_role(self._connection, session.script.role):
+                    await session.send_statement(migration, query)
+            except asyncpg.PostgresError as error:
+                if is_lost(error):
+                    raise
+                advice = await advise(session, error, migration)
+                raise execution_error(error, migration, query, offset_of(error), advice) from error
+            milliseconds = (time.perf_counter() - started) * 1000
+            session.announcer.emit(
+                "statement_ended", self._filename, query.number, total, execution_time_ms=milliseconds
+            )
+
+    async def _require_same_walk(self) -> None:
+        walked = await self.records.walked(self._connection, self._filename)
+        now = (self._walk.table, ", ".join(self._walk.key))
+        if walked is not None and walked != now:
+            raise MigrationError(
+                f"{self._filename}: it has walked {walked[0]} by {walked[1]}, up to a position, and its header has "
+                f"{now[0]} by {now[1]} now. Restore the header, or write a new file.",
+                self._filename,
+            )
+
+    async def _walk_to_the_end(self) -> None:
+        total = len(self._migration.statements)
+        emit = partial(self._session.announcer.emit, filename=self._filename, statement=1, statements=total)
+        cursor = await self.records.start(self._connection, self._filename, self._walk, self._backfill.batch)
+        pace = Pace(cursor.batch_rows, self._backfill.target_s, self._backfill.pause_s, self._backfill.rate)
+        emit("statement_started")
+        started = time.perf_counter()
+        conditions = await self.records.read(self._connection, self._filename, self._walk)
+        while cursor.last_key is not None:
+            self._obey(pace, conditions)
+            await self._wait_until_clear(conditions)
+            batch = await self._walk.next_batch(self._connection, cursor.position, cursor.last_key, pace.rows)
+            if batch is None:
+                break
+            batch_started = time.perf_counter()
+            conditions = await self._run_with_retries(cursor, batch, pace)
+            self._report(cursor, pace)
+            await self._pause(pace, batch.rows, time.perf_counter() - batch_started)
+        self._report(cursor, pace, is_last=True)
+        emit("statement_ended", execution_time_ms=(time.perf_counter() - started) * 1000)
+
+    async def _run_with_retries(self, cursor: Cursor, batch: NextBatch, pace: Pace) -> Conditions:
+        found: list[Conditions] = []
+
+        async def attempt(number: int) -> None:
+            try:
+                found.append(await self._run(cursor, batch, pace))
+            except MigrationExecutionError as error:
+                if error.sqlstate in RETRYABLE:
+                    await self._session.journal.record(
+                        self._connection,
+                        self._filename,
+                        "retried",
+                        statement=1,
+                        attempt=number,
+                        sqlstate=error.sqlstate,
+                        message=error.sql_error,
+                    )
+                raise
+
+        await with_retries(self._session, attempt, journalled=True)
+        return found[-1]
+
+    async def _run(self, cursor: Cursor, batch: NextBatch, pace: Pace) -> Conditions:
+        """One attempt at a batch, in its own transaction."""
+        session = self._session
+        first, last = (self._walk.bound(json.loads(key)) for key in (batch.first, batch.last))
+        bound = self._backfill.between(self._text(), self._statement.start, first, last)
+        running = True
+        started = time.perf_counter()
+        try:
+            session.note_traces(self._migration)
+            # The command tag is that of the last statement, which has the number of rows.
+            tag: str = await session.execute(f"{self._begin};\n{bound.text}")
+            running = False
+            await session.send(session.script.closing())
+            pace.took(batch.rows, time.perf_counter() - started, time.perf_counter())
+            changed = int(tag.rpartition(" ")[2])
+            values = (batch.last, batch.rows, changed, pace.rows, pace.rows_per_s(time.perf_counter()))
+            conditions = await self.records.move(self._connection, self._filename, cursor, self._walk, values)
+            if conditions is None:
+                raise LockHeldError
+            if conditions.waiters:
+                pace.halve()
+            await session.send("COMMIT")
+        except asyncpg.PostgresError as error:
+            if is_lost(error):
+                raise
+            await session.roll_back()
+            offset = bound.offset_in_file(max(offset_of(error) - len(self._begin) - 2, 0))
+            advice = await advise(session, error, self._migration)
+            failed = self._statement if running else None
+            raise execution_error(error, self._migration, failed, offset, advice) from error
+        cursor.position = batch.last
+        cursor.walked_rows += batch.rows
+        cursor.changed_rows += changed
+        cursor.batches += 1
+        return conditions
+
+    def _obey(self, pace: Pace, conditions: Conditions) -> None:
+        if conditions.rate is not None:
+            pace.rate = conditions.rate or None
+        if conditions.hidden_standbys and self._backfill.max_lag_s is not None and not self._warned:
+            self._warned = True
+            logger.warning(
+                "%s: the lag of the standbys is hidden from this user, and not waited for. Let a superuser run: GRANT "
+                "pg_read_all_stats TO …, or write max_lag=off.",
+                self._filename,
+            )
+
+    async def _wait_until_clear(self, conditions: Conditions) -> None:
+        """Return when nothing requires to wait. A reason that has ended by the first check is not reported."""
+        shown: str | None = None
+        pause_s = _FIRST_CHECK_S
+        is_first = True
+        while (reason := self._limits.reason_to_wait(conditions)) is not None:
+            if not is_first and reason[0] != shown:
+                shown = reason[0]
+                await self.records.wait(self._connection, self._filename, reason[1])
+                self._emit_waiting(*reason)
+            await asyncio.sleep(pause_s)
+            is_first, pause_s = False, min(pause_s * 2, _LONGEST_CHECK_S)
+            conditions = await self.records.read(self._connection, self._filename, self._walk)
+        if shown is not None:
+            await self.records.wait(self._connection, self._filename, None)
+            self._emit_waiting(None, None)
+
+    async def _pause(self, pace: Pace, rows: int, seconds: float) -> None:
+        pause_s = pace.pause_after(rows, seconds)
+        if pace.is_slow:
+            target_ms = self._backfill.target_s * 1000
+            self._emit_waiting("slow_batch", f"a batch took {seconds * 1000:.0f} ms, with a target of {target_ms:g} ms")
+        if pause_s:
+            await asyncio.sleep(pause_s)
+        if pace.is_slow:
+            self._emit_waiting(None, None)
+
+    def _emit_waiting(self, reason: str | None, message: str | None) -> None:
+        self._session.announcer.emit("backfill_waiting", self._filename, reason=reason, message=message)
+        if message is not None:
+            logger.info("%s waits: %s", self._filename, message)
+
+    def _report(self, cursor: Cursor, pace: Pace, *, is_last: bool = False) -> None:
+        now = time.perf_counter()
+        if not is_last and now - self._reported_at < _REPORT_EVERY_S:
+            return
+        self._reported_at = now
+        rate, total, walked = pace.rows_per_s(now), cursor.total_rows, cursor.walked_rows
+        left = None if total is None else max(total - walked, 0)
+        percent = 100.0 if is_last else None if not total else round(min(100 * walked / total, 99.9), 1)
+        self._session.announcer.emit(
+            "progress",
+            self._filename,
+            1,
+            len(self._migration.statements),
+            command="BACKFILL",
+            phase=f"{walked:,} rows, {rate:,.0f} a second",
+            percent=percent,
+            rows=walked,
+            changed_rows=cursor.changed_rows,
+            total_rows=total,
+            rows_per_s=round(rate, 1),
+            seconds_left=0.0 if is_last else None if left is None or not rate else round(left / rate, 1),
+            batch_rows=pace.rows,
+        )
+
+    def _text(self) -> str:
+        return self._migration.text_of(self._statement)
+
+    def _beginning(self) -> str:
+        lock_timeout = self._session.run.lock_timeout
+        settings = "" if lock_timeout is None else f";\nSET LOCAL lock_timeout = {round(lock_timeout * 1000)}"
+        entering = self._session.script.entering()
+        return statement("backfill", "begin", settings=f"{settings};\n{entering}" if entering else settings)

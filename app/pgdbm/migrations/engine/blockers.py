@@ -1,0 +1,125 @@
+"""Ends sessions that block a migration, as far as a policy allows it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import asyncpg
+
+from ...errors import ConfigurationError
+from ...sql import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...core.manager import AsyncDatabaseManager
+    from ..state.journal import Journal
+    from .events import Announcer
+
+logger = logging.getLogger("pgdbm.migrations")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockerPolicy:
+    """Which sessions that block a migration may be ended; none, unless one of the three is given.
+
+    ``idle_in_transaction_s``: those that are idle in a transaction for longer (seconds). ``application_names`` and
+    ``roles``: those of these names. ``action``: ``terminate`` ends the session, ``cancel`` the statement that it
+    executes, which leaves one that is idle as it is. ``on_ended`` is called with each.
+
+    Never ended are replication, autovacuum and other background processes, superusers, and sessions that hold an
+    advisory lock with a key of 64 bits, as each migration does. Unless it is a superuser, our own user needs the
+    privileges of pg_read_all_stats and pg_signal_backend, or those of the roles of the sessions.
+
+    Raises:
+        ConfigurationError: another action, a negative time, or ``cancel`` for sessions that are idle.
+    """
+
+    action: Literal["cancel", "terminate"] = "terminate"
+    idle_in_transaction_s: float | None = None
+    application_names: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    on_ended: Callable[[EndedBlocker], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.action not in ("cancel", "terminate"):
+            raise ConfigurationError(f"action is {self.action!r}; choose 'cancel' or 'terminate'.", "end_blockers")
+        if self.idle_in_transaction_s is not None and self.idle_in_transaction_s < 0:
+            raise ConfigurationError("idle_in_transaction_s cannot be negative.", "end_blockers")
+        if self.action == "cancel" and self.idle_in_transaction_s is not None:
+            raise ConfigurationError(
+                "A session that is idle executes nothing that could be cancelled: use the action 'terminate'.",
+                "end_blockers",
+            )
+
+
+class EndedBlocker(NamedTuple):
+    """A session that was ended because it blocked a migration; ``filename`` is the file that waited.
+
+    ``transaction_age_s`` and ``state_age_s``: for how long its transaction and its ``state`` had lasted.
+    """
+
+    filename: str
+    action: str
+    pid: int
+    user: str | None
+    application_name: str | None
+    state: str | None
+    transaction_age_s: float | None
+    state_age_s: float | None
+    query: str | None
+
+    @property
+    def message(self) -> str:
+        """What happened, for people."""
+        verb = "terminated" if self.action == "terminate" else "cancelled"
+        who = " ".join(part for part in (self.user, self.application_name) if part)
+        age = "" if self.state_age_s is None else f" for {self.state_age_s:.0f} s"
+        return f"{verb} the blocking process {self.pid} ({who}), {self.state}{age}"
+
+
+@dataclass(slots=True)
+class BlockerEnding:
+    """Ends blockers as ``policy`` allows. Each is in the journal, and an event."""
+
+    policy: BlockerPolicy
+    journal: Journal
+    announcer: Announcer
+    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def end_blockers(self, db: AsyncDatabaseManager, pid: int) -> None:
+        """End sessions that block the backend ``pid``. What the server refuses is logged."""
+        task = asyncio.create_task(self._end(db, pid))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        # The migration continues when they are ended, and what was done is recorded all the same.
+        await asyncio.shield(task)
+
+    async def settle(self) -> None:
+        """Return when everything that was ended is recorded."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _end(self, db: AsyncDatabaseManager, pid: int) -> None:
+        policy, filename = self.policy, self.announcer.filename or ""
+        sql = statement("watch", "end_blockers", end=f"pg_catalog.pg_{policy.action}_backend")
+        arguments = (policy.idle_in_transaction_s, list(policy.application_names), list(policy.roles))
+        async with db.acquire() as connection:
+            try:
+                rows = await connection.fetch(sql, pid, *arguments)
+            except asyncpg.InsufficientPrivilegeError as error:
+                logger.warning("A blocking session was not ended: %s. pg_signal_backend allows it.", error)
+                return
+            for row in rows:
+                ended = EndedBlocker(filename, policy.action, **dict(row))
+                logger.warning("%s: %s", filename, ended.message)
+                if policy.on_ended is not None:
+                    policy.on_ended(ended)
+                self.announcer.emit("blocker_ended", filename, action=ended.action, blocker=_details(ended))
+                await self.journal.record(connection, filename, "blocker_ended", message=ended.message)
+
+
+def _details(ended: EndedBlocker) -> dict[str, object]:
+    return {name: value for name, value in ended._asdict().items() if name not in ("filename", "action")}

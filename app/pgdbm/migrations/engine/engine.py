@@ -1,0 +1,459 @@
+"""Applies a plan: each migration exactly once, however many runners there are.
+
+A run reads the history, plans, parses everything that is pending, and applies it. If another runner has the lock, or
+was faster, the run waits without holding anything, reads the history again and makes a new plan. If the connection is
+lost, it reads what was committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import asyncpg
+
+from ...core.asyncpg_errors import FAILURES, is_alive, is_lost
+from ...errors import AsyncDBError, ConnectionError, MigrationError, MigrationExecutionError
+from ...sql import statement
+from ...text import sentence
+from ..results import Applied, ApplyResult, Renamed
+from ..state.history import require_own_table
+from .blockers import BlockerEnding
+from .execution_errors import AlreadyAppliedError, HistoryLostError, LockHeldError, raise_if_refused
+from .monitor import watching
+from .notices import NoticeCollector, collected
+from .plan import build_plan
+from .preparation import check_backfills, create_tables, read_history
+from .retries import retry_pauses
+from .script import ScriptBuilder, compose, grouped
+from .search_path import search_path_of_files
+from .session import NO_TIMEOUT_S, Run, Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+    from ...core.connection import Connection
+    from ...core.manager import AsyncDatabaseManager
+    from ..results import Notice, OutOfOrder
+    from ..sources.files import Migration, Source
+    from ..sources.parser import ParsedFile, ParsedMigration
+    from ..state.history import History
+    from ..state.journal import Journal
+    from ..state.lock import MigrationLock
+    from .events import Announcer
+    from .options import EngineOptions
+    from .plan import Plan
+    from .script import Message
+
+logger = logging.getLogger("pgdbm.migrations")
+
+Atomic = Literal["file", "all"]
+
+
+@dataclass(slots=True)
+class MigrationEngine:
+    """Applies the migrations of ``source`` to the schema of ``history``."""
+
+    db: AsyncDatabaseManager
+    source: Source
+    history: History
+    journal: Journal
+    lock: MigrationLock
+    announcer: Announcer
+    options: EngineOptions
+
+    async def collect(self) -> tuple[Migration, ...]:
+        """The migrations of the source, in order."""
+        return await asyncio.to_thread(self.source.collect) if self.source.is_slow else self.source.collect()
+
+    async def plan(self, target: str | None = None) -> Plan:
+        """What is pending, up to ``target``. Creates nothing."""
+        return (await self.read_plan(target))[0]
+
+    async def read_plan(self, target: str | None = None) -> tuple[Plan, int]:
+        """The plan, and the major version of the server. Creates nothing."""
+        plan, server_version, _ = await self._read_plan(await self.collect(), self.options.out_of_order, target)
+        return plan, server_version
+
+    async def apply(self, *, dry_run: bool = False, target: str | None = None, atomic: Atomic = "file") -> ApplyResult:
+        """Apply what is pending, up to version ``target``. A dry run only parses it.
+
+        ``atomic="all"``: every pending migration in one transaction.
+        """
+        run = self._run()
+        migrations = await self.collect()
+        with _with_applied(run):
+            while True:
+                plan, server_version, is_new = await self._read_plan(migrations, self.options.out_of_order, target)
+                async with self._creating(is_new and bool(migrations) and not dry_run):
+                    parsed = await self.parse(plan.to_apply(self.options.defer_background), server_version)
+                if plan.renamed and not dry_run:
+                    await self._rename(run, plan)
+                    continue
+                if atomic == "all":
+                    from .transactional import require_transactional
+
+                    require_transactional(parsed)
+                if dry_run or not parsed:
+                    return await self._result(run, plan, dry_run=dry_run)
+                run.starts_history = not plan.skipped
+                if len(run.applied) == len(run.renamed):
+                    self.announcer.emit("run_started", pending=[one.filename for one in parsed])
+                if not await self._work(run, parsed, atomic):
+                    return await self._result(run, plan)
+
+    async def apply_one(self, migration: Migration) -> int:
+        """Apply ``migration``, whatever else is pending. Returns milliseconds; 0 if it was applied already."""
+        run = self._run()
+        while True:
+            plan, server_version, is_new = await self._read_plan((migration,), "allow", None, only=True)
+            if not plan.pending:
+                return (await self._result(run, plan)).applied[0].execution_time_ms if run.applied else 0
+            async with self._creating(is_new):
+                parsed = await self.parse(plan.pending, server_version)
+            run.starts_history = is_new
+            await self._work(run, parsed, "file")
+
+    def _run(self) -> Run:
+        def forward(notice: Notice) -> None:
+            severity, sqlstate, message = notice[1:]
+            self.announcer.emit("notice", notice.filename, severity=severity, sqlstate=sqlstate, message=message)
+            if self.options.on_notice is not None:
+                self.options.on_notice(notice)
+
+        policy, ending = self.options.end_blockers, None
+        if policy is not None:
+            ending = BlockerEnding(policy, self.journal, self.announcer)
+        return Run(NoticeCollector(forward), lock_timeout=self.options.lock_timeout, ending=ending)
+
+    async def _read_plan(
+        self,
+        migrations: Sequence[Migration],
+        out_of_order: OutOfOrder,
+        target: str | None,
+        *,
+        only: bool = False,
+    ) -> tuple[Plan, int, bool]:
+        """The plan, the server's major version, and whether there is no history yet.
+
+        ``only``: ``migrations`` are some of the files, so other names in the history are not treated as renamed files.
+        """
+        applied, server_version = await read_history(self.db, self.history, self.lock, self.announcer)
+        recorded = applied or {}
+        if only:
+            names = {migration.filename for migration in migrations}
+            recorded = {name: checksum for name, checksum in recorded.items() if name in names}
+        return build_plan(migrations, recorded, out_of_order, target), server_version, applied is None
+
+    async def _rename(self, run: Run, plan: Plan) -> None:
+        """Give the rows of renamed files their new names."""
+        renamed: list[Renamed] = []
+
+        async def write(connection: Connection) -> None:
+            renamed.clear()
+            applied = await self.history.applied(connection) or {}
+            for filename, previous in plan.renamed.items():
+                if previous in applied:
+                    await self.history.rename(connection, previous, filename)
+                    message = f"applied as {previous}"
+                    await self.journal.record(connection, filename, "renamed", message=message)
+                    renamed.append(Renamed(filename, previous))
+
+        await self.under_lock(write)
+        for one in renamed:
+            logger.warning(
+                "%s was applied as %s, with the same content. It is not run again, and its row has the new name.",
+                one.filename,
+                one.applied_as,
+            )
+            run.applied.append(one.filename)
+            run.renamed[one.filename] = one.applied_as
+        run.durable = len(run.applied)
+
+    @asynccontextmanager
+    async def _creating(self, is_missing: bool) -> AsyncIterator[None]:
+        """Create our tables, if they are missing, while the block runs."""
+        creating = asyncio.create_task(self.create_tables()) if is_missing else None
+        try:
+            yield
+        finally:
+            if creating is not None:
+                await creating
+
+    async def create_tables(self) -> None:
+        """Create the schema and our tables in it, unless they exist."""
+        await create_tables(self.db, self.history, self.options.role, snapshots=self.options.snapshots)
+
+    @asynccontextmanager
+    async def _backend(self, *, direct: bool = False) -> AsyncIterator[Connection]:
+        """A connection to migrate over."""
+        report = self.options.on_backend or (lambda _: None)
+        # Through a transaction pooler the process id is the pooler's.
+        direct = direct or self.options.on_backend is not None
+        async with self.db.acquire_direct() if direct else self.db.acquire() as connection:
+            report(connection.get_server_pid())
+            try:
+                yield connection
+            finally:
+                report(None)
+
+    async def parse(self, pending: Sequence[Migration], server_version: int) -> list[ParsedMigration]:
+        """Parse ``pending``. Raises MigrationFileError for a file that cannot run."""
+        if not pending:
+            return []
+        files = self.parse_each(tuple(pending), server_version)
+        return await check_backfills(self.db, await asyncio.to_thread(lambda: [file.migration for file in files]))
+
+    def parse_each(self, pending: Sequence[Migration], server_version: int) -> Iterator[ParsedFile]:
+        """:meth:`parse`, file by file, with the parse trees. Iterate in a thread."""
+        from ..sources.batches import parse_each  # here, as most runs have nothing to parse
+
+        for file in parse_each(pending, self.history.schema, server_version):
+            if self.options.role is not None:
+                from ..sources.role_checks import check_keeps_role  # here, as few modules have a role
+
+                check_keeps_role(file)
+            yield file
+
+    async def _result(self, run: Run, plan: Plan, *, dry_run: bool = False) -> ApplyResult:
+        times: dict[str, int] = {}
+        if run.applied:
+            try:
+                async with self.db.acquire() as connection:
+                    times = await self.history.times(connection, run.applied)
+                    await self.save_snapshot(connection)
+            except (ConnectionError, *FAILURES) as error:
+                # What was applied is durable by now, and that is what matters.
+                logger.warning("The execution times of the migrations could not be read: %s", error)
+            self.announcer.emit("run_ended", execution_time_ms=run.milliseconds)
+        applied_here = set(run.applied)
+        skipped = tuple([one.filename for one in plan.skipped if one.filename not in applied_here])
+        return ApplyResult(
+            status="dry_run" if dry_run else "success" if run.applied else "up_to_date",
+            applied=tuple(Applied(name, times.get(name, 0)) for name in run.applied),
+            skipped=skipped,
+            pending=tuple(one.filename for one in plan.pending) if dry_run else (),
+            total=len(plan.pending) + len(plan.skipped) + len(plan.beyond_target),
+            total_time_ms=run.milliseconds,
+            renamed=tuple(Renamed(*names) for names in (plan.renamed if dry_run else run.renamed).items()),
+            notices=tuple(run.notices.notices),
+            omitted_notices=run.notices.omitted,
+        )
+
+    async def save_snapshot(self, connection: Connection) -> None:
+        """Store a snapshot of the schema, if they are wanted. A failure is logged: the migrations are applied."""
+        if not self.options.snapshots:
+            return
+        from ..state import drift  # here, as most runs have nothing to apply
+
+        history = self.history
+        try:
+            await drift.save(connection, history.schema, history.module, history.table_name, self.options.role)
+        except (MigrationError, *FAILURES) as error:
+            logger.warning("No snapshot of schema %s was stored: %s", self.history.schema, error)
+
+    def script(self, connection: Connection) -> ScriptBuilder:
+        """The script builder for the server of ``connection``."""
+        return ScriptBuilder(
+            self.history,
+            self.lock.key,
+            self.options.lock_timeout,
+            connection.get_server_version().major,
+            self.options.role,
+            search_path_of_files(self.db, self.history.schema),
+        )
+
+    def session(self, connection: Connection, last: ParsedMigration, run: Run | None = None) -> Session:
+        """A session to migrate over ``connection``. ``last`` is the migration that the run ends with."""
+        run = run or self._run()
+        return Session(
+            connection=connection,
+            script=self.script(connection),
+            history=self.history,
+            journal=self.journal,
+            lock=self.lock,
+            announcer=self.announcer,
+            run=run,
+            last=last,
+            retry_for=self.options.retry_for,
+            notices=run.notices,
+        )
+
+    async def under_lock(self, work: Callable[[Connection], Awaitable[str | None]]) -> None:
+        """Call ``work`` in a transaction that holds the lock of the module. Waits for another runner first.
+
+        What ``work`` returns is SQL to run in the message of the COMMIT. Retried after a serialization failure.
+        """
+        for pause in retry_pauses():
+            try:
+                async with self.db.acquire() as connection:
+                    await self._work_under_lock(connection, work)
+            except LockHeldError:
+                await self.lock.wait_until_free(self.db)
+            except asyncpg.SerializationError:
+                await asyncio.sleep(pause)
+            else:
+                return
+
+    async def _work_under_lock(
+        self, connection: Connection, work: Callable[[Connection], Awaitable[str | None]]
+    ) -> None:
+        # Before the transaction, since two sessions that create it concurrently would fail inside of one.
+        await self.journal.create(connection)
+        try:
+            await connection.execute(self.script(connection).opening(), timeout=NO_TIMEOUT_S)
+            await require_own_table(connection, self.history.table, self.options.role)
+            after = await work(connection)
+            await connection.execute(f"COMMIT;\n{after}" if after else "COMMIT", timeout=NO_TIMEOUT_S)
+        except asyncpg.PostgresError as error:
+            raise_if_refused(error)
+            raise
+        finally:
+            if is_alive(connection) and connection.is_in_transaction():
+                await connection.execute("ROLLBACK", timeout=NO_TIMEOUT_S)
+
+    async def _work(self, run: Run, parsed: list[ParsedMigration], atomic: Atomic) -> bool:
+        """Apply ``parsed``. True if a new plan is needed: another runner was faster, or the history is lost."""
+        try:
+            async with self._backend() as connection, watching(self.db, connection, self.announcer, run):
+                with collected(connection, run.notices):
+                    await self._work_over(connection, run, parsed, atomic)
+        except LockHeldError:
+            logger.info("Another runner migrates %s: waiting for it.", self.history.table)
+            await self.lock.wait_until_free(self.db, self._on_wait if self.announcer.has_listener else None)
+            return True
+        except AlreadyAppliedError:
+            logger.info("Another runner was faster on %s: making a new plan.", self.history.table)
+            return True
+        except HistoryLostError:
+            # Its creation was not flushed, and neither was anything after it.
+            logger.warning("%s is gone before anything was applied: making a new plan.", self.history.table)
+            return True
+        except FAILURES as error:
+            if not is_lost(error):
+                raise
+            await self._read_outcome(run, parsed, error)
+        return False
+
+    def _on_wait(self, holder: dict[str, Any] | None) -> None:
+        self.announcer.emit("waiting_for_runner", holder=holder)
+
+    async def _work_over(self, connection: Connection, run: Run, parsed: list[ParsedMigration], atomic: Atomic) -> None:
+        from .statement_groups import is_worth_joining  # here, as most runs have nothing to apply
+        from .transactional import apply_all
+
+        session = self.session(connection, parsed[-1], run)
+        try:
+            if run.notices.is_counting and any(is_worth_joining(one) for one in parsed if one.transactional):
+                run.joins_statements = not await session.is_audited()
+            await (apply_all(session, parsed) if atomic == "all" else self._apply(session, parsed))
+        except MigrationExecutionError as error:
+            times = await self.history.times(connection, run.applied) if run.applied else {}
+            error.applied = [{"filename": name, "execution_time_ms": times.get(name, 0)} for name in run.applied]
+            if run.applied:
+                await self.save_snapshot(connection)
+            raise
+        finally:
+            await session.finish()
+
+    async def _apply(self, session: Session, parsed: Sequence[ParsedMigration]) -> None:
+        from .transactional import apply_by_statement, apply_together, apply_with_events
+
+        together = len(parsed) == 1 or not await session.is_audited()
+        groups = grouped(parsed, together=together, has_listener=self.announcer.has_listener)
+        composed: dict[int, Message] = {}
+
+        def prepare(number: int) -> None:
+            if number < len(groups) and groups[number].together and number not in composed:
+                composed[number] = compose(session.script, groups[number].migrations, session.last)
+
+        for number, group in enumerate(groups):
+            if group.together and self.announcer.has_listener:
+                await apply_with_events(session, group.migrations)
+            elif group.together:
+                prepare(number)
+                await apply_together(session, group.migrations, composed.pop(number), partial(prepare, number + 1))
+            elif group.migrations[0].transactional:
+                await apply_by_statement(session, group.migrations[0])
+            else:
+                await self._apply_without_transaction(session, group.migrations[0])
+
+    async def _apply_without_transaction(self, session: Session, migration: ParsedMigration) -> None:
+        # Imported here, as few files have no transaction.
+        if migration.backfill is not None:
+            from .backfilling import apply_backfill as apply
+        else:
+            from .non_transactional import apply_without_transaction as apply
+
+        if not self.db.has_direct_connection:
+            await apply(session, migration)
+            return
+        # Through a transaction pooler there is no session that could hold a lock.
+        async with self._backend(direct=True) as direct, watching(self.db, direct, self.announcer, session.run):
+            with collected(direct, session.notices):
+                await apply(replace(session, connection=direct), migration)
+
+    async def _read_outcome(self, run: Run, parsed: Sequence[ParsedMigration], error: BaseException) -> None:
+        """After the connection was lost: read what was committed. Returns if everything was.
+
+        Raises:
+            ConnectionError: some migrations were not applied, or the server cannot be reached.
+        """
+        started = time.monotonic()
+        applied: dict[str, str] = {}
+        for pause in retry_pauses():
+            try:
+                # Until the server notices the loss, the session continues, and holds the lock.
+                await self.lock.wait_until_free(self.db)
+                async with self.db.acquire() as connection:
+                    applied = await self.history.applied(connection) or {}
+                    await connection.execute(statement("locks", "flush"))
+                break
+            except (AsyncDBError, *FAILURES) as away:
+                if time.monotonic() - started + pause > self.options.reconnect_for:
+                    raise ConnectionError(
+                        f"{_lost(error)} What was committed could not be read ({away}). Run again: that reads it, and "
+                        f"applies the rest.",
+                        details={"applied": run.applied[: run.durable], "error_type": type(error).__name__},
+                    ) from error
+                await asyncio.sleep(pause)
+        missing = []
+        for migration in parsed:
+            if applied.get(migration.filename) != migration.migration.checksum:
+                missing.append(migration.filename)
+            elif migration.filename not in run.applied:
+                run.applied.append(migration.filename)
+        # A server that crashed may have lost asynchronous commits.
+        run.applied = [filename for filename in run.applied if filename not in missing]
+        run.durable = len(run.applied)
+        if missing:
+            raise ConnectionError(
+                f"{_lost(error)} {len(run.applied)} of them are applied; {missing[0]} is not. Run again.",
+                details={"applied": list(run.applied), "pending": missing, "error_type": type(error).__name__},
+            ) from error
+
+
+def _lost(error: BaseException) -> str:
+    return sentence(f"The connection was lost while migrations were applied: {error}")
+
+
+@contextmanager
+def _with_applied(run: Run) -> Iterator[None]:
+    """Add what was applied before to the error of a lost connection."""
+    try:
+        yield
+    except ConnectionError as error:
+        error.details.setdefault("applied", list(run.applied))
+        raise
+    except FAILURES as error:
+        if not is_lost(error):
+            raise
+        raise ConnectionError(
+            f"The connection to the server was lost or refused: {error or type(error).__name__}",
+            details={"applied": list(run.applied), "error_type": type(error).__name__},
+        ) from error

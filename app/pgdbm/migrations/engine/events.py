@@ -1,0 +1,97 @@
+"""The events of a run, for listeners."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+logger = logging.getLogger("pgdbm.migrations")
+
+Kind = Literal[
+    "run_started",
+    "waiting_for_runner",
+    "migration_started",
+    "statement_started",
+    "statement_ended",
+    "notice",
+    "blocked",
+    "blocker_ended",
+    "progress",
+    "backfill_waiting",
+    "retrying",
+    "migration_ended",
+    "migration_failed",
+    "run_ended",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event.
+
+    ``statement`` counts from 1 to ``statements``. Statements that share a message share a pair of events: the first is
+    in ``statement_started``, the last in ``statement_ended``. The events of files that share a message are emitted when
+    it has ended and all of them are on disk, except for the start of the first; ``at`` is then the time of what they
+    report, by the times in the history.
+
+    ``details`` by kind: ``blocked`` has ``blockers`` (pid, user, application_name, state, transaction_age_s, query, and
+    which ``mode`` of which ``relation`` the session that it ``blocks`` waits for), none when the wait is over;
+    ``blocker_ended`` has ``action`` and ``blocker``, the session that was ended;
+    ``progress`` has ``command``, ``phase`` and ``percent``, of a backfill ``rows``, ``changed_rows``, ``total_rows``
+    (an estimate), ``rows_per_s``, ``seconds_left`` and ``batch_rows`` too; ``backfill_waiting`` has ``reason`` (paused,
+    replication_lag, autovacuum, lock_waiters or slow_batch) and ``message``, both None when it continues; ``retrying``
+    has ``attempt``, ``sqlstate``, ``message`` and ``pause_s``; ``waiting_for_runner`` has ``holder``; ``notice`` has
+    ``severity``, ``sqlstate`` and ``message``; the
+    kinds that end in ``_ended`` have ``execution_time_ms``.
+    """
+
+    kind: Kind
+    schema: str
+    module: str
+    filename: str | None = None
+    statement: int | None = None
+    statements: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+Listener = Callable[[Event], None]
+
+
+class Announcer:
+    """Emits the events of a module in a schema to a listener, if there is one. ``filename``: the file at work."""
+
+    def __init__(self, schema: str, module: str, listener: Listener | None) -> None:
+        self._schema = schema
+        self._module = module
+        self._listener = listener
+        self.filename: str | None = None
+
+    @property
+    def has_listener(self) -> bool:
+        """Without a listener, messages are not cut by time, and the progress is not polled."""
+        return self._listener is not None
+
+    def emit(
+        self,
+        kind: Kind,
+        filename: str | None = None,
+        statement: int | None = None,
+        statements: int | None = None,
+        *,
+        at: datetime | None = None,
+        **details: Any,
+    ) -> None:
+        """Call the listener. If it raises, that is logged, and the migration continues. ``at``: None for now."""
+        if kind == "migration_started":
+            self.filename = filename
+        if self._listener is None:
+            return
+        try:
+            when = at or datetime.now(UTC)
+            self._listener(Event(kind, self._schema, self._module, filename, statement, statements, details, when))
+        except Exception:
+            logger.exception("A listener to migration events failed")

@@ -1,0 +1,293 @@
+"""Applies and reverts files with ``-- pgdbm:no-transaction``: step by step, resumable.
+
+The journal has the start of each step before it runs, and its end after it. A step that can run in a transaction has
+its end committed with it. Others may have taken effect when a runner died: the catalog shows whether they did.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from ...core.asyncpg_errors import is_lost
+from ...errors import MigrationError, MigrationUnknownError
+from ...sql import statement as sql
+from ..state.history import require_own_table
+from ..state.journal import OUTSIDE, hash_of
+from .advice import advise
+from .copy_rows import require_one_statement
+from .execution_errors import AlreadyAppliedError, execution_error, offset_of
+from .indexes import Indexes, builds_index
+from .resuming import require_unchanged, restore_session
+from .retries import with_retries
+from .session import NO_TIMEOUT_S
+from .steps import steps_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ..sources.parser import ParsedMigration
+    from ..state.journal import StatementRecord
+    from .session import Session
+    from .steps import Step
+
+logger = logging.getLogger("pgdbm.migrations")
+
+# They are there to commit.
+_MAY_COMMIT = ("call_stmt", "do_stmt")
+_INSIDE_TRANSACTION_BLOCK = "25001"
+_SYNTAX_ERROR = "42601"
+_DEALLOCATES = re.compile("deallocate", re.IGNORECASE)
+_UNLOCKS = re.compile("advisory_unlock_all", re.IGNORECASE)
+
+
+async def apply_without_transaction(session: Session, migration: ParsedMigration) -> None:
+    """Apply ``migration``, or what an earlier run has left of it, under a lock of the session.
+
+    Raises:
+        MigrationExecutionError: a statement failed. Those before it remain applied, and the next run resumes there.
+        MigrationUnknownError: an earlier runner died during a statement, and its outcome cannot be determined.
+        MigrationError: the applied part of the file was changed, its session cannot be restored, or a statement left
+            an INVALID index.
+    """
+    connection, filename, checksum = session.connection, migration.filename, migration.migration.checksum
+    async with session.under_lock():
+        recorded = (await session.applied()).get(filename)
+        if recorded is not None and (not migration.migration.is_repeatable or recorded == checksum):
+            raise AlreadyAppliedError
+        session.announcer.emit("migration_started", filename, statements=len(migration.statements))
+        session.notices.start([filename])
+        file = ResumableFile(session, migration)
+        milliseconds = await file.run()
+        async with file.as_ourselves(), connection.transaction():
+            await require_own_table(connection, session.history.table, session.script.role)
+            await session.history.record(connection, filename, checksum, milliseconds)
+            await session.journal.record(connection, filename, "finished")
+        session.record_applied(migration, durable=True)
+        session.announcer.emit("migration_ended", filename, execution_time_ms=milliseconds)
+
+
+async def revert_without_transaction(session: Session, filename: str, down: ParsedMigration) -> None:
+    """Revert ``filename`` with ``down``, or the rest of it if an earlier run stopped, under a lock of the session.
+
+    Raises as :func:`apply_without_transaction`, and MigrationError if another session has reverted it.
+    """
+    connection = session.connection
+    async with session.under_lock():
+        if filename not in (await session.history.applied(connection) or {}):
+            raise MigrationError(f"Another session has just reverted {filename}.", filename)
+        file = ResumableFile(session, down)
+        await file.run()
+        async with file.as_ourselves(), connection.transaction():
+            await require_own_table(connection, session.history.table, session.script.role)
+            await session.history.delete(connection, filename)
+            await session.journal.record(connection, filename, "reverted")
+
+
+class ResumableFile:
+    """One file without a transaction, and its records in the journal."""
+
+    def __init__(self, session: Session, migration: ParsedMigration) -> None:
+        self._session = session
+        self._connection = session.connection
+        self._journal = session.journal
+        self._migration = migration
+        self._filename = migration.filename
+        self._indexes = Indexes(session, migration)
+        # Whether the session's current user may differ from the connecting user.
+        self._has_other_user = session.script.leaves_traces(migration)
+
+    async def run(self) -> int:
+        """Run every step that is not applied yet. Returns the milliseconds that they took."""
+        started = time.perf_counter()
+        steps = steps_of(self._migration)
+        await self._journal.create(self._connection)
+        known = await self._journal.statements(self._connection, self._filename)
+        require_unchanged(self._migration, steps, known)
+        await self._session.send(self._session.script.session_settings)
+        await restore_session(self._session, self._migration, steps, known)
+        for step in steps:
+            record = known.get(step.number)
+            if record is None or record.event != "applied":
+                await self._run_with_retries(step, record)
+        return round((time.perf_counter() - started) * 1000)
+
+    @asynccontextmanager
+    async def as_ourselves(self) -> AsyncIterator[None]:
+        """Run the block as our own user, in a transaction if the file may have set another one."""
+        if not self._has_other_user:
+            yield
+            return
+        async with self._connection.transaction():
+            await self._session.send(sql("runner", "own_user"))
+            yield
+
+    async def _run_with_retries(self, step: Step, record: StatementRecord | None) -> None:
+        if record is not None and record.event != "failed":
+            if await self._took_effect(step, record):
+                async with self.as_ourselves():
+                    await self._journal.end(self._connection, record.id, "applied")
+                return
+            again = True
+        else:
+            again = record is not None
+        before = record.attempt if record else 0
+        await with_retries(
+            self._session, partial(self._attempt, step, again, before + 1), attempts_before=before, journalled=True
+        )
+
+    async def _attempt(self, step: Step, again: bool, first: int, attempt: int) -> None:
+        again = again or attempt > first
+        in_transaction = _runs_in_transaction(step)
+        try:
+            await self._run(step, attempt, again=again, in_transaction=in_transaction)
+        except _OutsideOnlyError:
+            await self._run(step, attempt, again=again, in_transaction=False)
+
+    async def _run(self, step: Step, attempt: int, *, again: bool, in_transaction: bool) -> None:
+        """One attempt. ``again``: an earlier one may have left something behind."""
+        session, migration, running = self._session, self._migration, step.first
+        text = step.text
+        if builds_index(running):
+            await self._indexes.drop_invalid(running, ours=again)
+        elif again:
+            text = await self._indexes.prepare_retry(running, text)
+        async with self.as_ourselves():
+            entry = await self._journal.begin(
+                self._connection,
+                self._filename,
+                step.number,
+                hash_of(step.text),
+                attempt,
+                message=None if in_transaction or step.is_block else OUTSIDE,
+            )
+        session.announcer.emit("statement_started", self._filename, step.number, len(migration.statements))
+        started = time.perf_counter()
+        head = "BEGIN;\n" if in_transaction and not step.is_block else ""
+        end = self._end_in_transaction(entry, step)
+        try:
+            await self._require_statements(step)
+            if step.before_end is not None:
+                await session.send_text(migration, f"{text[: step.before_end]}{end};\n{text[step.before_end :]}")
+            elif head:
+                await session.send_text(migration, f"{head}{text}\n;\n{end};\nCOMMIT")
+            else:
+                await session.send_text(migration, text)
+                await self._indexes.check(running)
+                async with self.as_ourselves():
+                    await self._journal.end(self._connection, entry, "applied", with_session=step.changes_session)
+            await self._after(step, entry)
+        except asyncpg.PostgresError as error:
+            if is_lost(error):
+                raise
+            await session.roll_back()
+            failed, offset = step.at(max(offset_of(error) - len(head), 0))
+            advice = await advise(session, error, migration)
+            reason = execution_error(error, migration, failed, offset, advice, resumes_at=step.number)
+            async with self.as_ourselves():
+                await self._journal.end(self._connection, entry, "failed", reason.sqlstate, reason.sql_error)
+            if head and error.sqlstate == _INSIDE_TRANSACTION_BLOCK:
+                raise _OutsideOnlyError from error
+            raise reason from error
+        except MigrationError as error:
+            async with self.as_ourselves():
+                await self._journal.end(self._connection, entry, "failed", None, str(error))
+            raise
+        session.announcer.emit(
+            "statement_ended",
+            self._filename,
+            step.number,
+            len(migration.statements),
+            execution_time_ms=(time.perf_counter() - started) * 1000,
+        )
+
+    async def _require_statements(self, step: Step) -> None:
+        """Raise MigrationExecutionError if the server does not read each opaque statement of ``step`` as one."""
+        for one in step.statements:
+            if not one.traits.is_opaque:
+                continue
+            try:
+                await require_one_statement(self._connection, self._migration.text_of(one), NO_TIMEOUT_S)
+            except asyncpg.PostgresError as error:
+                if is_lost(error):
+                    raise
+                # Others, such as a table that the step itself creates, are reported when it runs.
+                if error.sqlstate == _SYNTAX_ERROR:
+                    advice = await advise(self._session, error, self._migration)
+                    at = offset_of(error)
+                    raise execution_error(error, self._migration, one, at, advice, resumes_at=step.number) from error
+
+    def _end_in_transaction(self, entry: int, step: Step) -> str:
+        parts = [sql("runner", "fire_deferred")]
+        if self._session.script.role is not None:
+            parts.append(sql("runner", "close_cursors"))
+        if self._has_other_user:
+            parts.append(sql("runner", "own_user"))
+        # A block of the file may use SET LOCAL, which has no effect after the COMMIT of the block.
+        with_session = step.changes_session and not step.is_block
+        parts.append(self._journal.end_in_transaction(entry, with_session=with_session))
+        return ";\n".join(parts)
+
+    async def _after(self, step: Step, entry: int) -> None:
+        if step.is_block and step.changes_session:
+            async with self.as_ourselves():
+                await self._journal.keep_session_state(self._connection, entry)
+        if _DEALLOCATES.search(step.text):
+            await self._connection.reload_schema_state()
+        if _UNLOCKS.search(step.text) and not await self._session.lock.take(self._connection):
+            raise MigrationError(
+                f"{self._filename}: statement {step.number} released the lock of this migration, and another runner "
+                f"has taken it. Release single locks, with pg_advisory_unlock.",
+                self._filename,
+            )
+
+    async def _took_effect(self, step: Step, record: StatementRecord) -> bool:
+        """Whether a step that was started, and whose runner died, took effect.
+
+        Raises:
+            MigrationUnknownError: that cannot be determined.
+        """
+        traits = step.traits
+        if step.before_end is not None or (_runs_in_transaction(step) and record.message != OUTSIDE):
+            return False  # its end would have been committed with it
+        if traits.idempotent and not step.is_block:
+            return False  # running it again does no harm
+        match traits.kind:
+            case "index_stmt" if traits.target[2] is not None:
+                state = await self._indexes.state(step.first)
+                return state is not None and bool(state["valid"])
+            case "alter_table_stmt":
+                partition = await self._connection.fetchrow(self._journal.sql("partition"), *traits.target)
+                return partition is None
+            case "drop_stmt":
+                return not await self._connection.fetchval(self._journal.sql("relation_exists"), *traits.target)
+            case "createdb_stmt" | "dropdb_stmt":
+                exists = await self._connection.fetchval(self._journal.sql("database_exists"), *traits.target)
+                return bool(exists) == (traits.kind == "createdb_stmt")
+        line, column = self._migration.position(step.first.start)
+        raise MigrationUnknownError(
+            f"{self._filename}:{line}:{column}: statement {step.number}: an earlier run died while it was running, and "
+            f"whether it took effect cannot be determined. Check the database, call "
+            f"resolve_statement({self._filename!r}, {step.number}, done=True) or done=False, and run again.",
+            self._filename,
+            statement=step.number,
+            line=line,
+        )
+
+
+class _OutsideOnlyError(Exception):
+    """The server does not run the statement inside a transaction block."""
+
+
+def _runs_in_transaction(step: Step) -> bool:
+    if step.is_block:
+        return step.before_end is not None
+    traits = step.traits
+    refuses = traits.non_transactional is not None or traits.may_refuse_transaction or traits.controls_transaction
+    return not refuses and traits.kind not in _MAY_COMMIT

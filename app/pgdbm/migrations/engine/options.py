@@ -1,0 +1,51 @@
+"""The options of an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..results import Notice, OutOfOrder
+    from .blockers import BlockerPolicy
+
+_LONGEST_ROLE = 63
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """The behavior of an engine. Times are seconds.
+
+    ``lock_timeout`` (None: the server's setting) limits how long one transactional statement waits for a lock;
+    ``retry_for`` how long such a migration is retried; ``reconnect_for`` the attempts to reach the server after the
+    connection was lost. ``snapshots``: a run that applied something stores a snapshot of the schema, for
+    :meth:`~pgdbm.migrations.AsyncMigrationManager.drift`. ``role``: the files run as this role (None: as our own user).
+    ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards;
+    ``on_notice`` with every notice of the server. ``defer_background``: leave out backfills in the background.
+    ``end_blockers``: which sessions that block a migration are ended (None: none).
+    """
+
+    out_of_order: OutOfOrder = "allow"
+    lock_timeout: float | None = 5.0
+    retry_for: float = 600.0
+    reconnect_for: float = 60.0
+    snapshots: bool = True
+    role: str | None = None
+    on_backend: Callable[[int | None], None] | None = None
+    on_notice: Callable[[Notice], None] | None = None
+    defer_background: bool = False
+    end_blockers: BlockerPolicy | None = None
+
+
+def check_options(out_of_order: str, timeouts: tuple[float | None, ...], role: str | None) -> None:
+    """Raise ConfigurationError for an invalid value."""
+    if out_of_order not in ("allow", "reject"):
+        raise ConfigurationError(f"out_of_order is {out_of_order!r}; choose 'allow' or 'reject'.", "out_of_order")
+    if any(timeout is not None and timeout < 0 for timeout in timeouts):
+        raise ConfigurationError("A timeout cannot be negative.", "lock_timeout")
+    if role is not None and not 0 < len(role.encode()) <= _LONGEST_ROLE:
+        raise ConfigurationError(f"role is {role!r}; a role's name has 1 to {_LONGEST_ROLE} bytes.", "role")

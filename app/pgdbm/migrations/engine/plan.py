@@ -1,0 +1,233 @@
+"""Compares files with the history. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ...errors import ChecksumMismatchError, MigrationError, MigrationFileError, OutOfOrderError
+from ..results import MigrationStatus
+from ..sources.files import check_versions
+from ..sources.names import Order, has_version, is_repeatable_name, order_of, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ..results import HistoryRow, JournalEvent, OutOfOrder, State
+    from ..sources.files import Migration
+
+# The last events of a backfill that has started and not ended.
+_UNDER_WAY = frozenset(("started", "retried", "applied", "paused", "resumed", "limited"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The pending migrations in order, the applied ones, and those after the target.
+
+    ``renamed`` gives the name in the history for each pending file that was applied under another one. Its SQL is not
+    run again: its row gets the new name.
+    """
+
+    pending: tuple[Migration, ...]
+    skipped: tuple[Migration, ...]
+    beyond_target: tuple[Migration, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def to_run(self) -> tuple[Migration, ...]:
+        """What is pending and was not renamed."""
+        return tuple(one for one in self.pending if one.filename not in self.renamed) if self.renamed else self.pending
+
+    def to_apply(self, defer_background: bool) -> tuple[Migration, ...]:
+        """:attr:`to_run`; ``defer_background``: without backfills in the background, and what requires them."""
+        waiting = self.in_background if defer_background else ()
+        return tuple(one for one in self.to_run if one.filename not in waiting) if waiting else self.to_run
+
+    @cached_property
+    def in_background(self) -> frozenset[str]:
+        """The pending backfills in the background, and the pending files that require them."""
+        return frozenset(in_background(self.pending))
+
+
+def build_plan(
+    migrations: Sequence[Migration],
+    applied: Mapping[str, str],
+    out_of_order: OutOfOrder = "allow",
+    target: str | None = None,
+) -> Plan:
+    """The plan for ``migrations`` (in order) and the ``applied`` ones: checksum by file name.
+
+    With ``target``, a version or a file name, nothing after it is pending, and no repeatable migration.
+
+    Raises:
+        ChecksumMismatchError: the content of an applied file has changed.
+        OutOfOrderError: a pending file sorts before an applied one, and ``out_of_order`` is ``reject``.
+        MigrationFileError: a pending file has the version of another, or requires a file that is not before it; names
+            both.
+        MigrationError: there is no migration ``target``.
+    """
+    last = None if target is None else _find_target(migrations, target)
+    pending: list[Migration] = []
+    beyond: list[Migration] = []
+    skipped: list[Migration] = []
+    for migration in migrations:
+        recorded = applied.get(migration.filename)
+        if recorded == migration.checksum or (recorded is not None and migration.matches(recorded)):
+            skipped.append(migration)
+        elif recorded is not None and not migration.is_repeatable:
+            raise ChecksumMismatchError(migration.filename, recorded, migration.checksum)
+        elif last is not None and order_of(migration.filename) > last:
+            beyond.append(migration)
+        else:
+            pending.append(migration)
+    renamed = previous_names(migrations, pending, applied)
+    check_versions(migrations, {migration.filename for migration in (*pending, *beyond)})
+    require_order(migrations, pending)
+    if out_of_order == "reject" and pending:
+        names = {previous: filename for filename, previous in renamed.items()}
+        newest = newest_of(filter(has_version, (names.get(filename, filename) for filename in applied)))
+        # A backfill in the background is applied after files that follow it.
+        left = renamed.keys() | in_background(pending)
+        first = next((one for one in pending if one.filename not in left), None)
+        if newest is not None and first is not None and order_of(first.filename) < order_of(newest):
+            raise OutOfOrderError(first.filename, newest)
+    return Plan(tuple(pending), tuple(skipped), tuple(beyond), renamed)
+
+
+def in_background(pending: Sequence[Migration]) -> dict[str, str | None]:
+    """Those of ``pending`` that are backfills in the background, or wait for one: with the name of that."""
+    found: dict[str, str | None] = {}
+    for migration in pending:
+        waits_for = next((name for name in found if _is_named(name, migration.requires)), None) if found else None
+        if waits_for is not None or migration.is_background:
+            found[migration.filename] = waits_for
+    return found
+
+
+def require_order(migrations: Sequence[Migration], pending: Sequence[Migration]) -> None:
+    """Raise MigrationFileError if one of ``pending`` requires a file that is not before it in ``migrations``."""
+    for migration in pending:
+        for name in migration.requires:
+            before = (one.filename for one in migrations if order_of(one.filename) < order_of(migration.filename))
+            if not any(_is_named(filename, (name,)) for filename in before):
+                raise MigrationFileError(
+                    f"{migration.filename}: it requires {name!r}, and there is no such migration before it.",
+                    migration.filename,
+                    line=1,
+                )
+
+
+def _is_named(filename: str, names: Sequence[str]) -> bool:
+    return filename in names or filename.removesuffix(".sql") in names
+
+
+def up_to(migrations: Sequence[Migration], target: str) -> list[Migration]:
+    """``migrations`` that are not after ``target``, a version or a file name.
+
+    Raises:
+        MigrationError: there is no migration ``target``.
+    """
+    last = _find_target(migrations, target)
+    return [migration for migration in migrations if order_of(migration.filename) <= last]
+
+
+def previous_names(
+    migrations: Sequence[Migration], pending: Sequence[Migration], applied: Mapping[str, str]
+) -> dict[str, str]:
+    """The previous name of each of ``pending`` with the content of an applied file that no longer exists."""
+    if not pending or not applied:
+        return {}
+    names = {migration.filename for migration in migrations}
+    gone: dict[str, list[str]] = {}
+    for filename, checksum in applied.items():
+        if filename not in names and not is_repeatable_name(filename):
+            gone.setdefault(checksum, []).append(filename)
+    renamed: dict[str, str] = {}
+    for migration in pending:
+        candidates = gone.get(migration.checksum)
+        if candidates and not migration.is_repeatable:
+            renamed[migration.filename] = candidates.pop(0)
+    return renamed
+
+
+def _find_target(migrations: Sequence[Migration], target: str) -> Order:
+    wanted = order_of(f"{target}_")
+    for migration in migrations:
+        order = order_of(migration.filename)
+        if target in (migration.filename, migration.version) or wanted.same_version(order):
+            return order
+    known = ", ".join(migration.version for migration in migrations[-5:])
+    raise MigrationError(f"There is no migration {target!r} to go up to; the newest are {known or 'none'}.")
+
+
+def newest_of(filenames: Iterable[str]) -> str | None:
+    """The last of ``filenames`` in the order of migrations."""
+    return max(filenames, key=order_of, default=None)
+
+
+def statuses(
+    migrations: Sequence[Migration],
+    rows: Iterable[HistoryRow],
+    out_of_order: OutOfOrder = "allow",
+    events: Mapping[str, JournalEvent] | None = None,
+) -> tuple[MigrationStatus, ...]:
+    """The state of every migration that is in the files or in the history, in the order of migrations.
+
+    ``events`` has the last event of each file in the journal.
+    """
+    events = events or {}
+    by_name = {row.filename: row for row in rows}
+    newest = newest_of(filter(has_version, by_name))
+    waiting = in_background([one for one in migrations if one.filename not in by_name])
+    found: list[MigrationStatus] = []
+    for migration in migrations:
+        row = by_name.pop(migration.filename, None)
+        is_late = newest is not None and order_of(migration.filename) < order_of(newest)
+        state: State
+        if row is not None:
+            if not migration.matches(row.checksum):
+                state = "pending" if migration.is_repeatable else "changed"
+            else:
+                state = "baseline" if events.get(migration.filename) == "baselined" else "applied"
+        elif migration.filename in waiting and is_late and migration.is_background:
+            state = _unfinished(migration, events.get(migration.filename, "started"))
+        elif out_of_order == "reject" and is_late and migration.filename not in waiting:
+            state = "out_of_order"
+        else:
+            state = _unfinished(migration, events.get(migration.filename))
+        found.append(_status(migration.filename, state, migration, row, waiting))
+    newest_file = order_of(migrations[-1].filename) if migrations else None
+    for row in by_name.values():
+        ahead = newest_file is not None and order_of(row.filename) > newest_file
+        found.append(_status(row.filename, "ahead" if ahead else "missing", None, row, {}))
+    return tuple(sorted(found, key=lambda status: order_of(status.filename)))
+
+
+def _unfinished(migration: Migration, event: JournalEvent | None) -> State:
+    if event == "failed":
+        return "partial" if migration.wants_no_transaction else "failed"
+    if event in _UNDER_WAY and migration.is_backfill:
+        # Its position is always known.
+        return "backfilling"
+    if event == "started":
+        return "unknown"
+    return "partial" if event == "applied" else "pending"
+
+
+def _status(
+    filename: str, state: State, migration: Migration | None, row: HistoryRow | None, waiting: Mapping[str, str | None]
+) -> MigrationStatus:
+    return MigrationStatus(
+        filename=filename,
+        version=version_of(filename),
+        state=state,
+        checksum=migration.checksum if migration else row.checksum if row else "",
+        recorded_checksum=row.checksum if row else None,
+        transactional=not (migration and migration.wants_no_transaction),
+        applied_at=row.applied_at if row else None,
+        applied_by=row.applied_by if row else None,
+        execution_time_ms=row.execution_time_ms if row else None,
+        waits_for=waiting.get(filename),
+        in_background=filename in waiting,
+    )

@@ -1,0 +1,287 @@
+"""SQL scripts for the simple query protocol: whole transactions, with the files and our own statements in them.
+
+The script of a transactional migration is: begin, settings, lock, probe of the history, the file, the history row,
+commit. Several batchable files share a message, each with a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...core.templating import literal, quote
+from ...pgparse.lexer import statement_spans
+from ...sql import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..sources.parser import ParsedMigration
+    from ..state.history import History
+
+DONE = re.compile(r'"pgdbm:done:([0-9a-f]+):(\d+)"')
+LOCK_HELD = '"pgdbm:lock-held"'
+ALREADY_APPLIED = '"pgdbm:already-applied"'
+"""In the server's error message if one of our own statements stopped the transaction."""
+
+FIRST_WITH_TRANSACTION_TIMEOUT = 17
+_MOST_FILES_IN_MESSAGE = 64
+_MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
+# A message is in memory three times while it is sent.
+_LONGEST_FILE_IN_MESSAGE = 4 * 1024 * 1024
+_LONGEST_FILE_WITH_LISTENER = 64 * 1024
+_DONE, _FILENAME, _CHECKSUM, _BEGIN = "$done$", "$filename$", "$checksum$", "$begin$"
+_SET_TRANSACTION = re.compile(r"SET\s+TRANSACTION\s+(?!SNAPSHOT\b)(?P<modes>.+)\Z", re.IGNORECASE | re.DOTALL)
+
+
+class ScriptBuilder:
+    """Builds the statements around those of the files.
+
+    ``lock_timeout`` is in seconds; None leaves the setting unchanged. With a ``role`` the files run as that role; lock,
+    probe and history row remain our own user's. ``search_path`` is that of the files, None for the connection's own.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        lock_key: int,
+        lock_timeout: float | None,
+        server_version: int,
+        role: str | None = None,
+        search_path: str | None = None,
+    ) -> None:
+        self.role = role
+        self._enter = "" if search_path is None else f";\n{statement('runner', 'file_path', path=search_path)}"
+        if role is not None:
+            self._enter += f";\n{statement('runner', 'enter_role', role=quote(role))}"
+        settings = [statement("runner", "settings")]
+        if lock_timeout is not None:
+            settings.append(statement("runner", "lock_timeout", milliseconds=str(round(lock_timeout * 1000))))
+        self.session_settings = statement("runner", "session_settings")
+        if search_path is not None:
+            self.session_settings += f";\n{statement('runner', 'file_path_of_session', path=search_path)}"
+        if server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:
+            settings.append(statement("runner", "no_transaction_timeout"))
+            self.session_settings += f";\n{statement('runner', 'no_transaction_timeout_of_session')}"
+        # A message with several statements cannot have parameters. What is the same for every file is filled in once.
+        self._openings = {
+            synchronous: statement(
+                "runner",
+                "open",
+                begin=_BEGIN,
+                settings="\n".join([*settings, *([] if synchronous else [statement("runner", "asynchronous_commit")])]),
+                key=str(lock_key),
+                done=_DONE,
+            )
+            for synchronous in (True, False)
+        }
+        self._reopening = statement("runner", "reopen", settings="\n".join(settings))
+        slots = {
+            "history": history.table,
+            "module": literal(history.module),
+            "filename": _FILENAME,
+            "checksum": _CHECKSUM,
+        }
+        self._probe = statement("runner", "probe", **slots)
+        self._probe_repeatable = statement("runner", "probe_repeatable", **slots)
+        elapsed = statement("runner", "elapsed")
+        self._record = statement("runner", "record", **slots, elapsed=elapsed)
+        self._record_repeatable = statement("runner", "record_repeatable", **slots, elapsed=elapsed)
+        if role is not None:
+            owned = statement("runner", "owned", table_literal=literal(history.table), role=literal(role))
+            self._record, self._record_repeatable = (
+                f"{owned};\n{record}" for record in (self._record, self._record_repeatable)
+            )
+
+    def opening(self, *, synchronous_commit: bool = True, done: str = "", begin: str = "BEGIN") -> str:
+        """BEGIN, the settings, and the lock. After the commit the session has ``done`` as ``pgdbm.done``."""
+        return self._openings[synchronous_commit].replace(_DONE, literal(done)).replace(_BEGIN, begin)
+
+    def preamble(
+        self, migration: ParsedMigration, *, synchronous_commit: bool, done: str = "", begin: str = "BEGIN"
+    ) -> str:
+        """What precedes a file that begins a transaction."""
+        opening = self.opening(synchronous_commit=synchronous_commit, done=done, begin=begin)
+        return f"{opening};\n{self._probed(migration)}"
+
+    def next_preamble(self, migration: ParsedMigration, previous: ParsedMigration) -> str:
+        """What precedes a file that follows ``previous`` in the same transaction."""
+        cleaned = f"{self.cleanup(previous)};\n{self._reopening};\n" if self.leaves_traces(previous) else ""
+        return f"{cleaned}{self._probed(migration)}"
+
+    def _probed(self, migration: ParsedMigration) -> str:
+        probe = self._probe_repeatable if migration.migration.is_repeatable else self._probe
+        return self._fill(probe, migration) + self._enter
+
+    def record(self, migration: ParsedMigration, *, continues: bool = False) -> str:
+        """What follows a file: back to our own user, and the history row.
+
+        ``continues``: other files follow in the transaction, and constraints stay deferred for them.
+        """
+        parts: list[str] = []
+        if continues:
+            parts.append(statement("runner", "check_deferred"))
+            if self.leaves_traces(migration):
+                parts += [statement("runner", "close_cursors"), statement("runner", "own_user_again")]
+        elif self.leaves_traces(migration):
+            parts.append(self.closing())
+        record = self._record_repeatable if migration.migration.is_repeatable else self._record
+        return ";\n".join([*parts, self._fill(record, migration)])
+
+    def entering(self) -> str:
+        """What gives the transaction the search_path and the role of the files; empty without them."""
+        return self._enter.removeprefix(";\n")
+
+    def closing(self) -> str:
+        """What follows the statements of a file that may have set a role: back to our own user."""
+        return ";\n".join(statement("runner", name) for name in ("fire_deferred", "close_cursors", "own_user_again"))
+
+    def leaves_traces(self, migration: ParsedMigration) -> bool:
+        """Whether the session has to be cleaned after the file. A module's role is not relied upon to be harmless."""
+        return self.role is not None or migration.changes_session
+
+    def cleanup(self, migration: ParsedMigration) -> str:
+        """Removes from the session what the file may have left in it."""
+        return clean_session(deallocate=migration.may_prepare)
+
+    def _fill(self, template: str, migration: ParsedMigration) -> str:
+        # The file name last: it may contain anything, also what looks like a slot.
+        filled = template.replace(_CHECKSUM, literal(migration.migration.checksum))
+        return filled.replace(_FILENAME, literal(migration.filename))
+
+
+def clean_session(*, deallocate: bool, release_locks: bool = True) -> str:
+    """SQL that removes settings, roles, temporary objects, cursors and locks from a session.
+
+    ``deallocate``: prepared statements as well, which takes plpgsql. ``release_locks``: advisory locks as well.
+    """
+    parts = ["clean", *(["release_locks"] if release_locks else []), *(["deallocate"] if deallocate else [])]
+    return ";\n".join(statement("runner", name) for name in parts)
+
+
+def transaction_modes(migration: ParsedMigration) -> tuple[str, frozenset[int]]:
+    """BEGIN with the modes of the file's own BEGIN, and of SET TRANSACTION at its top; the numbers of those statements.
+
+    The server accepts them only before the first query of a transaction, and that is one of pgdbm's.
+    """
+    modes: list[str] = [migration.modes] if migration.modes else []
+    numbers: set[int] = set()
+    for one in migration.statements:
+        found = _SET_TRANSACTION.match(migration.text_of(one))
+        if found is None or one.traits.is_opaque:
+            break
+        modes.append(found["modes"])
+        numbers.add(one.number)
+    return " ".join(["BEGIN", ", ".join(modes)]).rstrip(), frozenset(numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Consecutive migrations that share a message, or a single one that does not."""
+
+    migrations: Sequence[ParsedMigration]
+    together: bool
+
+
+def grouped(parsed: Sequence[ParsedMigration], *, together: bool, has_listener: bool = False) -> list[Group]:
+    """``parsed`` in groups, in order. Only consecutive batchable files share a message, of limited size.
+
+    With a listener a long file is sent by statements, whose events show how far it is.
+    """
+    longest = _LONGEST_FILE_WITH_LISTENER if has_listener else _LONGEST_FILE_IN_MESSAGE
+    groups: list[Group] = []
+    batch: list[ParsedMigration] = []
+    length = 0
+    for migration in parsed:
+        fits = together and migration.batchable and len(migration.rendered.text) <= longest
+        full = len(batch) == _MOST_FILES_IN_MESSAGE or length > _MOST_CHARACTERS_IN_MESSAGE
+        if batch and (full or not fits):
+            groups.append(Group(batch, together=True))
+            batch, length = [], 0
+        if fits:
+            batch.append(migration)
+            length += len(migration.rendered.text)
+        else:
+            groups.append(Group((migration,), together=False))
+    if batch:
+        groups.append(Group(batch, together=True))
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Text for the simple query protocol, and the offset of each file in it."""
+
+    text: str
+    token: str
+    migrations: tuple[ParsedMigration, ...]
+    starts: tuple[int, ...]
+
+    def committed(self, error_text: str) -> int:
+        """How many of the migrations were committed, from the error text that ``done`` in runner.sql provokes."""
+        match = DONE.search(error_text)
+        return int(match[2]) if match and match[1] == self.token else 0
+
+    def locate(self, offset: int) -> tuple[ParsedMigration, int] | None:
+        """The migration whose text contains ``offset`` of the message, and the offset in its rendered text."""
+        index = bisect_right(self.starts, offset) - 1
+        if index < 0:
+            return None
+        migration = self.migrations[index]
+        within = offset - self.starts[index]
+        return (migration, within) if within <= len(migration.rendered.text) else None
+
+    def statement_after(self, completed: int, index: int) -> int | None:
+        """The offset in the file ``index`` of its statement that follows the ``completed`` first ones of the message.
+
+        None if that is one of our own.
+        """
+        end = 0
+        for start, migration in zip(self.starts[:index], self.migrations, strict=False):
+            completed -= _count(self.text[end:start]) + len(migration.statements)
+            end = start + len(migration.rendered.text)
+        completed -= _count(self.text[end : self.starts[index]])
+        statements = self.migrations[index].statements
+        return statements[completed].start if 0 <= completed < len(statements) else None
+
+
+def _count(sql: str) -> int:
+    return sum(1 for _ in statement_spans(sql))
+
+
+def compose(script: ScriptBuilder, migrations: Sequence[ParsedMigration], last: ParsedMigration | None) -> Message:
+    """The message that applies ``migrations``. The commit of ``last`` is synchronous."""
+    token = secrets.token_hex(8)
+    parts: list[str] = []
+    starts: list[int] = []
+    length = 0
+    for number, migration in enumerate(migrations, 1):
+        done = f"pgdbm:done:{token}:{number}"
+        head = script.preamble(migration, synchronous_commit=migration is last, done=done) + ";\n"
+        # The newline ends a comment in the last line of the file, the semicolon a last statement without one.
+        body = migration.rendered.text + "\n;\n"
+        tail = script.record(migration) + ";\nCOMMIT;\n"
+        if script.leaves_traces(migration):
+            tail += script.cleanup(migration) + ";\n"
+        starts.append(length + len(head))
+        parts += (head, body, tail)
+        length += len(head) + len(body) + len(tail)
+    return Message("".join(parts), token, tuple(migrations), tuple(starts))
+
+
+def compose_all(script: ScriptBuilder, migrations: Sequence[ParsedMigration]) -> str:
+    """The text that applies ``migrations`` in one transaction."""
+    parts: list[str] = []
+    previous: ParsedMigration | None = None
+    for migration in migrations:
+        if previous is None:
+            parts.append(script.preamble(migration, synchronous_commit=True))
+        else:
+            parts.append(script.next_preamble(migration, previous))
+        parts.append(migration.rendered.text + "\n")
+        parts.append(script.record(migration, continues=migration is not migrations[-1]))
+        previous = migration
+    return ";\n".join([*parts, "COMMIT"])

@@ -1,0 +1,220 @@
+"""The session that migrates, and the progress of a run."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...core.asyncpg_errors import is_alive
+from ...core.templating import quote
+from ...sql import statement
+from .copy_rows import send_statement
+from .execution_errors import HistoryLostError
+from .script import clean_session
+from .verification import require_no_row
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from ...core.connection import Connection
+    from ..sources.parser import ParsedMigration
+    from ..sources.statements import Statement
+    from ..state.history import History
+    from ..state.journal import Journal
+    from ..state.lock import MigrationLock
+    from .blockers import BlockerEnding
+    from .events import Announcer
+    from .notices import NoticeCollector
+    from .script import ScriptBuilder
+
+# asyncpg takes None as the pool's command_timeout, so "no limit" is a very long one.
+NO_TIMEOUT_S = 10 * 365 * 24 * 3600.0
+
+_UTF8 = ("UTF8", "UNICODE", "UTF-8")
+
+
+@dataclass(slots=True)
+class Run:
+    """The progress of one call of apply.
+
+    The first ``durable`` of ``applied`` survive a crash of the server. ``is_clean``: no file has left anything in the
+    session; ``has_prepared``: one may have left prepared statements.
+
+    ``blockers`` are the sessions that were last seen to block a statement; ``watch_locks`` starts to poll for them;
+    ``ending`` ends them.
+    ``is_pausing``: between two attempts. ``joins_statements``: several statements of a file may share a message.
+    ``starts_history``: every file was pending when the run was planned.
+    """
+
+    notices: NoticeCollector
+    started: float = field(default_factory=time.perf_counter)
+    applied: list[str] = field(default_factory=list)
+    durable: int = 0
+    is_clean: bool = True
+    has_prepared: bool = False
+    renamed: dict[str, str] = field(default_factory=dict)
+    lock_timeout: float | None = None
+    blockers: list[dict[str, Any]] = field(default_factory=list)
+    watch_locks: Callable[[], None] = lambda: None
+    ending: BlockerEnding | None = None
+    is_pausing: bool = False
+    joins_statements: bool = False
+    starts_history: bool = False
+
+    @property
+    def milliseconds(self) -> float:
+        return (time.perf_counter() - self.started) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection, and what applying a migration over it needs.
+
+    The commit of ``last`` is synchronous. ``retry_for`` (seconds) limits the attempts at a migration that cannot get a
+    lock.
+    """
+
+    connection: Connection
+    script: ScriptBuilder
+    history: History
+    journal: Journal
+    lock: MigrationLock
+    announcer: Announcer
+    run: Run
+    last: ParsedMigration
+    retry_for: float
+    notices: NoticeCollector
+
+    async def send(self, sql: str) -> None:
+        """Run ``sql``, one statement or several, without a time limit."""
+        await self.execute(sql)
+
+    async def execute(self, sql: str) -> str:
+        """:meth:`send`, and return the command tag of the last statement, such as ``UPDATE 5``."""
+        self.notices.completed = 0
+        return await self.connection.execute(sql, timeout=NO_TIMEOUT_S)
+
+    async def send_group(self, migration: ParsedMigration, group: Sequence[Statement]) -> None:
+        """Run consecutive statements of ``migration`` in one message, without a time limit."""
+        if len(group) == 1:
+            await self.send_statement(migration, group[0])
+        else:
+            await self.send_text(migration, migration.rendered.text[group[0].start : group[-1].end])
+
+    async def send_statement(self, migration: ParsedMigration, statement: Statement) -> None:
+        """Run ``statement`` of ``migration``, with its rows if it has any, without a time limit.
+
+        Raises MigrationExecutionError if it verifies, and finds a row.
+        """
+        self.note_traces(migration)
+        if statement.number in migration.queries:
+            await require_no_row(self.connection, migration, statement, NO_TIMEOUT_S)
+            return
+        await send_statement(self.connection, migration, statement, NO_TIMEOUT_S)
+        await self._restore_encoding()
+
+    async def send_text(self, migration: ParsedMigration, sql: str) -> None:
+        """Run ``sql``, with statements of ``migration`` in it, without a time limit."""
+        self.note_traces(migration)
+        await self.send(sql)
+        await self._restore_encoding()
+
+    def note_traces(self, *migrations: ParsedMigration) -> None:
+        """Note that ``migrations`` are about to run, and may leave something in the session."""
+        for migration in migrations:
+            if self.script.leaves_traces(migration):
+                self.run.is_clean = False
+                self.run.has_prepared = self.run.has_prepared or migration.may_prepare
+
+    async def _restore_encoding(self) -> None:
+        """asyncpg sends UTF-8, whatever client encoding a file has set."""
+        if self.connection.get_settings().client_encoding.upper() not in _UTF8:
+            await self.send("SET client_encoding = 'UTF8'")
+
+    async def roll_back(self) -> None:
+        if self.connection.is_in_transaction():
+            await self.send("ROLLBACK")
+
+    async def clean(self) -> None:
+        """Remove what files have left in the session."""
+        if not self.run.is_clean:
+            await self.send(clean_session(deallocate=self.run.has_prepared))
+            self.run.is_clean, self.run.has_prepared = True, False
+
+    async def discard_statements(self, migration: ParsedMigration) -> None:
+        """DEALLOCATE ALL drops the statements that asyncpg has prepared, and asyncpg does not notice."""
+        if migration.may_deallocate:
+            await self.connection.reload_schema_state()
+
+    @asynccontextmanager
+    async def under_lock(self) -> AsyncIterator[None]:
+        """Hold the lock for the session during the block, and clean the session after it."""
+        self.run.is_clean = False
+        try:
+            async with self.lock.held_by_session(self.connection):
+                yield
+        finally:
+            if is_alive(self.connection):
+                await self.roll_back()
+                await self.clean()
+
+    async def finish(self) -> None:
+        """Roll back what was interrupted, clean the session, and flush the commits that were not synchronous."""
+        if not is_alive(self.connection):
+            return
+        await self.roll_back()
+        await self.clean()
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Flush the commits that were not synchronous."""
+        if self.run.durable < len(self.run.applied):
+            await self.send(statement("locks", "flush"))
+            self.run.durable = len(self.run.applied)
+
+    async def is_audited(self) -> bool:
+        """Whether a trigger may record the text of a message: then each statement is one."""
+        found: bool = await self.connection.fetchval(statement("runner", "is_audited"))
+        return found
+
+    async def applied(self) -> dict[str, str]:
+        """Checksum by file name; empty without a history table.
+
+        Raises:
+            HistoryLostError: there is none, and the run can start again, since it has applied nothing.
+        """
+        applied = await self.history.applied(self.connection)
+        if applied is None and self.run.starts_history and not self.run.applied:
+            raise HistoryLostError
+        return applied or {}
+
+    def commits_synchronously(self, migration: ParsedMigration) -> bool:
+        """Whether the commit of ``migration`` is flushed: it is reported to a listener, or is the last."""
+        return self.announcer.has_listener or migration is self.last
+
+    def record_applied(self, migration: ParsedMigration, *, durable: bool) -> None:
+        self.run.applied.append(migration.filename)
+        if durable:
+            self.run.durable = len(self.run.applied)
+
+
+@asynccontextmanager
+async def as_role(connection: Connection, role: str | None, *, of_session: bool = False) -> AsyncIterator[None]:
+    """Run the block as ``role``, if there is one: until the end of the transaction, or for the session."""
+    if role is None:
+        yield
+        return
+    enter = "enter_role_of_session" if of_session else "enter_role"
+    await connection.execute(statement("runner", enter, role=quote(role)))
+    try:
+        yield
+    except BaseException:
+        # Rolling back a failed transaction resets the role, too.
+        if of_session and is_alive(connection):
+            if connection.is_in_transaction():
+                await connection.execute("ROLLBACK", timeout=NO_TIMEOUT_S)
+            await connection.execute(statement("runner", "leave_role"))
+        raise
+    await connection.execute(statement("runner", "leave_role"))

@@ -1,0 +1,287 @@
+"""Applies transactional migrations: several batchable files in one message, others statement by statement."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from ...core.asyncpg_errors import is_lost
+from ...errors import ConfigurationError, MigrationExecutionError
+from ...sql import statement
+from .advice import COMMITTING, DEFERRED, RECORDING, advise
+from .execution_errors import RETRYABLE, AlreadyAppliedError, execution_error, located, offset_of, raise_if_refused
+from .retries import report_failure, with_retries
+from .script import compose, compose_all, transaction_modes
+from .statement_groups import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..sources.parser import ParsedMigration
+    from ..sources.statements import Statement
+    from .script import Message
+    from .session import Session
+
+
+async def apply_with_events(session: Session, group: Sequence[ParsedMigration]) -> None:
+    """Apply batchable files in messages that are cut by time, so that events show how far the run is."""
+    pace, position = Pace(), 0
+    while position < len(group):
+        part = group[position : position + pace.size]
+        started = time.perf_counter()
+        if len(part) == 1:
+            await apply_by_statement(session, part[0])
+        else:
+            _emit_started(session, part[0])
+            await apply_together(session, part, compose(session.script, part, part[-1]), _nothing)
+        pace.took(len(part), time.perf_counter() - started)
+        position += len(part)
+
+
+def _emit_started(session: Session, migration: ParsedMigration, at: datetime | None = None) -> None:
+    session.announcer.emit("migration_started", migration.filename, statements=len(migration.statements), at=at)
+
+
+async def _emit_applied(session: Session, migrations: Sequence[ParsedMigration]) -> None:
+    """Emit the events of files that a message has applied, once all of them are on disk.
+
+    The start of the first was reported when the message was sent.
+    """
+    announcer = session.announcer
+    if not announcer.has_listener or not migrations:
+        return
+    await session.flush()
+    ended = datetime.now(UTC)
+    times = await session.history.times(session.connection, [one.filename for one in migrations])
+    at = ended - timedelta(milliseconds=sum(times.values()))
+    for migration in migrations:
+        name, total, milliseconds = migration.filename, len(migration.statements), times.get(migration.filename, 0)
+        if migration is not migrations[0]:
+            _emit_started(session, migration, at)
+        if total:
+            announcer.emit("statement_started", name, 1, total, at=at)
+        at += timedelta(milliseconds=milliseconds)
+        if total:
+            announcer.emit("statement_ended", name, total, total, at=at, execution_time_ms=milliseconds)
+        announcer.emit("migration_ended", name, at=at, execution_time_ms=milliseconds)
+
+
+async def apply_together(
+    session: Session, group: Sequence[ParsedMigration], message: Message, while_sending: Callable[[], None]
+) -> None:
+    """Apply batchable files in ``message``, each in its own transaction. Calls ``while_sending`` after sending it."""
+    session.note_traces(*group)
+    session.announcer.filename = group[0].filename
+    session.notices.start([migration.filename for migration in group])
+    try:
+        await _send_and(session, message, while_sending)
+    except asyncpg.PostgresError as error:
+        if is_lost(error):
+            raise
+        completed = session.notices.completed
+        committed = await _roll_back_to(session, message)
+        for migration in group[:committed]:
+            session.record_applied(migration, durable=False)
+        await _emit_applied(session, group[:committed])
+        raise_if_refused(error)
+        failed, rest = group[committed], group[committed + 1 :]
+        offset = _failed_at(session, error, message, committed, completed)
+        if offset is not None and error.sqlstate not in RETRYABLE:
+            await _raise_if_outdated(session, failed)
+            if committed:
+                _emit_started(session, failed)
+            reason = located(error, failed, offset, await advise(session, error, failed))
+            await report_failure(session, reason, attempt=1)
+            raise reason from error
+        session.notices.discard(failed.filename)
+        # It was none of the file's statements, or a lock was not available. Nothing of the file was kept: run it by
+        # statement, which finds out what failed and retries.
+        if error.sqlstate in RETRYABLE:
+            session.run.watch_locks()
+        await apply_by_statement(session, failed)
+        if rest and session.announcer.has_listener:
+            await apply_with_events(session, rest)
+        elif rest:
+            await apply_together(session, rest, compose(session.script, rest, session.last), _nothing)
+    else:
+        session.run.is_clean = True
+        for migration in group:
+            session.record_applied(migration, durable=session.commits_synchronously(migration))
+        await _emit_applied(session, group)
+
+
+def _failed_at(
+    session: Session, error: asyncpg.PostgresError, message: Message, index: int, completed: int
+) -> int | None:
+    """The offset in the file ``index`` of ``message`` at which it failed; None if it was none of its statements."""
+    if error.position:
+        where = message.locate(int(error.position) - 1)
+        return where[1] if where is not None and where[0] is message.migrations[index] else None
+    return message.statement_after(completed, index) if session.notices.is_counting else None
+
+
+async def _send_and(session: Session, message: Message, while_sending: Callable[[], None]) -> None:
+    sending = asyncio.ensure_future(session.send(message.text))
+    try:
+        # Let the task start, so that the message is on its way.
+        await asyncio.sleep(0)
+        while_sending()
+        await sending
+    finally:
+        if not sending.done():
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+
+def _nothing() -> None:
+    return None
+
+
+async def _roll_back_to(session: Session, message: Message) -> int:
+    """Roll back the failed part of ``message``, and return how many of its migrations were committed before."""
+    committed = 0
+    try:
+        await session.send(statement("runner", "done"))
+    except asyncpg.InvalidTextRepresentationError as answer:
+        committed = message.committed(str(answer))
+    # The cleanup after a committed file belongs to the transaction of the next one, which was rolled back.
+    await session.clean()
+    return committed
+
+
+async def _raise_if_outdated(session: Session, migration: ParsedMigration) -> None:
+    """Raise AlreadyAppliedError if another runner has applied ``migration``, HistoryLostError without a history.
+
+    The probe misses it where the snapshot was taken before the lock, as in a serializable transaction.
+    """
+    applied = await session.applied()
+    if applied.get(migration.filename) == migration.migration.checksum:
+        raise AlreadyAppliedError
+
+
+async def apply_by_statement(session: Session, migration: ParsedMigration) -> None:
+    """Apply one file in one transaction, a message per statement or per group of them.
+
+    Retried if a lock was not available.
+    """
+    await with_retries(session, partial(_attempt, session, (migration,)))
+
+
+def require_transactional(parsed: Sequence[ParsedMigration]) -> None:
+    """Raise ConfigurationError if one of ``parsed`` cannot run in a transaction."""
+    for migration in parsed:
+        if not migration.transactional:
+            raise ConfigurationError(
+                f'atomic="all" puts every pending migration into one transaction, and {migration.filename} cannot run '
+                f"in one. Apply up to it first, with target=, or omit atomic.",
+                "atomic",
+            )
+
+
+async def apply_all(session: Session, migrations: Sequence[ParsedMigration]) -> None:
+    """Apply every one of ``migrations`` in one transaction: all or nothing."""
+    if not session.announcer.has_listener and all(migration.batchable for migration in migrations):
+        session.note_traces(*migrations)
+        session.notices.start([migration.filename for migration in migrations])
+        try:
+            await session.send(compose_all(session.script, migrations))
+        except asyncpg.PostgresError as error:
+            if is_lost(error):
+                raise
+            await session.roll_back()
+            await session.clean()
+            for migration in migrations:
+                session.notices.discard(migration.filename)
+            raise_if_refused(error)
+        else:
+            for migration in migrations:
+                session.record_applied(migration, durable=True)
+            return
+    await with_retries(session, partial(_attempt, session, migrations))
+
+
+async def _attempt(session: Session, migrations: Sequence[ParsedMigration], number: int) -> None:
+    """One attempt at ``migrations`` in one transaction."""
+    script, announcer = session.script, session.announcer
+    running: Sequence[Statement] = ()
+    stage = ""
+    current, previous = migrations[0], None
+    started = time.perf_counter()
+    synchronous_commit = session.commits_synchronously(migrations[-1])
+    begin, sent_by_begin = transaction_modes(current)
+    try:
+        for current in migrations:
+            announcer.emit("migration_started", current.filename, statements=len(current.statements))
+            session.notices.start([current.filename])
+            if number > 1:
+                session.notices.discard(current.filename)
+            if previous is None:
+                await session.send(script.preamble(current, synchronous_commit=synchronous_commit, begin=begin))
+            else:
+                await session.send(script.next_preamble(current, previous))
+            pace, position, total = Pace(), 0, len(current.statements)
+            while position < total:
+                running = pace.group(current.statements, position)
+                announcer.emit("statement_started", current.filename, running[0].number, total)
+                statement_started = time.perf_counter()
+                if previous is not None or running[0].number not in sent_by_begin:
+                    await session.send_group(current, running)
+                took = time.perf_counter() - statement_started
+                announcer.emit(
+                    "statement_ended", current.filename, running[-1].number, total, execution_time_ms=took * 1000
+                )
+                if session.run.joins_statements:
+                    pace.took(len(running), took)
+                position += len(running)
+            running, stage = (), RECORDING
+            await session.send(script.record(current, continues=current is not migrations[-1]))
+            stage, previous = "", current
+        stage = COMMITTING
+        # The cleanup is in the same message: through a transaction pooler the next one may reach another session.
+        await session.send(f"COMMIT;\n{script.cleanup(current)}" if script.leaves_traces(current) else "COMMIT")
+        session.run.is_clean = True
+    except MigrationExecutionError:
+        # A query that verifies has found a row.
+        await session.roll_back()
+        await session.clean()
+        raise
+    except asyncpg.PostgresError as error:
+        if is_lost(error):
+            raise
+        failed, offset = _failed_in(running, error, session.notices.completed)
+        await session.roll_back()
+        await session.clean()
+        await session.discard_statements(current)
+        if failed is None:
+            raise_if_refused(error)
+        await _raise_if_outdated(session, current)
+        if failed is not None:
+            stage = ""
+        elif stage == RECORDING and str(error.sqlstate).startswith("23"):
+            stage = DEFERRED
+        advice = await advise(session, error, current, stage)
+        raise execution_error(error, current, failed, offset, advice, stage=stage) from error
+    for migration in migrations:
+        await session.discard_statements(migration)
+        session.record_applied(migration, durable=synchronous_commit)
+        elapsed = (time.perf_counter() - started) * 1000
+        announcer.emit("migration_ended", migration.filename, execution_time_ms=elapsed)
+
+
+def _failed_in(
+    running: Sequence[Statement], error: asyncpg.PostgresError, completed: int
+) -> tuple[Statement | None, int]:
+    """The one of ``running`` that failed after ``completed`` others, and the offset in it."""
+    if len(running) < 2:
+        return (running[0] if running else None), offset_of(error)
+    if error.position:
+        offset = running[0].start + offset_of(error)
+        for one in running:
+            if one.start <= offset <= one.end:
+                return one, offset - one.start
+    return running[min(completed, len(running) - 1)], 0

@@ -1,0 +1,34 @@
+"""Findings about migrations before they run: the locks of each statement, what they block, and its risks.
+
+Pure, except for squawk, which is run as a program if it is installed.
+"""
+
+from __future__ import annotations
+
+from ...pgparse.lock_modes import LockMode, StatementLock
+from .findings import Finding, MigrationInspection, StatementInspection, inspect
+from .fixes import Fix, FixFile
+from .fixing import with_fix
+from .impact import asks_for_facts, impact_of, locked_relations, without_empty_tables, without_proved
+from .limits import refusal_of
+from .tables import TableFacts, TableUse
+
+__all__ = [
+    "Finding",
+    "Fix",
+    "FixFile",
+    "LockMode",
+    "MigrationInspection",
+    "StatementInspection",
+    "StatementLock",
+    "TableFacts",
+    "TableUse",
+    "asks_for_facts",
+    "impact_of",
+    "inspect",
+    "locked_relations",
+    "refusal_of",
+    "with_fix",
+    "without_empty_tables",
+    "without_proved",
+]

@@ -1,0 +1,147 @@
+"""What a migration does to the tables that it locks, in one sentence, given what is known about the tables. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ...pgparse.lock_modes import LockMode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .findings import Finding, MigrationInspection, StatementInspection
+    from .tables import TableFacts, TableUse
+
+
+# From the heaviest. The other statements lock the table, but their duration does not depend on its size.
+_VERBS = {
+    "PGDBM020": "rewrites",
+    "PGDBM003": "rewrites",
+    "PGDBM005": "may rewrite",
+    "PGDBM016": "changes every row of",
+    "PGDBM027": "rebuilds indexes of",
+    "PGDBM009": "builds an index of",
+    "PGDBM010": "builds an index of",
+    "PGDBM026": "computes",
+    "PGDBM006": "scans",
+    "PGDBM007": "scans",
+    "PGDBM008": "scans",
+    "PGDBM029": "scans",
+}
+_LOCKS = "locks"
+_WEIGHTS = [*dict.fromkeys(reversed(_VERBS.values()))]
+_WAITING = {
+    "reads and writes": "while reads and writes wait",
+    "writes": "while writes wait",
+    "schema changes": "while schema changes wait",
+}
+_NOTHING = "nothing waits for it"
+_UNKNOWN = "its locks are unknown"
+
+
+def locked_relations(inspected: Iterable[MigrationInspection]) -> list[str]:
+    """The relations that are locked, as the statements name them."""
+    statements = [one for migration in inspected for one in migration.statements]
+    return sorted({lock.relation for one in statements for lock in one.locks if lock.relation is not None})
+
+
+def without_empty_tables(inspected: MigrationInspection, tables: Mapping[str, TableUse]) -> MigrationInspection:
+    """``inspected`` without the findings that depend on the rows of a table, if it has none."""
+    empty = {one.number for one in inspected.statements if _has_no_rows(one, tables)}
+
+    def left(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+        return tuple(one for one in findings if one.rule not in _VERBS or one.statement not in empty)
+
+    return replace(inspected, findings=left(inspected.findings), ignored=left(inspected.ignored))
+
+
+def asks_for_facts(inspected: Iterable[MigrationInspection]) -> list[str]:
+    """The tables whose constraints decide about a finding, or about its fix."""
+    return sorted({one.table for migration in inspected for one in migration.findings if one.table is not None})
+
+
+def without_proved(inspected: MigrationInspection, facts: Mapping[str, TableFacts]) -> MigrationInspection:
+    """``inspected`` without findings about columns that the constraints of their tables show to be never null."""
+    findings = [
+        one
+        for one in inspected.findings
+        if one.not_null is None or (known := facts.get(one.table or "")) is None or not known.never_null(one.not_null)
+    ]
+    return replace(inspected, findings=tuple(findings))
+
+
+def _has_no_rows(statement: StatementInspection, tables: Mapping[str, TableUse]) -> bool:
+    """Whether all tables that ``statement`` names, and does more with than read them, are known to be empty."""
+    changed = [one.relation for one in statement.locks if one.mode >= LockMode.ROW_EXCLUSIVE and one.relation]
+    return bool(changed) and all(name in tables and tables[name].rows == 0 for name in changed)
+
+
+def impact_of(inspected: MigrationInspection, tables: Mapping[str, TableUse]) -> str:
+    """What the heaviest statement of a file does to a table, and what waits for it."""
+    weighed = [_weighed(one, inspected.findings, tables) for one in inspected.statements]
+    _, sentence = max(weighed, default=((0,), _NOTHING))
+    if sentence != _UNKNOWN and any(one.blocks == "unknown" for one in inspected.statements):
+        return f"{sentence}; the locks of another statement are unknown"
+    return sentence
+
+
+def _weighed(
+    statement: StatementInspection, findings: Sequence[Finding], tables: Mapping[str, TableUse]
+) -> tuple[tuple[int, ...], str]:
+    """The weight of a statement, and its sentence."""
+    waiting = _WAITING.get(statement.blocks)
+    if waiting is None:
+        return ((1,), _UNKNOWN) if statement.blocks == "unknown" else ((0,), _NOTHING)
+    named = [lock.relation for lock in statement.locks if lock.relation is not None]
+    table = tables.get(named[0]) if named else None
+    verb = _verb(statement, findings)
+    strength = len(_WAITING) - list(_WAITING).index(statement.blocks) + 1
+    weight = _WEIGHTS.index(verb) + 1 if verb in _WEIGHTS else 0
+    size = (table.size_bytes or 0) if table is not None else 0
+    name = named[0] if named else "relations that only the catalog shows"
+    return (strength, weight, size), f"{verb} {name if table is None else described(table)} {waiting}"
+
+
+def verb_of(statement: StatementInspection, findings: Sequence[Finding]) -> str | None:
+    """What ``statement`` does for as long as a table is large; None if it takes a moment."""
+    verb = _verb(statement, findings)
+    return None if verb == _LOCKS else verb
+
+
+def size_in_words(size_bytes: int) -> str:
+    """Such as ``12 GB``."""
+    return short(size_bytes, _BYTES)
+
+
+def _verb(statement: StatementInspection, findings: Sequence[Finding]) -> str:
+    if statement.kind.startswith("REPACK"):
+        return "rewrites"
+    about = {one.rule: one for one in findings if one.statement == statement.number}
+    rule = next((rule for rule in _VERBS if rule in about), None)
+    if rule is None:
+        return _LOCKS
+    # Whether a function is volatile is in the catalog.
+    return "may rewrite" if " unless " in about[rule].message else _VERBS[rule]
+
+
+def described(table: TableUse) -> str:
+    """The name of ``table`` with its rows and bytes."""
+    if table.rows == 0:
+        return f"{table.relation} (no rows)"
+    rows = "rows not counted yet" if table.rows is None else f"{short(table.rows)} row{'' if table.rows == 1 else 's'}"
+    return f"{table.relation} ({rows}{'' if table.size_bytes is None else f', {short(table.size_bytes, _BYTES)}'})"
+
+
+_COUNTS = ("", " k", " M", " G", " T")
+_BYTES = (" B", " kB", " MB", " GB", " TB")
+
+
+def short(number: int, units: tuple[str, ...] = _COUNTS) -> str:
+    """``number`` with two or three digits and a unit: ``812``, ``1.2 k``, ``41 M``; with ``_BYTES``, ``12 GB``."""
+    amount = float(number)
+    for unit in units[:-1]:
+        if round(amount) < 1000:
+            return f"{amount:.1f}{unit}" if 0 < amount < 9.95 and unit != units[0] else f"{amount:.0f}{unit}"
+        amount /= 1000
+    return f"{amount:.1f}{units[-1]}"

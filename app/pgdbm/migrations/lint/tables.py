@@ -1,0 +1,72 @@
+"""What a plan knows about the tables that it changes. Pure."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...pgparse.parse import SQLParseError, parse_statements
+from ...pgparse.tree import alter_commands, definition, statement_node
+from .rules.rule import not_null_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+class TableUse(NamedTuple):
+    """A table, ``schema.table``, with its partitions, indexes and TOAST. None: it could not be read.
+
+    ``rows`` is an estimate, None where the server has none; 0 is exact. ``reads_per_s`` (scans, of indexes too) and
+    ``writes_per_s`` (rows) are averages since ``statistics_since``. ``longest_transaction_s`` is the age of the oldest
+    transaction of another session that uses the table now.
+    """
+
+    relation: str
+    rows: int | None
+    size_bytes: int | None
+    reads_per_s: float | None = None
+    writes_per_s: float | None = None
+    statistics_since: datetime | None = None
+    longest_transaction_s: float | None = None
+
+
+class TableFacts(NamedTuple):
+    """What decides whether a table has to be read: ``not_null`` columns and the definitions of valid ``checks``.
+
+    ``key``: the columns of a unique index without nulls, the primary key if there is one; None without such an index.
+    ``used``: the columns that indexes, constraints, views and the like use, or that compute their value. ``defaults``:
+    the columns with one, each with its SQL.
+    """
+
+    is_partitioned: bool
+    not_null: tuple[str, ...]
+    checks: tuple[str, ...]
+    key: tuple[str, ...] | None
+    used: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = MappingProxyType({})
+
+    @classmethod
+    def of(
+        cls, is_partitioned: bool, not_null: list[str], checks: list[str], key: list[str] | None, *others: list[Any]
+    ) -> TableFacts:
+        """The facts as they are read."""
+        used, defaults = others
+        found = None if key is None else tuple(key)
+        return cls(is_partitioned, tuple(not_null), tuple(checks), found, tuple(used), dict(defaults))
+
+    def never_null(self, column: str) -> bool:
+        """Whether SET NOT NULL on ``column`` would scan nothing: it is NOT NULL, or a valid CHECK proves it."""
+        return column in self.not_null or any(column in _proved_by(check) for check in self.checks)
+
+
+def _proved_by(check: str) -> list[str]:
+    """The columns that the definition of a CHECK constraint proves not to be null."""
+    try:
+        (parsed,) = parse_statements(f"ALTER TABLE t ADD {check}")
+    except SQLParseError:
+        return []
+    if parsed.tree is None:
+        return []
+    ((_, command),) = alter_commands(statement_node(parsed.tree)[1])
+    return not_null_columns(definition(command).constraint)

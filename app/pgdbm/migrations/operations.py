@@ -1,0 +1,235 @@
+"""Changes of the history by people: revert, mark, repair, baseline, resolve. Under the lock, and journalled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from ..core.asyncpg_errors import is_lost
+from ..errors import MigrationError
+from .engine.advice import advise
+from .engine.copy_rows import send_statement
+from .engine.execution_errors import execution_error, offset_of
+from .engine.non_transactional import revert_without_transaction
+from .engine.script import clean_session
+from .engine.session import NO_TIMEOUT_S
+from .results import Applied, Repair
+from .sources.names import down_name_of, is_repeatable_name, order_of
+from .state.history import require_own_table
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..core.connection import Connection
+    from .engine.engine import MigrationEngine
+    from .sources.files import Migration
+    from .sources.parser import ParsedMigration
+    from .sources.previous import PreviousContents
+    from .sources.statements import Statement
+    from .state.journal import StatementRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The operations on the history of one engine."""
+
+    engine: MigrationEngine
+
+    async def mark(self, filename: str, *, applied: bool) -> None:
+        """Record ``filename`` as applied, or delete its record. Runs no SQL of it.
+
+        Raises:
+            MigrationError: there is no such file, or the history has, or does not have, it already.
+        """
+        migrations = {one.filename: one for one in await self.engine.collect()}
+        if applied and filename not in migrations:
+            raise MigrationError(f"There is no migration {filename!r} to mark as applied.", filename)
+        history = self.engine.history
+
+        async def check(connection: Connection) -> None:
+            if (filename in (await history.applied(connection) or {})) == applied:
+                raise MigrationError(f"{filename} is {'' if applied else 'not '}in the history already.", filename)
+
+        async def write(connection: Connection) -> None:
+            await check(connection)
+            if applied:
+                await history.mark(connection, filename, migrations[filename].checksum)
+            else:
+                await history.delete(connection, filename)
+            await self.engine.journal.record(connection, filename, "marked" if applied else "unmarked")
+
+        # Before the history and its schema are created.
+        async with self.engine.db.acquire() as connection:
+            await check(connection)
+        await self.engine.create_tables()
+        await self.engine.under_lock(write)
+
+    async def resolve(self, filename: str, statement: int, *, done: bool) -> None:
+        """Settle whether a statement outside a transaction, whose outcome is unknown, took effect.
+
+        Raises:
+            MigrationError: the outcome of that statement is not unknown.
+        """
+        journal = self.engine.journal
+
+        async def unknown(connection: Connection) -> StatementRecord:
+            record = (await journal.statements(connection, filename)).get(statement)
+            if record is None or record.event != "started":
+                raise MigrationError(f"{filename}: the outcome of statement {statement} is not unknown.", filename)
+            return record
+
+        async def write(connection: Connection) -> None:
+            record = await unknown(connection)
+            await journal.end(connection, record.id, "applied" if done else "failed")
+
+        # Before the journal is created.
+        async with self.engine.db.acquire() as connection:
+            await unknown(connection)
+        # Under the lock, since a running migration has a statement that has started, too.
+        await self.engine.under_lock(write)
+
+    async def repair(self, *, accept: bool = False, previous: PreviousContents | None = None) -> list[Repair]:
+        """The applied migrations whose content has changed. ``accept`` records their current checksums."""
+        history = self.engine.history
+        found: list[tuple[Migration, str]] = []
+        migrations = await self.engine.collect()
+
+        async def compare(connection: Connection, *, write: bool) -> None:
+            found.clear()
+            recorded = await history.applied(connection) or {}
+            for migration in migrations:
+                before = recorded.get(migration.filename)
+                if before is None or migration.matches(before) or migration.is_repeatable:
+                    continue
+                found.append((migration, before))
+                if write:
+                    await history.accept(connection, migration.filename, migration.checksum)
+                    message = f"checksum {before} became {migration.checksum}"
+                    await self.engine.journal.record(connection, migration.filename, "repaired", message=message)
+
+        async with self.engine.db.acquire() as connection:
+            await compare(connection, write=False)
+        if accept and found:
+            await self.engine.under_lock(partial(compare, write=True))
+
+        from .sources.previous import diff_to  # here, as few programs repair
+
+        def differences() -> list[Repair]:
+            return [
+                Repair(
+                    one.filename,
+                    before,
+                    one.checksum,
+                    diff_to(one.filename, before, one.checksum, one.content, previous),
+                )
+                for one, before in found
+            ]
+
+        return await asyncio.to_thread(differences)
+
+    async def baseline(self, version: str, check: Callable[[], Awaitable[None]] | None) -> list[str]:
+        """Record every migration up to ``version`` as applied. Returns their names. ``check`` may raise.
+
+        Raises:
+            MigrationError: there is no such version, or the history is not empty.
+        """
+        plan = await self.engine.plan(target=version)
+        if plan.skipped:
+            raise MigrationError(
+                f"A baseline is the beginning of a history, and this one has {len(plan.skipped)} migrations already. "
+                f"Use mark() for single migrations."
+            )
+        skipped = [migration for migration in plan.pending if not migration.is_repeatable]
+        if check is not None:
+            await check()
+        await self.engine.create_tables()
+
+        async def write(connection: Connection) -> None:
+            recorded = await self.engine.history.applied(connection) or {}
+            if recorded:
+                raise MigrationError("Another session has just started this history. Check it, and try again.")
+            for migration in skipped:
+                await self.engine.history.mark(connection, migration.filename, migration.checksum)
+                await self.engine.journal.record(connection, migration.filename, "baselined")
+
+        await self.engine.under_lock(write)
+        return [migration.filename for migration in skipped]
+
+    async def revert(self, steps: int) -> list[Applied]:
+        """Run the ``.down.sql`` files of the ``steps`` newest applied migrations, newest first.
+
+        Each runs in a transaction, or with ``-- pgdbm:no-transaction`` statement by statement, resumable.
+
+        Raises:
+            MigrationError: there are fewer, or one has no down migration; nothing has run.
+            MigrationExecutionError: a statement failed; what was reverted before remains reverted.
+            MigrationUnknownError: an earlier call died during a statement, and its outcome cannot be determined.
+        """
+        from .sources.parser import parse  # here, as other runs may have nothing to parse
+
+        async with self.engine.db.acquire() as connection:
+            applied = await self.engine.history.applied(connection) or {}
+            server_version = connection.get_server_version().major
+        names = sorted((name for name in applied if not is_repeatable_name(name)), key=order_of, reverse=True)
+        if not 0 < steps <= len(names):
+            raise MigrationError(f"Cannot revert {steps} migrations: {len(names)} are applied.")
+        down_migrations: list[tuple[str, ParsedMigration]] = []
+        for name in names[:steps]:
+            migration = self.engine.source.down_migration(name)
+            if migration is None:
+                raise MigrationError(
+                    f"{name} has no down migration: write {down_name_of(name)} beside it, or undo it with a new "
+                    f"migration.",
+                    name,
+                )
+            down_migrations.append((name, parse(migration, self.engine.history.schema, server_version)))
+        reverted: list[Applied] = []
+        for name, down in down_migrations:
+            started = time.perf_counter()
+            await self._revert_one(name, down)
+            reverted.append(Applied(name, round((time.perf_counter() - started) * 1000)))
+        async with self.engine.db.acquire() as connection:
+            await self.engine.save_snapshot(connection)
+        return reverted
+
+    async def _revert_one(self, name: str, down: ParsedMigration) -> None:
+        engine = self.engine
+        if not down.transactional:
+            async with engine.db.acquire_direct() as connection:
+                await revert_without_transaction(engine.session(connection, down), name, down)
+            return
+
+        async def write(connection: Connection) -> str | None:
+            if name not in (await engine.history.applied(connection) or {}):
+                raise MigrationError(f"Another session has just reverted {name}.", name)
+            script = engine.script(connection)
+            if script.entering():
+                await connection.execute(script.entering())
+            await self._run_down(connection, down)
+            if script.leaves_traces(down):
+                await connection.execute(script.closing(), timeout=NO_TIMEOUT_S)
+                await require_own_table(connection, engine.history.table, engine.options.role)
+            await engine.history.delete(connection, name)
+            await engine.journal.record(connection, name, "reverted")
+            return script.cleanup(down) if script.leaves_traces(down) else None
+
+        await engine.under_lock(write)
+
+    async def _run_down(self, connection: Connection, down: ParsedMigration) -> None:
+        """Run the statements of ``down``. After an error the transaction is rolled back by the caller."""
+        running: Statement | None = None
+        try:
+            for running in down.statements:
+                await send_statement(connection, down, running, NO_TIMEOUT_S)
+        except asyncpg.PostgresError as error:
+            if is_lost(error):
+                raise
+            # Prepared statements and session locks survive the rollback.
+            await connection.execute(f"ROLLBACK;\n{clean_session(deallocate=False)}", timeout=NO_TIMEOUT_S)
+            advice = await advise(self.engine.session(connection, down), error, down)
+            raise execution_error(error, down, running, offset_of(error), advice) from error

@@ -1,0 +1,1 @@
+"""Executes pending migrations in a scratch schema that is dropped afterwards."""

@@ -1,0 +1,1 @@
+"""Where migrations come from, and how their text becomes statements."""

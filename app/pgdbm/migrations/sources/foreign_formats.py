@@ -1,0 +1,86 @@
+"""Recognizes files of other tools that the engine would execute incorrectly. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from ...pgparse.lexer import comments
+from ...pgparse.traits import Refusal
+
+# Files that another tool runs at other times, or instead of others, by the pattern of their names.
+_NAMES = (
+    (re.compile(r"U\d+(?:[._]\d+)*__"), "an undo script of flyway"),
+    (re.compile(r"B\d+(?:[._]\d+)*__"), "a baseline script of flyway"),
+    (
+        re.compile(r"(?:before|after)(?:Each)?(?:Migrate|Clean|Info|Validate|Baseline|Repair|Undo)"),
+        "a callback of flyway",
+    ),
+    (re.compile(r".*\.rollback\.sql\Z"), "a rollback of yoyo"),
+    (re.compile(r"post-apply\b"), "a hook of yoyo"),
+)
+# The comment that starts the down section of a file, by tool.
+_DOWN_SECTIONS = (
+    ("goose", re.compile(r"--[ \t]*\+goose[ \t]+down\b", re.IGNORECASE)),
+    ("dbmate", re.compile(r"--[ \t]*migrate:down\b", re.IGNORECASE)),
+    ("sql-migrate", re.compile(r"--[ \t]*\+migrate[ \t]+down\b", re.IGNORECASE)),
+    ("node-pg-migrate", re.compile(r"--[ \t]*down[ \t]+migration\b", re.IGNORECASE)),
+    ("micrate", re.compile(r"--[ \t]*\+micrate[ \t]+down\b", re.IGNORECASE)),
+    ("rambler", re.compile(r"--[ \t]*rambler[ \t]+down\b", re.IGNORECASE)),
+    ("MyBatis", re.compile(r"--[ \t]*//[ \t]*@undo\b", re.IGNORECASE)),
+    ("Play", re.compile(r"--[ \t-]*!downs\b", re.IGNORECASE)),
+    ("tern", re.compile(r"----[ \t]*create above[ \t]*/[ \t]*drop below[ \t]*----", re.IGNORECASE)),
+)
+_SQITCH_REVERT = re.compile(r"--[ \t]*revert[ \t]+\S+[ \t]+from[ \t]+\w+[ \t]*\Z", re.IGNORECASE)
+_LIQUIBASE = "liquibase formatted sql"
+_CHOSEN_CHANGESET = re.compile(r"--[ \t]*changeset[ \t]+\S+.*?[ \t](context|contextFilter|labels|dbms):", re.IGNORECASE)
+# For tools that mark both sections with one word each.
+_UP = re.compile(r"--[ \t=#*+@!:\[<-]*(?:up|do|forward)[ \t=#*+:\]>-]*\Z", re.IGNORECASE)
+_DOWN = re.compile(r"--[ \t=#*+@!:\[<-]*(?:down|undo|rollback|revert|backward)[ \t=#*+:\]>-]*\Z", re.IGNORECASE)
+_MAY_BE_DOWN = re.compile(
+    r"^[ \t]*--[^\n]*(?:down|undo|drop below|rollback|revert|backward)", re.IGNORECASE | re.MULTILINE
+)
+_CONVERTED = frozenset({"goose", "dbmate"})
+
+
+def foreign_format(filename: str, content: str) -> tuple[int, Refusal] | None:
+    """(offset in characters, refusal) for a file of another tool; None for any other."""
+    if not filename[:1].isdecimal() or ".rollback." in filename:
+        for pattern, what in _NAMES:
+            if pattern.match(filename):
+                tool = what.rpartition(" ")[2]
+                return 0, Refusal(
+                    f"{what} would be run as a migration",
+                    f"Write files for pgdbm with `pgdbm migrate convert --from {tool}`, or rename it: NAME.down.sql "
+                    f"reverts NAME.sql.",
+                )
+    # Nearly all files end here.
+    if "--" not in content or not (_MAY_BE_DOWN.search(content) or _LIQUIBASE in content):
+        return None
+    has_up = False
+    for _, start, end in comments(content):
+        for tool, mark in _DOWN_SECTIONS:
+            if mark.match(content, start, end):
+                return start, _down_section(tool)
+        if _SQITCH_REVERT.match(content, start, end):
+            return start, Refusal(
+                "a revert script of sqitch would be run as a migration", "Rename it: NAME.down.sql reverts NAME.sql."
+            )
+        chosen = _CHOSEN_CHANGESET.match(content, start, end)
+        if chosen is not None and _LIQUIBASE in content:
+            return start, Refusal(
+                f"this changeset of liquibase would be run whatever its {chosen[1]} is",
+                f"Put what is to run here into files without `{chosen[1]}:`.",
+            )
+        if _UP.match(content, start, end):
+            has_up = True
+        elif has_up and _DOWN.match(content, start, end):
+            return start, _down_section("another tool")
+    return None
+
+
+def _down_section(tool: str) -> Refusal:
+    hint = "Put what follows into NAME.down.sql beside NAME.sql."
+    if tool in _CONVERTED:
+        convert = f"pgdbm migrate convert --from {tool}"
+        hint = f"Write files for pgdbm with `{convert}`, or put what follows into NAME.down.sql."
+    return Refusal(f"this section of {tool} would be run with the rest of the file", hint)

@@ -1,0 +1,77 @@
+"""BEGIN and COMMIT in the files of other tools, where they mean what the engine does anyway. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...core.templating import Rendered
+    from .statements import Statement
+
+_BEGIN = re.compile(r"(?:BEGIN(?:\s+(?:WORK|TRANSACTION)\b)?|START\s+TRANSACTION\b)\s*(?P<modes>.*)\Z", re.I | re.S)
+_COMMIT = re.compile(r"(?:COMMIT|END)(?:\s+(?:WORK|TRANSACTION))?(?:\s+AND\s+NO\s+CHAIN)?\s*\Z", re.IGNORECASE)
+_LARGE_OBJECT = re.compile(r"SELECT pg_catalog\.(?:lo_open|lowrite|lo_close)\(")
+_NOT_A_LINE_BREAK = re.compile(r"[^\n]")
+
+
+class OwnTransaction(NamedTuple):
+    """The indexes of BEGIN and COMMIT, in order, and the modes of BEGIN, such as ``ISOLATION LEVEL SERIALIZABLE``."""
+
+    indexes: tuple[int, ...]
+    modes: str = ""
+
+
+def own_transaction(rendered: Rendered, statements: Sequence[Statement]) -> OwnTransaction | None:
+    """The BEGIN and COMMIT that can be left out of ``statements``; None if there are none, or it would matter.
+
+    They are around the whole file, after settings; or, in the output of pg_dump, around each large object.
+    """
+    if statements and statements[-1].traits.controls_transaction:
+        found = _around_the_file(rendered, statements)
+        if found is not None:
+            return found
+    return _around_large_objects(rendered, statements) if "lo_open" in rendered.text else None
+
+
+def _around_the_file(rendered: Rendered, statements: Sequence[Statement]) -> OwnTransaction | None:
+    begin, *others = _controls(statements)
+    if len(others) != 1 or any(one.traits.kind != "variable_set_stmt" for one in statements[:begin]):
+        return None
+    begins = _BEGIN.match(_text(rendered, statements[begin]))
+    if begins is None or "--" in begins["modes"] or not _COMMIT.match(_text(rendered, statements[-1])):
+        return None
+    return OwnTransaction((begin, *others), begins["modes"].strip())
+
+
+def _around_large_objects(rendered: Rendered, statements: Sequence[Statement]) -> OwnTransaction | None:
+    controls = _controls(statements)
+    for begin, commit in zip(controls[::2], controls[1::2], strict=False):
+        between = statements[begin + 1 : commit]
+        begins = _BEGIN.match(_text(rendered, statements[begin]))
+        if begins is None or begins["modes"] or not _COMMIT.match(_text(rendered, statements[commit])):
+            return None
+        if not all(_LARGE_OBJECT.match(_text(rendered, one)) for one in between):
+            return None
+    return OwnTransaction(tuple(controls)) if controls and len(controls) % 2 == 0 else None
+
+
+def _controls(statements: Sequence[Statement]) -> list[int]:
+    return [index for index, one in enumerate(statements) if one.traits.controls_transaction]
+
+
+def blanked(rendered: Rendered, statements: Sequence[Statement]) -> Rendered:
+    """``rendered`` with spaces in place of ``statements``, so that every offset stays valid."""
+    parts: list[str] = []
+    position = 0
+    for one in statements:
+        parts += (rendered.text[position : one.start], _NOT_A_LINE_BREAK.sub(" ", _text(rendered, one)))
+        position = one.end
+    return replace(rendered, text="".join((*parts, rendered.text[position:])))
+
+
+def _text(rendered: Rendered, statement: Statement) -> str:
+    return rendered.text[statement.start : statement.end]

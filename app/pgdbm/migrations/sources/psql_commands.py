@@ -1,0 +1,52 @@
+"""Commands of psql in a file: those that change nothing here, and what to do about the others. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from ...pgparse.lexer import possessive
+
+# Variables that only concern what psql shows, or that say what the engine does anyway.
+_VARIABLES = (
+    "COMP_KEYWORD_CASE|ECHO|ECHO_HIDDEN|FETCH_COUNT|HIDE_TABLEAM|HIDE_TOAST_COMPRESSION|HISTCONTROL|HISTFILE|HISTSIZE"
+    "|IGNOREEOF|ON_ERROR_STOP|PROMPT[123]|QUIET|SHOW_ALL_RESULTS|SHOW_CONTEXT|VERBOSITY"
+)
+_SHOWING = r"conninfo|copyright|d\w*[+S]*|echo|l\+?|qecho|s[fv]\+?|timing|warn|z"
+_HOW_TO_SHOW = "a|C|f|H|pset|t|T|x"
+# Up to the end of the line. A backslash outside of quotes is the next command.
+_QUOTED = r"'(?:[^'\n\\]|\\[^\n])*'"
+_ARGUMENTS = r"(?:[ \t](?:[^\n\\]*+|" + possessive(rf"(?:{_QUOTED}|[^\n\\'])*") + r"))?"
+WITHOUT_EFFECT = re.compile(
+    rf"^[ \t]*\\(?:(?:{_SHOWING}|{_HOW_TO_SHOW}|unset){_ARGUMENTS}|set(?:[ \t]+(?:{_VARIABLES})\b{_ARGUMENTS})?"
+    r"|encoding(?:[ \t]+'?(?i:UTF-?8|UNICODE)'?)?"
+    # pg_dump writes these to disable psql's commands in its output.
+    r"|(?:un)?restrict[ \t]+\S+)[ \t]*\r?$",
+    re.MULTILINE,
+)
+"""A line with a command that only shows something, sets how psql shows it, or asks for what is so anyway."""
+
+_COMMAND = re.compile(r"\\(\w+|\S)")
+_SEMICOLON = "psql sends a statement with it: end the statement with `;`."
+_CONDITION = "Conditions of psql are not evaluated: write the SQL of one branch, or a DO block with IF."
+_OTHER_FILE = "The file that psql would read here is not read: put its content in place of the line."
+_OTHER_DATABASE = "A migration runs in one database: remove the line, and apply files of another database to that one."
+_ADVICE = {
+    **dict.fromkeys(("i", "include", "include_relative", "ir"), _OTHER_FILE),
+    **dict.fromkeys(("c", "connect"), _OTHER_DATABASE),
+    **dict.fromkeys(("elif", "else", "endif", "if"), _CONDITION),
+    **dict.fromkeys(("crosstabview", "g", "gdesc", "gset", "gx", "watch"), _SEMICOLON),
+    **dict.fromkeys(("gset", "prompt", "set", "setenv"), "Variables of psql are not substituted: write the value."),
+    "copy": "It reads or writes a file of the client: write COPY … FROM stdin with the rows on the next lines.",
+    "encoding": "Files are read as UTF-8: save it as UTF-8, and remove the line.",
+    "gexec": "The rows are not executed: write a DO block with EXECUTE.",
+    "!": "Commands of the shell are not run.",
+}
+
+
+def advice_on(text: str, offset: int) -> str | None:
+    """What to do about the command of psql at ``offset``; None where there is none."""
+    found = _COMMAND.match(text, offset)
+    if found is None:
+        return None
+    advice = _ADVICE.get(found[1], "Remove it.")
+    return f"{found[0]} is a command of psql, and not SQL. {advice}"

@@ -1,0 +1,1 @@
+"""What a database records: history, journal, catalog snapshots, and the advisory locks around them."""

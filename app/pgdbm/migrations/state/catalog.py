@@ -1,0 +1,200 @@
+"""The objects of a schema as data, with equal definitions for equal objects.
+
+A listing contains neither the name of the schema nor anything that differs between servers, sessions or restarts, so
+that listings of one schema at two times, and of two equal schemas, can be compared. PostgreSQL's major versions format
+definitions differently: their listings are not equal.
+
+Not listed: the data, the members of extensions, the current values of sequences, operator classes and families, and
+objects outside of schemas (roles, casts, publications, event triggers).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter, defaultdict
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from ...core.asyncpg_errors import is_alive
+from ...core.templating import check_identifier, quote
+from ...sql import statement
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from ...core.connection import Connection
+
+FORMAT = 1
+"""The version of the listings. Stored ones with another number cannot be compared with new ones."""
+
+OWN_NAME = "{{schema}}"
+"""Replaces the name of the schema."""
+
+_COLUMN_ORDER = "column order"
+_TABLE = re.compile(r"""("(?:[^"]|"")*"|[^".]+)\.""")
+_WITH_QUERY = re.compile(
+    r"""(?:WITH(?: RECURSIVE)?|\),)\s+("(?:[^"]|"")*"|[\w$]+)(?:\([^)]*\))?\s+AS\s+(?:NOT )?(?:MATERIALIZED )?\("""
+)
+_QUOTED = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'""")
+
+
+class CatalogObject(NamedTuple):
+    """One object in a schema. ``name`` is unique within its ``kind``. Equal objects have equal definitions.
+
+    Kinds: schema, table, column, column order, constraint, index, view, materialized view, sequence, trigger, rule,
+    policy, function, procedure, aggregate, type, statistics, operator, collation, text search dictionary, text search
+    configuration, extension, default privileges; and owner, comment and privileges, whose name is the kind and the
+    name of their object. Privileges are listed unless they are those of a new object.
+    """
+
+    kind: str
+    name: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A difference. ``before`` is None for an object that was added, ``after`` for one that was removed."""
+
+    kind: Literal["added", "removed", "changed"]
+    object_kind: str
+    name: str
+    before: str | None
+    after: str | None
+
+
+async def read_catalog(
+    connection: Connection, schema: str, exclude: Iterable[str] = (), *, stands_for: str | None = None
+) -> tuple[CatalogObject, ...]:
+    """The objects in ``schema``, sorted; none if there is no such schema.
+
+    ``exclude`` names tables that are not listed, with all that belongs to them. ``stands_for`` is the schema in whose
+    place ``schema`` was built: objects in it, such as those of an extension, are named as if they were in ``schema``.
+
+    Reads in a read-only transaction, or in a savepoint if ``connection`` is in a transaction. It may wait for a lock on
+    a view that is being changed, for up to the lock_timeout of the connection.
+    """
+    named = [quote(check_identifier(name)) for name in (schema, stands_for) if name is not None]
+    # Behind pg_catalog, so that none of their objects is used in place of PostgreSQL's.
+    path = ", ".join(["pg_catalog", *named, "pg_temp"])
+    async with _reading(connection):
+        others = await connection.fetchval(statement("catalog", "has_others"), schema)
+        rows = await connection.fetch(_list(others=others), schema, list(exclude), path)
+    hidden: list[str] = []
+    found: list[CatalogObject] = []
+    columns: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for kind, name, definition, position in rows:
+        if kind == "hidden":
+            hidden.append(name)
+            continue
+        found.append(CatalogObject(kind, name, definition))
+        if position is not None:
+            table, column = _split(name)
+            columns[table].append((position, column))
+    found += [
+        CatalogObject(_COLUMN_ORDER, table, ", ".join(column for _, column in sorted(names)))
+        for table, names in columns.items()
+    ]
+    return tuple(sorted(_normalized(schema, hidden, found)))
+
+
+@cache
+def _list(*, others: bool) -> str:
+    marker = f"'{OWN_NAME}'"
+    part = statement("catalog_objects", "others", marker=marker) if others else ""
+    return statement("catalog", "list", marker=marker, others=part)
+
+
+@asynccontextmanager
+async def _reading(connection: Connection) -> AsyncIterator[None]:
+    within = "_within" if connection.is_in_transaction() else ""
+    try:
+        await connection.execute(statement("catalog", f"begin{within}") + ";\n" + statement("catalog", "settings"))
+        yield
+    finally:
+        if is_alive(connection) and connection.is_in_transaction():
+            await connection.execute(statement("catalog", f"end{within}"))
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The parts of ``table.column``, either of which may be quoted."""
+    match = _TABLE.match(name)
+    assert match is not None
+    return match[1], name[match.end() :]
+
+
+def _normalized(schema: str, hidden: Sequence[str], found: list[CatalogObject]) -> list[CatalogObject]:
+    """``found`` with the name of ``schema`` removed where PostgreSQL has written it in front of an object's name.
+
+    PostgreSQL writes it if pg_catalog has an object of the same name (these are ``hidden``), and within strings, where
+    the name is replaced in the form that templates produce.
+    """
+    quoted = quote(schema)
+    prefix = rf"""(?<![\w$".])(?:{re.escape(schema)}|{re.escape(quoted)})\."""
+
+    def in_literal(match: re.Match[str]) -> str:
+        return match[0].replace(quoted, OWN_NAME) if match[0].startswith("'") else match[0]
+
+    def normalized(text: str) -> str:
+        if quoted in text:
+            text = _QUOTED.sub(in_literal, text)
+        # A WITH query hides a table of the same name.
+        names = {*hidden, *(name.strip('"') for name in _WITH_QUERY.findall(text))} if "WITH" in text else {*hidden}
+        if names:
+            either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+            text = re.sub(rf"""{prefix}(?="?(?:{either})(?:[^\w$]|$))""", f"{OWN_NAME}.", text)
+        return text
+
+    return [
+        CatalogObject(one.kind, normalized(one.name), normalized(one.definition))
+        if schema in one.definition or schema in one.name
+        else one
+        for one in found
+    ]
+
+
+def serialize(objects: Iterable[CatalogObject]) -> bytes:
+    """The listing as bytes, equal for equal listings whatever their order. :func:`deserialize` reads it."""
+    return json.dumps(sorted(objects), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def deserialize(listing: bytes) -> tuple[CatalogObject, ...]:
+    """The inverse of :func:`serialize`."""
+    return tuple(CatalogObject(*row) for row in json.loads(listing))
+
+
+def fingerprint_of(listing: bytes) -> str:
+    """SHA-256, in hex, of a serialized listing."""
+    return hashlib.sha256(listing).hexdigest()
+
+
+def difference(before: Iterable[CatalogObject], after: Iterable[CatalogObject]) -> tuple[Change, ...]:
+    """The changes from ``before`` to ``after``, by kind and name.
+
+    The order of columns is reported only if it has changed among the columns that are in both.
+    """
+    old = {(one.kind, one.name): one.definition for one in before}
+    new = {(one.kind, one.name): one.definition for one in after}
+    changes = []
+    for kind, name in sorted(old.keys() | new.keys()):
+        was, now = old.get((kind, name)), new.get((kind, name))
+        if was == now:
+            continue
+        if was is None:
+            changes.append(Change("added", kind, name, None, now))
+        elif now is None:
+            changes.append(Change("removed", kind, name, was, None))
+        elif kind != _COLUMN_ORDER or _moved(was, now):
+            changes.append(Change("changed", kind, name, was, now))
+    # The order of columns is added and removed with its table.
+    return tuple(change for change in changes if change.object_kind != _COLUMN_ORDER or change.kind == "changed")
+
+
+def _moved(was: str, now: str) -> bool:
+    before, after = was.split(", "), now.split(", ")
+    staying = (Counter(before) & Counter(after)).keys()
+    return [name for name in before if name in staying] != [name for name in after if name in staying]

@@ -1,0 +1,172 @@
+"""The journal table: attempts, statements that ran outside a transaction, and decisions of people.
+
+The history table has what is applied, completely. Everything else is in the journal, whose table is created with its
+first entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...core.creation import NOT_THERE, create_if_missing
+from ...core.templating import quote
+from ...sql import statement
+from ..sources.names import migration_of
+from .history import require_own_table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ...core.connection import Connection
+    from ..results import JournalEvent
+
+TABLE = "pgdbm_journal"
+
+OUTSIDE = "outside a transaction block"
+"""The message of a statement that has started and does not run in a transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRecord:
+    """The last record of one statement of a file. ``started`` without an end is an unknown outcome.
+
+    ``session_state`` is JSON: what the statement has left in its session.
+    """
+
+    id: int
+    statement: int
+    event: JournalEvent
+    statement_hash: str
+    attempt: int
+    sqlstate: str | None
+    message: str | None
+    session_state: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """An entry of the journal. ``statement`` is None for what concerns the whole file."""
+
+    id: int
+    filename: str
+    statement: int | None
+    event: JournalEvent
+    attempt: int
+    sqlstate: str | None
+    message: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    started_by: str
+
+
+def hash_of(text: str) -> str:
+    """The digest by which an applied statement is recognized."""
+    return hashlib.sha256(text.strip().encode()).hexdigest()
+
+
+class Journal:
+    """The journal of one module in one schema. Nothing is written to a table that belongs to ``role``."""
+
+    def __init__(self, schema: str, module: str, role: str | None = None) -> None:
+        self._module = module
+        self._role = role
+        self.table = f"{quote(schema)}.{quote(TABLE)}"
+
+    def sql(self, name: str, **slots: str) -> str:
+        """Statement ``name`` of ``journal.sql`` for this table."""
+        return statement("journal", name, journal=self.table, journal_index=quote(f"{TABLE}_by_file"), **slots)
+
+    async def create(self, connection: Connection) -> None:
+        """Create the table unless it exists. Safe against concurrent sessions."""
+        await create_if_missing(connection, self.sql("create"))
+        await require_own_table(connection, self.table, self._role)
+
+    async def record(
+        self,
+        connection: Connection,
+        filename: str,
+        event: JournalEvent,
+        *,
+        statement: int | None = None,
+        attempt: int = 1,
+        sqlstate: str | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Write an entry that has ended when it is written, and create the table unless it exists."""
+        await require_own_table(connection, self.table, self._role)
+        values = (self._module, filename, statement, event, None, attempt, sqlstate, message)
+        try:
+            await connection.execute(self.sql("record"), *values)
+        except NOT_THERE:
+            await self.create(connection)
+            await connection.execute(self.sql("record"), *values)
+
+    async def begin(
+        self,
+        connection: Connection,
+        filename: str,
+        statement: int,
+        statement_hash: str,
+        attempt: int,
+        *,
+        message: str | None = None,
+    ) -> int:
+        """Record that a statement is about to run. Returns the id of the entry, for :meth:`end`."""
+        values = (self._module, filename, statement, statement_hash, attempt, message)
+        entry: int = await connection.fetchval(self.sql("begin"), *values)
+        return entry
+
+    async def end(
+        self,
+        connection: Connection,
+        entry: int,
+        event: JournalEvent,
+        sqlstate: str | None = None,
+        message: str | None = None,
+        *,
+        with_session: bool = False,
+    ) -> None:
+        """Record the result of a statement; ``with_session``: and what it has left in the session."""
+        sql = self.sql("end_with_session", session_state=self.sql("session_state")) if with_session else self.sql("end")
+        await connection.execute(sql, entry, event, sqlstate, message)
+
+    def end_in_transaction(self, entry: int, *, with_session: bool = False) -> str:
+        """SQL that records success in the transaction of the statement itself, so that both commit or neither."""
+        if not with_session:
+            return self.sql("end_in_transaction", id=str(entry))
+        state = self.sql("session_state")
+        return self.sql("end_in_transaction_with_session", id=str(entry), session_state=state)
+
+    async def keep_session_state(self, connection: Connection, entry: int) -> None:
+        """Record what a statement that has ended has left in the session."""
+        sql = self.sql("keep_session_state", session_state=self.sql("session_state"))
+        await connection.execute(sql, entry)
+
+    async def statements(self, connection: Connection, filename: str) -> dict[int, StatementRecord]:
+        """The last record of each statement of ``filename`` that was started.
+
+        A down migration starts from its beginning when its migration was reverted, or applied again, since.
+        """
+        try:
+            rows = await connection.fetch(self.sql("statements"), self._module, filename, migration_of(filename))
+        except NOT_THERE:
+            return {}
+        return {row["statement"]: StatementRecord(**row) for row in rows}
+
+    async def latest(self, connection: Connection) -> dict[str, JournalEvent]:
+        """The last event by file name, of the files that have an entry."""
+        try:
+            rows = await connection.fetch(self.sql("latest"), self._module)
+            return {row["filename"]: row["event"] for row in rows}
+        except NOT_THERE:
+            return {}
+
+    async def entries(self, connection: Connection, limit: int, before: int | None = None) -> list[JournalEntry]:
+        """The newest ``limit`` entries with ids below ``before``, newest first."""
+        try:
+            rows = await connection.fetch(self.sql("entries"), self._module, limit, before)
+            return [JournalEntry(**row) for row in rows]
+        except NOT_THERE:
+            return []

@@ -1,0 +1,59 @@
+"""Converts offsets in bytes, which libpg_query counts, to offsets in characters, which Python counts. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from functools import cached_property
+
+_BLOCK = 4096
+_LONG = 1024 * 1024
+_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
+
+
+class CharacterOffsets:
+    """The offsets in one text. Each conversion takes the same time, wherever it is in the text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._is_ascii = text.isascii()
+
+    @cached_property
+    def _encoded(self) -> bytes:
+        return self._text.encode()
+
+    @cached_property
+    def _before_block(self) -> list[int]:
+        """The number of characters before each block of bytes."""
+        counts = [0]
+        for start in range(0, len(self._encoded), _BLOCK):
+            counts.append(counts[-1] + _characters_in(self._encoded[start : start + _BLOCK]))
+        return counts
+
+    def of_byte(self, offset: int) -> int:
+        """The offset in characters of the character that begins at ``offset``, in bytes."""
+        if self._is_ascii:
+            return offset
+        block = offset // _BLOCK
+        return self._before_block[block] + _characters_in(self._encoded[block * _BLOCK : offset])
+
+    def to_byte(self, offset: int) -> int:
+        """The offset in bytes of the character at ``offset``."""
+        if self._is_ascii:
+            return offset
+        block = bisect_right(self._before_block, offset) - 1
+        begin = min(block * _BLOCK, len(self._encoded))
+        # The last character of the block before may end in this one.
+        while begin < len(self._encoded) and self._encoded[begin] in _CONTINUATION_BYTES:
+            begin += 1
+        return begin + len(self._text[self._before_block[block] : offset].encode())
+
+
+def _characters_in(encoded: bytes) -> int:
+    return len(encoded.translate(None, _CONTINUATION_BYTES))
+
+
+def size_in_bytes(text: str, start: int, end: int) -> int:
+    """The length in bytes of ``text`` between two offsets in characters, without a copy of all of it."""
+    if text.isascii():
+        return end - start
+    return sum(len(text[begin : min(begin + _LONG, end)].encode()) for begin in range(start, end, _LONG))

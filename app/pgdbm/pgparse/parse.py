@@ -1,0 +1,285 @@
+"""PostgreSQL's own parser, from libpg_query, with workarounds for its defects.
+
+``postgast`` takes a quarter of a second to import and most programs never parse anything, so it is imported late, here
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+from .lexer import comments, statement_spans, without_comments
+from .limits import MAX_CHAIN, SAFE_CHARACTERS, STACK_BYTES, breach_of, count_chain, has_operator_run, longest_chain
+from .long_values import without_rows
+from .offsets import CharacterOffsets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from postgast import PgQueryError
+
+    from .tree import Node
+
+_T = TypeVar("_T")
+# A tree of more levels is not decoded: by the time that is found out, writing it has taken the square of their number.
+_MAX_DECODED_CHAIN = 500
+
+
+class SQLParseError(Exception):
+    """There is no parse tree for a text."""
+
+
+class SQLSyntaxError(SQLParseError):
+    """Not valid SQL. ``offset`` counts characters from 0."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.offset = offset
+
+
+class OutOfBoundsError(SQLSyntaxError):
+    """SQL that must not be passed to the parser, even if the server accepts it: see :mod:`.limits`."""
+
+
+class TreeTooDeepError(SQLParseError):
+    """Valid SQL that nests too deeply for its tree to be decoded: some fifty operators or UNIONs do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawStatement:
+    """``start`` and ``end`` count characters; ``tree`` is libpg_query's Node, None where it nests too deeply.
+
+    ``shift``: what to add to a location in the tree, to get its offset in the text, in bytes.
+    """
+
+    start: int
+    end: int
+    tree: Node | None
+    shift: int = 0
+
+
+def parse_tree(sql: str) -> Sequence[Node]:
+    """The statements in ``sql``: libpg_query's RawStmt messages, with ``stmt_location`` and ``stmt_len`` in bytes.
+
+    Raises:
+        SQLSyntaxError, TreeTooDeepError: see the classes.
+    """
+    if _checked_chain(sql) > _MAX_DECODED_CHAIN:
+        raise TreeTooDeepError
+    return _parse(sql, without_comments(sql) if has_operator_run(sql) else sql)
+
+
+def parse_joined(sql: str) -> Sequence[Node]:
+    """:func:`parse_tree` for a text that was joined from texts of at most SHORT_CHARACTERS each.
+
+    It must not have more than twice MAX_CHAIN characters altogether.
+    """
+    return _parse(sql, sql)
+
+
+def _checked_chain(sql: str) -> int:
+    """The links of the longest chain in ``sql``, if they are worth counting.
+
+    Raises:
+        OutOfBoundsError: see the class.
+    """
+    breach = breach_of(sql)
+    if breach is not None:
+        raise OutOfBoundsError(breach.message, breach.offset)
+    links, offset = longest_chain(sql)
+    if links > MAX_CHAIN:
+        raise OutOfBoundsError(f"a statement chains more than {MAX_CHAIN:,} operators, joins or UNIONs", offset)
+    return links
+
+
+def _parse(sql: str, bare: str) -> Sequence[Node]:
+    """Parse ``bare``, which is ``sql`` or has spaces for each byte of its comments."""
+    import postgast
+
+    statements: Sequence[Node]
+    try:
+        try:
+            statements = _guarded(postgast.parse, bare).stmts
+        except postgast.PgQueryError as error:
+            # PostgreSQL takes a comment between words that belong together, as in NOT /* … */ IN.
+            retried = without_comments(sql)
+            if retried in (sql, bare):
+                raise _syntax_error(error, sql, bare) from None
+            try:
+                statements = _guarded(postgast.parse, retried).stmts
+            except postgast.PgQueryError:
+                raise _syntax_error(error, sql, bare) from None
+    except _decode_error() as error:
+        raise TreeTooDeepError from error
+    return statements
+
+
+def parse_statements(sql: str) -> list[RawStatement]:
+    """The statements in ``sql``; one that nests too deeply has no tree, and the others keep theirs.
+
+    The trees do not have all rows of a long ``VALUES`` list: see :mod:`.long_values`.
+
+    Raises:
+        SQLSyntaxError: see the class.
+    """
+    shortened = without_rows(sql)
+    if shortened is None:
+        return _parse_all(sql)
+    try:
+        found = _parse_all(shortened.sql)
+    except SQLSyntaxError as error:
+        raise type(error)(error.message, shortened.characters.original(error.offset)) from None
+    for one in found:
+        if one.tree is not None:
+            shortened.restore(one.tree, one.shift)
+    original = shortened.characters.original
+    return [replace(one, start=original(one.start), end=original(one.end)) for one in found]
+
+
+def _parse_all(sql: str) -> list[RawStatement]:
+    try:
+        trees = parse_tree(sql)
+    except TreeTooDeepError:
+        return _parse_each(sql)
+    characters = CharacterOffsets(sql)
+    found = []
+    for raw in trees:
+        start, length = raw.stmt_location, raw.stmt_len
+        end = characters.of_byte(start + length) if length else len(sql)
+        found.append(RawStatement(characters.of_byte(start), end, raw.stmt))
+    return found
+
+
+def parse_newer(sql: str) -> list[RawStatement]:
+    """The statements in ``sql``, which has syntax that the grammar does not know; those that have it have no tree.
+
+    Raises:
+        OutOfBoundsError: see the class.
+    """
+    _checked_chain(sql)
+    characters = CharacterOffsets(sql)
+    found: list[RawStatement] = []
+    for start, end in statement_spans(sql):
+        shift = characters.to_byte(start)
+        try:
+            # What the scanner takes for one statement may be several to the parser, which is right.
+            pieces = parse_statements(sql[start:end])
+        except SQLParseError:
+            pieces = []
+        found += [RawStatement(start + one.start, start + one.end, one.tree, shift + one.shift) for one in pieces] or [
+            RawStatement(start, end, None, shift)
+        ]
+    return found
+
+
+def _parse_each(sql: str) -> list[RawStatement]:
+    """The statements of a text in which at least one nests too deeply."""
+    searched = without_comments(sql).encode()
+    spans = []
+    end = 0
+    for part in _split(searched.decode()):
+        start = searched.index(part.encode(), end)
+        end = start + len(part.encode())
+        spans.append((start, end))
+    characters = CharacterOffsets(sql)
+    return [
+        RawStatement(characters.of_byte(start), characters.of_byte(end), tree, shift)
+        for (start, end), (tree, shift) in zip(spans, _trees_of(searched, spans), strict=True)
+    ]
+
+
+def _trees_of(text: bytes, spans: list[tuple[int, int]]) -> Iterator[tuple[Node | None, int]]:
+    """The tree of each statement, and the shift of its locations.
+
+    What cannot be decoded together is halved until it is one statement.
+    """
+    if len(spans) == 1 and spans[0][1] - spans[0][0] > SAFE_CHARACTERS:
+        (start, end) = spans[0]
+        if count_chain(text[start:end].decode()).links > _MAX_DECODED_CHAIN:
+            yield None, start
+            return
+    joined = b";".join(text[start:end] for start, end in spans).decode()
+    try:
+        begin = 0
+        for (start, end), raw in zip(spans, _parse(joined, joined), strict=True):
+            yield raw.stmt, start - begin
+            begin += end - start + 1
+    except TreeTooDeepError:
+        if len(spans) == 1:
+            yield None, spans[0][0]
+            return
+        half = len(spans) // 2
+        yield from _trees_of(text, spans[:half])
+        yield from _trees_of(text, spans[half:])
+
+
+def split(sql: str) -> list[str]:
+    """The texts of the statements in ``sql``, without decoding their trees.
+
+    Raises:
+        SQLSyntaxError: see the class.
+    """
+    _checked_chain(sql)
+    return _split(sql)
+
+
+def _split(sql: str) -> list[str]:
+    import postgast
+
+    try:
+        return list(_guarded(postgast.split, sql))
+    except postgast.PgQueryError as error:
+        raise _syntax_error(error, sql, sql) from None
+
+
+def line_comments(sql: str) -> list[tuple[int, str]]:
+    """(offset, comment) of every ``--`` comment in ``sql``."""
+    return [(token.start, sql[token.start : token.end]) for token in comments(sql) if sql.startswith("--", token.start)]
+
+
+def _syntax_error(error: PgQueryError, sql: str, parsed: str) -> SQLSyntaxError:
+    """``error`` of ``parsed``, which is ``sql`` or has spaces for each byte of its comments."""
+    offset = max(error.cursorpos - 1, 0)
+    if parsed is not sql and not sql.isascii():
+        offset = len(sql.encode()[: len(parsed[:offset].encode())].decode(errors="ignore"))
+    return SQLSyntaxError(error.message, offset)
+
+
+@cache
+def _decode_error() -> type[Exception]:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    found: type[Exception] = DecodeError
+    return found
+
+
+_local = threading.local()
+_starting = threading.Lock()
+
+
+@contextmanager
+def parser_thread() -> Iterator[ThreadPoolExecutor]:
+    """A thread whose stack is large enough for every text that may be parsed."""
+    with ThreadPoolExecutor(1, "pgdbm-parser", initializer=lambda: setattr(_local, "has_stack", True)) as executor:
+        # The size is a setting of the process: other threads that start now get the same, which costs nothing.
+        with _starting:
+            before = threading.stack_size(STACK_BYTES)
+            try:
+                executor.submit(bool)
+            finally:
+                threading.stack_size(before)
+        yield executor
+
+
+def _guarded(function: Callable[[str], _T], sql: str) -> _T:
+    """Call ``function`` with ``sql`` where the stack is large enough for it."""
+    if len(sql) <= SAFE_CHARACTERS or getattr(_local, "has_stack", False):
+        return function(sql)
+    with parser_thread() as executor:
+        return executor.submit(function, sql).result()

@@ -1,0 +1,158 @@
+-- Operators and types are qualified, as in runner.sql, but not those that compare the keys of an author's table.
+
+-- create: how far each backfill is, and whether people have paused it. "position" and "last_key" are keys: arrays of texts.
+CREATE TABLE IF NOT EXISTS {{backfills}} (
+    module pg_catalog.text NOT NULL,
+    filename pg_catalog.text NOT NULL,
+    table_name pg_catalog.text,
+    key pg_catalog.text,
+    position pg_catalog.jsonb,
+    last_key pg_catalog.jsonb,
+    total_rows bigint,
+    walked_rows bigint NOT NULL DEFAULT 0,
+    changed_rows bigint NOT NULL DEFAULT 0,
+    batches bigint NOT NULL DEFAULT 0,
+    batch_rows integer,
+    rows_per_s double precision,
+    paused boolean NOT NULL DEFAULT false,
+    rate integer,
+    waiting_for pg_catalog.text,
+    started_at pg_catalog.timestamptz,
+    updated_at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    ended_at pg_catalog.timestamptz,
+    PRIMARY KEY (module, filename)
+)
+
+-- start: the row of a backfill; from the beginning, if it had ended and its file is to run again
+INSERT INTO {{backfills}} AS b (module, filename, table_name, key, batch_rows, total_rows, started_at)
+VALUES ($1, $2, $3, $4, $5, $6, pg_catalog.clock_timestamp())
+ON CONFLICT (module, filename) DO UPDATE
+SET table_name = EXCLUDED.table_name, key = EXCLUDED.key, total_rows = EXCLUDED.total_rows,
+    started_at = CASE WHEN b.ended_at IS NULL THEN COALESCE(b.started_at, EXCLUDED.started_at)
+                      ELSE EXCLUDED.started_at END,
+    position = CASE WHEN b.ended_at IS NULL THEN b.position END,
+    last_key = CASE WHEN b.ended_at IS NULL THEN b.last_key END,
+    walked_rows = CASE WHEN b.ended_at IS NULL THEN b.walked_rows ELSE 0 END,
+    changed_rows = CASE WHEN b.ended_at IS NULL THEN b.changed_rows ELSE 0 END,
+    batches = CASE WHEN b.ended_at IS NULL THEN b.batches ELSE 0 END,
+    batch_rows = CASE WHEN b.ended_at IS NULL THEN COALESCE(b.batch_rows, EXCLUDED.batch_rows)
+                      ELSE EXCLUDED.batch_rows END,
+    waiting_for = NULL, ended_at = NULL, updated_at = EXCLUDED.updated_at
+RETURNING position::text AS position, last_key::text AS last_key, total_rows, walked_rows, changed_rows, batches,
+          batch_rows, paused, rate
+
+-- walked: the table and the key that a backfill walks, once it has walked some of it
+SELECT table_name, key FROM {{backfills}}
+WHERE module = $1 AND filename = $2 AND position IS NOT NULL AND ended_at IS NULL
+
+-- last_key: the key that the walk ends at: rows that are inserted after it are not processed
+SELECT {{key}}::text AS last_key FROM {{table}} AS t ORDER BY {{descending}} LIMIT 1
+
+-- keep_last_key: written once, before the first batch
+UPDATE {{backfills}} SET last_key = $3::jsonb WHERE module = $1 AND filename = $2 AND last_key IS NULL
+
+-- next_batch: the first and the last key of the batch after the position $1, of $3 rows at most, up to the key $2.
+-- They are turned into JSON after they are found, not for each row
+WITH batch AS MATERIALIZED (
+    SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}} LIMIT $3
+)
+SELECT (SELECT {{key_of_batch}}::text
+        FROM (SELECT {{ascending}} FROM batch ORDER BY {{ascending}} LIMIT 1) AS batch) AS first,
+       (SELECT {{key_of_batch}}::text
+        FROM (SELECT {{ascending}} FROM batch ORDER BY {{descending_of_batch}} LIMIT 1) AS batch) AS last,
+       (SELECT pg_catalog.count(*) FROM batch) AS rows
+
+-- move: the end of a batch, in its transaction; no row if another runner has processed a batch since. Returns
+-- what people want and what the database is busy with, so that no round trip is needed for that
+WITH moved AS (
+    UPDATE {{backfills}}
+    SET position = $4::jsonb, walked_rows = walked_rows OPERATOR(pg_catalog.+) $5::bigint,
+        changed_rows = changed_rows OPERATOR(pg_catalog.+) $6::bigint, batches = batches OPERATOR(pg_catalog.+) 1::bigint,
+        batch_rows = $7, rows_per_s = $8, waiting_for = NULL, updated_at = pg_catalog.clock_timestamp()
+    WHERE module OPERATOR(pg_catalog.=) $1::pg_catalog.text AND filename OPERATOR(pg_catalog.=) $2::pg_catalog.text
+      AND batches OPERATOR(pg_catalog.=) $3::bigint AND ended_at IS NULL
+    RETURNING paused, rate
+)
+SELECT moved.paused, moved.rate, {{conditions}} FROM moved
+
+-- read: what people want and what the database is busy with, while the backfill waits
+SELECT paused, rate, {{conditions}} FROM {{backfills}} WHERE module = $1 AND filename = $2
+
+-- conditions: part of other statements: the lag of the standbys, and whether another session works on the table, or
+-- waits for a lock on it or for a row of this transaction. What is hidden from this user is counted.
+(SELECT pg_catalog.max(EXTRACT(epoch FROM s.replay_lag))::float
+ FROM pg_catalog.pg_stat_replication s WHERE s.replay_lsn IS NOT NULL) AS lag_s,
+(SELECT pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.replay_lsn))::bigint
+ FROM pg_catalog.pg_stat_replication s WHERE s.replay_lsn IS NOT NULL) AS lag_bytes,
+(SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication s WHERE s.state IS NULL) AS hidden_standbys,
+(SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid
+ WHERE l.relation OPERATOR(pg_catalog.=) {{oid}}::pg_catalog.oid AND l.granted
+   AND l.mode OPERATOR(pg_catalog.=) 'ShareUpdateExclusiveLock'::pg_catalog.text
+   AND l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
+   AND COALESCE(a.backend_type OPERATOR(pg_catalog.=) 'autovacuum worker'::pg_catalog.text, true)) AS vacuums,
+(SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks w
+ WHERE NOT w.granted
+   AND (w.relation OPERATOR(pg_catalog.=) {{oid}}::pg_catalog.oid
+        AND w.locktype OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array('relation,tuple', ','))
+        OR w.transactionid OPERATOR(pg_catalog.=) (
+            SELECT own.transactionid FROM pg_catalog.pg_locks own
+            WHERE own.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+              AND own.locktype OPERATOR(pg_catalog.=) 'transactionid'::pg_catalog.text AND own.granted
+            LIMIT 1))) AS waiters
+
+-- wait: why a backfill waits; null when it continues
+UPDATE {{backfills}} SET waiting_for = $3, updated_at = pg_catalog.clock_timestamp()
+WHERE module = $1 AND filename = $2
+
+-- end: in the transaction of the history row
+UPDATE {{backfills}} SET ended_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp(),
+    waiting_for = NULL, paused = false
+WHERE module = $1 AND filename = $2
+
+-- pause: before the backfill has started, too
+INSERT INTO {{backfills}} AS b (module, filename, paused, rate) VALUES ($1, $2, COALESCE($3::boolean, false), $4)
+ON CONFLICT (module, filename) DO UPDATE
+SET paused = COALESCE($3::boolean, b.paused), rate = COALESCE($4, b.rate)
+WHERE b.ended_at IS NULL
+RETURNING filename
+
+-- list: the backfills of a module
+SELECT filename, table_name, key, position::text AS position, total_rows, walked_rows, changed_rows, batches,
+       batch_rows, rows_per_s, paused, rate, waiting_for, started_at, updated_at, ended_at
+FROM {{backfills}} WHERE module = $1 ORDER BY filename LIMIT 10000
+
+-- table: the table that a backfill walks: whether it can, and an estimate of its rows; no row if it does not exist
+SELECT c.oid, c.relkind::text AS kind, c.relhassubclass AND c.relkind <> 'p' AS has_children,
+       (SELECT pg_catalog.sum(GREATEST(l.reltuples, 0))::bigint
+        FROM pg_catalog.pg_partition_tree(c.oid) p JOIN pg_catalog.pg_class l ON l.oid = p.relid
+        WHERE p.isleaf) AS partition_rows,
+       CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END AS table_rows
+FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid
+
+-- columns: those of a table, with their types
+SELECT pg_catalog.quote_ident(a.attname) AS name, a.attname AS plain_name, a.attnotnull AS not_null,
+       pg_catalog.format_type(a.atttypid, a.atttypmod) AS type
+FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+
+-- unique_indexes: the columns of each index that can be walked in the order of its key: unique, valid, complete, and
+-- sorted as the columns are by default
+SELECT i.indexrelid::pg_catalog.regclass::text AS name,
+       ARRAY(SELECT pg_catalog.pg_get_indexdef(i.indexrelid, k.n, false)
+             FROM pg_catalog.generate_series(1, i.indnkeyatts) AS k (n) ORDER BY k.n)::text[] AS columns
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_am m ON m.oid = c.relam
+WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indisready AND i.indimmediate AND m.amname = 'btree'
+  AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k (n)
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n]
+      JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[k.n]
+      WHERE i.indoption[k.n] <> i.indoption[0] OR i.indcollation[k.n] <> a.attcollation OR NOT o.opcdefault)
+
+-- begin: what precedes the statement in the message of a batch. A crash of the server loses the rows and the position
+-- of the last batches together, so that no batch has to wait for the disk
+BEGIN;
+SET LOCAL synchronous_commit = off{{settings}}
+
+-- no_key: part of other statements: a null with the type of a column, which the planner does not know to be one
+(SELECT {{column}} FROM {{table}} LIMIT 0)

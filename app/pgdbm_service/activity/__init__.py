@@ -1,1 +1,0 @@
-"""What the database is busy with, and what the service counts."""

@@ -1,0 +1,1 @@
+"""The wire types: what requests and answers look like in JSON. The client needs nothing else."""

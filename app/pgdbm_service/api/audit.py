@@ -1,0 +1,37 @@
+"""The answer of GET /audit."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+
+class AuditEntry(msgspec.Struct):
+    """A request with a method other than GET, HEAD and OPTIONS.
+
+    ``path`` is the template of its route. ``http_status`` is None if the connection was lost before the answer.
+    ``problem_code`` is the code of an error, ``run_id`` the run that the request was about.
+    ``reason`` is the one that was given with it.
+    """
+
+    at: datetime
+    principal: str
+    address: str
+    method: str
+    path: str
+    module: str | None
+    run_id: str | None
+    http_status: int | None
+    problem_code: str | None
+    request_id: str
+    reason: str | None = None
+
+
+class AuditPage(msgspec.Struct):
+    """``total`` counts those on all pages, of the newest 10,000 entries. ``total_is_capped``: there are older ones."""
+
+    items: list[AuditEntry]
+    next: str | None = None
+    total: int | None = None
+    total_is_capped: bool = False

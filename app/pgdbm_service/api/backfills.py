@@ -1,0 +1,54 @@
+"""Requests and answers of the calls about backfills."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+_MOST_ROWS_PER_S = 1_000_000_000
+
+
+class Backfill(msgspec.Struct, kw_only=True):
+    """How far a backfill is in one schema.
+
+    ``walked_rows`` of about ``total_rows`` are processed, of which ``changed_rows`` were changed. ``rate``: the limit
+    in rows a second that was set while it runs; 0 is none. ``waiting_for``: why it waits. ``ended_at``: it is applied.
+    """
+
+    filename: str
+    schema: str
+    table_name: str | None
+    key: str | None
+    total_rows: int | None
+    walked_rows: int
+    changed_rows: int
+    batches: int
+    batch_rows: int | None
+    rows_per_s: float | None
+    paused: bool
+    rate: int | None
+    waiting_for: str | None
+    started_at: datetime | None
+    updated_at: datetime
+    ended_at: datetime | None
+
+
+class BackfillList(msgspec.Struct):
+    """All of them are on one page."""
+
+    items: list[Backfill]
+    next: str | None = None
+
+
+class BackfillBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``paused``: stop it after its present batch, or let it continue. ``rate``: rows a second at most; 0: any number.
+
+    What is left out stays as it is.
+    """
+
+    schema: Annotated[str, Meta(min_length=1)] | None = None
+    paused: bool | None = None
+    rate: Annotated[int, Meta(ge=0, le=_MOST_ROWS_PER_S)] | None = None

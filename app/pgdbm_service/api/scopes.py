@@ -1,0 +1,62 @@
+"""Scopes, and what they allow. Pure.
+
+``read`` allows every read. ``register:GLOB`` and ``migrate:GLOB`` allow changes of the modules whose whole name the
+glob matches: ``*`` is any characters, ``?`` one; ``approve:GLOB`` allows approving and rejecting what others want to
+migrate in them. ``admin`` allows everything. No other scope includes another one.
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Need = Literal["read", "admin", "migrate", "register", "approve"]
+
+ADMIN = "admin"
+# No brackets: fnmatch would read a set of characters in them.
+_SCOPE = re.compile(r"(?:read|admin|(?:register|migrate|approve):[A-Za-z0-9_.*?-]{1,100})\Z")
+
+
+def is_scope(text: str) -> bool:
+    """Whether ``text`` is ``read``, ``admin``, ``register:GLOB``, ``migrate:GLOB`` or ``approve:GLOB``."""
+    return _SCOPE.match(text) is not None
+
+
+def check_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
+    """``scopes`` without duplicates, in their order.
+
+    Raises:
+        ValueError: ``scopes`` is empty, or one is not a scope; the text names it.
+    """
+    unique = tuple(dict.fromkeys(scopes))
+    if not unique:
+        raise ValueError("at least one scope is needed")
+    for scope in unique:
+        if not is_scope(scope):
+            raise ValueError(
+                f"{scope[:120]!r} is not a scope: use read, register:GLOB, migrate:GLOB, approve:GLOB or admin"
+            )
+    return unique
+
+
+def allows(scopes: Iterable[str], need: Need, module: str | None = None) -> bool:
+    """Whether ``scopes`` include ``need`` for ``module``; without a module, for at least one."""
+    return any(_holds(scope, need, module) for scope in scopes)
+
+
+def wanted(need: Need, module: str | None) -> str:
+    """The smallest scope that includes ``need``, for messages."""
+    return need if need in ("read", ADMIN) else f"{need}:{'…' if module is None else module}"
+
+
+def _holds(scope: str, need: Need, module: str | None) -> bool:
+    kind, colon, glob = scope.partition(":")
+    if kind == ADMIN and not colon:
+        return True
+    if kind != need:
+        return False
+    return not colon or module is None or fnmatchcase(module, glob)

@@ -1,0 +1,121 @@
+"""Requests and answers of the webhook calls."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+WebhookEvent = Literal["run.queued", "run.waiting", "run.blocked", "run.succeeded", "run.failed", "run.cancelled"]
+WebhookFormat = Literal["standard", "slack", "teams"]
+DeliveryStatus = Literal["pending", "delivered", "dropped"]
+
+ALL_EVENTS: tuple[WebhookEvent, ...] = (
+    "run.queued",
+    "run.waiting",
+    "run.blocked",
+    "run.succeeded",
+    "run.failed",
+    "run.cancelled",
+)
+
+URL = Annotated[
+    str, Meta(description="Where events are posted to: an `https://` URL.", pattern=r"^[!-~]+$", max_length=2000)
+]
+Events = Annotated[list[WebhookEvent], Meta(description="The events that are sent.", min_length=1)]
+Modules = Annotated[
+    str,
+    Meta(
+        description="A glob of the names of modules: `*` is any characters, `?` one.",
+        pattern=r"^[A-Za-z0-9_.*?-]{1,100}$",
+    ),
+]
+BlockedAfter = Annotated[
+    float,
+    Meta(
+        description="Seconds that a run must have been blocked for before `run.blocked` is sent; a run that continues "
+        "earlier is not reported.",
+        ge=0,
+        le=86400,
+    ),
+]
+
+Enabled = Annotated[bool, Meta(description="Enabling sends what is pending, and forgets failures.")]
+
+
+class WebhookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    url: URL
+    events: Events = msgspec.field(default_factory=lambda: list(ALL_EVENTS))
+    modules: Modules = "*"
+    format: Annotated[
+        WebhookFormat,
+        Meta(description="`standard` is JSON after Standard Webhooks; `slack` and `teams` are messages for these."),
+    ] = "standard"
+    blocked_after_s: BlockedAfter = 60.0
+
+
+class WebhookChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Fields that are not given stay unchanged."""
+
+    url: URL | UnsetType = UNSET
+    events: Events | UnsetType = UNSET
+    modules: Modules | UnsetType = UNSET
+    blocked_after_s: BlockedAfter | UnsetType = UNSET
+    is_enabled: Enabled | UnsetType = UNSET
+    new_secret: Annotated[
+        bool, Meta(description="Replace the secret. Signatures with the previous one are sent beside those with it.")
+    ] = False
+
+
+class Webhook(msgspec.Struct, kw_only=True):
+    """A webhook without its secret. ``failing_since``: the first failure since something was last delivered."""
+
+    id: UUID
+    url: str
+    events: list[WebhookEvent]
+    modules: str
+    format: WebhookFormat
+    blocked_after_s: float
+    is_enabled: bool
+    created_by: str
+    created_at: datetime
+    disabled_reason: str | None = None
+    failing_since: datetime | None = None
+
+
+class WebhookWithSecret(Webhook, kw_only=True):
+    """A webhook with its ``secret``, if that is new: it is in this answer only."""
+
+    secret: str | None = None
+
+
+class WebhookList(msgspec.Struct):
+    items: list[Webhook]
+    next: str | None = None
+
+
+class Delivery(msgspec.Struct, kw_only=True):
+    """An event for a webhook. ``id`` is the ``webhook-id`` of each attempt; ``reason`` is why the last one failed.
+
+    ``dropped``: it was about something that was over before it was due.
+    """
+
+    id: UUID
+    event: WebhookEvent
+    module: str
+    at: datetime
+    status: DeliveryStatus
+    attempts: int
+    run_id: UUID | None = None
+    next_attempt_at: datetime | None = None
+    delivered_at: datetime | None = None
+    http_status: int | None = None
+    reason: str | None = None
+
+
+class DeliveryPage(msgspec.Struct):
+    items: list[Delivery]
+    next: str | None = None

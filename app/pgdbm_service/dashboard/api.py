@@ -1,0 +1,77 @@
+"""GET /overview, GET /replicas, GET /events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from litestar import Response, get
+from litestar.params import Parameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from ..api.overview import ChangedRun, Overview, ReplicaList
+from ..features.runs.controller import EVENT_STREAM
+from ..runs.service import RunService
+from ..web.openapi import Ticketed
+from ..web.problems import error_responses
+from .overview import OverviewReader
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_READ = ("database_unavailable", "lock_timeout")
+
+
+@get("/overview", tags=["overview"], opt={"needs": "read"}, responses=error_responses(*_READ))
+async def get_overview(overview: OverviewReader) -> Overview:
+    """Every module with its state and its newest runs, what runs now, and what requires a decision by a person."""
+    return await overview.read()
+
+
+@get("/replicas", tags=["overview"], opt={"needs": "read"}, responses=error_responses(*_READ))
+async def list_replicas(overview: OverviewReader) -> ReplicaList:
+    """The processes that serve this database now: where, since when, and how many schemas each is migrating."""
+    return await overview.replicas()
+
+
+@get(
+    "/events",
+    tags=["overview"],
+    opt={"needs": "read", "cookie": "stream"},
+    responses=error_responses(*_READ) | {200: EVENT_STREAM},
+)
+async def stream_all_events(
+    runs: RunService,
+    last_event_id: Annotated[
+        str | None, Parameter(header="Last-Event-ID", description="Continue after this event.")
+    ] = None,
+    ticket: Ticketed = None,
+) -> Response[Any]:
+    """Every run that changes, as it is after the change: Server-Sent Events `run`, from `Last-Event-ID` or from now on.
+
+    Changes that follow each other closely are sent as one, and after a reconnection a run may be sent twice.
+    """
+    return ServerSentEvent(_messages(runs, _time_of(last_event_id), runs.keep_alive_s))
+
+
+async def _messages(runs: RunService, since: datetime | None, idle_s: float) -> AsyncIterator[ServerSentEventMessage]:
+    async for changed in runs.changes.follow(since, idle_s):
+        if changed is None:
+            yield ServerSentEventMessage(data=None, comment="keep-alive")
+            continue
+        number = datetime.now(UTC).isoformat()
+        for run in changed:
+            data = msgspec.json.encode(ChangedRun(run=run)).decode()
+            yield ServerSentEventMessage(data=data, event="run", id=number)
+    yield ServerSentEventMessage(data='{"reason":"shutting_down"}', event="closing", retry=1000)
+
+
+def _time_of(last_event_id: str | None) -> datetime | None:
+    if last_event_id is None:
+        return None
+    try:
+        then = datetime.fromisoformat(last_event_id)
+    except ValueError:
+        return None
+    return then if then.tzinfo is not None else None

@@ -1,0 +1,150 @@
+"""Live pages: Server-Sent Events with the parts of a page that have changed, as HTML that htmx swaps in.
+
+However many pages are open, a replica renders what they show once per change, and encodes each message once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from litestar.response import Stream
+
+from ..registry.single_flight import SingleFlight
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+
+# Changes that follow each other faster are shown together.
+_PAUSE_S = 0.3
+_KEPT_MESSAGES = 16
+_END = object()
+_KEEP_ALIVE = b": keep-alive\n\n"
+_ENDED = b"event: run:ended\ndata: ended\n\n"
+_CLOSING = b"event: closing\nretry: 1000\ndata: closing\n\n"
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+class Part(NamedTuple):
+    """An element of a page that is replaced as a whole once ``signature`` changes.
+
+    A part ``within`` another is left out of a message that has the other.
+    """
+
+    html: str
+    signature: object
+    within: str | None = None
+
+
+Parts = dict[str, Part]
+"""By the element's id."""
+
+
+class _Version(NamedTuple):
+    number: int
+    parts: Parts | None
+    digest: str
+
+
+class _Shared:
+    """What several open pages show. Its newest version is rendered by one caller for all."""
+
+    def __init__(self, render: Callable[[], Awaitable[Parts | None]]) -> None:
+        self._render = render
+        self._newest = _Version(0, None, "")
+        self._messages: deque[tuple[tuple[int, int], bytes]] = deque(maxlen=_KEPT_MESSAGES)
+        self.followers = 0
+        self.read = SingleFlight(self._read)
+
+    async def _read(self) -> _Version:
+        parts = await self._render()
+        if parts != self._newest.parts:
+            self._newest = _Version(self._newest.number + 1, parts, digest_of(parts or {}))
+        return self._newest
+
+    def message(self, shown: _Version, fresh: _Version) -> bytes:
+        key = (shown.number, fresh.number)
+        for known, text in self._messages:
+            if known == key:
+                return text
+        text = _message(shown.parts or {}, fresh.parts or {})
+        self._messages.append((key, text))
+        return text
+
+
+class LivePages:
+    """The streams of this replica's open pages."""
+
+    def __init__(self) -> None:
+        self._shared: dict[Hashable, _Shared] = {}
+
+    def follow(
+        self,
+        key: Hashable,
+        changes: AsyncIterator[object | None],
+        render: Callable[[], Awaitable[Parts | None]],
+        seen: str = "",
+    ) -> Stream:
+        """A stream of the parts that ``render`` gives, sent where they are new, until it gives None.
+
+        ``key`` says what is shown, and to whom: followers with the same key share what one of them renders. ``seen`` is
+        the digest of what the page shows already. A None from ``changes`` means that nothing has changed for a while:
+        times on the page are refreshed.
+        """
+        events = self._events(key, changes, render, seen)
+        return Stream(events, media_type="text/event-stream", headers=_HEADERS)
+
+    async def _events(
+        self,
+        key: Hashable,
+        changes: AsyncIterator[object | None],
+        render: Callable[[], Awaitable[Parts | None]],
+        seen: str,
+    ) -> AsyncIterator[bytes]:
+        shared = self._shared.setdefault(key, _Shared(render))
+        shared.followers += 1
+        # Waiting begins before the first rendering: a change in between must not be missed.
+        change: asyncio.Future[Any] = asyncio.ensure_future(anext(changes, _END))
+        shown: _Version | None = None
+        try:
+            while True:
+                fresh = await shared.read()
+                if fresh.parts is None:
+                    yield _ENDED
+                    return
+                if shown is None:
+                    nothing = _Version(0, None, "")
+                    yield _KEEP_ALIVE if fresh.digest == seen else shared.message(nothing, fresh)
+                else:
+                    yield _KEEP_ALIVE if fresh.number == shown.number else shared.message(shown, fresh)
+                shown = fresh
+                if await change is _END:
+                    yield _CLOSING
+                    return
+                change = asyncio.ensure_future(anext(changes, _END))
+                await asyncio.sleep(_PAUSE_S)
+        finally:
+            change.cancel()
+            await asyncio.gather(change, return_exceptions=True)
+            shared.followers -= 1
+            if not shared.followers and self._shared.get(key) is shared:
+                del self._shared[key]
+
+
+def digest_of(parts: Parts) -> str:
+    """Identifies what ``parts`` show."""
+    text = "\0".join(f"{name}\0{part.html}" for name, part in parts.items())
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def _message(shown: Parts, fresh: Parts) -> bytes:
+    """The parts of ``fresh`` that are not as in ``shown``."""
+    changed = {name for name, part in fresh.items() if name not in shown or shown[name].signature != part.signature}
+    drawn = []
+    for name, part in fresh.items():
+        if name in changed and part.within not in changed:
+            drawn.append(f'<hx-partial hx-target=\'[id="{name}"]\' hx-swap="outerMorph">{part.html}</hx-partial>')
+    lines = "\n".join(drawn).split("\n")
+    return ("".join(f"data: {line}\n" for line in lines) + "\n").encode() if drawn else _KEEP_ALIVE

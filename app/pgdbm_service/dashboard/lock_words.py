@@ -1,0 +1,96 @@
+"""What pending migrations lock, in words: who waits, how large the tables are, how long a rehearsal held it. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .wording import duration, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ..api.operations import Plan, PlannedStatement, Rehearsal, RehearsedMigration
+    from ..api.schemas import Table
+
+# From the weakest to the strongest.
+_MODES = (
+    *("ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"),
+    *("SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"),
+)
+_BLOCKS = {"reads and writes": "reads and writes wait", "writes": "writes wait", "schema changes": "no other DDL"}
+
+
+class LockedRelation(NamedTuple):
+    """The strongest lock on ``relation``, over all pending files. ``held_ms`` is that of the rehearsal, if any.
+
+    A lock is held from its statement to the end of the transaction.
+    """
+
+    relation: str
+    mode: str
+    blocks: str
+    table: Table | None
+    held_ms: float | None
+
+    @property
+    def words(self) -> str:
+        parts = [_BLOCKS.get(self.blocks, "what it blocks is unknown")]
+        if self.table is not None:
+            rows = "rows not counted yet" if self.table.rows is None else f"about {self.table.rows:,} rows"
+            parts.append(f"{rows}, {size(self.table.size_bytes)}")
+        if self.held_ms is not None:
+            parts.append(f"the rehearsal held it for {duration(self.held_ms / 1000)}")
+        return "; ".join(parts)
+
+
+def locked_relations(
+    plan: Plan, tables: Mapping[str, Table], rehearsal: Rehearsal | None = None
+) -> list[LockedRelation]:
+    """The relations whose locks make others wait, those with the strongest lock first."""
+    held = {} if rehearsal is None else _held(rehearsal)
+    found: dict[str, LockedRelation] = {}
+    for migration in plan.pending:
+        for statement in migration.statements:
+            if statement.blocks == "nothing":
+                continue
+            for mode, relation in _locks(statement):
+                known = found.get(relation)
+                if known is not None and _strength(known.mode) >= _strength(mode):
+                    continue
+                name = relation.rpartition(".")[2]
+                own = relation == name or relation == f"{plan.schema}.{name}"
+                held_ms = held.get(name) if own else None
+                table = tables.get(name) if own else None
+                found[relation] = LockedRelation(relation, mode, statement.blocks, table, held_ms)
+    return sorted(found.values(), key=lambda one: (-_strength(one.mode), one.relation))
+
+
+def tables_by_name(tables: Sequence[Table]) -> dict[str, Table]:
+    return {table.name: table for table in tables}
+
+
+def _locks(statement: PlannedStatement) -> Iterator[tuple[str, str]]:
+    for lock in statement.locks:
+        yield lock.mode, lock.relation or "relations that only the catalog shows"
+
+
+def _held(rehearsal: Rehearsal) -> dict[str, float]:
+    """By relation, the longest time in milliseconds that a lock on it was held."""
+    longest: dict[str, float] = {}
+    for migration in rehearsal.migrations:
+        for relation, held_ms in _held_in(migration):
+            longest[relation] = max(longest.get(relation, 0.0), held_ms)
+    return longest
+
+
+def _held_in(migration: RehearsedMigration) -> Iterator[tuple[str, float]]:
+    for position, statement in enumerate(migration.statements):
+        behind = migration.statements[position:] if migration.transactional else [statement]
+        held_ms = sum(one.execution_time_ms for one in behind)
+        for lock in statement.locks or ():
+            if lock.relation is not None and not lock.new:
+                yield lock.relation.rpartition(".")[2], held_ms
+
+
+def _strength(mode: str) -> int:
+    return _MODES.index(mode) if mode in _MODES else len(_MODES)

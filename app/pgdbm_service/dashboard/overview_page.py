@@ -1,0 +1,139 @@
+"""The page with all modules, in the parts that are replaced when they change. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from .live import Part, Parts
+from .rendering import call
+from .wording import waits_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..api.overview import Overview, OverviewModule, OverviewRun
+
+    _Key = tuple[float, str]
+
+_TEMPLATE = "overview_parts.html"
+_GOOD = ("up_to_date", "ahead")
+_BAD = ("failed", "unknown", "partial", "changed")
+# By urgency: what needs attention, what is running, what waits for a decision, what is up to date.
+_STATES = (
+    *("failed", "unknown", "partial", "changed", "invalid", "blocked", "running"),
+    *("waiting_for_approval", "held", "queued"),
+    *("behind", "out_of_order", "pending", "backfilling", "unregistered", "ahead", "up_to_date"),
+)
+SORTS = {"name": "Module", "state": "State", "pending": "Pending", "last": "Last run", "time": "Run times"}
+
+
+class Line(NamedTuple):
+    """A module in the list. ``state`` is also that of the run under way; ``word`` says it with its number."""
+
+    module: OverviewModule
+    state: str
+    word: str
+    good: int
+    bad: int
+
+    @property
+    def last(self) -> OverviewRun | None:
+        return self.module.runs[0] if self.module.runs else None
+
+
+def lines_of(overview: Overview, sort: str) -> list[Line]:
+    """The modules in the order of ``sort``, a key of SORTS."""
+    running = {run.module: run for run in reversed(overview.running)}
+    failed = {one.module for one in overview.attention if one.kind == "failed"}
+    lines = [_line(module, running.get(module.name), module.name in failed) for module in overview.modules]
+    return sorted(lines, key=_KEYS.get(sort, _by_name))
+
+
+def overview_parts(overview: Overview, sort: str, shown: Callable[[Line], bool] = lambda _: True) -> Parts:
+    """The parts of the page by id. A line that is not ``shown`` is in the page, but hidden."""
+    now = datetime.now(UTC)
+    lines = lines_of(overview, sort)
+    rows = {f"module-{line.module.name}": call(_TEMPLATE, "row", line, now, hidden=not shown(line)) for line in lines}
+    table = call(_TEMPLATE, "table", list(rows.values()), sort, SORTS)
+    parts = {
+        "needs": _part("needs", overview, now),
+        "running": _part("running", overview, now),
+        "modules": Part(table, tuple(rows)),
+    }
+    parts |= {name: Part(html, html, within="modules") for name, html in rows.items()}
+    parts["footer"] = _part("footer", overview, now)
+    return parts
+
+
+def states_of(overview: Overview) -> list[str]:
+    """The states that a module of the list has, the most urgent first."""
+    return sorted({line.state for line in lines_of(overview, "name")}, key=_urgency)
+
+
+def _part(name: str, overview: Overview, now: datetime) -> Part:
+    html = call(_TEMPLATE, name, overview, now)
+    return Part(html, html)
+
+
+def _line(module: OverviewModule, run: OverviewRun | None, is_failed: bool) -> Line:
+    good = sum(module.states.get(state, 0) for state in _GOOD)
+    bad = sum(module.states.get(state, 0) for state in _BAD)
+    state: str = module.state
+    word = state.replace("_", " ")
+    if run is not None:
+        state, word = _of_run(run)
+    elif is_failed:
+        state = word = "failed"
+    elif module.state == "pending" and 0 < good < module.schema_count:
+        state, word = "behind", f"{module.schema_count - good:,} behind"
+    return Line(module, state, word, good, bad)
+
+
+def _of_run(run: OverviewRun) -> tuple[str, str]:
+    progress = run.progress
+    if run.status != "running":
+        return run.status, run.status.replace("_", " ")
+    if progress is not None and waits_for(progress) is not None:
+        return "blocked", "blocked"
+    if run.schema_count is not None and run.schema_count > 1:
+        return "running", f"running {run.done or 0:,} of {run.schema_count:,}"
+    if progress is not None and progress.pending_count:
+        number = min(progress.applied_count + 1, progress.pending_count)
+        return "running", f"running {number} of {progress.pending_count}"
+    return "running", "running"
+
+
+def _urgency(state: str) -> int:
+    return _STATES.index(state) if state in _STATES else 0
+
+
+def _by_name(line: Line) -> _Key:
+    return 0, line.module.name
+
+
+def _by_state(line: Line) -> _Key:
+    return _urgency(line.state), line.module.name
+
+
+def _by_pending(line: Line) -> _Key:
+    return -line.module.pending, line.module.name
+
+
+def _by_last_run(line: Line) -> _Key:
+    last = line.last
+    return (0 if last is None else -last.created_at.timestamp()), line.module.name
+
+
+def _by_time(line: Line) -> _Key:
+    last = line.last
+    return -((None if last is None else last.duration_ms) or 0.0), line.module.name
+
+
+_KEYS: dict[str, Callable[[Line], _Key]] = {
+    "name": _by_name,
+    "state": _by_state,
+    "pending": _by_pending,
+    "last": _by_last_run,
+    "time": _by_time,
+}

@@ -1,0 +1,146 @@
+"""The page of tokens: it lists, creates and revokes them. A new one is shown once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from litestar import Controller, Response, get, post
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, Parameter
+from litestar.response import Redirect
+
+from pgdbm.text import sentence
+
+from ..api.scopes import check_scopes
+from ..auth.tokens import TokenError, create_token, find_token, list_tokens, revoke_token
+from ..auth.verifier import TokenVerifier
+from ..database.pool import Database
+from ..database.service_schema import SERVICE_SCHEMA
+from ..errors import ServiceError
+from ..web.pagination import cursor_of, read_number
+from ..web.request import HTTPRequest, principal_of, public_path
+from .showing import confirm, show, show_error
+
+if TYPE_CHECKING:
+    from ..auth.sessions import Session
+
+_PAGE = 50
+_EMPTY = {"name": "", "read": "", "admin": "", "migrate": "", "register": "", "expires": "90d"}
+_EXPIRIES = ("12h", "7d", "30d", "90d", "365d", "never")
+
+Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
+Next = Annotated[str | None, Parameter(query="next")]
+
+
+class TokenPages(Controller):
+    path = "/ui/tokens"
+    include_in_schema = False
+    exception_handlers = {Exception: show_error}  # noqa: RUF012 - Litestar reads it once
+    opt = {"needs": "admin", "cookie": "page"}  # noqa: RUF012 - Litestar merges it into each handler's
+
+    @get()
+    async def show_tokens(self, request: HTTPRequest, database: Database, cursor: Next = None) -> Response[str]:
+        db = database.manager(SERVICE_SCHEMA)
+        items, following = await database.with_timeout(list_tokens(db, _PAGE, read_number(cursor)))
+        return show(
+            request,
+            "tokens.html",
+            "Tokens",
+            tokens=items,
+            following=None if following is None else cursor_of(following),
+            own=_own_token(request),
+        )
+
+    @get("/new", sync_to_thread=False)
+    def show_form(self, request: HTTPRequest) -> Response[str]:
+        return _form(request, {"read": "on", "expires": "90d"})
+
+    @post()
+    async def create(self, request: HTTPRequest, database: Database, data: Form) -> Response[str]:
+        """Create a token, and show it in this answer: a redirect would have to store it somewhere."""
+        try:
+            scopes = check_scopes(_scopes(data))
+        except ValueError as error:
+            return _form(request, data, "scopes", sentence(str(error)))
+        creation = create_token(
+            database.manager(SERVICE_SCHEMA),
+            data.get("name", "").strip(),
+            scopes,
+            data.get("expires", ""),
+            principal_of(request).name,
+        )
+        try:
+            token = await database.with_timeout(creation)
+        except TokenError as error:
+            return _form(request, data, error.field, sentence(error.message))
+        except ServiceError as error:
+            if error.code != "token_exists":
+                raise
+            return _form(request, data, "name", f"{error.detail} Choose another name, or revoke that one.")
+        return show(request, "token_created.html", "Tokens", 201, token=token)
+
+    @get("/{token_id:str}/revoke")
+    async def confirm_revoke(self, request: HTTPRequest, database: Database, token_id: str) -> Response[str]:
+        token = await database.with_timeout(find_token(database.manager(SERVICE_SCHEMA), token_id))
+        texts = [
+            f"Its scopes: {', '.join(token.scopes)}.",
+            "Every replica refuses it within three seconds. Programs that use it fail, and people who signed in with "
+            "it are signed out. This cannot be undone.",
+        ]
+        if token.id == _own_token(request):
+            texts.append("You are signed in with this token: you will be signed out.")
+        return confirm(
+            request,
+            here="Tokens",
+            title=f"Revoke the token {token.name}?",
+            texts=texts,
+            rows=[],
+            action=f"/ui/tokens/{token.id}/revoke",
+            back="/ui/tokens",
+            back_word="Tokens",
+            verb="Revoke the token",
+            tone="danger",
+            fields={},
+        )
+
+    @post("/{token_id:str}/revoke")
+    async def revoke(
+        self, request: HTTPRequest, database: Database, verifier: TokenVerifier, token_id: str
+    ) -> Redirect:
+        revoking = revoke_token(database.manager(SERVICE_SCHEMA), token_id, principal_of(request).name)
+        try:
+            await database.with_timeout(revoking)
+        finally:
+            # After a timeout too: the token may have been revoked.
+            verifier.invalidate(token_id)
+        return Redirect(public_path(request, "/ui/tokens"), status_code=303)
+
+
+def _scopes(data: Form) -> list[str]:
+    """The scopes that the form describes; patterns of modules are separated by commas or spaces."""
+    scopes = [name for name in ("read", "admin") if data.get(name)]
+    for kind in ("register", "migrate"):
+        scopes += [f"{kind}:{glob}" for glob in data.get(kind, "").replace(",", " ").split()]
+    return scopes
+
+
+def _form(request: HTTPRequest, values: Form, field: str | None = None, message: str = "") -> Response[str]:
+    """The form for a new token, with what was entered; ``message`` is about ``field``."""
+    if field is not None:
+        request.scope["state"]["problem_code"] = "invalid_request"
+    return show(
+        request,
+        "token_new.html",
+        "Tokens",
+        200 if field is None else 400,
+        values=_EMPTY | values,
+        expiries=_EXPIRIES,
+        field=field,
+        message=message,
+    )
+
+
+def _own_token(request: HTTPRequest) -> str | None:
+    """The id of the token that the principal signed in with."""
+    session: Session | None = request.scope["state"].get("session")
+    return None if session is None else session.token_id

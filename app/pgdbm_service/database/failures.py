@@ -1,0 +1,296 @@
+"""Converts errors of the library, the driver and the file system into errors of the service."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+
+from pgdbm import errors as library
+from pgdbm.core.asyncpg_errors import is_lost, is_pool_closed, is_unreadable
+from pgdbm.core.templating import quote
+from pgdbm.migrations.state.lock import described
+from pgdbm.text import bounded, sentence
+
+from ..errors import ServiceError
+from ..errors.codes import ERROR_KINDS
+from .logins import LoginError
+from .masking import masked
+from .service_schema import SERVICE_SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# SQLSTATEs of a session that the server ended or did not accept; and of one on a server that takes no writes, such as a
+# leader that has become a standby.
+_UNAVAILABLE = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006"})
+_LOCK_NOT_AVAILABLE = "55P03"
+# Serialization failure, deadlock.
+_CONFLICTS = ("40001", "40P01")
+_CURED_BY_A_RETRY = (_LOCK_NOT_AVAILABLE, *_CONFLICTS)
+_QUERY_CANCELED = "57014"
+_INTERNAL_SERVER_ERROR = 500
+_UNDEFINED_TABLE, _UNDEFINED_SCHEMA, _INSUFFICIENT_PRIVILEGE = "42P01", "3F000", "42501"
+
+_UNREACHABLE = "The database cannot be reached."
+_UNREADABLE = (
+    "The database server's answer could not be understood: something between it and the service has changed it."
+)
+# What a refused connection means, without the names and addresses that the server's message may contain.
+_REFUSALS = {
+    "28P01": "The database rejects the service's password.",
+    "28000": "The database does not let the service's user log in.",
+    "3D000": "The database does not exist.",
+    "42501": "The service's database user lacks a privilege.",
+    "53300": "The database accepts no more connections.",
+    "55000": "The database does not accept connections.",
+    "57P03": "The database server is starting up or shutting down.",
+    "25006": "The server takes no writes: it is a standby, or set to read-only.",
+}
+
+_LOGIN_HINTS = {
+    "28P01": "Its password is wrong, or its file was not updated when the password was changed.",
+    "28000": "CREATE ROLE {login} LOGIN, if there is no such role, and allow it in pg_hba.conf.",
+    "42501": "GRANT CONNECT ON DATABASE … TO {login}.",
+    "53300": "It has as many connections as it may have: raise the CONNECTION LIMIT of the role, or lower "
+    "PGDBM_LOGIN_CONNECTIONS.",
+}
+
+_PERMISSION_DENIED = re.compile(r"permission denied for (?P<kind>database|schema|table|sequence) (?P<name>\S+)")
+_CREATE_SCHEMA = re.compile(r'CREATE SCHEMA IF NOT EXISTS "?(?P<name>[^"\s]+)"?')
+_GRANTS = {"database": "CREATE", "schema": "USAGE, CREATE", "sequence": "USAGE"}
+
+logger = structlog.get_logger("pgdbm_service")
+
+
+def is_unavailable(error: BaseException | None) -> bool:
+    """Whether ``error`` means that there is no working connection, as opposed to a statement that was refused."""
+    if isinstance(error, ServiceError):
+        return error.code == "database_unavailable"
+    if isinstance(error, library.QueryError):
+        return is_unavailable(error.original_error)
+    if isinstance(error, LoginError):
+        return False
+    if isinstance(error, library.ConnectionError | library.PoolError | ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, asyncpg.InternalClientError):
+        # Either the connection is gone, or it sent what cannot be understood.
+        return True
+    if isinstance(error, asyncpg.InterfaceError):
+        return is_lost(error) or is_pool_closed(error)
+    if error is not None and is_unreadable(error):
+        return True
+    state = getattr(error, "sqlstate", None)
+    return isinstance(state, str) and (state in _UNAVAILABLE or state.startswith("08"))
+
+
+def is_conflict(error: BaseException | None) -> bool:
+    """Whether PostgreSQL rolled a transaction back because of concurrent ones; repeating it can succeed."""
+    if isinstance(error, library.QueryError):
+        error = error.original_error
+    return getattr(error, "sqlstate", None) in _CONFLICTS
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Whether an own query could not get a lock on a table."""
+    return isinstance(error, library.QueryError) and _is_lock_not_available(error)
+
+
+def _is_lock_not_available(error: library.QueryError) -> bool:
+    return getattr(error.original_error, "sqlstate", None) == _LOCK_NOT_AVAILABLE
+
+
+def table_locked(holder: Mapping[str, Any]) -> ServiceError:
+    """The ServiceError for a table that the session ``holder`` has locked. ``holder`` has the ``table``, too."""
+    session = {name: value for name, value in holder.items() if name != "table"}
+    return ServiceError(
+        "lock_timeout",
+        f"{holder['table']} had to be read, and {described(session)}, {holder['state']}, has locked it. Try again when "
+        f"that has ended.",
+        holder=session,
+    )
+
+
+def database_unavailable(error: BaseException | None = None) -> ServiceError:
+    """The ServiceError for a connection that ``error`` refused or ended.
+
+    ``database_message`` is the server's message. It may name users, databases and addresses: the web layer sends them
+    to principals with the scope ``read`` only.
+    """
+    refusal = _refusal_in(error)
+    if refusal is not None and is_unreadable(refusal):
+        return ServiceError("database_unavailable", _UNREADABLE)
+    if refusal is None:
+        return ServiceError("database_unavailable", f"{_UNREACHABLE} The service keeps trying to connect.")
+    sqlstate = getattr(refusal, "sqlstate", None)
+    return ServiceError(
+        "database_unavailable",
+        f"{_REFUSALS.get(sqlstate or '', _UNREACHABLE)} The service keeps trying to connect.",
+        sqlstate=sqlstate,
+        database_message=str(refusal) or None,
+    )
+
+
+def login_unavailable(error: LoginError) -> ServiceError:
+    """The ServiceError for a login of modules that was refused."""
+    return ServiceError(
+        "login_unavailable",
+        f"The module is migrated by the database login {error.login}, which was refused. Other modules are not "
+        f"affected.",
+        login=error.login,
+        sqlstate=error.sqlstate,
+        database_message=bounded(error.reason),
+        hint=_LOGIN_HINTS.get(error.sqlstate or "", "").format(login=quote(error.login)) or None,
+    )
+
+
+def _refusal_in(error: BaseException | None) -> BaseException | None:
+    """The error of the server or the operating system that caused ``error``."""
+    if not isinstance(error, library.AsyncDBError):
+        return error
+    cause = error.original_error if isinstance(error, library.QueryError) else error.__cause__
+    # An error that was raised from itself is its own cause.
+    return None if cause is error else _refusal_in(cause)
+
+
+def service_schema_missing() -> ServiceError:
+    return ServiceError(
+        "database_unavailable",
+        f"The schema {SERVICE_SCHEMA}, or a table in it, was dropped. The service creates it again, without what was "
+        f"registered.",
+        retry_after_s=5,
+    )
+
+
+def service_schema_forbidden(reason: str) -> ServiceError:
+    """``reason`` contains the server's message."""
+    return ServiceError(
+        "database_unavailable",
+        f"The service's database user lacks privileges on the schema {SERVICE_SCHEMA}, or on a table in it. It needs "
+        f"USAGE and CREATE on the schema, and SELECT, INSERT, UPDATE and DELETE on all of its tables.",
+        sqlstate=_INSUFFICIENT_PRIVILEGE,
+        database_message=reason,
+    )
+
+
+def service_error_of(error: Exception) -> ServiceError:
+    """The ServiceError for any exception. Where it is handled, :func:`log_failure` logs what concerns the operator."""
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, LoginError):
+        return login_unavailable(error)
+    if is_unavailable(error):
+        return database_unavailable(error)
+    if misses_service_schema(error):
+        return service_schema_missing()
+    if _lacks_service_schema(error):
+        return service_schema_forbidden(str(_refusal_in(error)))
+    if isinstance(error, library.MonitoringError) and isinstance(error.__cause__, library.AsyncDBError):
+        return service_error_of(error.__cause__)
+    if isinstance(error, library.MigrationError):
+        return _of_migration(error)
+    if isinstance(error, library.QueryError):
+        return _of_query(error)
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        name = Path(error.filename).name
+        return ServiceError("migration_file_invalid", f"{name} cannot be read: {error.strerror}.", filename=name)
+    return _internal_error()
+
+
+def insufficient_privilege(message: str, query: str = "") -> ServiceError:
+    """The ServiceError for a statement that a module needs and the server refused with ``message``."""
+    found = _PERMISSION_DENIED.search(message)
+    schema = _CREATE_SCHEMA.match(query)
+    wanted = f"The schema {schema['name']} cannot be created" if schema else "A statement was refused"
+    hint = None
+    if found is not None:
+        grant = _GRANTS.get(found["kind"], "SELECT, INSERT, UPDATE, DELETE")
+        hint = f"GRANT {grant} ON {found['kind'].upper()} {found['name']} TO the service's database user"
+        hint += ", or create the schema and make that user its owner." if found["kind"] == "database" else "."
+    return ServiceError(
+        "insufficient_privilege",
+        sentence(f"{wanted}: {message}"),
+        sqlstate=_INSUFFICIENT_PRIVILEGE,
+        database_message=message,
+        hint=hint,
+    )
+
+
+def log_failure(problem: ServiceError, error: BaseException | None = None) -> None:
+    """Log ``problem``, which ``error`` caused, if only the operator can fix it."""
+    cause = error if error is not None and error is not problem else problem.__cause__
+    if problem.detail == _UNREADABLE:
+        logger.error("answer of the database not understood", exc_info=cause or problem)
+    elif problem.code == "database_unavailable":
+        words = problem.fields.get("database_message")
+        logger.warning("database unavailable", reason=problem.detail, database_message=words)
+    elif problem.code == "database_error":
+        query = cause.query if isinstance(cause, library.QueryError) else None
+        logger.error(
+            "database error",
+            reason=problem.detail.splitlines()[0],
+            sqlstate=problem.fields.get("sqlstate"),
+            query=query,
+        )
+    elif problem.kind.status == _INTERNAL_SERVER_ERROR:
+        logger.error("internal error", exc_info=cause or problem)
+
+
+def _internal_error() -> ServiceError:
+    return ServiceError("internal_error", "The service failed. Its log has the cause.")
+
+
+def misses_service_schema(error: BaseException) -> bool:
+    """Whether a statement failed because the service schema, or a table in it, was dropped."""
+    cause = error.original_error if isinstance(error, library.QueryError) else error
+    state = getattr(cause, "sqlstate", None)
+    return state in (_UNDEFINED_TABLE, _UNDEFINED_SCHEMA) and SERVICE_SCHEMA in str(cause)
+
+
+def _lacks_service_schema(error: BaseException) -> bool:
+    """Whether a statement on the service's own tables failed because of a missing privilege."""
+    if isinstance(error, library.QueryError):
+        # The server's message about a table has no schema.
+        lacks = getattr(error.original_error, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
+        return lacks and SERVICE_SCHEMA in f"{error.query} {error.original_error}"
+    # Failures of a module's own SQL are errors of the library.
+    return isinstance(error, asyncpg.InsufficientPrivilegeError)
+
+
+def _of_migration(error: library.MigrationError) -> ServiceError:
+    fields = error.fields()
+    if fields.get("holder"):
+        # Its query may contain values.
+        fields["holder"].pop("query", None)
+    for blocker in fields.get("waiting_for") or ():
+        blocker["query"] = masked(blocker.get("query"))
+    code = error.code if error.code in ERROR_KINDS else "migration_error"
+    if not isinstance(error, library.MigrationExecutionError):
+        return ServiceError(code, error.message, **fields)
+    if error.sqlstate in _CURED_BY_A_RETRY:
+        code = "lock_timeout"
+    # The details are in separate fields, which not every reader gets, and which are not logged.
+    return ServiceError(code, error.summary, **fields)
+
+
+def _of_query(error: library.QueryError) -> ServiceError:
+    sqlstate = getattr(error.original_error, "sqlstate", None)
+    if _is_lock_not_available(error):
+        return ServiceError("lock_timeout", "Another session holds a lock on what had to be read.")
+    if sqlstate in _CONFLICTS:
+        return ServiceError(
+            "lock_timeout", sentence(f"Concurrent transactions conflicted with it: {error.original_error}")
+        )
+    if sqlstate == _QUERY_CANCELED:
+        return ServiceError("database_unavailable", "The database did not answer in time.")
+    if not isinstance(error.original_error, asyncpg.PostgresError):
+        return _internal_error()
+    message = bounded(str(error.original_error))
+    if sqlstate == _INSUFFICIENT_PRIVILEGE:
+        return insufficient_privilege(message, error.query or "")
+    return ServiceError(
+        "database_error", sentence(f"The database refused: {message}"), sqlstate=sqlstate, database_message=message
+    )

@@ -1,0 +1,1 @@
+"""One package per feature of the HTTP API; none imports another."""

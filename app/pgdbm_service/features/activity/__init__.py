@@ -1,0 +1,1 @@
+"""Blocking and long-running queries of the database, the pool, metrics."""

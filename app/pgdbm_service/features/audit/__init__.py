@@ -1,0 +1,1 @@
+"""A record of each request that changes something: principal, time, result."""

@@ -1,0 +1,1 @@
+"""Modules: their state, migrations, history and plan."""

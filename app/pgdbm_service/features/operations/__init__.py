@@ -1,0 +1,1 @@
+"""The engine's other operations: rehearse, drift, baseline, repair, mark, revert, readiness."""

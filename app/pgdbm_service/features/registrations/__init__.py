@@ -1,0 +1,1 @@
+"""Registering modules, and reading the migrations repository again."""

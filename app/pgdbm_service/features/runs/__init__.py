@@ -1,0 +1,1 @@
+"""Migrating modules, and following, cancelling and retrying runs."""

@@ -1,0 +1,1 @@
+"""Webhooks: the URLs that events are posted to, and the deliveries."""

@@ -1,1 +1,0 @@
-"""Modules: sets of migrations, where they stand, and applying them."""

@@ -1,1 +1,0 @@
-"""Modules that other services register, and the migrations repository read again."""

@@ -1,0 +1,1 @@
+"""Registered modules, their bundles, and the migrations repository."""

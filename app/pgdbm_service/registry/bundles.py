@@ -1,0 +1,138 @@
+"""Bundles: immutable versions of a module's files and settings, each identified by the digest of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from pgdbm.errors import MigrationFileError
+from pgdbm.migrations.sources.files import checksum_of, source_of
+from pgdbm.migrations.sources.names import is_migration_name
+
+from ..errors import ServiceError
+from .settings import CheckedSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pgdbm.migrations import Migration
+
+
+_SETTLED_NS = 300_000_000
+_DEADLINE_S = 2.0
+_PAUSE_S = 0.05
+# Bundles without these settings have the digest that they had before there were any.
+_ADDED = ("windows", "approvals")
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """``files`` are by name, as they were written; the down migrations (``*.down.sql``) are among them."""
+
+    digest: str
+    settings: CheckedSettings
+    files: Mapping[str, str]
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The checksum of each migration, by file name."""
+        return {name: checksum_of(content) for name, content in self.files.items() if is_migration_name(name)}
+
+
+def digest_of(settings: CheckedSettings, files: Iterable[Migration]) -> str:
+    """``sha256:`` and the hash of settings and files. The module's name is not part of it.
+
+    It covers the content besides the checksum: the checksum ignores white space that may matter to SQL.
+    """
+    content = [
+        [file.filename, file.checksum, hashlib.sha256(file.content.encode()).hexdigest()]
+        for file in sorted(files, key=lambda file: file.filename)
+    ]
+    given = msgspec.to_builtins(settings)
+    for name in _ADDED:
+        if given[name] is None:
+            del given[name]
+    canonical = msgspec.json.encode({"files": content, "settings": given}, order="sorted")
+    return "sha256:" + hashlib.sha256(canonical).hexdigest()
+
+
+def read_folder(settings: CheckedSettings, folder: Path) -> Bundle:
+    """The bundle of what is in ``folder`` now.
+
+    Raises:
+        MigrationFileError, OSError: a file cannot be read.
+    """
+    source = source_of(folder)
+    found = list(source.collect())
+    found += [down for down in (source.down_migration(file.filename) for file in found) if down is not None]
+    files = {file.filename: file.content for file in found}
+    return Bundle(digest=digest_of(settings, found), settings=settings, files=files)
+
+
+def read_settled(settings: CheckedSettings, folder: Path) -> Bundle:
+    """The bundle of the files in ``folder``, all of one moment. Waits while they are written or replaced.
+
+    Raises:
+        MigrationFileError, OSError: a file cannot be read.
+        ServiceError: files_changing.
+    """
+    deadline = time.monotonic() + _DEADLINE_S
+    while True:
+        before, failure, bundle = _stats_of(folder), None, None
+        try:
+            bundle = read_folder(settings, folder)
+        except (MigrationFileError, OSError) as error:
+            failure = error
+        if before == _stats_of(folder) and not _is_young(before):
+            if bundle is not None:
+                return bundle
+            assert failure is not None
+            raise failure
+        if time.monotonic() > deadline:
+            raise ServiceError("files_changing", f"The files in {folder.name} are being changed.") from failure
+        time.sleep(_PAUSE_S)
+
+
+class _Stats(NamedTuple):
+    """Inode, size and mtime of each file of a bundle; target, inode and ctime of each symbolic link on the way to them.
+
+    A new link may have the inode of the one before last, and file systems round ctime to some milliseconds.
+    """
+
+    files: dict[str, tuple[int, int, int]]
+    links: dict[str, tuple[str, int, int]]
+
+
+def _stats_of(folder: Path) -> _Stats:
+    stats = _Stats({}, {})
+    links = [path for path in (folder, *folder.parents) if path.is_symlink()]
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                links.append(folder / entry.name)
+            if is_bundle_file(entry.name):
+                with suppress(OSError):
+                    stat = entry.stat()
+                    stats.files[entry.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    for link in links:
+        with suppress(OSError):
+            stat = link.lstat()
+            stats.links[str(link)] = (str(link.readlink()), stat.st_ino, stat.st_ctime_ns)
+    return stats
+
+
+def _is_young(stats: _Stats) -> bool:
+    """Whether a file was written so recently that its writer may not be done."""
+    now = time.time_ns()
+    return any(abs(now - mtime) < _SETTLED_NS for _, _, mtime in stats.files.values())
+
+
+def is_bundle_file(name: str) -> bool:
+    """Whether a file of this name belongs to a bundle: a migration, or a down migration."""
+    return name.endswith(".sql") and not name.startswith(".")

@@ -1,0 +1,201 @@
+"""What is registered, in the service's own tables, and the registry that is kept up to date with them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from pgdbm.core.pool import without_reset
+from pgdbm.migrations.sources.files import checksum_of
+
+from ..database.retrying import repeated_on_conflict
+from ..database.service_schema import SERVICE_SCHEMA
+from ..database.sql import statement
+from ..errors import ServiceError
+from .bundles import Bundle
+from .modules import Module, Registry
+from .settings import CheckedSettings
+from .single_flight import SingleFlight
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+
+    from pgdbm.core.connection import RowDict
+    from pgdbm.core.queries import Queries
+
+    from ..database.pool import Database
+
+CHANNEL = "pgdbm_service_registry"
+"""Replicas are notified here when what is registered changes."""
+
+_sql = partial(statement, "registrations")
+
+
+class RegistrationStore:
+    """The owner of the tables of registrations. Brings what is registered, through any replica, into ``registry``."""
+
+    def __init__(self, database: Database, registry: Registry) -> None:
+        self._database = database
+        self._registry = registry
+        self._version: RowDict | None = None
+        self._read = SingleFlight(lambda: database.with_timeout(self._read_changes()))
+
+    @property
+    def registry(self) -> Registry:
+        """The registry as it was read last."""
+        return self._registry
+
+    async def catch_up(self) -> Registry:
+        """Read what is registered now: one small query where nothing has changed.
+
+        Raises what the database raises, and a ServiceError if it takes too long; the registry stays unchanged then.
+        """
+        await self._read()
+        return self._registry
+
+    async def catch_up_once(self) -> Registry:
+        """Like :meth:`catch_up`, if nothing was read since the process started."""
+        return self._registry if self._registry.is_complete else await self.catch_up()
+
+    async def in_bundle(self, name: str, digest: str) -> Module:
+        """The module ``name`` with a bundle that was registered once, even if it has another now.
+
+        Raises:
+            ServiceError: bundle_unknown.
+        """
+        with without_reset():
+            bundle = (await _read_bundles(self._own, [digest])).get(digest)
+        if bundle is None:
+            raise ServiceError(
+                "bundle_unknown", f"There is no bundle {digest} of module {name}.", module=name, bundle=digest
+            )
+        return _registered(name, bundle)
+
+    @repeated_on_conflict
+    async def store_bundle(self, bundle: Bundle) -> None:
+        """Store ``bundle`` without registering it: then every replica can read it with :meth:`in_bundle`."""
+        await _store(self._own, bundle)
+
+    async def contents(self, checksums: Collection[str]) -> dict[str, str]:
+        """The contents of registered files by checksum, of those that were registered once."""
+        rows = await self._own.fetch_all(_sql("contents"), list(checksums))
+        return {row["checksum"]: row["content"] for row in rows}
+
+    async def bundles(self, name: str, limit: int, before: int | None) -> list[RowDict]:
+        """The bundles that the module ``name`` has had, newest first, with an ``id`` to page by."""
+        if "\x00" in name:
+            return []
+        return await self._own.fetch_all(_sql("bundles"), name, before, limit)
+
+    @contextlib.asynccontextmanager
+    async def change(self) -> AsyncIterator[RegistryChange]:
+        """A transaction that changes what is registered. Replicas make such changes one after the other."""
+        async with self._database.manager(SERVICE_SCHEMA).transaction() as tx:
+            await tx.execute(_sql("lock"))
+            yield RegistryChange(tx, self._registry)
+
+    @property
+    def _own(self) -> Queries:
+        return self._database.manager(SERVICE_SCHEMA)
+
+    async def _read_changes(self) -> None:
+        version = await self._own.fetch_one(_sql("version"))
+        # What changes while it is read has a higher version, and is read again then.
+        if version != self._version:
+            self._registry.replace_registered(await _read_modules(self._own, self._registry))
+            self._version = version
+
+
+class RegistrationCounts(NamedTuple):
+    """What is registered. ``next_s``: seconds until one fewer is ``within_hour``; None if there are none."""
+
+    modules: int
+    modules_of_principal: int
+    within_hour: int
+    next_s: int | None
+
+
+class RegistryChange:
+    """What is done in a transaction of :meth:`RegistrationStore.change`."""
+
+    def __init__(self, tx: Queries, known: Registry) -> None:
+        self._tx = tx
+        self._known = known
+
+    async def digest_of(self, name: str) -> str | None:
+        """The digest of the bundle of the module ``name``; None, if it is not registered."""
+        digest: str | None = await self._tx.fetch_value(_sql("digest_of"), name)
+        return digest
+
+    async def counts(self, principal: str) -> RegistrationCounts:
+        """How much is registered, in total and by ``principal``."""
+        row = await self._tx.fetch_one(_sql("counts"), principal)
+        assert row is not None
+        return RegistrationCounts(**row)
+
+    async def registry(self) -> Registry:
+        """The registry as it is within the transaction."""
+        now = Registry(self._known.repo.values())
+        now.replace_registered(await _read_modules(self._tx, self._known))
+        return now
+
+    async def last_settings(self, name: str) -> CheckedSettings | None:
+        """The settings that the module ``name`` was last registered with, even if it was unregistered since."""
+        text: str | None = await self._tx.fetch_value(_sql("last_settings"), name)
+        return None if text is None else msgspec.json.decode(text, type=CheckedSettings)
+
+    async def register(self, name: str, bundle: Bundle, by: str) -> None:
+        """Register the module ``name`` with ``bundle``."""
+        await _store(self._tx, bundle)
+        await self._tx.execute(_sql("register"), name, bundle.digest, by)
+        await self._tx.execute(_sql("count_change"))
+
+    async def unregister(self, name: str) -> None:
+        """Unregister the module ``name``. Its bundles stay."""
+        await self._tx.execute(_sql("unregister"), name)
+        await self._tx.execute(_sql("count_change"))
+
+
+async def _store(db: Queries, bundle: Bundle) -> None:
+    # Most often it is stored already, and the files need not be sent.
+    if await db.fetch_all(_sql("settings"), [bundle.digest]):
+        return
+    settings = msgspec.json.encode(bundle.settings).decode()
+    contents = list(bundle.files.values())
+    hashes = [hashlib.sha256(content.encode()).hexdigest() for content in contents]
+    checksums = [checksum_of(content) for content in contents]
+    await db.execute(_sql("store_bundle"), bundle.digest, settings, list(bundle.files), hashes, checksums, contents)
+
+
+def _registered(name: str, bundle: Bundle) -> Module:
+    return Module(name=name, bundle=bundle, settings=bundle.settings, source="registered")
+
+
+async def _read_modules(db: Queries, known: Registry) -> list[Module]:
+    """Every registered module; bundles that ``known`` has are not read again."""
+    digests = {row["name"]: row["digest"] for row in await db.fetch_all(_sql("modules"))}
+    bundles = {module.bundle.digest: module.bundle for module in known.registered.values() if module.bundle}
+    bundles |= await _read_bundles(db, set(digests.values()) - bundles.keys())
+    return [_registered(name, bundles[digest]) for name, digest in digests.items()]
+
+
+async def _read_bundles(db: Queries, digests: Collection[str]) -> dict[str, Bundle]:
+    """The existing bundles, by digest."""
+    if not digests:
+        return {}
+    wanted = list(digests)
+    files: dict[str, dict[str, str]] = {digest: {} for digest in wanted}
+    for row in await db.fetch_all(_sql("files"), wanted):
+        files[row["digest"]][row["filename"]] = row["content"]
+    return {
+        row["digest"]: Bundle(
+            digest=row["digest"],
+            settings=msgspec.json.decode(row["settings"], type=CheckedSettings),
+            files=files[row["digest"]],
+        )
+        for row in await db.fetch_all(_sql("settings"), wanted)
+    }

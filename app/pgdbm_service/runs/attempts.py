@@ -1,0 +1,369 @@
+"""Migrates one schema of a run: an attempt, from taking the schema to writing how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import structlog
+
+from pgdbm.errors import AsyncDBError, ConfigurationError, MigrationError, MigrationLockTimeoutError
+from pgdbm.migrations.engine.blockers import BlockerPolicy
+from pgdbm.migrations.results import Notice
+
+from ..database.failures import log_failure, service_error_of
+from ..database.pool import APPLICATION_NAME
+from ..errors import ServiceError, to_document
+from .plan_checks import Step, applied_steps, plan_moved, require_digest, unfit_for_one_transaction
+from .queue import RetryLater
+from .recorder import Recorder
+from .store import CANARIES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
+
+    from pgdbm.migrations import AsyncMigrationManager
+    from pgdbm.migrations.engine.events import Event
+    from pgdbm.migrations.engine.plan import Plan
+
+    from ..database.pool import Database
+    from ..database.slots import Slots
+    from ..observability.run_observer import ObservedRun, Observer
+    from ..registry.modules import Module
+    from ..status.module_lookup import ModuleLookup
+    from .queue import Item
+    from .store import StartedSchema, Store, TakenRun, UnfinishedSchema
+
+_SOON_S = 1.0
+# The queue takes older items first: refused ones must not be due again so often that it never gets to newer ones.
+_REFUSALS_PER_S = 4.0
+_REMEMBERED_S = 120.0
+_CHECK_CANCELLED_S = 0.1
+# A cancelled statement ends by itself, and the engine writes how. What does not end in time is cut off.
+_CANCEL_S = 2.0
+_MOST_DEATHS = 2
+_SUSPECT_S = 10.0
+
+logger = structlog.get_logger("pgdbm_service")
+
+
+class Migrated(NamedTuple):
+    """What a schema has after an attempt."""
+
+    steps: list[Step]
+    skipped: int
+    total: int
+    total_time_ms: float
+
+
+class Attempt:
+    """An attempt that this replica is working on."""
+
+    def __init__(self, recorder: Recorder, task: asyncio.Task[Any]) -> None:
+        self.recorder = recorder
+        self.task = task
+        self.is_cancelled = False
+
+
+class Attempts:
+    """``login_slots``: how many migrations may run on the connections of a login.
+
+    ``stale_s``: seconds after which a replica without a heartbeat is considered dead.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        slots: Slots,
+        lookup: ModuleLookup,
+        observer: Observer,
+        store: Store,
+        replica: UUID,
+        login_slots: int,
+        stale_s: float,
+    ) -> None:
+        self._database = database
+        self._slots = slots
+        self._lookup = lookup
+        self._observer = observer
+        self._store = store
+        self._replica = replica
+        self._login_slots = login_slots
+        self._stale_s = stale_s
+        self._running: dict[UUID, dict[str, Attempt]] = {}
+        self._refused: dict[Item, float] = {}
+        self._suspects = asyncio.Lock()
+        self._cancelling: set[asyncio.Task[None]] = set()
+
+    async def migrate_schema(
+        self, item: Item, run: TakenRun, module: Module | ServiceError, unfinished: UnfinishedSchema
+    ) -> None:
+        """Migrate one schema of a run, or fail it if ``module`` is an error.
+
+        Raises:
+            RetryLater: a live replica is working on it, or holds the module's lock.
+        """
+        schema = unfinished.schema
+        if unfinished.is_owned and (unfinished.replica != self._replica or schema in self._running.get(run.id, {})):
+            raise RetryLater(self._stale_s / 2)
+        with self._slots.share(self._shares(run)) as may_begin:
+            if not may_begin:
+                # Not waiting for it: that would keep other items out of the queue.
+                raise RetryLater(self._pause_of(item))
+            await self._migrate_in_slot(item, run, module, unfinished)
+
+    def _pause_of(self, item: Item) -> float:
+        """Seconds until ``item``, which was refused, is due again: the longer, the more items are refused."""
+        now = asyncio.get_running_loop().time()
+        self._refused[item] = now
+        self._refused = {one: at for one, at in self._refused.items() if now - at < _REMEMBERED_S}
+        return max(_SOON_S, len(self._refused) / _REFUSALS_PER_S)
+
+    def _shares(self, run: TakenRun) -> dict[str, int]:
+        """What may have some of the slots only: a login, and a principal, so that others can migrate."""
+        shares = self._slots.most_for(run.created_by)
+        login = self._lookup.policies.login_of(run.module)
+        if login is not None:
+            shares[f"login {login}"] = self._login_slots
+        if run.options.background:
+            # They take long, and migrations must not wait for them.
+            shares["background"] = max(1, self._slots.limit // 2)
+        return shares
+
+    async def _migrate_in_slot(
+        self, item: Item, run: TakenRun, module: Module | ServiceError, unfinished: UnfinishedSchema
+    ) -> None:
+        schema = unfinished.schema
+        async with self._suspect(unfinished), self._slots.reserve():
+            started = await self._store.start_schema(run.id, schema, self._replica)
+            if started is None:
+                return
+            try:
+                if isinstance(module, ServiceError):
+                    raise module
+                await self._require_no_poison(run, module, started)
+                with self._observer.run(run.module, str(run.id), run.traceparent) as observed:
+                    migrated = await self._migrate(run, module, started, observed)
+                    await self._store.complete_schema(run.id, schema, *migrated)
+                    observed.ended("success" if migrated.steps else "up_to_date", len(migrated.steps))
+                if migrated.steps:
+                    logger.info("migrated", module=run.module, schema=schema, applied=len(migrated.steps))
+            except RetryLater:
+                await self._store.requeue(item, self._replica, "waiting_for_runner")
+                raise
+            except Exception as error:
+                await self._fail(item, run, module, started, error)
+
+    def check_cancelled(self, run: UUID) -> None:
+        """Read soon whether a run is to be cancelled. A notification alone proves nothing: every user can send one."""
+        for attempt in self._running.get(run, {}).values():
+            attempt.recorder.write_soon()
+
+    def _cancel(self, run: UUID) -> None:
+        for attempt in self._running.get(run, {}).values():
+            if not attempt.is_cancelled:
+                attempt.is_cancelled = True
+                task = asyncio.create_task(self._stop(attempt))
+                self._cancelling.add(task)
+                task.add_done_callback(self._cancelling.discard)
+
+    @contextlib.asynccontextmanager
+    async def _suspect(self, unfinished: UnfinishedSchema) -> AsyncIterator[None]:
+        """Start schemas whose replica has died one after the other: then it is known which of them kills replicas."""
+        if not unfinished.is_started:
+            yield
+            return
+        await self._suspects.acquire()
+        held = [self._suspects]
+
+        def release() -> None:
+            if held:
+                held.pop().release()
+
+        # Not for the length of a long statement.
+        timer = asyncio.get_running_loop().call_later(_SUSPECT_S, release)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            release()
+
+    async def _require_no_poison(self, run: TakenRun, module: Module, started: StartedSchema) -> None:
+        """Raise a ServiceError (run_poisoned) if the work on the schema has killed replicas."""
+        if started.deaths < _MOST_DEATHS:
+            return
+        filename = started.filename
+        if started.pending:
+            applied = await applied_steps(await self._lookup.reader(module, started.schema), started.pending)
+            left = [name for name in started.pending if name not in {step.filename for step in applied}]
+            if filename not in left:
+                filename = left[0] if left else None
+        raise ServiceError(
+            "run_poisoned",
+            f"{started.deaths} replicas died while they migrated {run.module} in schema {started.schema}"
+            f"{f', at the file {filename}' if filename else ''}. The run is not tried again. Applied migrations stay.",
+            filename=filename,
+            deaths=started.deaths,
+        )
+
+    async def _migrate(self, run: TakenRun, module: Module, started: StartedSchema, observed: ObservedRun) -> Migrated:
+        options = run.options
+        manager = await self._lookup.runner(module, started.schema)
+        if options.lock_timeout_ms is not None:
+            manager = manager.with_options(lock_timeout=options.lock_timeout_ms / 1000)
+        manager = manager.with_options(defer_background=not options.background)
+        plan = await manager.plan_pending(target=options.target)
+        deferred = frozenset() if options.background else plan.in_background
+        pending = [one.filename for one in plan.pending if one.filename not in deferred]
+        total = len(pending) + len(plan.skipped) + len(plan.beyond_target)
+        steps: list[Step] = []
+        total_time_ms = 0.0
+        is_first = started.pending is None
+        if is_first:
+            started.pending = pending
+        if pending:
+            _require_planned(run, started, plan, pending, is_first=is_first)
+            db = self._lookup.databases.of(module.name, started.schema)
+            recorder = Recorder(self._database, db, self._store, run, started, len(pending))
+            result = await self._apply(run, started, recorder, manager, observed)
+            steps = [Step(one["filename"], one["execution_time_ms"]) for one in result["applied"]]
+            total_time_ms = result["total_time_ms"]
+        if not is_first and started.pending:
+            # An attempt that was taken over has applied some of them, and could not write that.
+            steps = await applied_steps(manager, started.pending)
+        return Migrated(steps, total - len(steps) - len(plan.beyond_target) - len(deferred), total, total_time_ms)
+
+    async def _apply(
+        self,
+        run: TakenRun,
+        started: StartedSchema,
+        recorder: Recorder,
+        manager: AsyncMigrationManager,
+        observed: ObservedRun,
+    ) -> dict[str, Any]:
+        options = run.options
+
+        def on_event(event: Event) -> None:
+            observed.on_event(event)
+            if recorder.listens:
+                recorder.on_event(event)
+
+        listens = recorder.listens or observed.listener is not None
+        blockers = self._lookup.policies.blockers_of(run.module)
+        manager = manager.with_options(
+            on_backend=recorder.on_backend,
+            on_event=on_event if listens else None,
+            on_notice=recorder.on_notice,
+            end_blockers=None
+            if blockers is None
+            else BlockerPolicy(**msgspec.structs.asdict(blockers), on_ended=recorder.on_blocker_ended),
+        )
+        # First: what is pending now, and applied at the end, counts as applied by the run, even if this replica dies.
+        await recorder.flush()
+        task = asyncio.create_task(manager.apply_pending_migrations(target=options.target, atomic=options.atomic))
+        attempt = Attempt(recorder, task)
+        attempts = self._running.setdefault(run.id, {})
+        attempts[started.schema] = attempt
+        try:
+            async with recorder.writing():
+                result = await self._result(run, attempt)
+                for one in result.get("renamed", ()):
+                    recorder.on_notice(_renamed(**one), applied_as=one["applied_as"])
+                return result
+        except asyncio.CancelledError:
+            if attempt.is_cancelled and task.cancelled():
+                raise _cancelled(run) from None
+            raise
+        except MigrationError as error:
+            if attempt.is_cancelled:
+                raise _cancelled(run) from error
+            if await self._is_held_by_run(run, started, error):
+                observed.counted = False
+                raise RetryLater(_SOON_S) from error
+            raise
+        except ConfigurationError as error:
+            raise unfit_for_one_transaction(error, options.atomic) from error
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+            del attempts[started.schema]
+            if not attempts:
+                self._running.pop(run.id, None)
+
+    async def _result(self, run: TakenRun, attempt: Attempt) -> dict[str, Any]:
+        """The result of the attempt. If the notification of a cancellation was lost, the run's row shows it."""
+        while True:
+            if attempt.recorder.cancelled:
+                self._cancel(run.id)
+            done, _ = await asyncio.wait({attempt.task}, timeout=_CHECK_CANCELLED_S)
+            if done:
+                result: dict[str, Any] = await attempt.task
+                return result
+
+    async def _is_held_by_run(self, run: TakenRun, started: StartedSchema, error: MigrationError) -> bool:
+        """Whether a run holds the module's lock: another one, or this one on a replica that was considered dead."""
+        if not isinstance(error, MigrationLockTimeoutError) or error.holder is None:
+            return False
+        if started.attempt > 1 and error.holder.get("application_name") == APPLICATION_NAME:
+            # A replica that is frozen may not have written which backend it uses.
+            return True
+        return await self._store.is_backend_of_run(run.module, started.schema, error.holder["pid"])
+
+    async def _fail(
+        self, item: Item, run: TakenRun, module: Module | ServiceError, started: StartedSchema, error: Exception
+    ) -> None:
+        problem = service_error_of(error).with_fields(module=run.module, schema=started.schema)
+        log_failure(problem, error)
+        logger.warning("migrate failed", module=run.module, schema=started.schema, **problem.for_log())
+        steps: list[Step] = []
+        pending = started.pending
+        if pending and not isinstance(module, ServiceError) and problem.code != "login_unavailable":
+            steps = await applied_steps(await self._lookup.reader(module, started.schema), pending)
+        status = "cancelled" if problem.code == "run_cancelled" else "failed"
+        stop = run.options.on_failure == "stop" or item.chunk == CANARIES
+        await self._store.fail_schema(run.id, started, status, to_document(problem), steps, stop=stop)
+
+    async def _stop(self, attempt: Attempt) -> None:
+        pid = attempt.recorder.backend_pid
+        if pid is not None:
+            try:
+                await self._store.cancel_backend(attempt.recorder.db, pid)
+                await asyncio.wait({attempt.task}, timeout=_CANCEL_S)
+            except AsyncDBError as error:
+                logger.warning("statement not cancelled", error_type=type(error).__name__)
+        # It waits for something other than a statement.
+        attempt.task.cancel()
+
+
+def _cancelled(run: TakenRun) -> ServiceError:
+    return ServiceError(
+        "run_cancelled",
+        "The run was cancelled. What it had applied before stays.",
+        run_id=str(run.id),
+        module=run.module,
+    )
+
+
+def _require_planned(
+    run: TakenRun, started: StartedSchema, plan: Plan, pending: Sequence[str], *, is_first: bool
+) -> None:
+    """Raise a ServiceError (plan_moved) if something else is pending than the plan of the run has.
+
+    After the first attempt a part of that may be applied.
+    """
+    bound = started.plan or run.options.plan
+    if bound is None:
+        return
+    if is_first:
+        require_digest(run.module, started.schema, plan, bound)
+    elif started.plan is not None and set(pending) - set(started.pending or ()):
+        raise plan_moved(run.module, bound, None)
+
+
+def _renamed(filename: str, applied_as: str) -> Notice:
+    message = f"It was applied as {applied_as}, with the same content, and is not run again."
+    return Notice(filename, "WARNING", "01000", message)

@@ -1,0 +1,125 @@
+"""Following all runs: one reader per process, for any number of followers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from ..database.failures import is_unavailable
+from .streams import EVENTS_CHANNEL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ..api.overview import OverviewRun
+    from .notifier import Notifier
+    from .recent import RecentRuns
+
+# Notifications that come within this time are read together.
+_COLLECT_S = 0.2
+_RETRY_S = 0.5
+# A follower that lags behind by more has to read everything again.
+_LONGEST_QUEUE = 1000
+# The clocks of replicas differ, and so do a transaction's start and its commit.
+_OVERLAP = timedelta(seconds=10)
+
+logger = structlog.get_logger("pgdbm_service")
+
+
+class RunChanges:
+    """Passes runs that changed to followers, as they are after the change.
+
+    Changes may be merged: a follower sees the newest state of each run, and not each state in between.
+    """
+
+    def __init__(self, recent: RecentRuns, notifier: Notifier) -> None:
+        self._recent = recent
+        self._pending: set[UUID] = set()
+        self._wake = asyncio.Event()
+        self._followers: set[asyncio.Queue[list[OverviewRun]]] = set()
+        self._reader: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._missed = False
+        notifier.subscribe(EVENTS_CHANNEL, self._notified)
+        notifier.on_return(self._reconnected)
+
+    def begin_shutdown(self) -> None:
+        """End every follower's iteration."""
+        self._stopping.set()
+        for queue in self._followers:
+            with contextlib.suppress(asyncio.QueueFull):
+                queue.put_nowait([])
+
+    async def close(self) -> None:
+        self.begin_shutdown()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def follow(self, since: datetime | None, idle_s: float) -> AsyncIterator[list[OverviewRun] | None]:
+        """Batches of runs that changed: first what changed after ``since``, then what changes from now on.
+
+        None after each ``idle_s`` seconds without a change. Ends when the service stops.
+        """
+        queue: asyncio.Queue[list[OverviewRun]] = asyncio.Queue(_LONGEST_QUEUE)
+        self._followers.add(queue)
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read(), name="read runs that changed")
+        try:
+            if since is not None:
+                yield await self._recent.changed_since(since - _OVERLAP)
+            while not self._stopping.is_set():
+                try:
+                    async with asyncio.timeout(idle_s):
+                        changed = await queue.get()
+                except TimeoutError:
+                    yield None
+                else:
+                    if changed:
+                        yield changed
+        finally:
+            self._followers.discard(queue)
+            if not self._followers and self._reader is not None:
+                self._reader.cancel()
+                self._reader = None
+
+    async def _read(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(_COLLECT_S)
+            self._wake.clear()
+            runs, self._pending = self._pending, set()
+            missed, self._missed = self._missed, False
+            try:
+                if missed:
+                    changed = await self._recent.changed_since(datetime.now(UTC) - timedelta(minutes=1))
+                else:
+                    changed = await self._recent.changed(runs)
+            except Exception as error:
+                level = logger.debug if is_unavailable(error) else logger.error
+                level("changed runs not read", error_type=type(error).__name__)
+                self._pending |= runs
+                self._missed = self._missed or missed
+                self._wake.set()
+                await asyncio.sleep(_RETRY_S)
+                continue
+            for queue in self._followers:
+                with contextlib.suppress(asyncio.QueueFull):
+                    queue.put_nowait(changed)
+
+    def _notified(self, payload: str) -> None:
+        if self._followers:
+            with contextlib.suppress(ValueError):
+                self._pending.add(UUID(payload))
+                self._wake.set()
+
+    def _reconnected(self) -> None:
+        """What was sent while there was no connection is lost."""
+        if self._followers:
+            self._missed = True
+            self._wake.set()

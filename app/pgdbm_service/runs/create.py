@@ -1,0 +1,71 @@
+"""Creates runs, after checking what could prevent them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from ..errors import ServiceError
+from ..status.renames import require_not_renamed
+from .dependencies import require_dependencies
+from .store import NewRun
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ..database.slots import Slots
+    from ..registry.store import RegistrationStore
+    from ..status.module_lookup import ModuleLookup
+    from ..status.summaries import Summaries
+    from .gate import Gate
+    from .plan_binding import BoundPlan
+    from .request import MigrationRequest
+    from .store import Store
+    from .targets import Target
+
+logger = structlog.get_logger("pgdbm_service")
+
+
+class RunCreator:
+    def __init__(
+        self,
+        slots: Slots,
+        registrations: RegistrationStore,
+        lookup: ModuleLookup,
+        summaries: Summaries,
+        store: Store,
+        gate: Gate,
+    ) -> None:
+        self._slots = slots
+        self._registrations = registrations
+        self._lookup = lookup
+        self._summaries = summaries
+        self._store = store
+        self._gate = gate
+
+    async def create_run(self, request: MigrationRequest, target: Target, bound: BoundPlan | None) -> UUID:
+        """A new run, or the active one that does the same with the same files. ``bound``: the plan of the target.
+
+        Raises:
+            ServiceError: shutting_down, closed, dependency_not_migrated, module_conflict; files_changing.
+            KeyTakenError: a concurrent request with the same key has created another run.
+        """
+        if self._slots.stopping:
+            raise ServiceError("shutting_down", "The service is stopping. Another replica serves the request.")
+        module, schemas = target.module, target.schemas
+        await self._gate.require_accepted(request, module)
+        bundle = await self._lookup.bundle(module) if bound is None else bound.bundle
+        await require_dependencies(self._lookup, self._summaries, module, request.stored)
+        reader = self._lookup.databases.reader(module.name)
+        # A renamed module has nothing applied under its new name.
+        others = [schema for schema in schemas if schema not in target.started]
+        await require_not_renamed(reader, self._registrations.registry, module.name, others, bundle.checksums)
+        # Another replica may do the work, with other files in its repository.
+        await self._registrations.store_bundle(bundle)
+        new = NewRun(id=uuid4(), request=request, bundle=bundle.digest, schemas=schemas, bound=bound)
+        run = await self._store.create(new)
+        if run == new.id:
+            logger.info("run queued", run_id=str(run), module=module.name, schemas=len(schemas))
+        return run

@@ -1,0 +1,73 @@
+"""Idempotency-Keys: which run a key leads to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..database.failures import service_error_of
+from ..errors import ServiceError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ..status.module_lookup import ModuleLookup
+    from .child_runs import ChildRuns
+    from .request import MigrationRequest
+    from .store import Store, StoredKey
+
+_TEMPORARY = 503
+
+
+class KeyedRun(NamedTuple):
+    """The run of a key. ``is_stored``: it had ended before the request came."""
+
+    run: UUID
+    is_stored: bool
+
+
+class IdempotencyKeys:
+    def __init__(self, store: Store, children: ChildRuns, lookup: ModuleLookup) -> None:
+        self._store = store
+        self._children = children
+        self._lookup = lookup
+
+    async def find_run(self, request: MigrationRequest) -> KeyedRun | None:
+        """The run that the key of ``request`` leads to.
+
+        None without a key. A run that failed counts only while a retry is useless: not if it failed with a 503, and
+        not once the files have changed.
+
+        Raises:
+            ServiceError: idempotency_key_reused, if the key was sent with another request.
+        """
+        origin = request.origin
+        if origin.key is None:
+            return None
+        found = await self._store.find_key(origin.principal, origin.key)
+        if found is None:
+            return None
+        if found.request != request.digest:
+            raise ServiceError(
+                "idempotency_key_reused",
+                "The Idempotency-Key was used before, for another module or with another body.",
+                run_id=str(found.run),
+            )
+        if found.http_status == _TEMPORARY or (found.http_status is not None and await self._has_changed(found)):
+            await self._store.delete_key(origin.principal, origin.key, found.run)
+            return None
+        return KeyedRun(found.run, found.has_ended)
+
+    async def _has_changed(self, found: StoredKey) -> bool:
+        """Whether the files of what did not succeed in a run are others now."""
+        bundles = await self._children.bundles(found.run) or {found.module: found.bundle}
+        for module, digest in bundles.items():
+            try:
+                bundle = await self._lookup.bundle(await self._lookup.get(module, latest=True))
+            except Exception as error:
+                if service_error_of(error).code == "database_unavailable":
+                    raise
+                # Reported again: the reason why the present files cannot be read.
+                return True
+            if bundle.digest != digest:
+                return True
+        return False

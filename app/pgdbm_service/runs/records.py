@@ -1,0 +1,100 @@
+"""What other packages show of runs: the run that applied a file, a module's last run, and numbers for metrics."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgdbm.core.lru import LRUCache
+
+from ..database.service_schema import SERVICE_SCHEMA
+from ..database.sql import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from pgdbm.core.connection import RowDict
+    from pgdbm.migrations import HistoryRow
+
+    from ..api.runs import RunStatus
+    from ..database.pool import Database
+
+_MOST_KNOWN = 20_000
+# A run writes what it applied when it is done with a schema. A row that is older and has no run will never have one.
+_SETTLED = timedelta(days=1)
+
+
+class LastRun(NamedTuple):
+    """A module's newest run, and the oldest run that has not ended, with its status."""
+
+    id: str
+    status: RunStatus
+    created_at: datetime
+    active: UUID | None
+    active_status: RunStatus | None
+
+
+class RunRecords:
+    """Caches the runs of history rows: these do not change, and are read often."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: LRUCache[tuple[str, str, int], tuple[datetime, UUID | None]] = LRUCache(_MOST_KNOWN)
+
+    async def runs_of(self, module: str, schema: str, rows: Sequence[HistoryRow]) -> dict[int, str | None]:
+        """The run that applied each history row of ``module`` in ``schema``, by the row's id; None if no run did."""
+        found: dict[int, UUID | None] = {}
+        unknown: list[HistoryRow] = []
+        for row in rows:
+            # The same id with another time is another row: the table was dropped and created again.
+            at, run = self._known.get((module, schema, row.id)) or (None, None)
+            if at == row.applied_at:
+                found[row.id] = run
+            else:
+                unknown.append(row)
+        if unknown:
+            answer = await self._rows("runs_of_files", module, schema, [row.filename for row in unknown])
+            runs: dict[str, UUID] = {one["filename"]: one["run"] for one in answer}
+            for row in unknown:
+                found[row.id] = run = runs.get(row.filename)
+                self._remember((module, schema, row.id), row.applied_at, run)
+        return {id_: None if run is None else str(run) for id_, run in found.items()}
+
+    async def last_runs(self, modules: Sequence[str]) -> dict[str, LastRun]:
+        """The newest run of each of ``modules`` that has one."""
+        rows = await self._rows("last_runs", list(modules))
+        return {
+            row["module"]: LastRun(
+                str(row["id"]), row["status"], row["created_at"], row["active"], row["active_status"]
+            )
+            for row in rows
+        }
+
+    async def activity(self) -> Mapping[str, tuple[float, int, int, int]]:
+        """By module, of its runs that have not ended: seconds without an event, the number of schemas that wait, and
+        those of runs that wait for approvals, and that are held.
+        """
+        return {
+            row["module"]: (row["quiet_s"], row["blocked"], row["waiting_for_approval"], row["held"])
+            for row in await self._rows("activity")
+        }
+
+    async def is_waiting(self, run: UUID) -> bool:
+        """Whether any schema of ``run`` waits for a lock or another runner."""
+        (row,) = await self._rows("is_waiting", run)
+        return bool(row["is_waiting"])
+
+    async def replicas(self) -> int:
+        """The number of replicas that are alive."""
+        rows = await self._database.manager(SERVICE_SCHEMA).fetch_all(statement("replicas", "count"))
+        count: int = rows[0]["count"]
+        return count
+
+    async def _rows(self, name: str, *args: object) -> list[RowDict]:
+        return await self._database.manager(SERVICE_SCHEMA).fetch_all(statement("run_queries", name), *args)
+
+    def _remember(self, key: tuple[str, str, int], at: datetime, run: UUID | None) -> None:
+        if run is None and datetime.now(UTC) - at < _SETTLED:
+            return
+        self._known.put(key, (at, run))

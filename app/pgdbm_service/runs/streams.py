@@ -1,0 +1,189 @@
+"""Streams of the events of runs: one reader per run and process, however many clients follow it.
+
+The rows are authoritative. A notification with the id of a run causes them to be read; a poll every few seconds covers
+notifications that are lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+
+from ..database.failures import is_unavailable
+from ..database.retrying import until_available
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from .notifier import Notifier
+    from .queries import EventRow, Outcome, RunQueries
+
+EVENTS_CHANNEL = "pgdbm_service_events"
+"""The channel in the SQL statements that write events."""
+
+_POLL_EVERY_S = 5.0
+_BATCH = 500
+_KEPT = 2000
+
+logger = structlog.get_logger("pgdbm_service")
+
+
+class RunStream:
+    """The newest events of one run. ``changed`` is set, and replaced, when there are more."""
+
+    def __init__(self, newest: int, *, has_ended: bool) -> None:
+        self.newest = newest
+        self.has_ended = has_ended
+        self.followers = 0
+        self.changed = asyncio.Event()
+        self.wake = asyncio.Event()
+        self._kept: deque[EventRow] = deque(maxlen=_KEPT)
+        self._kept_after = newest
+
+    def add(self, events: Sequence[EventRow]) -> None:
+        for event in events:
+            if len(self._kept) == _KEPT:
+                self._kept_after = self._kept[0].number
+            self._kept.append(event)
+            self.newest = event.number
+            self.has_ended = self.has_ended or event.kind == "run_ended"
+        self.notify()
+
+    def notify(self) -> None:
+        """Wake up the followers."""
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    def since(self, number: int) -> list[EventRow] | None:
+        """The events after ``number``; None if they must be read from the table."""
+        if number < self._kept_after:
+            return None
+        skip = max(0, len(self._kept) - (self.newest - number))
+        return [event for position, event in enumerate(self._kept) if position >= skip]
+
+
+class RunStreams:
+    """The streams of the runs that are followed."""
+
+    def __init__(self, queries: RunQueries, notifier: Notifier) -> None:
+        self._queries = queries
+        self._streams: dict[UUID, RunStream] = {}
+        self._opening = asyncio.Lock()
+        self._readers: dict[UUID, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
+        notifier.subscribe(EVENTS_CHANNEL, self._on_notification)
+        notifier.on_return(self._wake_all)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def begin_shutdown(self) -> None:
+        """End the streams."""
+        self._stopping.set()
+        for stream in self._streams.values():
+            stream.notify()
+
+    async def close(self) -> None:
+        self.begin_shutdown()
+        readers = list(self._readers.values())
+        for task in readers:
+            task.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def follow(self, run: UUID) -> AsyncIterator[RunStream]:
+        """The stream of ``run``, from its newest event on.
+
+        Raises:
+            ServiceError: run_unknown.
+        """
+        async with self._opening:
+            stream = self._streams.get(run)
+            if stream is None:
+                newest, has_ended = await self._queries.newest_event(run)
+                stream = self._streams[run] = RunStream(newest, has_ended=has_ended)
+                if not has_ended:
+                    # Events since the query above are found by the reader's first read.
+                    stream.wake.set()
+                    self._readers[run] = asyncio.create_task(self._read(run, stream))
+            stream.followers += 1
+        try:
+            yield stream
+        finally:
+            stream.followers -= 1
+            if not stream.followers:
+                del self._streams[run]
+                reader = self._readers.pop(run, None)
+                if reader is not None:
+                    reader.cancel()
+
+    async def events(self, run: UUID, after: int, idle_s: float) -> AsyncIterator[EventRow | None]:
+        """The events after number ``after``, until the run or the service ends; None after ``idle_s`` without one.
+
+        Waits for a database that is unavailable: the answer has started, and can no longer be an error.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            stream = await until_available(lambda: stack.enter_async_context(self.follow(run)), self._stopping)
+            number = after
+            while True:
+                changed = stream.changed
+                events = stream.since(number)
+                if events is None:
+                    events = await until_available(partial(self._queries.events, run, number, _BATCH), self._stopping)
+                for event in events:
+                    number = event.number
+                    yield event
+                if events:
+                    continue
+                if stream.has_ended or self.stopping:
+                    return
+                try:
+                    async with asyncio.timeout(idle_s):
+                        await changed.wait()
+                except TimeoutError:
+                    yield None
+
+    async def outcome(self, run: UUID) -> Outcome:
+        """How ``run`` ended. Waits for a database that is unavailable, as :meth:`events`."""
+        return await until_available(partial(self._queries.outcome, run), self._stopping)
+
+    async def _read(self, run: UUID, stream: RunStream) -> None:
+        failing = False
+        while not stream.has_ended:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_EVERY_S):
+                    await stream.wake.wait()
+            stream.wake.clear()
+            try:
+                while events := await self._queries.events(run, stream.newest, _BATCH):
+                    stream.add(events)
+                failing = False
+            except Exception as error:
+                if not failing:
+                    is_defect = not is_unavailable(error)
+                    logger.warning("events not read", run_id=str(run), reason=str(error), exc_info=is_defect)
+                failing = True
+
+    def _on_notification(self, payload: str) -> None:
+        try:
+            stream = self._streams.get(UUID(payload))
+        except ValueError:
+            return
+        if stream is not None:
+            stream.wake.set()
+
+    def _wake_all(self) -> None:
+        for stream in self._streams.values():
+            stream.wake.set()
+
+
+def as_data(event: EventRow) -> dict[str, Any]:
+    """The data of a Server-Sent Event."""
+    return event.data | {"at": event.at}

@@ -1,0 +1,1 @@
+"""What is applied and pending, per module and schema."""

@@ -1,0 +1,196 @@
+"""The history tables of a database: which schemas have one, and which modules are in them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+
+from pgdbm.core.creation import NOT_THERE
+from pgdbm.core.templating import quote
+from pgdbm.errors import QueryError
+from pgdbm.migrations.state.journal import TABLE as JOURNAL_TABLE
+
+from ..database.service_schema import SERVICE_SCHEMA
+from ..database.sql import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from pgdbm.core.manager import AsyncDatabaseManager
+    from pgdbm.core.queries import Queries
+    from pgdbm.migrations import Migration
+
+T = TypeVar("T")
+
+HISTORY_TABLE = "schema_migrations"
+IN_STATEMENT = 100
+"""Schemas that one statement reads."""
+
+_COLUMNS = ["id", "filename", "checksum", "module_name", "applied_at"]
+_PARTS = {name: statement("histories", name) for name in ("has_columns", "locked")} | {
+    "is_huge": statement("histories", "is_huge", table="c"),
+    "is_huge_journal": statement("histories", "is_huge", table="j"),
+    "may_read": statement("histories", "may_read", table="c"),
+    "may_read_journal": statement("histories", "may_read", table="j"),
+}
+_TABLES = statement("histories", "tables", **_PARTS)
+_DROPPED = frozenset({"42P01", "3F000"})
+
+
+class Reader(NamedTuple):
+    """The reader of histories: a database user, and the logins whose tables it does not read.
+
+    Reading a table can execute functions of its owner.
+    """
+
+    db: AsyncDatabaseManager
+    logins: Sequence[str] = ()
+    is_login: bool = False
+
+    @property
+    def forbidden(self) -> list[str] | None:
+        """The parameter $4 of statements with ``may_read``."""
+        return None if self.is_login else list(self.logins)
+
+
+class HistoryTable(msgspec.Struct, frozen=True):
+    """Whether the history table of a schema may be read, whether there is a journal beside it that may be read, and
+    whether reading them would take long: a session has locked one of them, or the history has a hundred thousand rows.
+    """
+
+    readable: bool
+    has_journal: bool
+    slow: bool
+
+
+class HistoryModule(msgspec.Struct, frozen=True):
+    """A module in the history table of one schema. ``last_filename`` is the file that was applied last."""
+
+    schema: str
+    name: str
+    applied: int
+    last_filename: str
+
+
+async def modules_in_history(reader: Reader, among: Collection[str] | None = None) -> list[HistoryModule]:
+    """The modules of every history table that may be read, by schema and name; of the schemas ``among``, if given."""
+    try:
+        return await _read_modules(reader, among)
+    except QueryError as error:
+        if not was_dropped(error):
+            raise
+        return await _read_modules(reader, among)
+
+
+async def schemas_with_history(reader: Reader) -> list[str]:
+    """The schemas with a history table that may be read, by name."""
+    query = statement("histories", "tables_by_name", tables=_TABLES)
+    rows = await reader.db.fetch_all(query, HISTORY_TABLE, _COLUMNS, SERVICE_SCHEMA, reader.forbidden)
+    return [row["schema"] for row in rows]
+
+
+async def has_few_histories(reader: Reader, few: int) -> bool:
+    """Whether at most ``few`` history tables may be read; as fast where there are many."""
+    query = statement("histories", "count_tables", tables=_TABLES)
+    values = HISTORY_TABLE, _COLUMNS, SERVICE_SCHEMA, reader.forbidden
+    found: int = await reader.db.fetch_value(query, *values, few + 1)
+    return found <= few
+
+
+async def tables_among(reader: Reader, schemas: Collection[str]) -> dict[str, HistoryTable]:
+    """The history tables in ``schemas``, by schema."""
+    query = statement("histories", "tables_among", **_PARTS)
+    values = HISTORY_TABLE, _COLUMNS, SERVICE_SCHEMA, reader.forbidden
+    rows = await reader.db.fetch_all(query, *values, list(schemas), JOURNAL_TABLE)
+    return {row.pop("schema"): HistoryTable(**row) for row in rows}
+
+
+async def readable_among(reader: Reader, schemas: Collection[str]) -> list[str]:
+    """Which of ``schemas`` have a history table that may be read, and can be read quickly."""
+    query = statement("histories", "readable_among", **_PARTS)
+    values = HISTORY_TABLE, _COLUMNS, SERVICE_SCHEMA, reader.forbidden, list(schemas)
+    return await reader.db.fetch_value(query, *values) or []
+
+
+async def schemas_with_pending(
+    reader: Reader,
+    module: str,
+    schemas: Sequence[str],
+    files: Sequence[Migration],
+    *,
+    as_now: bool = True,
+    started: set[str] | None = None,
+) -> list[str]:
+    """The ``schemas``, in their order, whose history does not have every one of ``files``.
+
+    ``as_now``: with the content that they have now; else with any. The schemas whose history has some of them under the
+    name of ``module``, but not all, are added to ``started``.
+    """
+    readable = set(await readable_among(reader, schemas))
+    names, checksums = [file.filename for file in files], [file.checksum if as_now else None for file in files]
+    pending = set(schemas) - readable
+    async with reader.db.acquire() as connection:
+        if not reader.db.has_direct_connection:
+            # The plan is kept for the next call then. The pool resets the setting; a transaction pooler would not.
+            await connection.execute(statement("histories", "keep_plans"))
+        for some in chunks([schema for schema in schemas if schema in readable]):
+            try:
+                rows = await connection.fetch(_incomplete(tuple(some)), module, names, checksums, len(some))
+            except NOT_THERE:
+                # Migrating them reports which one was dropped.
+                pending.update(some)
+                continue
+            found: list[tuple[int, bool]] = [(row["number"], row["is_started"]) for row in rows]
+            pending.update(some[number] for number, _ in found)
+            if started is not None:
+                started.update(some[number] for number, is_started in found if is_started)
+    return [schema for schema in schemas if schema in pending]
+
+
+@lru_cache(maxsize=256)
+def _incomplete(schemas: tuple[str, ...]) -> str:
+    rows = statement("histories", "rows", number="{number}", history="{history}")
+    parts = (rows.format(number=number, history=history_of(schema)) for number, schema in enumerate(schemas))
+    return statement("histories", "incomplete", rows=" UNION ALL ".join(parts))
+
+
+async def count_applied(db: Queries, schema: str, module: str, filenames: Sequence[str]) -> int:
+    """How many of these files of ``module`` the history of ``schema`` has."""
+    query = statement("histories", "count_applied", number="0", history=history_of(schema))
+    rows = await db.fetch_all(query, module, list(filenames), [None] * len(filenames))
+    count: int = rows[0]["applied"]
+    return count
+
+
+def was_dropped(error: QueryError) -> bool:
+    """Whether a schema or a table was dropped after it was found: tenants come and go."""
+    return error.details.get("sqlstate") in _DROPPED
+
+
+def history_of(schema: str) -> str:
+    """The name of the history table of ``schema``, quoted."""
+    return f"{quote(schema)}.{quote(HISTORY_TABLE)}"
+
+
+def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """``items`` in parts that one statement reads."""
+    return (items[start : start + IN_STATEMENT] for start in range(0, len(items), IN_STATEMENT))
+
+
+async def _read_modules(reader: Reader, among: Collection[str] | None) -> list[HistoryModule]:
+    if among is None:
+        schemas = await schemas_with_history(reader)
+    else:
+        schemas = await readable_among(reader, among)
+    found: list[HistoryModule] = []
+    for some in chunks(schemas):
+        query = " UNION ALL ".join(
+            statement("histories", "modules", number=str(number), history=history_of(schema))
+            for number, schema in enumerate(some)
+        )
+        for row in await reader.db.fetch_all(query):
+            position: int = row["number"]
+            found.append(HistoryModule(some[position], row["module_name"], row["applied"], row["last_filename"]))
+    return sorted(found, key=lambda module: (module.schema, module.name))

@@ -1,0 +1,85 @@
+"""Modules whose files are applied under another name: after a module was renamed, they would be applied again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pgdbm.errors import QueryError
+
+from ..database.sql import statement
+from ..errors import ServiceError
+from .history_tables import chunks, history_of, readable_among, was_dropped
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from ..registry.modules import Registry
+    from .history_tables import Reader
+
+
+class SameFiles(msgspec.Struct, frozen=True):
+    """``same`` of the ``applied`` files of ``module`` in ``schema`` have names and checksums of another module."""
+
+    schema: str
+    module: str
+    same: int
+    applied: int
+
+
+async def find_same_files(
+    reader: Reader, name: str, schemas: Collection[str], checksums: Mapping[str, str]
+) -> list[SameFiles]:
+    """Other modules with these files, by name, in the ``schemas`` in which nothing of ``name`` is applied."""
+    found: list[SameFiles] = []
+    for some in chunks(await readable_among(reader, schemas)):
+        query = " UNION ALL ".join(
+            statement("histories", "same_files", number=str(number), history=history_of(schema))
+            for number, schema in enumerate(some)
+        )
+        try:
+            rows = await reader.db.fetch_all(query, name, list(checksums), list(checksums.values()))
+        except QueryError as error:
+            if not was_dropped(error):
+                raise
+            continue
+        found += [
+            SameFiles(some[int(row["number"])], row["module"], row["same"], row["applied"])
+            for row in rows
+            if not row["is_started"]
+        ]
+    return found
+
+
+async def require_not_renamed(
+    reader: Reader, registry: Registry, name: str, schemas: Collection[str], checksums: Mapping[str, str]
+) -> None:
+    """Refuse to apply the files of a module that seems to have had another name.
+
+    It seems so if the files of another module, which does not exist any more, are all among these.
+
+    Raises:
+        ServiceError: module_conflict.
+    """
+    for one in await find_same_files(reader, name, schemas, checksums):
+        if one.same == one.applied and registry.find(one.module) is None:
+            raise ServiceError(
+                "module_conflict",
+                f"The schema {one.schema} has {one.same} of the files of {name} applied as the module {one.module}, "
+                f"which does not exist any more. Nothing was applied.",
+                module=name,
+                schema=one.schema,
+                applied_as=one.module,
+                hint=f"If {one.module} was renamed to {name}, mark these files as applied: POST /modules/{name}/mark. "
+                f"If they are two modules, restore {one.module} first.",
+            )
+
+
+def describe(one: SameFiles, name: str) -> str:
+    """A warning for people."""
+    return (
+        f"The schema {one.schema} has {one.same} of the files of {name} applied as the module {one.module}. A migrate "
+        f"applies them again. If {one.module} was renamed to {name}, mark them as applied instead: POST "
+        f"/modules/{name}/mark."
+    )

@@ -1,0 +1,1 @@
+"""HTTP without any feature: problem documents, headers, pagination, OpenAPI."""

@@ -1,0 +1,73 @@
+"""Request headers, read from the ASGI scope because building a mapping is slower, and security headers of answers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from litestar.config.cors import CORSConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from litestar.types import Message, Scope, Send
+
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    # Answers are data: nothing in them may be executed or loaded. Pages override this header.
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+)
+# An answer may be for one principal only, and is soon out of date.
+_NO_STORE = (b"cache-control", b"no-store")
+_STATIC = "/static/"
+_CORS_REQUEST_HEADERS = (
+    *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer"),
+    *("X-Request-ID", "traceparent"),
+)
+_CORS_ANSWER_HEADERS = ("ETag", "Location", "Preference-Applied", "Retry-After", "WWW-Authenticate", "X-Request-ID")
+
+
+def cors(origins: Sequence[str]) -> CORSConfig | None:
+    """What pages of ``PGDBM_CORS_ORIGINS`` may send and read; None without such pages."""
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(origins),
+        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=list(_CORS_REQUEST_HEADERS),
+        expose_headers=list(_CORS_ANSWER_HEADERS),
+    )
+
+
+def with_secure_headers(send: Send, path: str) -> Send:
+    """``send`` that adds the headers to the answer. Caches may store only static files."""
+    wanted = _HEADERS if path.startswith(_STATIC) else (*_HEADERS, _NO_STORE)
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            present = {name.lower() for name, _ in message["headers"]}
+            message["headers"] = [*message["headers"], *(header for header in wanted if header[0] not in present)]
+        await send(message)
+
+    return send_with_headers
+
+
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """The first header called ``name`` (lower case); None if there is none."""
+    for header, value in scope["headers"]:
+        if header == name:
+            return value.decode("latin-1")
+    return None
+
+
+def traceparent_of(scope: Scope) -> str | None:
+    """The traceparent of the request's own span, or the one in its header; None if there is no valid one."""
+    own: str | None = scope["state"].get("traceparent")
+    if own is not None:
+        return own
+    sent = [value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"]
+    return sent[0] if len(sent) == 1 and _TRACEPARENT.fullmatch(sent[0]) else None

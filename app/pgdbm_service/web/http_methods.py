@@ -1,0 +1,58 @@
+"""HEAD and OPTIONS for every path: handlers declare GET and the methods that change something."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from litestar.routes import HTTPRoute
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from litestar import Litestar
+    from litestar.types import Message, Receive, Scope, Send
+
+
+def allow_header(methods: Iterable[str]) -> str:
+    """The value of an Allow header for handlers of ``methods``: GET includes HEAD, and every path has OPTIONS."""
+    allowed = {*methods, "OPTIONS"}
+    return ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
+
+
+class AllowedMethods:
+    """The methods of each path. Litestar's own answer to OPTIONS lists those of one of the path's controllers only."""
+
+    def __init__(self) -> None:
+        self._methods: dict[str, set[str]] = defaultdict(set)
+
+    def read(self, app: Litestar) -> None:
+        """Read the routes of ``app``, once all of them are registered."""
+        for route in app.routes:
+            if isinstance(route, HTTPRoute):
+                self._methods[route.path_format] |= route.methods
+
+    async def answer(self, path_template: str, send: Send) -> None:
+        """Answer OPTIONS for a path."""
+        allow = allow_header(self._methods[path_template]).encode()
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow)]})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def answer_head(
+    app: Callable[[Scope, Receive, Send], Awaitable[None]], scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer HEAD with the headers of the answer to GET. The scope of the server stays that of a HEAD request."""
+    as_get: Any = {**scope, "method": "GET"}
+
+    async def send_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            # Not later: a stream has no body before its first event. Afterwards ``receive`` reports a disconnect.
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    try:
+        await app(as_get, receive, send_headers)
+    finally:
+        # The route and the principal, for the log.
+        scope.update(as_get | {"method": "HEAD"})

@@ -1,0 +1,1 @@
+CREATE TABLE {{tables.orders}} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer text NOT NULL);

@@ -1,0 +1,139 @@
+"""The service over a module in thousands of schemas: with nothing pending, and with files to apply in each."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from pgdbm_service.client import AsyncClient, MigrateBody, RegistrationBody, SubmittedMigration
+
+from .bench_service import running
+from .databases import HISTORY, Databases, run_psql
+from .harness import race, timed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_COMPARED = 10_000
+_COMPARED_BOUND_MS = 150
+_MIGRATED = 2000
+_FILES = {f"{number}.sql": f"CREATE TABLE {{{{tables.t{number}}}}} (id int)" for number in range(1, 6)}
+_PSQL = 8
+_OF_PSQL = 1.25
+_CLONE = """
+DO $$ BEGIN
+  FOR number IN {first}..{last} LOOP
+    EXECUTE format('CREATE SCHEMA tenant_%s', number);
+    EXECUTE format('CREATE TABLE tenant_%s.schema_migrations (LIKE tenant_0.schema_migrations INCLUDING ALL)', number);
+    EXECUTE format('INSERT INTO tenant_%s.schema_migrations SELECT * FROM tenant_0.schema_migrations', number);
+  END LOOP;
+END $$
+"""
+
+
+async def main(dsn: str, folder: Path, rounds: int) -> None:
+    databases = Databases(dsn)
+    (folder / "many_repo").mkdir()
+    await _nothing_pending(await databases.fresh(), folder, rounds)
+    scripts = _scripts(folder)
+
+    async def service() -> float:
+        database = await databases.fresh()
+        connection = await asyncpg.connect(database)
+        for number in range(_MIGRATED):
+            await connection.execute(f"CREATE SCHEMA tenant_{number}")
+        await connection.close()
+        async with _registered(database, folder) as (client, _):
+
+            async def migrate() -> None:
+                await client.wait_for(await client.migrate("tenants", MigrateBody(wait_s=0)))
+
+            return await timed(migrate)
+
+    async def psql() -> float:
+        database = await databases.fresh()
+        waiting = list(scripts)
+
+        async def work() -> None:
+            while waiting:
+                await run_psql(database, waiting.pop())
+
+        return await timed(lambda: asyncio.gather(*(work() for _ in range(_PSQL))))
+
+    result = await race(
+        f"The service: {_MIGRATED} schemas, {len(_FILES)} files each", {"pgdbm_service": service, "psql": psql}, rounds
+    )
+    result.show(("pgdbm_service", "psql", _OF_PSQL))
+
+
+@asynccontextmanager
+async def _registered(database: str, folder: Path) -> AsyncIterator[tuple[AsyncClient, list[int]]]:
+    """A client of a service that has the module tenants, and the service's process id."""
+    variables = {
+        "DATABASE_URL": database,
+        "PGDBM_MIGRATIONS_REPO": str(folder / "many_repo"),
+        "PGDBM_LOG_LEVEL": "warning",
+        # It would be measured, too.
+        "PGDBM_RECONCILE_S": "86400",
+    }
+    async with running("-m", "pgdbm_service", **variables) as service, AsyncClient(service.url) as client:
+        files = [SubmittedMigration(filename=name, content=content) for name, content in _FILES.items()]
+        await client.register_module("tenants", RegistrationBody(schemas="tenant_*", migrations=files))
+        yield client, [service.pid]
+
+
+async def _nothing_pending(database: str, folder: Path, rounds: int) -> None:
+    connection = await asyncpg.connect(database)
+    await connection.execute("CREATE SCHEMA tenant_0")
+    async with _registered(database, folder) as (client, pids):
+        await client.wait_for(await client.migrate("tenants", MigrateBody(wait_s=0)))
+        for first in range(1, _COMPARED, 100):
+            await connection.execute(_CLONE.format(first=first, last=min(first + 99, _COMPARED - 1)))
+        await connection.execute("VACUUM ANALYZE")
+        cpu, seconds = [], []
+        # The first calls read the catalog into the backend, and plan.
+        for number in range(rounds + 3):
+            backends = await connection.fetch(
+                "SELECT pid FROM pg_stat_activity "
+                "WHERE application_name = 'pgdbm_service' AND datname = current_database()"
+            )
+            both = [*pids, *(row["pid"] for row in backends)]
+            before, began = _cpu_ms(both), time.perf_counter()
+            result = await client.migrate("tenants", MigrateBody())
+            assert result.status == "up_to_date", result
+            if number > 2:
+                seconds.append(time.perf_counter() - began)
+                cpu.append(_cpu_ms(both) - before)
+    await connection.close()
+    spent, took = statistics.median(cpu), statistics.median(seconds) * 1000
+    verdict = "ok" if spent <= _COMPARED_BOUND_MS else "OVER"
+    print(f"\nNothing pending in {_COMPARED} schemas, over HTTP: {spent:.0f} ms of CPU in service and server", end="")
+    print(f"  (at most {_COMPARED_BOUND_MS})  {verdict}; {took:.0f} ms until the answer")
+
+
+def _cpu_ms(pids: list[int]) -> float:
+    """The CPU time of processes until now."""
+    return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in pids) / 1e6
+
+
+def _scripts(folder: Path) -> list[Path]:
+    """For each schema, what psql runs: the same files in transactions of their own, each with a row in a history."""
+    scripts = []
+    for number in range(_MIGRATED):
+        schema = f"tenant_{number}"
+        parts = [HISTORY.replace("app", schema)]
+        for name, content in _FILES.items():
+            columns = "(filename, checksum, module_name)"
+            row = f"INSERT INTO {schema}.schema_migrations {columns} VALUES ('{name}', 'x', 'm')"
+            text = content.replace("{{tables.", f"{schema}.").replace("}}", "")
+            parts.append(f"BEGIN;\n{text};\n{row};\nCOMMIT;\n")
+        script = folder / f"{schema}.sql"
+        script.write_text("".join(parts))
+        scripts.append(script)
+    return scripts

@@ -1,0 +1,77 @@
+"""The number of round trips to the server, counted on the wire."""
+
+from __future__ import annotations
+
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
+
+from ...support.counting_proxy import CountingProxy
+
+
+async def test_nothing_pending_takes_three_round_trips_at_most(database: str) -> None:
+    files = {f"{n:04}.sql": "SELECT 1" for n in range(1, 1001)}
+    async with CountingProxy(database) as proxy:
+        config = DatabaseConfig(connection_string=proxy.dsn, min_connections=1, max_connections=1)
+        pool = await AsyncDatabaseManager.create_shared_pool(config)
+        migrations = AsyncMigrationManager(AsyncDatabaseManager(pool=pool, schema="app"), files, "m")
+        assert len((await migrations.apply_pending_migrations())["applied"]) == 1000
+        for _ in range(3):
+            before = proxy.round_trips
+            assert (await migrations.apply_pending_migrations())["status"] == "up_to_date"
+            assert 1 <= proxy.round_trips - before <= 3
+        await pool.close()
+
+
+async def test_queries_need_no_type_introspection(database: str) -> None:
+    """asyncpg queries the catalog for an unknown type, once per session, which takes longer than most queries."""
+    config = DatabaseConfig(connection_string=database, min_connections=1, max_connections=1)
+    pool = await AsyncDatabaseManager.create_shared_pool(config)
+    sent: list[str] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(lambda query: sent.append(query.query))
+        db = AsyncDatabaseManager(pool=pool, schema="app")
+    files = {"1.sql": "CREATE TABLE {{tables.t}} (id int)", "2.sql": "-- pgdbm:no-transaction\nVACUUM"}
+    migrations = AsyncMigrationManager(db, files, "m")
+    for _ in range(2):
+        await migrations.apply_pending_migrations()
+    await migrations.status()
+    assert await migrations.drift() is not None
+    await pool.close()
+    assert any("schema_migrations" in query for query in sent)
+    assert [query for query in sent if "typeinfo" in query] == []
+
+
+async def test_batchable_files_share_a_round_trip(database: str) -> None:
+    files = {f"{n:04}.sql": f"CREATE TABLE {{{{tables.t{n}}}}} (id int)" for n in range(1, 101)}
+    async with CountingProxy(database) as proxy:
+        config = DatabaseConfig(connection_string=proxy.dsn, min_connections=1, max_connections=1)
+        pool = await AsyncDatabaseManager.create_shared_pool(config)
+        db = AsyncDatabaseManager(pool=pool, schema="app")
+        migrations = AsyncMigrationManager(db, files, "m", snapshots=False)
+        before = proxy.round_trips
+        assert len((await migrations.apply_pending_migrations())["applied"]) == 100
+        assert proxy.round_trips - before < 25
+        await pool.close()
+
+
+async def test_the_sizes_in_a_plan_take_two_round_trips_at_most(database: str) -> None:
+    table = {"1.sql": "CREATE TABLE {{tables.t}} (id int)"}
+    queries = {f"{n:03}.sql": "SELECT 1" for n in range(2, 102)}
+    locks = {f"{n:03}.sql": f"ALTER TABLE {{{{tables.t}}}} ADD c{n} int" for n in range(2, 102)}
+    checks = {f"{n:03}.sql": "ALTER TABLE {{tables.t}} ALTER id SET NOT NULL" for n in range(2, 102)}
+    async with CountingProxy(database) as proxy:
+        config = DatabaseConfig(connection_string=proxy.dsn, min_connections=1, max_connections=1)
+        pool = await AsyncDatabaseManager.create_shared_pool(config)
+        db = AsyncDatabaseManager(pool=pool, schema="app")
+        await AsyncMigrationManager(db, table, "m").apply_pending_migrations()
+        await db.execute("INSERT INTO app.t VALUES (1)")
+        round_trips = []
+        for files in (queries, queries, locks, locks, checks, checks):
+            before = proxy.round_trips
+            plan = await AsyncMigrationManager(db, table | files, "m").plan(squawk=False)
+            round_trips.append(proxy.round_trips - before)
+            assert len(plan.pending) == 100
+        assert plan.tables.keys() == {"app.t"}
+        assert round_trips[3] - round_trips[1] <= 2, round_trips
+        # With the constraints of the table, which decide whether it is scanned.
+        assert round_trips[5] - round_trips[1] <= 2, round_trips
+        await pool.close()

@@ -1,0 +1,5 @@
+-- migrate:up
+CREATE TABLE public.users (id int);
+
+-- migrate:down
+DROP TABLE public.users;

@@ -1,0 +1,4 @@
+-- Up Migration
+CREATE TABLE orders (id int);
+-- Down Migration
+DROP TABLE orders;

@@ -1,0 +1,3 @@
+BEGIN;
+ALTER TABLE public.users ADD email text;
+COMMIT;

@@ -1,0 +1,3 @@
+BEGIN;
+CREATE TABLE public.users (id int);
+COMMIT;

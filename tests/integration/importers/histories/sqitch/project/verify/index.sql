@@ -1,0 +1,7 @@
+-- Verify shop:index on pg
+
+BEGIN;
+
+-- XXX Add verifications here.
+
+ROLLBACK;

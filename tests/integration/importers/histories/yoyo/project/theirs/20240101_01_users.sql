@@ -1,0 +1,2 @@
+-- depends:
+CREATE TABLE public.users (id int);

@@ -1,0 +1,74 @@
+"""The digest of a bundle, and the files that belong to one."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgdbm.migrations.sources.files import read_migration
+from pgdbm_service.registry.bundles import digest_of, is_bundle_file, read_folder
+from pgdbm_service.registry.settings import CheckedSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SETTINGS = CheckedSettings()
+FILES = [read_migration(name, b"SELECT 1;\n") for name in ("001_a.sql", "002_b.sql", "002_b.down.sql")]
+
+
+def test_the_digest_does_not_depend_on_the_order_of_the_files() -> None:
+    digests = {digest_of(SETTINGS, files) for files in permutations(FILES)}
+    assert len(digests) == 1
+    (digest,) = digests
+    assert digest.startswith("sha256:")
+    assert len(digest) == len("sha256:") + 64
+
+
+@pytest.mark.parametrize(
+    ("settings", "files"),
+    [
+        (CheckedSettings(schemas=("a",)), FILES),
+        (CheckedSettings(depends_on=("a",)), FILES),
+        (CheckedSettings(out_of_order="allow"), FILES),
+        (SETTINGS, FILES[:2]),
+        (SETTINGS, [*FILES[:2], read_migration("003_b.down.sql", b"SELECT 1;\n")]),
+        (SETTINGS, [*FILES[:2], read_migration("002_b.down.sql", b"SELECT 2;\n")]),
+        # White space that the checksum ignores.
+        (SETTINGS, [*FILES[:2], read_migration("002_b.down.sql", b"SELECT 1;\n\n")]),
+    ],
+)
+def test_the_digest_changes_with_settings_names_and_content(settings: CheckedSettings, files: list[object]) -> None:
+    assert digest_of(settings, files) != digest_of(SETTINGS, FILES)  # type: ignore[arg-type]
+
+
+def test_a_folder_is_read_with_its_down_migrations(tmp_path: Path) -> None:
+    contents = {"001_a.sql": "SELECT 1", "001_a.down.sql": "SELECT 2", "002_b.sql": "SELECT 'ö'"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content.encode())
+    (tmp_path / "module.toml").write_text("")
+    bundle = read_folder(SETTINGS, tmp_path)
+    assert bundle.files == contents
+    assert bundle.digest == read_folder(SETTINGS, tmp_path).digest
+
+
+@pytest.mark.parametrize(
+    ("name", "belongs"), [("001.sql", True), ("001.down.sql", True), (".001.sql", False), ("module.toml", False)]
+)
+def test_files_of_a_bundle(name: str, belongs: bool) -> None:
+    assert is_bundle_file(name) is belongs
+
+
+def test_a_byte_order_mark_is_not_part_of_a_bundle(tmp_path: Path) -> None:
+    (tmp_path / "001_a.sql").write_text("SELECT 'ö'", encoding="utf-8")
+    plain = read_folder(SETTINGS, tmp_path)
+    (tmp_path / "001_a.sql").write_text("SELECT 'ö'", encoding="utf-8-sig")
+    assert read_folder(SETTINGS, tmp_path) == plain
+
+
+def test_the_checksums_are_those_of_the_history_without_down_migrations(tmp_path: Path) -> None:
+    for name in ("001_a.sql", "001_a.down.sql", "002_b.sql"):
+        (tmp_path / name).write_text("SELECT 1;\n")
+    bundle = read_folder(SETTINGS, tmp_path)
+    assert bundle.checksums == {file.filename: file.checksum for file in FILES[:2]}
