@@ -55,9 +55,7 @@ def open_page(browser: Any, service: Any, provider: IdentityProvider) -> Iterato
 
         def open_page(path: str, **options: Any) -> Any:
             settings = {"viewport": SIZES[""], "base_url": service.url} | options
-            context = browser.new_context(**settings)
-            contexts.callback(context.close)
-            page = context.new_page()
+            page = contexts.enter_context(browser.context(**settings)).new_page()
             page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.on(
