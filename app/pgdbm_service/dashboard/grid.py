@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..api.runs import Run, SchemaStatus
 
 Tone = Literal["ok", "run", "wait", "bad", "pend"]
+
+IN_ORDER = frozenset({"up_to_date", "ahead"})
 
 
 class Cells(msgspec.Struct, kw_only=True):
@@ -33,6 +35,19 @@ class Cells(msgspec.Struct, kw_only=True):
     why: dict[str, str]
     canaries: list[int]
     active: bool
+
+
+class OddSchemas(NamedTuple):
+    """The first of the ``number`` schemas in a ``state`` that is not in order."""
+
+    state: str
+    number: int
+    items: list[SchemaItem]
+
+
+def odd_states(states: Iterable[str]) -> list[str]:
+    """Those of ``states`` that are not in order, the worst first."""
+    return sorted((state for state in states if state not in IN_ORDER), key=lambda state: badge(state).tone != "bad")
 
 
 def cells_of_schemas(

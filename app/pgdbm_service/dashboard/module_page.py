@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..database.failures import service_error_of
 from ..web.pagination import cursor_of
+from .grid import IN_ORDER
 from .live import Part, Parts
 from .rendering import render
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 LIVE_TABS = ("plan", "history")
 _MOST_FILES = 50
 _PAGE = 50
-_IN_ORDER = frozenset({"up_to_date", "ahead"})
 
 
 class ModulePage:
@@ -76,7 +76,7 @@ async def schema_to_plan(views: ModuleViews, detail: ModuleDetail) -> str | None
     if detail.schema_count <= 1 or not detail.pending:
         return None
     for state in detail.states:
-        if state not in _IN_ORDER:
+        if state not in IN_ORDER:
             page, _ = await views.schemas(detail.name, state, 1, "")
             pending = next((item.schema for item in page.items if item.pending), None)
             if pending is not None:

@@ -22,7 +22,7 @@ from ..runs.service import RunService
 from ..web.pagination import cursor_of, read_cursor, read_number
 from ..web.request import HTTPRequest, principal_of
 from .dependencies import dependency_tree
-from .grid import Cells, cells_of_schemas
+from .grid import IN_ORDER, Cells, OddSchemas, cells_of_schemas, odd_states
 from .live import LivePages, Parts, digest_of
 from .lock_words import locked_relations, tables_by_name
 from .module_page import ModulePage, changes_of, schema_to_plan
@@ -42,7 +42,9 @@ _MOST_CELLS = 20_000
 _CELLS_PER_READ = 10_000
 _MOST_REASONS = 500
 _PAGE = 50
-_IN_ORDER = frozenset({"up_to_date", "ahead"})
+# Schemas above the grid, for each state; schemas at the top of the list.
+_MOST_ODD = 24
+_MOST_FIRST = 100
 TABS = {
     "plan": "Plan",
     "history": "History",
@@ -229,9 +231,12 @@ class ModulePageController(Controller):
         detail = await views.detail(module)
         after = "" if cursor is None else read_cursor(cursor, str)
         items, following = await _matching(views, module, in_state, version, q, after)
+        odd = await _odd(views, detail)
         if not (in_state or version or q or after):
             # First the schemas that are not up to date; then all of them by name.
-            items = await _pressing_first(views, detail, items)
+            first = [item for one in odd for item in one.items][:_MOST_FIRST]
+            known = {item.schema for item in first}
+            items = first + [item for item in items if item.schema not in known]
         last = await _last_run(database, runs, detail)
         undone = 0 if last is None else last.schema_counts.failed + last.schema_counts.not_reached
         viewer = viewer_of(request, principal_of(request))
@@ -240,6 +245,9 @@ class ModulePageController(Controller):
             "schemas.html",
             "Modules",
             module=detail,
+            odd=odd,
+            most_odd=_MOST_ODD,
+            live=last is not None and last.ended_at is None,
             items=items,
             following=None if following is None else cursor_of(following),
             filters={"state": in_state, "version": version, "q": q},
@@ -280,7 +288,7 @@ async def migrate_question(
     several = detail.schema_count > 1 and not schema
     where = f"schema {schema or plan.schema}"
     if several:
-        behind = sum(number for state, number in detail.states.items() if state not in _IN_ORDER)
+        behind = sum(number for state, number in detail.states.items() if state not in IN_ORDER)
         where = f"{behind:,} of {count(detail.schema_count, 'schema')}"
     texts = [f"{count(len(plan.pending), 'migration')} will be applied to {where}."]
     if several:
@@ -349,13 +357,12 @@ async def _reasons(database: Database, runs: RunService, run: UUID) -> dict[str,
     return {one.schema: one.problem["detail"] for one in failed.items if one.problem is not None}
 
 
-async def _pressing_first(views: ModuleViews, detail: ModuleDetail, items: list[SchemaItem]) -> list[SchemaItem]:
-    first: list[SchemaItem] = []
-    for state in detail.states:
-        if state not in _IN_ORDER and len(first) < _PAGE:
-            first += (await views.schemas(detail.name, state, _PAGE, ""))[0].items
-    known = {item.schema for item in first}
-    return first + [item for item in items if item.schema not in known]
+async def _odd(views: ModuleViews, detail: ModuleDetail) -> list[OddSchemas]:
+    """The first schemas in each state that is not in order, the worst state first."""
+    return [
+        OddSchemas(state, detail.states[state], (await views.schemas(detail.name, state, _PAGE, ""))[0].items)
+        for state in odd_states(detail.states)
+    ]
 
 
 async def _matching(

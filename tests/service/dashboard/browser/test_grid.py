@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.waiting import eventually
 
+from .test_appearance import violations
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -113,6 +115,13 @@ STATES = """(() => {
 })()"""
 
 
+# Where the last element that a selector finds ends, and where the first one begins, in pixels below the window's top.
+BOTTOM = (
+    "(found) => Math.max(...[...document.querySelectorAll(found)].map((one) => one.getBoundingClientRect().bottom))"
+)
+TOP = "(found) => document.querySelector(found).getBoundingClientRect().top"
+
+
 class TestTenThousandSchemas:
     @pytest.fixture
     def service(self, start: Callable[..., Any]) -> Any:
@@ -137,7 +146,29 @@ class TestTenThousandSchemas:
         assert page.evaluate(STATES) == {"pending": 12, "up_to_date": 9988}
         behind = [f"tenant_{number:05}" for number in range(9988, COUNT)]
         assert [row.split()[0] for row in page.get_by_role("row").all_inner_texts()[1:13]] == behind
-        page.screenshot(path=pictures / "tenants-of-10000.png")
+        for scheme in ("light", "dark"):
+            for size, width in (("", 1280), ("-phone", 390)):
+                shown = visit(
+                    "/ui/modules/tenants/schemas",
+                    color_scheme=scheme,
+                    bypass_csp=True,
+                    viewport={"width": width, "height": 800},
+                )
+                eventually(lambda shown=shown: shown.evaluate(PAINTED) == COUNT)
+                shown.screenshot(path=pictures / f"tenants-of-10000-{scheme}{size}.png")
+                # On the first screen, without a scroll.
+                names = shown.get_by_role("list", name="pending").get_by_role("link")
+                assert names.all_inner_texts() == behind
+                assert shown.evaluate(BOTTOM, ".odd li") < 800
+                assert shown.evaluate(TOP, "canvas.grid") < 700
+                assert shown.evaluate("document.documentElement.scrollWidth") <= width
+                assert violations(shown) == []
+        # By keyboard: from the state to the first schema, and to its page.
+        page.get_by_role("link", name="12 pending").focus()
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == behind[0]
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/ui/modules/tenants?schema={behind[0]}")
 
 
 def test_a_cell_says_which_schema_it_is_and_opens_it(visit: Visit, tenants: None) -> None:
@@ -165,6 +196,21 @@ def test_failed_schemas_are_listed_first_and_can_be_retried(
     sql("DROP TABLE tenant_07.t")
     page.get_by_role("button", name="Retry 1 schema").click()
     page.get_by_text("1 migration applied").wait_for()
+
+
+def test_the_schemas_above_the_grid_follow_what_happens(
+    visit: Visit, service: Any, tenants: None, sql: Callable[..., list[Any]]
+) -> None:
+    page = visit("/ui/modules/tenants/schemas?state=failed")
+    odd = page.get_by_role("region", name="Not up to date")
+    assert odd.get_by_role("listitem").all_inner_texts() == ["tenant_07"]
+    assert "already exists" in (odd.get_by_role("link", name="tenant_07").get_attribute("title") or "")
+    page.evaluate("window.isSamePage = true")
+    sql("DROP TABLE tenant_07.t")
+    assert service.post("/modules/tenants/migrate").status_code == 200
+    page.get_by_text("12 up to date.").wait_for()
+    assert odd.count() == 0
+    assert page.evaluate("window.isSamePage")
 
 
 def test_the_list_is_filtered_by_state_version_and_name(visit: Visit, tenants: None) -> None:
