@@ -12,7 +12,7 @@
     ├── MigrationError                  migration_file, version, sql_error, code
     │   ├── MigrationFileError          line, column, hint
     │   ├── ChecksumMismatchError       recorded, current
-    │   ├── OutOfOrderError             newest_applied
+    │   ├── OutOfOrderError             newest_applied, applied_as
     │   ├── PlanRefusedError            limit, statement, line, column, hint
     │   ├── MigrationExecutionError     statement, line, column, sqlstate, detail, hint, applied
     │   ├── BaselineMismatchError       changes
@@ -258,21 +258,30 @@ class ChecksumMismatchError(MigrationError):
 
 
 class OutOfOrderError(MigrationError):
-    """A pending file sorts before an applied one, and ``out_of_order`` is ``reject``."""
+    """A pending file sorts before an applied one, and ``out_of_order`` is ``reject``.
+
+    ``applied_as``: the name that ``newest_applied`` has in the history, if it was renamed since it was applied.
+    """
 
     code = "out_of_order"
 
-    def __init__(self, migration_file: str, newest_applied: str) -> None:
+    def __init__(self, migration_file: str, newest_applied: str, applied_as: str | None = None) -> None:
+        again = "" if applied_as is None else f" as {applied_as}, with the same content"
+        details = {"newest_applied": newest_applied}
+        if applied_as is not None:
+            details["applied_as"] = applied_as
         super().__init__(
-            f"Migration {migration_file} is pending but sorts before {newest_applied}, which is applied. "
+            f"Migration {migration_file} is pending but sorts before {newest_applied}, which is applied{again}. "
             f"Give it a newer version, or allow it with out_of_order='allow'.",
             migration_file,
-            details={"newest_applied": newest_applied},
+            details=details,
         )
         self.newest_applied = newest_applied
+        self.applied_as = applied_as
 
     def fields(self) -> Fields:
-        return super().fields() | {"newest_applied": self.newest_applied}
+        found = super().fields() | {"newest_applied": self.newest_applied}
+        return found if self.applied_as is None else found | {"applied_as": self.applied_as}
 
 
 class PlanRefusedError(MigrationError):

@@ -39,6 +39,10 @@ CASES: list[tuple[errors.AsyncDBError, Mapping[str, Any]]] = [
     ),
     (errors.OutOfOrderError("1.sql", "2.sql"), {"filename": "1.sql", "newest_applied": "2.sql"}),
     (
+        errors.OutOfOrderError("1.sql", "2.sql", "1_old.sql"),
+        {"filename": "1.sql", "newest_applied": "2.sql", "applied_as": "1_old.sql"},
+    ),
+    (
         errors.PlanRefusedError("no", "1.sql", limit="max_rewrite", statement=1, position=(2, 3), hint="h"),
         {"filename": "1.sql", "limit": "max_rewrite", "statement": 1, "line": 2, "column": 3, "hint": "h"},
     ),

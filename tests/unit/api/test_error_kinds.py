@@ -25,7 +25,7 @@ LIBRARY: tuple[MigrationError, ...] = (
     MigrationError("x"),
     MigrationFileError("x"),
     ChecksumMismatchError("x", "1", "2"),
-    OutOfOrderError("x", "y"),
+    OutOfOrderError("x", "y", "z"),
     PlanRefusedError("x", "x", limit="x", statement=1, position=(1, 1), hint="x"),
     MigrationExecutionError("x", "x"),
     BaselineMismatchError("x", ()),

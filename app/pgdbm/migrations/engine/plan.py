@@ -91,7 +91,7 @@ def build_plan(
         left = renamed.keys() | in_background(pending)
         first = next((one for one in pending if one.filename not in left), None)
         if newest is not None and first is not None and order_of(first.filename) < order_of(newest):
-            raise OutOfOrderError(first.filename, newest)
+            raise OutOfOrderError(first.filename, newest, renamed.get(newest))
     return Plan(tuple(pending), tuple(skipped), tuple(beyond), renamed)
 
 

@@ -162,9 +162,10 @@ CLIENT_ERRORS = (
         "out_of_order",
         409,
         "A migration is out of order",
-        "A pending file sorts before an applied one, and the module's `out_of_order` is `reject`. Nothing was applied.",
+        "A pending file sorts before an applied one, and the module's `out_of_order` is `reject`. Nothing was applied. "
+        "`applied_as` is the name of `newest_applied` in the history, if it was renamed.",
         'Give the file a newer version, or set `out_of_order = "allow"` in the module\'s `module.toml`.',
-        "module filename newest_applied",
+        "module filename newest_applied applied_as",
     ),
     ErrorKind(
         "plan_refused",
