@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from pgdbm.cli import app
 
 from ..conftest import ROOT
+from ..support.commands import own_commands
 from .cli_schema import SCHEMA, check_document
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def check(name: str, *arguments: str, exit_code: int = 0) -> dict[str, Any]:
 
 def commands(group: click.Group, prefix: str = "pgdbm") -> Iterator[str]:
     """The names of all commands in ``group``."""
-    for name, command in group.commands.items():
+    for name, command in own_commands(group).items():
         if hasattr(command, "commands"):
             yield from commands(command, f"{prefix} {name}")
         else:

@@ -23,6 +23,7 @@ from pgdbm_service.asgi import create_app
 from pgdbm_service.errors.codes import ERROR_KINDS
 from pgdbm_service.settings import Settings
 
+from ..support.commands import own_commands
 from .markdown import DOCS, ROOT
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def test_json_fields() -> None:
 def root_with_the_service() -> click.Group:
     """The command line with the commands of the service, whether or not its entry points are installed."""
     points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pgdbm.commands"]
-    group = click.Group("pgdbm", commands=dict(root.commands), params=list(root.params))
+    group = click.Group("pgdbm", commands=own_commands(root), params=list(root.params))
     for name, point in points.items():
         module, _, attribute = point.partition(":")
         group.add_command(getattr(importlib.import_module(module), attribute), name)

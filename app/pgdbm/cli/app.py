@@ -1,7 +1,7 @@
 """The root of the command line.
 
-Everything imported here is loaded for ``--help`` too, so none of it may import asyncpg, postgast, rich or asyncio at
-the top of the file.
+Everything imported here is loaded for each command, and all files of commands for ``--help``: none of them may import
+asyncpg, postgast, rich or asyncio at its top.
 """
 
 from __future__ import annotations
@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..version import __version__
-from . import decisions, fix, importing, repair, review  # noqa: F401 - they add commands to migrate
-from .database import db
-from .dev import dev
-from .init import add_init
+from .groups import LateGroup
 from .migrate import migrate
 from .output import Output
-from .schema import schema
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -39,7 +35,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, given: b
         context.exit()
 
 
-class Root(click.Group):
+class Root(LateGroup):
     """The commands of pgdbm, and those of the entry point group ``pgdbm.commands`` of installed packages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -63,6 +59,7 @@ def _added() -> EntryPoints:
 
 @click.group(
     cls=Root,
+    late={"db": "database:db", "dev": "dev:dev", "init": "init:init", "schema": "schema:schema"},
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -77,9 +74,7 @@ def root() -> None:
     """
 
 
-for group in (migrate, schema, db, dev):
-    root.add_command(group)
-add_init(root)
+root.add_command(migrate)
 
 
 def run(arguments: list[str] | None = None) -> int:

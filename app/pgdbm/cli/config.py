@@ -7,7 +7,6 @@ environment never.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -123,6 +122,8 @@ def in_order(modules: Iterable[ModuleConfig], file: Path | None) -> tuple[Module
     Raises:
         ConfigError: a module depends on one that does not exist, or the dependencies contain a cycle.
     """
+    from graphlib import CycleError, TopologicalSorter  # here, as --dir needs no order
+
     by_name = {module.name: module for module in modules}
     for module in by_name.values():
         for needed in module.depends_on:

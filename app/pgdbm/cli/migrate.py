@@ -9,6 +9,7 @@ import click
 
 from ..errors import AsyncDBError, MigrationExecutionError
 from .errors import MISUSED, PENDING, CommandError
+from .groups import LateGroup
 from .options import DATABASE, MODULE, MODULES, command, seconds_option
 from .reports import ModuleFailedError
 
@@ -23,7 +24,27 @@ if TYPE_CHECKING:
     from .output import Output
 
 
-@click.group()
+_LATE = {
+    "backfill": "decisions:backfill",
+    "baseline": "decisions:baseline",
+    "convert": "importing:convert",
+    "drift": "decisions:drift",
+    "fix": "fix:fix",
+    "history": "review:history",
+    "import": "importing:import_",
+    "journal": "decisions:journal",
+    "mark": "decisions:mark",
+    "plan": "review:plan",
+    "rehearse": "decisions:rehearse",
+    "repair": "repair:repair",
+    "resolve": "decisions:resolve",
+    "revert": "decisions:revert",
+    "status": "review:status",
+    "verify": "review:verify",
+}
+
+
+@click.group(cls=LateGroup, late=_LATE)
 def migrate() -> None:
     """Apply, inspect and create migrations."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..text import sentence
@@ -149,6 +148,8 @@ class TomlTable:
 
 def suggest(given: str, known: Iterable[str], what: str) -> str:
     """The hint for ``given``, which is none of ``known``."""
+    from difflib import get_close_matches  # here, as it is for errors only
+
     names = list(known)
     close = get_close_matches(given, names, 1)
     if close:

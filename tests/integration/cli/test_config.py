@@ -24,6 +24,7 @@ from pgdbm.cli.reports import excerpt
 from pgdbm.cli.toml import expand
 
 from ...conftest import ROOT
+from ...support.commands import own_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +176,7 @@ def test_the_caret_stands_under_its_character(tmp_path: Path) -> None:
 
 
 def commands(group: click.Group, path: str = "pgdbm") -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
+    for name, command in own_commands(group).items():
         if isinstance(command, click.Group):
             yield from commands(command, f"{path} {name}")
         else:

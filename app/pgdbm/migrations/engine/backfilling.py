@@ -28,8 +28,8 @@ from ..state.history import require_own_table
 from ..state.journal import hash_of
 from ..state.lock import MigrationLock
 from .advice import advise
-from .execution_errors import RETRYABLE, AlreadyAppliedError, LockHeldError, execution_error, offset_of
-from .retries import with_retries
+from .execution_errors import AlreadyAppliedError, LockHeldError, execution_error, offset_of
+from .retries import RETRYABLE, with_retries
 from .session import as_role
 
 if TYPE_CHECKING:

@@ -3,6 +3,8 @@
 A run reads the history, plans, parses everything that is pending, and applies it. If another runner has the lock, or
 was faster, the run waits without holding anything, reads the history again and makes a new plan. If the connection is
 lost, it reads what was committed.
+
+What is needed only once something is pending is imported there.
 """
 
 from __future__ import annotations
@@ -23,16 +25,11 @@ from ...sql import statement
 from ...text import sentence
 from ..results import Applied, ApplyResult, Renamed
 from ..state.history import require_own_table
-from .blockers import BlockerEnding
-from .execution_errors import AlreadyAppliedError, HistoryLostError, LockHeldError, raise_if_refused
-from .monitor import watching
 from .notices import NoticeCollector, collected
 from .plan import build_plan
 from .preparation import check_backfills, create_tables, read_history
 from .retries import retry_pauses
-from .script import ScriptBuilder, compose, grouped
-from .search_path import search_path_of_files
-from .session import NO_TIMEOUT_S, Run, Session
+from .run import Run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -48,7 +45,8 @@ if TYPE_CHECKING:
     from .events import Announcer
     from .options import EngineOptions
     from .plan import Plan
-    from .script import Message
+    from .script import Message, ScriptBuilder
+    from .session import Session
 
 logger = logging.getLogger("pgdbm.migrations")
 
@@ -128,6 +126,8 @@ class MigrationEngine:
 
         policy, ending = self.options.end_blockers, None
         if policy is not None:
+            from .blockers import BlockerEnding
+
             ending = BlockerEnding(policy, self.journal, self.announcer)
         return Run(NoticeCollector(forward), lock_timeout=self.options.lock_timeout, ending=ending)
 
@@ -259,6 +259,9 @@ class MigrationEngine:
 
     def script(self, connection: Connection) -> ScriptBuilder:
         """The script builder for the server of ``connection``."""
+        from .script import ScriptBuilder
+        from .search_path import search_path_of_files
+
         return ScriptBuilder(
             self.history,
             self.lock.key,
@@ -270,6 +273,8 @@ class MigrationEngine:
 
     def session(self, connection: Connection, last: ParsedMigration, run: Run | None = None) -> Session:
         """A session to migrate over ``connection``. ``last`` is the migration that the run ends with."""
+        from .session import Session
+
         run = run or self._run()
         return Session(
             connection=connection,
@@ -289,6 +294,8 @@ class MigrationEngine:
 
         What ``work`` returns is SQL to run in the message of the COMMIT. Retried after a serialization failure.
         """
+        from .execution_errors import LockHeldError
+
         for pause in retry_pauses():
             try:
                 async with self.db.acquire() as connection:
@@ -303,6 +310,9 @@ class MigrationEngine:
     async def _work_under_lock(
         self, connection: Connection, work: Callable[[Connection], Awaitable[str | None]]
     ) -> None:
+        from .execution_errors import raise_if_refused
+        from .session import NO_TIMEOUT_S
+
         # Before the transaction, since two sessions that create it concurrently would fail inside of one.
         await self.journal.create(connection)
         try:
@@ -319,6 +329,9 @@ class MigrationEngine:
 
     async def _work(self, run: Run, parsed: list[ParsedMigration], atomic: Atomic) -> bool:
         """Apply ``parsed``. True if a new plan is needed: another runner was faster, or the history is lost."""
+        from .execution_errors import AlreadyAppliedError, HistoryLostError, LockHeldError
+        from .monitor import watching
+
         try:
             async with self._backend() as connection, watching(self.db, connection, self.announcer, run):
                 with collected(connection, run.notices):
@@ -344,7 +357,7 @@ class MigrationEngine:
         self.announcer.emit("waiting_for_runner", holder=holder)
 
     async def _work_over(self, connection: Connection, run: Run, parsed: list[ParsedMigration], atomic: Atomic) -> None:
-        from .statement_groups import is_worth_joining  # here, as most runs have nothing to apply
+        from .statement_groups import is_worth_joining
         from .transactional import apply_all
 
         session = self.session(connection, parsed[-1], run)
@@ -362,6 +375,7 @@ class MigrationEngine:
             await session.finish()
 
     async def _apply(self, session: Session, parsed: Sequence[ParsedMigration]) -> None:
+        from .script import compose, grouped
         from .transactional import apply_by_statement, apply_together, apply_with_events
 
         together = len(parsed) == 1 or not await session.is_audited()
@@ -384,7 +398,8 @@ class MigrationEngine:
                 await self._apply_without_transaction(session, group.migrations[0])
 
     async def _apply_without_transaction(self, session: Session, migration: ParsedMigration) -> None:
-        # Imported here, as few files have no transaction.
+        from .monitor import watching
+
         if migration.backfill is not None:
             from .backfilling import apply_backfill as apply
         else:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from ..sources.parser import ParsedMigration
     from ..sources.statements import Statement
 
-RETRYABLE = ("55P03", "40P01", "40001")
-"""lock_not_available, deadlock_detected, serialization_failure: caused by another session, so a retry may succeed."""
-
 _INLINE_LINE = re.compile(r"inline_code_block\b\D*?(\d+)")
 _DOLLAR_QUOTE = re.compile(r"\$(?:[^\W\d]\w*)?\$")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...core.manager import AsyncDatabaseManager
     from .blockers import BlockerEnding
     from .events import Announcer
-    from .session import Run
+    from .run import Run
 
 logger = logging.getLogger("pgdbm.migrations")
 

@@ -11,7 +11,6 @@ import asyncpg
 
 from ...core.backoff import exponential
 from ...errors import MigrationError, MigrationExecutionError
-from .execution_errors import RETRYABLE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 logger = logging.getLogger("pgdbm.migrations")
+
+RETRYABLE = ("55P03", "40P01", "40001")
+"""lock_not_available, deadlock_detected, serialization_failure: caused by another session, so a retry may succeed."""
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 15.0

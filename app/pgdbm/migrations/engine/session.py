@@ -1,11 +1,10 @@
-"""The session that migrates, and the progress of a run."""
+"""The session that migrates."""
 
 from __future__ import annotations
 
-import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...core.asyncpg_errors import is_alive
 from ...core.templating import quote
@@ -16,7 +15,7 @@ from .script import clean_session
 from .verification import require_no_row
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from ...core.connection import Connection
     from ..sources.parser import ParsedMigration
@@ -24,48 +23,15 @@ if TYPE_CHECKING:
     from ..state.history import History
     from ..state.journal import Journal
     from ..state.lock import MigrationLock
-    from .blockers import BlockerEnding
     from .events import Announcer
     from .notices import NoticeCollector
+    from .run import Run
     from .script import ScriptBuilder
 
 # asyncpg takes None as the pool's command_timeout, so "no limit" is a very long one.
 NO_TIMEOUT_S = 10 * 365 * 24 * 3600.0
 
 _UTF8 = ("UTF8", "UNICODE", "UTF-8")
-
-
-@dataclass(slots=True)
-class Run:
-    """The progress of one call of apply.
-
-    The first ``durable`` of ``applied`` survive a crash of the server. ``is_clean``: no file has left anything in the
-    session; ``has_prepared``: one may have left prepared statements.
-
-    ``blockers`` are the sessions that were last seen to block a statement; ``watch_locks`` starts to poll for them;
-    ``ending`` ends them.
-    ``is_pausing``: between two attempts. ``joins_statements``: several statements of a file may share a message.
-    ``starts_history``: every file was pending when the run was planned.
-    """
-
-    notices: NoticeCollector
-    started: float = field(default_factory=time.perf_counter)
-    applied: list[str] = field(default_factory=list)
-    durable: int = 0
-    is_clean: bool = True
-    has_prepared: bool = False
-    renamed: dict[str, str] = field(default_factory=dict)
-    lock_timeout: float | None = None
-    blockers: list[dict[str, Any]] = field(default_factory=list)
-    watch_locks: Callable[[], None] = lambda: None
-    ending: BlockerEnding | None = None
-    is_pausing: bool = False
-    joins_statements: bool = False
-    starts_history: bool = False
-
-    @property
-    def milliseconds(self) -> float:
-        return (time.perf_counter() - self.started) * 1000
 
 
 @dataclass(frozen=True, slots=True)

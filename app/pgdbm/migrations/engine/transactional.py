@@ -14,8 +14,8 @@ from ...core.asyncpg_errors import is_lost
 from ...errors import ConfigurationError, MigrationExecutionError
 from ...sql import statement
 from .advice import COMMITTING, DEFERRED, RECORDING, advise
-from .execution_errors import RETRYABLE, AlreadyAppliedError, execution_error, located, offset_of, raise_if_refused
-from .retries import report_failure, with_retries
+from .execution_errors import AlreadyAppliedError, execution_error, located, offset_of, raise_if_refused
+from .retries import RETRYABLE, report_failure, with_retries
 from .script import compose, compose_all, transaction_modes
 from .statement_groups import Pace
 
