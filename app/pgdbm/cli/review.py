@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -284,6 +285,20 @@ def _lock_document(lock: StatementLock, tables: Mapping[str, TableUse]) -> dict[
     }
 
 
+def _used_tables(migration: dict[str, Any]) -> dict[str, str]:
+    """How much the tables are used whose locks make others wait, by table."""
+    from ..migrations.lint import use_in_words  # imported late, as few commands plan
+
+    found = {}
+    for statement in migration["statements"]:
+        for lock in statement["locks"] if statement["blocks"] != "nothing" else ():
+            since = None if lock["statistics_since"] is None else datetime.fromisoformat(lock["statistics_since"])
+            words = use_in_words(lock["reads_per_s"], lock["writes_per_s"], since, lock["longest_transaction_s"])
+            if words:
+                found[lock["relation"]] = words
+    return found
+
+
 def _print_plan(context: CommandContext, document: dict[str, Any]) -> None:
     output = context.output
     heading = f"{document['module']} (schema {document['schema']}): "
@@ -291,6 +306,8 @@ def _print_plan(context: CommandContext, document: dict[str, Any]) -> None:
     for migration in document["pending"]:
         output.line(f"  {migration['filename']}" + ("" if migration["transactional"] else "  (no transaction)"))
         output.line(f"    {migration['impact'][0].upper()}{migration['impact'][1:]}.")
+        for table, words in _used_tables(migration).items():
+            output.line(f"    {table}: {words}.")
         for statement in migration["statements"]:
             sql = re.sub(r"\s+", " ", statement["sql"])
             shown = sql if len(sql) <= _SHOWN_SQL else sql[: _SHOWN_SQL - 3] + "..."

@@ -76,6 +76,8 @@ async def plan(
     context: CommandContext, module: str, schema: str | None, target: str | None, **service: Unpack[ServerArguments]
 ) -> None:
     """Show what a migrate of a service would do now: statements, locks and findings."""
+    from pgdbm.migrations.lint import used_tables
+
     async with client_of(context, service) as client:
         found = await client.get_plan(module, schema=schema, target=target)
     output = context.output
@@ -84,6 +86,9 @@ async def plan(
         output.line(f"  {one.filename} is applied as {one.applied_as}, and is not run again")
     for migration in found.pending:
         output.line(f"  {migration.filename}")
+        output.line(f"    {migration.impact[:1].upper()}{migration.impact[1:]}.")
+        for table, words in used_tables(migration.statements).items():
+            output.line(f"    {table}: {words}.")
         for statement in migration.statements:
             locks = ", ".join(f"{lock.mode} on {lock.relation or '?'}" for lock in statement.locks)
             output.line(f"    {statement.number}. {statement.kind}{f': {locks}' if locks else ''}")

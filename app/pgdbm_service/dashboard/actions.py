@@ -75,7 +75,6 @@ class ActionController(Controller):
     async def rehearse(
         self,
         request: HTTPRequest,
-        database: Database,
         views: ModuleViews,
         operation_queries: OperationQueries,
         operations: OperationService,
@@ -88,7 +87,7 @@ class ActionController(Controller):
         # Read before: a file that is added during the rehearsal moves the digest, and the migrate is refused.
         plan = await operation_queries.plan(module, schema or await schema_to_plan(views, detail), None)
         rehearsal = await operations.rehearse(module, RehearseBody(schema=schema or plan.schema))
-        return confirm(request, **await migrate_question(database, detail, plan, schema, rehearsal))
+        return confirm(request, **migrate_question(detail, plan, schema, rehearsal))
 
     @post("/modules/{module:str}/mark", opt={"needs": "migrate"})
     async def mark(self, operations: OperationService, module: str, data: Form) -> Redirect:

@@ -59,7 +59,7 @@ class DecisionController(Controller):
             request,
             title=f"Approve the run of {run.module}?",
             texts=texts,
-            rows=[(f"{one.mode} on {one.relation}", one.words) for one in locked_relations(plan, {}, None)],
+            rows=[(f"{one.mode} on {one.relation}", one.words) for one in locked_relations(plan)],
             rows_title="What is locked",
             files=[one.filename for one in plan.pending],
             fields={"plan": run.approval.plan},

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .wording import duration, size
+from .wording import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
-    from ..api.operations import Plan, PlannedStatement, Rehearsal, RehearsedMigration
-    from ..api.schemas import Table
+    from ..api.operations import Plan, PlannedLock, PlannedMigration, Rehearsal, RehearsedMigration
 
 # From the weakest to the strongest.
 _MODES = (
@@ -29,23 +28,35 @@ class LockedRelation(NamedTuple):
     relation: str
     mode: str
     blocks: str
-    table: Table | None
+    lock: PlannedLock
     held_ms: float | None
 
     @property
     def words(self) -> str:
+        from pgdbm.migrations.lint import use_of
+
         parts = [_BLOCKS.get(self.blocks, "what it blocks is unknown")]
-        if self.table is not None:
-            rows = "rows not counted yet" if self.table.rows is None else f"about {self.table.rows:,} rows"
-            parts.append(f"{rows}, {size(self.table.size_bytes)}")
+        parts += [words for words in (content_of(self.lock), use_of(self.lock)) if words]
         if self.held_ms is not None:
             parts.append(f"the rehearsal held it for {duration(self.held_ms / 1000)}")
         return "; ".join(parts)
 
 
-def locked_relations(
-    plan: Plan, tables: Mapping[str, Table], rehearsal: Rehearsal | None = None
-) -> list[LockedRelation]:
+def content_of(lock: PlannedLock) -> str:
+    """The rows and bytes of a table that is locked; empty where they are unknown."""
+    from pgdbm.migrations.lint import content_in_words
+
+    return "" if lock.size_bytes is None else content_in_words(lock.rows, lock.size_bytes)
+
+
+def used_tables(migration: PlannedMigration) -> dict[str, str]:
+    """How much the tables are used whose locks make others wait, by table."""
+    from pgdbm.migrations.lint import used_tables
+
+    return used_tables(migration.statements)
+
+
+def locked_relations(plan: Plan, rehearsal: Rehearsal | None = None) -> list[LockedRelation]:
     """The relations whose locks make others wait, those with the strongest lock first."""
     held = {} if rehearsal is None else _held(rehearsal)
     found: dict[str, LockedRelation] = {}
@@ -53,25 +64,16 @@ def locked_relations(
         for statement in migration.statements:
             if statement.blocks == "nothing":
                 continue
-            for mode, relation in _locks(statement):
+            for lock in statement.locks:
+                relation = lock.relation or "relations that only the catalog shows"
                 known = found.get(relation)
-                if known is not None and _strength(known.mode) >= _strength(mode):
+                if known is not None and _strength(known.mode) >= _strength(lock.mode):
                     continue
                 name = relation.rpartition(".")[2]
                 own = relation == name or relation == f"{plan.schema}.{name}"
                 held_ms = held.get(name) if own else None
-                table = tables.get(name) if own else None
-                found[relation] = LockedRelation(relation, mode, statement.blocks, table, held_ms)
+                found[relation] = LockedRelation(relation, lock.mode, statement.blocks, lock, held_ms)
     return sorted(found.values(), key=lambda one: (-_strength(one.mode), one.relation))
-
-
-def tables_by_name(tables: Sequence[Table]) -> dict[str, Table]:
-    return {table.name: table for table in tables}
-
-
-def _locks(statement: PlannedStatement) -> Iterator[tuple[str, str]]:
-    for lock in statement.locks:
-        yield lock.mode, lock.relation or "relations that only the catalog shows"
 
 
 def _held(rehearsal: Rehearsal) -> dict[str, float]:

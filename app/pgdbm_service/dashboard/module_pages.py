@@ -17,14 +17,13 @@ from ..features.modules.views import ModuleViews
 from ..features.operations.decisions import OperationService
 from ..features.operations.reads import OperationQueries
 from ..features.registrations.registrar import Registrar
-from ..features.schemas.queries import describe_schema
 from ..runs.service import RunService
 from ..web.pagination import cursor_of, read_cursor, read_number
 from ..web.request import HTTPRequest, principal_of
 from .dependencies import dependency_tree
 from .grid import IN_ORDER, Cells, OddSchemas, cells_of_schemas, odd_states
 from .live import LivePages, Parts, digest_of
-from .lock_words import locked_relations, tables_by_name
+from .lock_words import locked_relations
 from .module_page import ModulePage, changes_of, schema_to_plan
 from .showing import confirm, show, show_error
 from .viewer import viewer_of
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from ..api.modules import ModuleDetail, SchemaItem
     from ..api.operations import Plan, Rehearsal
     from ..api.runs import Run
-    from ..api.schemas import Table
 
 _MOST_CELLS = 20_000
 _CELLS_PER_READ = 10_000
@@ -152,7 +150,6 @@ class ModulePageController(Controller):
     async def confirm_migrate(
         self,
         request: HTTPRequest,
-        database: Database,
         views: ModuleViews,
         operation_queries: OperationQueries,
         module: str,
@@ -160,7 +157,7 @@ class ModulePageController(Controller):
     ) -> Response[str]:
         detail = await views.detail(module)
         plan = await operation_queries.plan(module, schema or await schema_to_plan(views, detail), None)
-        return confirm(request, **await migrate_question(database, detail, plan, schema, None))
+        return confirm(request, **migrate_question(detail, plan, schema, None))
 
     @get("/mark", opt={"needs": "migrate"})
     async def confirm_mark(
@@ -279,12 +276,12 @@ class ModulePageController(Controller):
         return cells_of_schemas(items, why, canaries, active=last is not None and last.ended_at is None)
 
 
-async def migrate_question(
-    database: Database, detail: ModuleDetail, plan: Plan, schema: str | None, rehearsal: Rehearsal | None
+def migrate_question(
+    detail: ModuleDetail, plan: Plan, schema: str | None, rehearsal: Rehearsal | None
 ) -> dict[str, Any]:
     """What the page that asks before a migrate says. It sends the digest of what it shows."""
     module = detail.name
-    locked = locked_relations(plan, await _tables(database, plan.schema), rehearsal)
+    locked = locked_relations(plan, rehearsal)
     several = detail.schema_count > 1 and not schema
     where = f"schema {schema or plan.schema}"
     if several:
@@ -329,14 +326,6 @@ async def _shown_bundles(
         "compared": compared,
         "following": None if following is None else cursor_of(following),
     }
-
-
-async def _tables(database: Database, schema: str) -> dict[str, Table]:
-    try:
-        found = await database.with_timeout(describe_schema(database.manager(), schema))
-    except ServiceError:
-        return {}
-    return {} if found is None else tables_by_name(found.tables)
 
 
 async def _last_run(database: Database, runs: RunService, detail: ModuleDetail) -> Run | None:

@@ -71,7 +71,7 @@ def asset_response(asset: Asset, *, gzipped: bool) -> Response[bytes]:
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from . import drawings, highlight, wording
+    from . import drawings, highlight, lock_words, wording
 
     environment = Environment(
         loader=FileSystemLoader(_FOLDER / "templates"),
@@ -95,6 +95,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "asset": lambda name: _ASSETS_AT + assets()[name].name,
         "version": __version__,
+        "content_of": lock_words.content_of,
         "count": wording.count,
         "shape": drawings.shape,
         "sparkline": drawings.sparkline,
@@ -106,6 +107,7 @@ def _environment() -> Environment:
         "fix_diff": highlight.fix_diff,
         "object_diff": highlight.object_diff,
         "left_words": wording.left,
+        "used_tables": lock_words.used_tables,
         "waits_for": wording.waits_for,
         "works_on": wording.works_on,
     }

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -232,6 +233,14 @@ def test_plan_names_statements_with_line_and_column(project: Project) -> None:
     text = project.run("migrate", "plan", "-m", "users").stdout
     assert "002_index.sql  (no transaction)\n    Nothing waits for it.\n" in text
     assert "CREATE INDEX CONCURRENTLY" in text
+
+
+def test_plan_says_how_a_table_is_used(project: Project) -> None:
+    project.json("migrate", "apply")
+    project.write("users/002_more.sql", "ALTER TABLE {{tables.users}} ADD COLUMN more int;")
+    text = project.run("migrate", "plan", "-m", "users").stdout
+    assert "    Locks users.users (no rows) while reads and writes wait.\n    users.users: " in text
+    assert re.search(r"users\.users: [^.]+ since 2[0-9-]{9}\.\n", text)
 
 
 def test_verify_reports_changed_and_missing_files(project: Project) -> None:

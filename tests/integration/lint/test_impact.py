@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
-from pgdbm.migrations.lint.impact import short
+from pgdbm.migrations.lint.table_words import short
 from pgdbm.migrations.state.tables import read_use
 from pgdbm.sql import statement
 

@@ -62,6 +62,8 @@ def test_a_module_is_read(pgdbm: Pipeline, service: Any, repo: Any) -> None:
     plan = pgdbm("plan", "m")
     assert "002_b.sql" in plan.out
     assert "SHARE on m.t" in plan.out
+    assert "    Locks m.t (no rows) while writes wait.\n    m.t: " in plan.out
+    assert " since 2" in plan.out
     assert pgdbm("plan", "m", "--json").document["digest"].startswith("sha256:")
     assert "001_a.sql" in pgdbm("history", "m").out
     assert [one["filename"] for one in pgdbm("history", "m", "--json").document["items"]] == ["001_a.sql"]

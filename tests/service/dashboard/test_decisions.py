@@ -189,7 +189,25 @@ def test_the_plan_says_what_is_rewritten_and_who_waits(service: Any, repo: Any, 
     assert pending["impact"].endswith(" kB) while reads and writes wait")
     shown = text_of(service.get("/ui/modules/m", params={"tab": "plan"}))
     assert f"R{pending['impact'][1:]}." in shown
-    assert "about 2,000 rows" in shown
+    lock = f"ACCESS EXCLUSIVE m.big {pending['impact'].partition('(')[2].partition(')')[0]}"
+    assert lock in shown
+    assert re.search(r"m\.big: [^.]+ since 2[0-9-]{9}\. ", shown)
+    asked = text_of(service.get("/ui/modules/m/migrate"))
+    assert f"ACCESS EXCLUSIVE on m.big reads and writes wait; {lock.partition('m.big ')[2]}; " in asked
+
+
+def test_a_table_without_rows_is_called_so_everywhere(service: Any, repo: Any) -> None:
+    repo.write("m", _001_a="CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)")
+    service.sync()
+    service.post("/modules/m/migrate")
+    repo.write("m", _002_b="ALTER TABLE {{tables.t}} ADD COLUMN a integer")
+    service.sync()
+    shown = text_of(service.get("/ui/modules/m", params={"tab": "plan"}))
+    assert "Locks m.t (no rows) while reads and writes wait. m.t: not used since " in shown
+    assert "ACCESS EXCLUSIVE m.t no rows" in shown
+    asked = text_of(service.get("/ui/modules/m/migrate"))
+    assert "ACCESS EXCLUSIVE on m.t reads and writes wait; no rows; not used since " in asked
+    assert " 0 row" not in shown + asked
 
 
 def test_the_plan_shows_the_safer_form_as_a_diff(service: Any, repo: Any, sql: Callable[..., list[Any]]) -> None:

@@ -17,10 +17,9 @@ from pgdbm_service.api.operations import (
     TakenLock,
 )
 from pgdbm_service.api.runs import RunEvent
-from pgdbm_service.api.schemas import Table
 from pgdbm_service.dashboard.dependencies import dependency_tree
 from pgdbm_service.dashboard.highlight import object_diff
-from pgdbm_service.dashboard.lock_words import locked_relations, tables_by_name
+from pgdbm_service.dashboard.lock_words import locked_relations
 from pgdbm_service.dashboard.timeline import seconds_left, steps
 
 START = datetime(2026, 11, 29, tzinfo=UTC)
@@ -89,9 +88,10 @@ def test_what_is_left_is_extrapolated_within_a_phase() -> None:
     assert seconds_left([progress(0, "scanning", 10.0), progress(1, "waiting", None)]) is None
 
 
-def test_locks_are_worded_with_the_size_of_the_table_and_how_long_they_were_held() -> None:
+def test_locks_are_worded_with_the_table_and_its_use_and_how_long_they_were_held() -> None:
     def planned(number: int, mode: str, blocks: Any) -> PlannedStatement:
-        locks = [PlannedLock(mode, "orders.refunds")]
+        since = datetime(2026, 1, 31, tzinfo=UTC)
+        locks = [PlannedLock(mode, "orders.refunds", 41_000, 12_000_000, 40.0, 0.05, since)]
         return PlannedStatement(number=number, kind="x", line=1, column=1, sql="", locks=locks, blocks=blocks)
 
     def rehearsed(number: int, ms: float, mode: str) -> RehearsedStatement:
@@ -135,14 +135,14 @@ def test_locks_are_worded_with_the_size_of_the_table_and_how_long_they_were_held
         left_behind=None,
         total_time_ms=3000,
     )
-    tables = tables_by_name(
-        [Table(name="refunds", rows=41_000, dead_rows=0, size_bytes=12_000_000, indexes_bytes=0, indexes=[])]
-    )
-    (relation,) = locked_relations(plan, tables, rehearsal)
+    (relation,) = locked_relations(plan, rehearsal)
     assert relation.mode == "ACCESS EXCLUSIVE"
     # From the first lock on it to the end of the transaction.
-    assert relation.words == "reads and writes wait; about 41,000 rows, 12 MB; the rehearsal held it for 3.0 s"
-    assert locked_relations(plan, {})[0].words == "reads and writes wait"
+    assert relation.words == (
+        "reads and writes wait; 41 k rows, 12 MB; 40 reads/s, 3 writes/min since 2026-01-31; "
+        "the rehearsal held it for 3.0 s"
+    )
+    assert locked_relations(plan)[0].words.endswith(" since 2026-01-31")
 
 
 def test_dependencies_are_a_tree_that_ends_where_it_repeats() -> None:

@@ -11,6 +11,7 @@ from .fixes import Fix, FixFile
 from .fixing import with_fix
 from .impact import asks_for_facts, impact_of, locked_relations, without_empty_tables, without_proved
 from .limits import refusal_of
+from .table_words import content_in_words, use_in_words, use_of, used_tables
 from .tables import TableFacts, TableUse
 
 __all__ = [
@@ -24,10 +25,14 @@ __all__ = [
     "TableFacts",
     "TableUse",
     "asks_for_facts",
+    "content_in_words",
     "impact_of",
     "inspect",
     "locked_relations",
     "refusal_of",
+    "use_in_words",
+    "use_of",
+    "used_tables",
     "with_fix",
     "without_empty_tables",
     "without_proved",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...pgparse.lock_modes import LockMode
+from .table_words import content_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -109,11 +110,6 @@ def verb_of(statement: StatementInspection, findings: Sequence[Finding]) -> str 
     return None if verb == _LOCKS else verb
 
 
-def size_in_words(size_bytes: int) -> str:
-    """Such as ``12 GB``."""
-    return short(size_bytes, _BYTES)
-
-
 def _verb(statement: StatementInspection, findings: Sequence[Finding]) -> str:
     if statement.kind.startswith("REPACK"):
         return "rewrites"
@@ -127,21 +123,4 @@ def _verb(statement: StatementInspection, findings: Sequence[Finding]) -> str:
 
 def described(table: TableUse) -> str:
     """The name of ``table`` with its rows and bytes."""
-    if table.rows == 0:
-        return f"{table.relation} (no rows)"
-    rows = "rows not counted yet" if table.rows is None else f"{short(table.rows)} row{'' if table.rows == 1 else 's'}"
-    return f"{table.relation} ({rows}{'' if table.size_bytes is None else f', {short(table.size_bytes, _BYTES)}'})"
-
-
-_COUNTS = ("", " k", " M", " G", " T")
-_BYTES = (" B", " kB", " MB", " GB", " TB")
-
-
-def short(number: int, units: tuple[str, ...] = _COUNTS) -> str:
-    """``number`` with two or three digits and a unit: ``812``, ``1.2 k``, ``41 M``; with ``_BYTES``, ``12 GB``."""
-    amount = float(number)
-    for unit in units[:-1]:
-        if round(amount) < 1000:
-            return f"{amount:.1f}{unit}" if 0 < amount < 9.95 and unit != units[0] else f"{amount:.0f}{unit}"
-        amount /= 1000
-    return f"{amount:.1f}{units[-1]}"
+    return f"{table.relation} ({content_in_words(table.rows, table.size_bytes)})"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...errors import PlanRefusedError
-from .impact import described, size_in_words, verb_of
+from .impact import described, verb_of
+from .table_words import size_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
