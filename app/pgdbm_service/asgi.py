@@ -43,6 +43,7 @@ from .features.modules.controller import ModuleController
 from .features.modules.views import ModuleViews
 from .features.operations.controller import OperationController
 from .features.operations.decisions import OperationService
+from .features.operations.drift_watch import DriftWatch
 from .features.operations.reads import OperationQueries
 from .features.registrations.archives import Limits
 from .features.registrations.controller import RegistrationController, sync_repository
@@ -52,6 +53,7 @@ from .features.runs.backfills import BackfillController
 from .features.runs.controller import RunController, migrate, migrate_all
 from .features.schemas.controller import SchemaController
 from .features.tokens import TokenController, create_ticket
+from .features.webhooks.conditions import ModuleConditions
 from .features.webhooks.controller import WebhookController
 from .features.webhooks.deliverer import CHANNEL as WEBHOOK_CHANNEL
 from .features.webhooks.deliverer import Deliverer
@@ -101,6 +103,8 @@ _FORM_FIELDS = 100
 # How often each replica checks whether a reconciliation is due; one of them runs it.
 _LEASE_EVERY_S = 30.0
 _PRUNE_EVERY_S = 3600.0
+# After work that is done once per start, and after a failure of it.
+_ONCE_S, _AGAIN_S = 1e9, 5.0
 
 
 class Service(Litestar):
@@ -198,6 +202,10 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         is_notified=lambda: runs.notifier.is_listening,
         on_attempt=metrics.webhook_attempted,
     )
+    webhooks = WebhookStore(database, maximum=settings.max_webhooks, allow_http=settings.webhook_private_addresses)
+    conditions = ModuleConditions(database, pending_after_s=settings.webhook_pending_after_s)
+    sampler.on_sample = conditions.sampled
+    operation_queries = OperationQueries(database, lookup, conditions.compared)
     repository_watch = RepositoryWatch(settings.migrations_repo, registry)
     verifier = TokenVerifier(database)
     sessions = Sessions(
@@ -222,7 +230,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         "views": views,
         "overview": OverviewReader(database, slots, views, runs.recent, runs.freezes),
         "live_pages": LivePages(),
-        "operation_queries": OperationQueries(database, lookup),
+        "operation_queries": operation_queries,
         "operations": OperationService(database, slots, lookup, contents, runs.gate),
         "runs": runs,
         "registrar": Registrar(
@@ -242,9 +250,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         "sessions": sessions,
         "sign_ins": sign_ins,
         "jar": cookies,
-        "webhooks": WebhookStore(
-            database, maximum=settings.max_webhooks, allow_http=settings.webhook_private_addresses
-        ),
+        "webhooks": webhooks,
     }
     registry_job = Job(
         "read what is registered",
@@ -253,6 +259,13 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         database,
     )
     webhook_job = Job("deliver to webhooks", deliverer.pause_s, deliverer.deliver, database)
+    configuring_job = Job(
+        "configure the webhooks in the settings",
+        lambda: _ONCE_S if webhooks.is_configured else _AGAIN_S,
+        lambda: webhooks.configure([(one.name, one, one.secret()) for one in settings.webhooks]),
+        database,
+    )
+    database.on_recreated(configuring_job.wake)
     runs.notifier.subscribe(WEBHOOK_CHANNEL, lambda _: webhook_job.wake())
     runs.notifier.on_return(webhook_job.wake)
     runs.notifier.subscribe(CHANNEL, lambda _: registry_job.wake())
@@ -261,6 +274,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     jobs = [
         registry_job,
         webhook_job,
+        configuring_job,
         Job("delete old deliveries", _PRUNE_EVERY_S, deliverer.prune, database),
         Job(
             "compare summaries with histories",
@@ -269,6 +283,10 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
             database,
         ),
     ]
+    drift_check_s = settings.drift_check_s
+    if drift_check_s is not None:
+        watch = DriftWatch(registry, summaries, operation_queries, lambda: conditions.is_drift_due(drift_check_s))
+        jobs.append(Job("compare schemas for drift", min(_LEASE_EVERY_S, drift_check_s), watch.compare, database))
     if settings.watch_repo:
         jobs.append(Job("poll the migrations repository", _REPOSITORY_EVERY_S, repository_watch.poll))
     query_parameters = QueryParameters(dependencies)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-WebhookEvent = Literal["run.queued", "run.waiting", "run.blocked", "run.succeeded", "run.failed", "run.cancelled"]
-WebhookFormat = Literal["standard", "slack", "teams"]
-DeliveryStatus = Literal["pending", "delivered", "dropped"]
-
-ALL_EVENTS: tuple[WebhookEvent, ...] = (
+WebhookEvent = Literal[
     "run.queued",
     "run.waiting",
     "run.blocked",
     "run.succeeded",
     "run.failed",
     "run.cancelled",
-)
+    "module.pending",
+    "module.changed",
+    "module.drifted",
+]
+WebhookFormat = Literal["standard", "slack", "teams"]
+DeliveryStatus = Literal["pending", "delivered", "dropped"]
+
+ALL_EVENTS: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
 
 URL = Annotated[
     str, Meta(description="Where events are posted to: an `https://` URL.", pattern=r"^[!-~]+$", max_length=2000)
@@ -71,7 +74,10 @@ class WebhookChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Webhook(msgspec.Struct, kw_only=True):
-    """A webhook without its secret. ``failing_since``: the first failure since something was last delivered."""
+    """A webhook without its secret. ``failing_since``: the first failure since something was last delivered.
+
+    ``name``: that of a webhook in the settings of the service, which is changed there only.
+    """
 
     id: UUID
     url: str
@@ -84,6 +90,7 @@ class Webhook(msgspec.Struct, kw_only=True):
     created_at: datetime
     disabled_reason: str | None = None
     failing_since: datetime | None = None
+    name: str | None = None
 
 
 class WebhookWithSecret(Webhook, kw_only=True):

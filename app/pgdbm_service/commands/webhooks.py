@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
     from .server import ServerArguments
 
-_EVENTS = ("run.queued", "run.waiting", "run.blocked", "run.succeeded", "run.failed", "run.cancelled")
+_EVENTS = (
+    "run.queued",
+    "run.waiting",
+    "run.blocked",
+    "run.succeeded",
+    "run.failed",
+    "run.cancelled",
+    "module.pending",
+    "module.changed",
+    "module.drifted",
+)
 
 
 @click.group()
@@ -35,7 +45,7 @@ def webhook() -> None:
     type=click.Choice(_EVENTS),
     help="An event to send; may be repeated. Default: all.",
 )
-@click.option("--modules", default="*", show_default=True, metavar="GLOB", help="The modules whose runs are reported.")
+@click.option("--modules", default="*", show_default=True, metavar="GLOB", help="The modules that are reported.")
 @click.option(
     "--format",
     "format_",
@@ -81,10 +91,17 @@ async def list_(context: CommandContext, **service: Unpack[ServerArguments]) -> 
     async with client_of(context, service) as client:
         found = [one async for one in client.list_webhooks()]
     rows = [
-        (one.id, "enabled" if one.is_enabled else f"disabled: {one.disabled_reason}", one.modules, one.format, one.url)
+        (
+            one.id,
+            one.name or "",
+            "enabled" if one.is_enabled else f"disabled: {one.disabled_reason}",
+            one.modules,
+            one.format,
+            one.url,
+        )
         for one in found
     ]
-    context.output.table([("ID", "STATE", "MODULES", "FORMAT", "URL"), *rows])
+    context.output.table([("ID", "IN SETTINGS", "STATE", "MODULES", "FORMAT", "URL"), *rows])
     context.output.document(items_of(found))
 
 

@@ -17,7 +17,7 @@ from ..database.periodic import cancelled_at_end
 from ..status.invalid_indexes import invalid_indexes, of_module
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 
     from ..database.pool import Database
     from ..registry.modules import Module, Registry
@@ -36,7 +36,7 @@ logger = structlog.get_logger("pgdbm_service")
 @dataclass(frozen=True, slots=True)
 class ModuleSample:
     """For a module, over its ``schemas`` schemas: how many migrations are pending, and have changed since they were
-    applied; in how many schemas any is pending; and how many indexes in them are INVALID.
+    applied, and which ones; in how many schemas any is pending; and how many indexes in them are INVALID.
     """
 
     schemas: int
@@ -44,6 +44,7 @@ class ModuleSample:
     pending: int
     changed: int
     invalid_indexes: int = 0
+    changed_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class StateSampler:
         self.database_up = False
         self.sampled_at = 0.0
         self.on_module: Callable[[str], None] = lambda _: None
+        self.on_sample: Callable[[Mapping[str, ModuleSample], Collection[str]], Awaitable[None]] | None = None
         self._is_read = True
         self._unread = 0
 
@@ -153,6 +155,8 @@ class StateSampler:
                     logger.warning("module not sampled", module=module.name, **service_error_of(error).for_log())
         self.modules, self.runs = modules, runs
         self.sampled_at = time.time()
+        if self.on_sample is not None and self._registry.is_complete:
+            await self.on_sample(modules, [module.name for module in self._registry])
 
     async def _sample_of(self, module: Module, counts: AppliedSetCounts) -> ModuleSample:
         states = counts.states(await self._lookup.files(module), module.out_of_order)
@@ -161,6 +165,7 @@ class StateSampler:
             behind=sum(count for one, count in states if one.pending),
             pending=sum(one.pending * count for one, count in states),
             changed=sum(one.changed * count for one, count in states),
+            changed_files=tuple(dict.fromkeys(name for one, _ in states for name in one.changed_files)),
         )
 
     async def _run(self) -> None:

@@ -12,7 +12,7 @@ from pgdbm.text import sentence
 
 from ..api.scopes import check_scopes
 from ..trusted_proxies import is_prefix, parse_proxies
-from . import policies
+from . import policies, webhooks
 from .fields import SettingsError, is_safe_url, listed, variable_of
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def check(settings: Settings, given: Collection[str]) -> None:
     urls = {"DATABASE_URL": settings.database_url, "PGDBM_DIRECT_URL": settings.direct_url}
     for problem in policies.problems_of(settings.module_policies, urls):
         raise SettingsError(f"{policies.VARIABLE}{problem}")
+    for problem in webhooks.problems_of(settings.webhooks, allow_http=settings.webhook_private_addresses):
+        raise SettingsError(f"{webhooks.VARIABLE}{problem}")
     _check_auth(settings, given)
     repo = settings.migrations_repo
     if not repo.is_dir() and ("migrations_repo" in given or repo.exists()):

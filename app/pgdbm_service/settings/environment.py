@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _FOR_TESTS = "PGDBM_TEST_"
+# Values that can contain a secret, as the URL of an incoming webhook is.
+_NOT_SHOWN = frozenset({"webhooks"})
 # Read by the commands that call a service.
 _OF_COMMANDS = frozenset({"PGDBM_SERVER", "PGDBM_TOKEN", "PGDBM_TOKEN_FILE", "PGDBM_ALLOW_HTTP"})
 
@@ -60,7 +62,8 @@ def _converted(field: str, text: str, kind: Any) -> Any:
             return msgspec.json.decode(text, type=kind, dec_hook=hook)
         return msgspec.convert(text, kind, strict=False, dec_hook=hook)
     except msgspec.ValidationError as error:
-        raise SettingsError(sentence(f"{variable_of(field)} is {text!r}: {_reason(error)}")) from None
+        shown = "wrong" if field in _NOT_SHOWN else repr(text)
+        raise SettingsError(sentence(f"{variable_of(field)} is {shown}: {_reason(error)}")) from None
     except msgspec.DecodeError as error:
         raise SettingsError(sentence(f"{variable_of(field)} is not JSON: {_reason(error)}")) from None
 

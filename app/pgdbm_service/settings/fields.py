@@ -12,6 +12,7 @@ from msgspec import Meta
 from pgdbm.dsn import is_loopback
 
 from .policies import Login, ModulePolicy, logins_of
+from .webhooks import WebhookSetting
 
 PREFIX = "PGDBM_"
 _WITHOUT_PREFIX = {"database_url": "DATABASE_URL"}
@@ -290,7 +291,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             le=1_000_000,
         ),
     ] = 1000
-    max_webhooks: Annotated[int, Meta(description="The maximum number of webhooks.", ge=0, le=10_000)] = 100
+    max_webhooks: Annotated[
+        int, Meta(description="The maximum number of webhooks that are created over HTTP.", ge=0, le=10_000)
+    ] = 100
+    webhooks: Annotated[
+        list[WebhookSetting],
+        Meta(
+            description='Webhooks that are not created over HTTP: [{"name": …, "url": …, "secret_file": …}], each with '
+            "events, modules, format and blocked_after_s if needed, and secret_variable in place of a file."
+        ),
+    ] = msgspec.field(default_factory=list)
     webhook_private_addresses: Annotated[
         bool,
         Meta(description="Whether webhooks may be sent to private, loopback and link-local addresses, over HTTP too."),
@@ -303,6 +313,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             le=31536000,
         ),
     ] = 172800.0
+    webhook_pending_after_s: Annotated[
+        float,
+        Meta(
+            description="Seconds for which migrations of a module must have been pending until webhooks report it.",
+            ge=0,
+            le=31536000,
+        ),
+    ] = 3600.0
+    drift_check_s: Annotated[
+        float | None,
+        Meta(
+            description="Seconds between comparisons of all schemas with how their migrations left them, for webhooks. "
+            "Unset: only those that someone asks for.",
+            ge=1,
+            le=31536000,
+        ),
+    ] = None
     watch_repo: Annotated[
         bool, Meta(description="Whether to check every second for changed files in the migrations repository.")
     ] = True

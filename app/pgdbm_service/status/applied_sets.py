@@ -77,6 +77,7 @@ class SchemaState(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a module in a schema, given its files. The numbers count files.
 
     ``pending``: without backfills in the background, and what requires them.
+    ``changed_files``: the names of those that have changed.
     ``renamed``: the names of files that are applied under another name, each with that name.
     """
 
@@ -86,6 +87,7 @@ class SchemaState(msgspec.Struct, frozen=True, kw_only=True):
     changed: int
     missing: int
     version: str | None
+    changed_files: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
 
 
@@ -131,6 +133,7 @@ def state_of(applied_set: AppliedSet, migrations: Sequence[Migration], out_of_or
         changed=status.counts["changed"],
         missing=status.counts["missing"],
         version=status.version,
+        changed_files=tuple(one.filename for one in status.migrations if one.state == "changed"),
         renamed=tuple(previous_names(migrations, pending, dict(applied_set.applied)).items()),
     )
 

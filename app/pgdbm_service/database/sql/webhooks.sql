@@ -6,15 +6,31 @@ RETURNING id, url, events, modules, format, blocked_after_s, is_enabled, disable
 
 -- list: all webhooks, oldest first
 SELECT id, url, events, modules, format, blocked_after_s, is_enabled, disabled_reason, failing_since, created_by,
-       created_at
+       created_at, name
 FROM {{tables.webhooks}} ORDER BY number
 
--- count: the number of webhooks
-SELECT pg_catalog.count(*) AS number FROM {{tables.webhooks}}
+-- count: the number of webhooks that were created over HTTP
+SELECT pg_catalog.count(*) AS number FROM {{tables.webhooks}} WHERE name IS NULL
+
+-- configure: what the settings say of the webhook with the name $1. Without a secret $3, one that it has stays, and else
+-- it is $4, which is not shown. With a new one, signatures with the previous one are sent beside it
+INSERT INTO {{tables.webhooks}} AS w (name, url, secret, events, modules, pattern, format, blocked_after_s, created_by)
+VALUES ($1, $2, COALESCE($3::text, $4), $5::text[], $6, $7, $8, $9, 'the settings')
+ON CONFLICT (name) DO UPDATE
+SET url = EXCLUDED.url, events = EXCLUDED.events, modules = EXCLUDED.modules, pattern = EXCLUDED.pattern,
+    format = EXCLUDED.format, blocked_after_s = EXCLUDED.blocked_after_s,
+    previous_secret = CASE WHEN $3::text <> w.secret THEN w.secret ELSE w.previous_secret END,
+    secret = COALESCE($3::text, w.secret)
+WHERE (w.url, w.events, w.modules, w.format, w.blocked_after_s, w.secret)
+      IS DISTINCT FROM (EXCLUDED.url, EXCLUDED.events, EXCLUDED.modules, EXCLUDED.format, EXCLUDED.blocked_after_s,
+                        COALESCE($3::text, w.secret))
+
+-- no_longer_configured: delete the webhooks that were in the settings, but for those with the names $1
+DELETE FROM {{tables.webhooks}} WHERE name IS NOT NULL AND name <> ALL ($1::text[])
 
 -- find: the webhook $1
 SELECT id, url, events, modules, format, blocked_after_s, is_enabled, disabled_reason, failing_since, created_by,
-       created_at
+       created_at, name
 FROM {{tables.webhooks}} WHERE id = $1
 
 -- change: set what is not null; a webhook that is enabled is tried again immediately. With a new secret $7, signatures
@@ -28,9 +44,9 @@ WITH changed AS (
         is_enabled = COALESCE($8::boolean, is_enabled),
         disabled_reason = CASE $8::boolean WHEN true THEN NULL WHEN false THEN $9 ELSE disabled_reason END,
         failing_since = CASE WHEN $8::boolean THEN NULL ELSE failing_since END
-    WHERE id = $1
+    WHERE id = $1 AND (name IS NULL OR $10)
     RETURNING id, url, events, modules, format, blocked_after_s, is_enabled, disabled_reason, failing_since, created_by,
-              created_at
+              created_at, name
 ), due AS (
     UPDATE {{tables.webhook_deliveries}} d SET next_attempt_at = LEAST(d.next_attempt_at, pg_catalog.now())
     FROM changed WHERE d.webhook = changed.id AND d.status = 'pending' AND $8::boolean AND d.event <> 'run.blocked'
@@ -38,9 +54,9 @@ WITH changed AS (
 SELECT changed.*, pg_catalog.pg_notify('pgdbm_service_webhooks', '') FROM changed
 
 -- delete: a webhook with its deliveries
-DELETE FROM {{tables.webhooks}} WHERE id = $1
+DELETE FROM {{tables.webhooks}} WHERE id = $1 AND name IS NULL
 RETURNING id, url, events, modules, format, blocked_after_s, is_enabled, disabled_reason, failing_since, created_by,
-          created_at
+          created_at, name
 
 -- deliveries: at most $4 deliveries of the webhook $1 with numbers below $3, newest first; $2: only with this status
 SELECT id, number, event, module, run AS run_id, at, status, attempts, delivered_at, http_status, reason,
@@ -115,3 +131,48 @@ DELETE FROM {{tables.webhook_deliveries}} WHERE id IN (
     SELECT id FROM {{tables.webhook_deliveries}}
     WHERE status <> 'pending' AND at < pg_catalog.now() - pg_catalog.make_interval(secs => $1 * 86400.0)
     LIMIT 1000 FOR UPDATE SKIP LOCKED)
+
+-- report: the conditions of modules: modules $1, schemas $2, events $3, digests $4, data $5. Those with the events $6,
+-- in the schema $8 of the module $7 if given, that are not among them are over, but for those of the modules $9, whose
+-- state is not known. Pending migrations are reported after $10 seconds, other conditions immediately
+WITH given AS (
+    SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]),
+                             pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]::jsonb[]))
+                  AS g (module, schema, event, digest, data)
+    ORDER BY module, schema, event
+), over AS (
+    DELETE FROM {{tables.module_conditions}} c
+    WHERE c.event = ANY ($6::text[]) AND ($7::text IS NULL OR (c.module, c.schema) = ($7, $8)) AND c.module <> ALL ($9::text[])
+      AND NOT EXISTS (SELECT FROM given g WHERE (g.module, g.schema, g.event) = (c.module, c.schema, c.event))
+), started AS (
+    INSERT INTO {{tables.module_conditions}} AS c (module, schema, event, digest, data, reported_at)
+    SELECT module, schema, event, digest, data, CASE WHEN event <> 'module.pending' THEN pg_catalog.now() END FROM given
+    ON CONFLICT (module, schema, event) DO UPDATE
+    SET digest = EXCLUDED.digest, data = EXCLUDED.data, since = EXCLUDED.since, reported_at = EXCLUDED.reported_at
+    WHERE c.digest <> EXCLUDED.digest
+    RETURNING c.module, c.event, c.data, c.since
+), lasting AS (
+    UPDATE {{tables.module_conditions}} c SET reported_at = pg_catalog.now(), data = g.data
+    FROM given g
+    WHERE (g.module, g.schema, g.event) = (c.module, c.schema, c.event) AND c.event = 'module.pending'
+      AND c.reported_at IS NULL AND c.since <= pg_catalog.now() - pg_catalog.make_interval(secs => $10)
+      AND EXISTS (SELECT FROM {{tables.webhooks}} w
+                  WHERE w.is_enabled AND c.event = ANY (w.events) AND c.module LIKE w.pattern)
+    RETURNING c.module, c.event, c.data, c.since
+), sent AS (
+    INSERT INTO {{tables.webhook_deliveries}} (webhook, event, module, data)
+    SELECT w.id, d.event, d.module, d.data || pg_catalog.jsonb_build_object('since', d.since)
+    FROM (SELECT * FROM started WHERE event <> 'module.pending' UNION ALL SELECT * FROM lasting) d
+    JOIN {{tables.webhooks}} w ON d.module LIKE w.pattern AND d.event = ANY (w.events)
+    WHERE w.is_enabled
+    ORDER BY d.module, d.event, w.number
+    RETURNING webhook
+)
+SELECT pg_catalog.pg_notify('pgdbm_service_webhooks', '') FROM sent LIMIT 1
+
+-- is_migrating: whether a run of the module $1 is under way
+SELECT EXISTS (SELECT FROM {{tables.runs}} WHERE module = $1 AND status = 'running') AS is_migrating
+
+-- start_drift_watch: whether to compare schemas now: no replica has started to within $1 seconds
+UPDATE {{tables.drift_watch}} SET started_at = pg_catalog.clock_timestamp()
+WHERE started_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) RETURNING started_at

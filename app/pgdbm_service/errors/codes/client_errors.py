@@ -136,6 +136,14 @@ CLIENT_ERRORS = (
         "`GET /webhooks` lists the webhooks, `GET /webhooks/{webhook_id}/deliveries` the deliveries of one.",
     ),
     ErrorKind(
+        "webhook_in_settings",
+        409,
+        "The webhook is in the settings of the service",
+        "A webhook in `PGDBM_WEBHOOKS` is neither changed nor deleted over HTTP. Nothing was changed.",
+        "Change the setting, and restart the service. One that was disabled because its receiver failed can be "
+        "enabled.",
+    ),
+    ErrorKind(
         "method_not_allowed",
         405,
         "This address does not support this method",

@@ -30,7 +30,7 @@ from ...registry.modules import without_files
 from ...status.invalid_indexes import InvalidIndex, invalid_indexes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from pgdbm.migrations import AsyncMigrationManager, MigrationStatus
     from pgdbm.migrations.engine.migration_plan import MigrationPlan
@@ -45,11 +45,20 @@ _IN_THE_DATABASE = frozenset({"applied", "baseline", "changed", "missing", "ahea
 
 
 class OperationQueries:
-    """Each method raises a ServiceError, or what the database raises."""
+    """Each method raises a ServiceError, or what the database raises.
 
-    def __init__(self, database: Database, lookup: ModuleLookup) -> None:
+    ``on_drift`` is called with each comparison that was possible: the module, the schema, and what was found.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lookup: ModuleLookup,
+        on_drift: Callable[[str, str, Drift], Awaitable[None]] | None = None,
+    ) -> None:
         self._database = database
         self._lookup = lookup
+        self._on_drift = on_drift
 
     async def plan(self, name: str, schema: str | None, target: str | None) -> Plan:
         try:
@@ -69,14 +78,18 @@ class OperationQueries:
 
     @within_timeout
     async def drift(self, name: str, schema: str | None) -> Drift:
-        report = await (await self._manager(name, schema)).drift()
-        return Drift(
+        manager = await self._manager(name, schema)
+        report = await manager.drift()
+        found = Drift(
             clean=report.clean,
             since=report.since,
             module=report.module,
             reason=report.reason,
             changes=[msgspec.convert(change, Change, from_attributes=True) for change in report.changes],
         )
+        if self._on_drift is not None and (found.clean or found.changes):
+            await self._on_drift(found.module or name, manager.schema, found)
+        return found
 
     @within_timeout
     async def journal(

@@ -48,17 +48,23 @@ class WebhookController(Controller):
 
     @patch(
         "/{webhook_id:uuid}",
-        responses=error_responses("cross_origin", "webhook_unknown", "body_too_large", "database_error"),
+        responses=error_responses(
+            "cross_origin", "webhook_unknown", "webhook_in_settings", "body_too_large", "database_error"
+        ),
     )
     async def change_webhook(
         self, request: HTTPRequest, webhooks: WebhookStore, webhook_id: UUID, data: WebhookChange
     ) -> WebhookWithSecret:
-        """Change, enable or disable a webhook, or replace its secret."""
+        """Change, enable or disable a webhook, or replace its secret. One in the settings can only be enabled."""
         return await webhooks.change(webhook_id, data, principal_of(request).name)
 
-    @delete("/{webhook_id:uuid}", status_code=200, responses=error_responses("cross_origin", "webhook_unknown"))
+    @delete(
+        "/{webhook_id:uuid}",
+        status_code=200,
+        responses=error_responses("cross_origin", "webhook_unknown", "webhook_in_settings"),
+    )
     async def delete_webhook(self, webhooks: WebhookStore, webhook_id: UUID) -> Webhook:
-        """Delete a webhook with its deliveries."""
+        """Delete a webhook with its deliveries, unless it is in the settings."""
         return await webhooks.delete(webhook_id)
 
     @get("/{webhook_id:uuid}/deliveries", responses=error_responses("webhook_unknown"))

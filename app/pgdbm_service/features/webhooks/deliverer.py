@@ -42,7 +42,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Deliverer:
-    """``public_origin`` is what links to runs begin with; without it there are none.
+    """``public_origin`` is what links to runs and modules begin with; without it there are none.
 
     ``is_waiting``: whether a run still waits for a lock. A webhook whose deliveries have failed for ``disable_after_s``
     is disabled. ``on_attempt`` is called with ``delivered``, ``failed`` or ``dropped`` for each.
@@ -131,7 +131,8 @@ class Deliverer:
             from .sending import Sender
 
             self._sender = Sender(allow_private=self._allow_private)
-        link = None if self._origin is None or row["run"] is None else f"{self._origin}/ui/runs/{row['run']}"
+        page = f"modules/{row['module']}" if row["run"] is None else f"runs/{row['run']}"
+        link = None if self._origin is None else f"{self._origin}/ui/{page}"
         data = msgspec.json.decode(row["data"])
         body = body_of(row["format"], row["event"], row["module"], row["run"], data, row["at"], link)
         secrets = tuple(one for one in (row["secret"], row["previous_secret"]) if one is not None)

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 # Neither detail nor SQL: the server's messages can quote values, which not every reader of a channel may see.
 _OF_PROBLEM = ("code", "title", "filename", "line", "column", "sqlstate")
-_OF_EVENT = ("schema", "schema_count", "status", "reason", "until", "detail", "plan", "needed")
+_OF_EVENT = (
+    *("schema", "schema_count", "status", "reason", "until", "detail", "plan", "needed"),
+    *("since", "pending", "filenames", "change_count", "changes"),
+)
 _VERBS = {
     "run.queued": "is queued",
     "run.waiting": "waits",
@@ -35,7 +38,7 @@ def body_of(
     at: datetime,
     link: str | None,
 ) -> bytes:
-    """The body of a delivery as JSON. ``data`` is that of the run's event; ``link`` is the page of the run."""
+    """The body of a delivery as JSON. ``data`` is that of the event; ``link`` is the page of the run or the module."""
     if format_ == "standard":
         fields = {"module": module, "run_id": run, "url": link, **_fields(data)}
         document: dict[str, Any] = {
@@ -63,6 +66,8 @@ def _fields(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sentence(event: str, module: str, data: Mapping[str, Any]) -> str:
+    if event.startswith("module."):
+        return f"The module {module} {_of_module(event, data)}."
     subject = "The run of all modules" if module == "*" else f"The migration of {module}"
     text = f"{subject} {_VERBS[event]}"
     schema, problem, waits = data.get("schema"), data.get("problem"), data.get("waiting_for")
@@ -80,9 +85,25 @@ def _sentence(event: str, module: str, data: Mapping[str, Any]) -> str:
     return text.rstrip(".") + "."
 
 
+def _of_module(event: str, data: Mapping[str, Any]) -> str:
+    if event == "module.pending":
+        return f"has had {_counted(data['pending'], 'pending migration')} since {data['since'][:16]}"
+    if event == "module.changed":
+        return f"has files that were changed after they were applied: {', '.join(data['filenames'])}"
+    first = data["changes"][0]
+    text = f"was changed other than by migrations in the schema {data['schema']}: "
+    rest = data["change_count"] - 1
+    text += f"{first['object_kind']} {first['name']} {first['kind']}"
+    return text + (f", and {_counted(rest, 'more change')}" if rest else "")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _slack(text: str, link: str | None) -> str:
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return escaped if link is None else f"{escaped} <{link}|Open the run>"
+    return escaped if link is None else f"{escaped} <{link}|Open it>"
 
 
 def _teams(text: str, link: str | None) -> dict[str, Any]:
@@ -93,7 +114,7 @@ def _teams(text: str, link: str | None) -> dict[str, Any]:
         "body": [{"type": "TextBlock", "text": text, "wrap": True}],
     }
     if link is not None:
-        card["actions"] = [{"type": "Action.OpenUrl", "title": "Open the run", "url": link}]
+        card["actions"] = [{"type": "Action.OpenUrl", "title": "Open it", "url": link}]
     return {
         "type": "message",
         "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": card}],

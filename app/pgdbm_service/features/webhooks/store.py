@@ -17,6 +17,7 @@ from ...web.pagination import cursor_of
 from .signatures import new_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from pgdbm.core.connection import RowDict
@@ -32,6 +33,7 @@ class WebhookStore:
         self._database = database
         self._maximum = maximum
         self._allow_http = allow_http
+        self.is_configured = False
 
     async def create(self, body: WebhookBody, principal: str) -> WebhookWithSecret:
         self._check(body.url)
@@ -53,6 +55,25 @@ class WebhookStore:
         (row,) = await self._rows("create", *values, principal)
         return WebhookWithSecret(**row, secret=secret)
 
+    async def configure(self, webhooks: Sequence[tuple[str, WebhookBody, str | None]]) -> None:
+        """Make ``webhooks``, each with its name and its secret, those that are in the settings of the service."""
+        async with self._database.manager(SERVICE_SCHEMA).transaction() as tx:
+            for name, body, secret in webhooks:
+                await tx.execute(
+                    statement("webhooks", "configure"),
+                    name,
+                    body.url,
+                    secret,
+                    new_secret(),
+                    body.events,
+                    body.modules,
+                    like_pattern(body.modules),
+                    body.format,
+                    body.blocked_after_s,
+                )
+            await tx.execute(statement("webhooks", "no_longer_configured"), [name for name, _, _ in webhooks])
+        self.is_configured = True
+
     async def all(self) -> list[Webhook]:
         return [Webhook(**row) for row in await self._rows("list")]
 
@@ -66,6 +87,11 @@ class WebhookStore:
         given = {name: None if value is UNSET else value for name, value in msgspec.structs.asdict(body).items()}
         modules: str | None = given["modules"]
         secret = new_secret() if body.new_secret else None
+        # Sends what is pending once its receiver is back; it changes nothing of what the settings say.
+        only_enables = body.is_enabled is True and {given[name] for name in given if name != "is_enabled"} <= {
+            None,
+            False,
+        }
         row = await self._one(
             "change",
             webhook_id,
@@ -77,6 +103,7 @@ class WebhookStore:
             secret,
             given["is_enabled"],
             f"disabled by {principal}",
+            only_enables,
         )
         del row["pg_notify"]
         return WebhookWithSecret(**row, secret=secret)
@@ -108,6 +135,12 @@ class WebhookStore:
 
     async def _one(self, name: str, *values: object) -> RowDict:
         rows = await self._rows(name, *values)
+        if not rows and name in ("change", "delete"):
+            found = await self._one("find", values[0])
+            raise ServiceError(
+                "webhook_in_settings",
+                f"The webhook {values[0]} is {found['name']!r} of PGDBM_WEBHOOKS, the settings of the service.",
+            )
         if not rows:
             raise ServiceError("webhook_unknown", f"There is no webhook {values[0]} with what was asked for.")
         return dict(rows[0])
