@@ -66,6 +66,19 @@ WORDS: dict[str, str] = {
     r"for ever": "without end, permanently",
     r"(them|others) alone": "unchanged, not affected",
     r"under (the|a) (call|statement)": "during",
+    r"(in|out)side of": "inside, outside",
+    r"files? of data": "data file",
+    r"an own": "one of its own",
+    r"our (own )?(user|tables?|role|queries|statements)": "the connecting user, of pgdbm",
+    r"cut by time": "limited by time",
+    r"(an)?other (?!rather)[a-z]+ than": "a different … from, … other than",
+    r"decisions? (of|by) (people|a person)|what people want": "manual decisions, decisions",
+    r"takes? (no )?writes": "accepts writes",
+    r"(is|are|was|were) no (finding|superuser|terminal|SQL|migrate|wildcard|public)": "is not a",
+    r"(is|are|was|were) none of": "is not one of",
+    r"present (batch|content|files|rate|state|one)": "current",
+    r"in (the )?words of SQL": "the SQL command",
+    r"the way out": "a hint, what to do",
 }
 
 

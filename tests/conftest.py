@@ -65,7 +65,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """After a timeout, say where each asyncio task waits: the stack of a thread ends in the event loop."""
     if call.excinfo is not None and "pytest-timeout" in str(call.excinfo.value):
-        # Not asyncio.all_tasks(), which knows the tasks of a running loop alone.
+        # Not asyncio.all_tasks(), which knows only the tasks of a running loop.
         tasks = [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and not one.done()]
         stacks = io.StringIO()
         for task in tasks:
@@ -75,7 +75,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_collection_finish() -> None:
-    """Keep what is loaded by now out of garbage collection."""
+    """Exclude what is loaded so far from garbage collection."""
     gc.freeze()
 
 

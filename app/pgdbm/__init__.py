@@ -95,13 +95,13 @@ _HOMES = {
     **dict.fromkeys(("AsyncTestDatabase", "DatabaseTestCase", "DatabaseTestConfig"), "testing"),
 }
 
-# Not for type checkers: to them a module with __getattr__ would have every name.
+# Hidden from type checkers, for which a module with __getattr__ has every name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         if name in _SUBMODULES:
             return import_module(f"{__name__}.{name}")
-        # What is public and has no other home is an exception.
+        # Every public name that is not listed above is an exception.
         home = _HOMES.get(name) or ("errors" if name in __all__ else None)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

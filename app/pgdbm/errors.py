@@ -181,7 +181,7 @@ class QueryError(AsyncDBError):
 
 
 class TransactionError(AsyncDBError):
-    """A transaction was used outside of its block, or had nothing left to commit."""
+    """A transaction was used outside its block, or had nothing left to commit."""
 
 
 class MigrationError(AsyncDBError):
@@ -287,7 +287,7 @@ class OutOfOrderError(MigrationError):
 class PlanRefusedError(MigrationError):
     """A pending file does more than the limits of its module allow. Nothing has run.
 
-    ``limit`` names the limit; ``statement`` counts from 1. ``hint`` is the way out.
+    ``limit`` names the limit; ``statement`` counts from 1. ``hint`` says what to do instead.
     """
 
     code = "plan_refused"

@@ -32,11 +32,11 @@ _AFTER_GRACE_S = 10
 def main() -> None:
     if sys.argv[1:]:
         sys.exit(_command(sys.argv[2:] if sys.argv[1] == "pgdbm" else sys.argv[1:]))
-    # A fault in a C extension would otherwise end the process without a word.
+    # A fault in a C extension would otherwise end the process without a message.
     faulthandler.enable()
     # In a container this is process 1, which SIGTERM does not end without a handler.
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    # Objects of the start are not garbage; scanning them repeatedly would take a tenth of the start.
+    # Objects created during the start are not garbage; scanning them repeatedly would take a tenth of its time.
     gc.disable()
     try:
         settings = read_settings()
@@ -136,7 +136,7 @@ def _listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
-        # Now, not when the application is ready: of two processes started together, one fails here.
+        # Bound now, before the application is ready: of two processes started together, one fails here.
         listener.listen()
     except OSError as error:
         listener.close()

@@ -93,10 +93,10 @@ if TYPE_CHECKING:
 
 # How soon a replica reads registrations made through another one, and changes of the repository.
 _REGISTRY_EVERY_S = 0.5
-# While it listens, it is notified of registrations, and reads them whenever it listens again.
+# A replica that listens is notified of registrations; after a reconnection it reads them.
 _REGISTRY_LISTENING_EVERY_S = 60.0
 _REPOSITORY_EVERY_S = 1.0
-# Sent every few seconds. They do not resume a database that is suspended.
+# Sent every few seconds. Requests to these paths do not resume a suspended database.
 _PROBES = ("/health/", "/metrics")
 # Fields of a form besides its files.
 _FORM_FIELDS = 100

@@ -38,7 +38,7 @@ _RETURNED_FROM = 256 * 1024
 
 
 class Background(Protocol):
-    """Work in the background, over the pool."""
+    """Background work that uses the pool."""
 
     def start(self) -> None:
         """Start; there may be no connection yet."""
@@ -100,7 +100,8 @@ def return_freed_memory() -> None:
     """Let malloc give memory back to the system once it is freed; without glibc, nothing happens.
 
     The parser takes a hundred times the size of a file, in a thread. By default each thread has an arena of its own,
-    and what is freed in it stays with the process: a few large files would take hundreds of megabytes permanently.
+    and memory that is freed in it stays with the process: a few large files would take hundreds of megabytes
+    permanently.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""Backfills of one column against a hand-written keyset loop in psql, and what writers notice of a throttled one."""
+"""Backfills of one column against a hand-written keyset loop in psql, and how much a throttled one delays writers."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def _template(databases: Databases, folder: Path, rows: int) -> str:
 
 def _pgdbm(databases: Databases, template: str) -> Callable[[], Awaitable[float]]:
     async def apply() -> float:
-        """Seconds of the statement in all of its batches, as its event reports them."""
+        """The seconds that all batches of the statement took, as its event reports them."""
         pool = await shared_pool(await databases.fresh(template))
         events: list[Event] = []
         await _manager(pool, "autovacuum=ignore", events.append).apply_pending_migrations()
@@ -98,7 +98,7 @@ def _pgdbm(databases: Databases, template: str) -> Callable[[], Awaitable[float]
 
 def _psql(databases: Databases, template: str, script: Path) -> Callable[[], Awaitable[float]]:
     async def apply() -> float:
-        """Seconds of the statement, as psql reports them."""
+        """The seconds that the statement took, as psql reports them."""
         target = await databases.fresh(template)
         process = await asyncio.create_subprocess_exec(
             *(psql_binary(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", target, "-f", str(script)),

@@ -25,7 +25,7 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
     files = folder / "few_pending"
     plain = write_migrations(files, _APPLIED + _PENDING, ddl)
     script = folder / "few_pending.sql"
-    # The history exists, and the schema.
+    # The history and the schema exist.
     transactions = psql_scripts(folder, plain)[0].read_text().split("BEGIN;\n")
     script.write_text("".join(f"BEGIN;\n{one}" for one in transactions[-_PENDING:]))
     template = await databases.fresh()

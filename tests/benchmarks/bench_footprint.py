@@ -39,7 +39,7 @@ async def main(dsn: str, _folder: Path, rounds: int) -> None:
 
     def importing(module: str) -> float:
         code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-        # Compiled to bytecode, as after an installation: a checkout may be configured not to be.
+        # Compiled to bytecode, as after an installation: a checkout may not be.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         command = [sys.executable, "-c", code]
         return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
@@ -59,7 +59,8 @@ async def main(dsn: str, _folder: Path, rounds: int) -> None:
 
 
 async def _command_line(rounds: int) -> None:
-    """Processor time, including that of children. Other work on the machine does not change it."""
+    """Processor time, including that of children. Unlike elapsed time, it does not depend on other work on the
+    machine."""
 
     def cpu(*arguments: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

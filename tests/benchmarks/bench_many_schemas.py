@@ -79,7 +79,7 @@ async def _registered(database: str, folder: Path) -> AsyncIterator[tuple[AsyncC
         "DATABASE_URL": database,
         "PGDBM_MIGRATIONS_REPO": str(folder / "many_repo"),
         "PGDBM_LOG_LEVEL": "warning",
-        # It would be measured, too.
+        # It would distort the measurement.
         "PGDBM_RECONCILE_S": "86400",
     }
     async with running("-m", "pgdbm_service", **variables) as service, AsyncClient(service.url) as client:

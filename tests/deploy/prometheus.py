@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ALERTS = sorted((Path(__file__).parents[2] / "helm" / "pgdbm" / "alerts").glob("*.yaml"))
 RELEASE = 'job="pgdbm",namespace="default"'
-# What a ServiceMonitor adds to every series.
+# The labels that a ServiceMonitor adds to every series.
 _TARGET = {"job": "pgdbm", "namespace": "default", "pod": "pgdbm-0", "instance": "10.0.0.1:8000"}
 INTERVAL_S = 15
 
@@ -42,7 +42,7 @@ class Recording:
         self.scrapes += [self.scrapes[-1]] * int(minutes * 60 / INTERVAL_S)
 
     def watch(self, until: Callable[[], Any], *, seconds_as: float, deadline_s: float = 60) -> None:
-        """Scrape until the condition holds. A real second counts as ``seconds_as``."""
+        """Scrape until the condition holds. Each real second counts as ``seconds_as`` seconds."""
         pause = INTERVAL_S / seconds_as
         started = time.monotonic()
         turn = 0
@@ -134,7 +134,7 @@ def _seen(
     """The names of the ``series`` of ``rules`` that were above 0 at any time."""
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "pgdbm", "rules": rules}]}))
     end = f"{len(recording.scrapes) * INTERVAL_S}s"
-    # promtool prints the expressions whose value is another: those of the series that never were.
+    # promtool prints the expressions with an unexpected value: those of series that never were above 0.
     ever = {name: f"max_over_time({one}[{end}])" for name, one in series.items()}
     checks = [
         {

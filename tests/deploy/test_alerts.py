@@ -71,7 +71,7 @@ def test_a_healthy_service_fires_nothing(start: Start, repo: Repo, fired: Fired)
 
 @pytest.mark.parametrize("is_new", [False, True], ids=["known", "new"])
 def test_migration_failed(start: Start, repo: Repo, fired: Fired, is_new: bool) -> None:
-    """Also for a module that fails before its counters were scraped at 0."""
+    """The alert also fires for a module that fails before its counters were scraped at 0."""
     if not is_new:
         repo.write("orders", _001_a="SELECT 1 / 0")
     service = start(metrics_sample_s=3600 if is_new else SOON)

@@ -75,7 +75,7 @@ def test_a_direct_url_comes_from_the_same_secret(render: Render) -> None:
 
 
 def test_the_service_monitor_scrapes_the_metrics_port(render: Render) -> None:
-    """The kinds of the operator are not part of Kubernetes: checked is that they match the other objects."""
+    """The operator's kinds are not part of Kubernetes, so the test checks that they match the other objects."""
     manifests = render(WATCHED)
     monitor = of_kind(manifests, "ServiceMonitor")
     service = of_kind(manifests, "Service")

@@ -262,7 +262,7 @@ def test_contradicting_values_fail_with_one_line(run: Run, values: Values, said:
 
 
 def misspelled(values: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """The path of an unknown name, for each group of values with fixed names."""
+    """The path of a misspelled value, for each group of values with fixed names."""
     if not isinstance(values, dict) or not values:
         return []
     return [(*path, "misspelled")] + [
@@ -270,7 +270,7 @@ def misspelled(values: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]
     ]
 
 
-# Their content is Kubernetes' or free.
+# Groups whose content is Kubernetes' or free-form.
 _FREE = {"podSecurityContext", "securityContext", "labels", "capabilities", "seccompProfile", "requests", "limits"}
 GROUPS = [
     path for path in misspelled(yaml.safe_load((CHART / "values.yaml").read_text())) if not _FREE.intersection(path)

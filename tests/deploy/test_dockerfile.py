@@ -113,7 +113,7 @@ def test_what_is_not_shipped_is_not_in_the_lock() -> None:
 
 
 def test_the_image_can_do_what_its_settings_offer() -> None:
-    """Also PGDBM_TRACES_URL, whose extra cannot be installed into an image later."""
+    """The image has the extra for PGDBM_TRACES_URL, too, since it cannot be installed later."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     wanted = {re.split(r"[\[<>=]", one)[0] for extra in ("service", "client", "otel") for one in extras[extra]}
     locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.service.lock").read_text(), re.MULTILINE))

@@ -233,7 +233,7 @@ def test_a_replica_is_killed_during_the_call(
 
 
 def test_a_wrong_token(migrate: Migrate, fleet: Fleet, tmp_path: Path) -> None:
-    """A wrong token is no reason for another attempt."""
+    """A wrong token does not cause another attempt."""
     fleet.token = "wrong"
     ended = migrate(fleet, {"001_orders.sql": TABLE}, tmp_path)
     assert ended.codes == [5], ended.log

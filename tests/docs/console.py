@@ -77,7 +77,7 @@ class Terminal:
         python = folder / ".venv" / "bin" / "python"
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         python.chmod(0o755)
-        # In place of the one that is installed.
+        # In place of the installed command.
         command = python.with_name("pgdbm")
         command.write_text(f'#!/bin/sh\nPYTHONPATH="{folder / "app"}" exec "{sys.executable}" -m pgdbm_service "$@"\n')
         command.chmod(0o755)
@@ -166,5 +166,5 @@ class Terminal:
             return
         said = iter([line.strip() for line in output.splitlines()])
         for line in shown:
-            # With any output in between, in order.
+            # They must occur in this order; other output may be in between.
             assert line.strip() in ("", MORE) or line.strip() in said, f"it did not say {line!r} but {output!r}"

@@ -54,7 +54,7 @@ def rows(rehearsal: Rehearsal) -> dict[str, list[str]]:
 def _row(filename: str, statement: StatementRehearsal) -> str:
     what = f"| `{filename}` | {statement.kind} |"
     if statement.locks is None:
-        return f"{what} not measured: outside of a transaction | |"
+        return f"{what} not measured: outside a transaction | |"
     strongest: dict[str, LockMode] = {}
     for lock in statement.locks:
         if not lock.is_new and lock.relation is not None and lock.mode > LockMode.ACCESS_SHARE:

@@ -47,7 +47,7 @@ def documents() -> list[Path]:
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:
-    """The fenced blocks of ``page`` in these languages; of all without any."""
+    """The fenced blocks of ``page`` in these languages; without languages, all blocks."""
     found: list[Block] = []
     opened: re.Match[str] | None = None
     lines: list[str] = []
@@ -88,7 +88,7 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What the headings of ``page`` can be linked to as."""
+    """The anchors of the headings of ``page``."""
     found: set[str] = set()
     for line in _prose(page):
         heading = _HEADING.match(line)

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 MORE = "…"
-# What is different each time, or after each edit of a sample module.
+# Values that differ each time, or after each edit of a sample module.
 _VARYING = ("checksum", "applied_at", "applied_by")
 
 
 def parse(text: str) -> Any:
-    """``text`` as JSON; an ellipsis outside of strings becomes a member or an element of that name."""
+    """``text`` as JSON; an ellipsis outside strings becomes a member or an element of that name."""
     parts: list[str] = []
     nesting: list[str] = []
     inside = escaped = False

@@ -8,7 +8,7 @@ from .markdown import DOCS, ROOT, table
 
 PAGE = DOCS / "explanation" / "architecture.md"
 APP = ROOT / "app"
-# In a folder that has a line.
+# Covered by the line of the folder that contains it.
 DETAILS = {
     "app/pgdbm/migrations/lint/fixes/",
     "app/pgdbm/migrations/lint/rules/",

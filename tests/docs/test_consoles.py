@@ -43,7 +43,7 @@ def test_readme_and_the_init_job(database: str, tmp_path: Path) -> None:
         for block in blocks(README, "console"):
             terminal.run(block)
         call = _command_of_the_init_job().replace("http://pgdbm:8000", SHOWN_ADDRESS)
-        # What the README did has migrated every module.
+        # The commands of the README have migrated every module.
         text = f'$ {call}\n{{"module":"orders","status":"up_to_date",…}}\n'
         terminal.run(Block(DEPLOY, 0, "console", text, None))
     finally:

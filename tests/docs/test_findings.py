@@ -22,7 +22,7 @@ WITHOUT_EXAMPLES = {"PGDBM023", "PGDBM024"}
 
 
 def findings_in(text: str) -> list[Finding]:
-    """What is found in the examples of ``text``, each of which is a file."""
+    """The findings in the examples of ``text``, each of which is a file."""
     files = [
         parse_file(read_migration(f"{number:03}_example.sql", body.encode()), "shop")
         for number, body in enumerate(_EXAMPLE.findall(text), 1)

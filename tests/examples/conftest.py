@@ -45,7 +45,7 @@ class Program:
         """Wait until ``pattern`` is in the output."""
 
         def found() -> re.Match[str] | None:
-            # Checked first: the search below then sees everything that an ended program wrote.
+            # Checked first, so that the search below covers everything that an ended program wrote.
             ended = self._process.poll() is not None
             match = re.search(pattern, self.output)
             assert match or not ended, f"it ended without {pattern!r}:\n{self.output}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Where a statement names a table, with an unqualified name.
+# The places where a statement names a table without a schema.
 BARE_TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|REFERENCES|INDEX \w+ ON) (?!\{\{)[a-z]\w*")
 
 

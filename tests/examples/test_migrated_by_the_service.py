@@ -17,7 +17,7 @@ def test_the_application_starts_after_its_migrations(examples: Path, programs: P
     folder = examples / "migrated_by_the_service"
     repository = tmp_path / "repository"
     repository.mkdir()
-    # Litestar's own deprecations are no errors of the example.
+    # Litestar's own deprecations are not errors of the example.
     service = programs.start(
         folder, "-Wignore", "-m", "pgdbm_service", PGDBM_PORT="0", PGDBM_MIGRATIONS_REPO=str(repository)
     )

@@ -18,7 +18,7 @@ POOL_SIZE = 2
 async def test_three_modules_work_together_on_one_pool(
     programs: Programs, examples: Path, connect: Callable[[], AbstractAsyncContextManager[Any]]
 ) -> None:
-    # A pool for each module would be noticed: it would open POOL_SIZE more connections.
+    # The test would detect a pool per module: each would open POOL_SIZE more connections.
     service = programs.serve(
         examples / "shared_pool_monolith",
         "monolith.main:app",

@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of applying: ``text`` is all of the output."""
+    """The outcome of an apply; ``text`` is the whole output."""
 
     succeeded: bool
     text: str
@@ -148,7 +148,7 @@ class CommandLine:
 
     def _run(self, command: str) -> Outcome:
         options = ("--dir", str(self.folder), "--schema", SCHEMA, "-m", MODULE, "--database-url", self.dsn, "-v")
-        # Here pytest has configured logging, so -v does not.
+        # pytest has already configured logging, so -v has no effect here.
         logger = logging.getLogger("pgdbm")
         logger.setLevel(logging.INFO)
         try:

@@ -1,4 +1,4 @@
-"""Files as pg_dump, psql and other tools write them: they run as with psql, or are refused with what to do."""
+"""Files as pg_dump, psql and other tools write them: they run as in psql, or are refused with the remedy."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class Watch:
         self._seen.append((where, text))
 
     def see_answer(self, response: httpx.Response) -> None:
-        """For httpx to call. A new token is shown in the answer that makes it, and only there."""
+        """For httpx to call. A new token is shown only in the answer that creates it."""
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             return
         request = response.request
@@ -205,7 +205,7 @@ def watch() -> Iterator[Watch]:
 
 @pytest.fixture(scope="session")
 def prepared(databases: Databases) -> Iterator[str]:
-    """The name of a database that has the service's own tables: most tests need not wait for them to be made."""
+    """The name of a database that has the service's own tables: so that most tests need not create them."""
 
     async def prepare(dsn: str) -> None:
         pool = await asyncpg.create_pool(dsn, min_size=1, max_size=2)
@@ -232,7 +232,7 @@ def database(databases: Databases, prepared: str, shared_service: SharedService 
 
 @pytest.fixture
 def make_token(direct: Direct, watch: Watch) -> Callable[..., str]:
-    """``make_token(*scopes, name=…, expires=…)``: a token, made in the database without a service."""
+    """``make_token(*scopes, name=…, expires=…)``: a token, created in the database without a service."""
 
     def make(*scopes: str, **options: str) -> str:
         token = direct.make_token(*scopes, **options)
@@ -384,7 +384,8 @@ class Process:
 
 @pytest.fixture
 def begin(tmp_path: Path, repo: Repo, watch: Watch) -> Iterator[Callable[..., Process]]:
-    """``begin(how, **variables)``: what ``how`` starts with a folder for its output and these environment variables."""
+    """``begin(how, **variables)``: the process that ``how`` starts, with a folder for its output and these environment
+    variables."""
     started: list[Process] = []
 
     def run(

@@ -31,7 +31,7 @@ _forks.set_forkserver_preload(
         "litestar.plugins.pydantic",
     ]
 )
-# A copy imports this module; only ``python -m pytest`` makes sure that it can.
+# Forked copies import this module, which only works with ``python -m pytest``.
 _ROOT = str(Path(__file__).resolve().parents[2])
 if _ROOT not in sys.path:
     sys.path.append(_ROOT)
@@ -40,7 +40,7 @@ if _ROOT not in sys.path:
 class ForkedService:
     """``python -m pgdbm_service``, without a new Python: for tests that are not about the command itself.
 
-    What callers use of ``subprocess.Popen`` is here, too. The output is added to the files ``out`` and ``err``.
+    It has the parts of ``subprocess.Popen`` that callers use. The output is added to the files ``out`` and ``err``.
     """
 
     args = ("pgdbm_service",)

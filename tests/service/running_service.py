@@ -82,7 +82,7 @@ class RunningService:
         return self.get("/health/ready").status_code == 200
 
     def sync(self) -> None:
-        """Have it read its repository now, as at a start."""
+        """Make it read its repository now, as at a start."""
         assert self.post("/repo/sync", headers=self.headers).status_code == 200
 
 
@@ -131,7 +131,7 @@ class SharedService:
     repo: Repo
 
     def empty(self) -> None:
-        """Make it as after a start with an empty database and an empty repository."""
+        """Reset it to the state after a start with an empty database and an empty repository."""
         for entry in list(self.repo.path.iterdir()):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -140,5 +140,5 @@ class SharedService:
         if self.direct.empty():
             # A lookup of an unknown module makes it read the registry.
             assert self.service.get("/modules/-", headers=self.service.headers).status_code == 404
-        # Also if nothing is left: the test may have removed the modules itself.
+        # Even if nothing is left: the test may have removed the modules itself.
         self.service.sync()

@@ -57,7 +57,7 @@ UPDATE {SERVICE_SCHEMA}.registry_version SET version = version + 1;
 
 
 class Direct:
-    """Connects when it is first asked for something, and stays connected: a connection for each query is expensive."""
+    """Connects on first use, and stays connected: a connection for each query is expensive."""
 
     def __init__(self, database: str) -> None:
         self.database = database

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CountingProxy:
-    """Passes bytes between a client and the server, and counts how often the client's turn becomes the server's."""
+    """Passes bytes between a client and the server, and counts how often the server sends after the client."""
 
     def __init__(self, dsn: str) -> None:
         self._parts = urlsplit(dsn)

@@ -50,7 +50,7 @@ async def measured(db: AsyncDatabaseManager, files: Mapping[str, str], reader: a
         while not done.is_set():
             number = number % 1000 + 1
             started = time.perf_counter()
-            # By a column that no change touches.
+            # The query uses a column that no change affects.
             await reader.fetchval(f"SELECT id FROM app.big WHERE id = {number}")
             longest = max(longest, time.perf_counter() - started)
             reads += 1

@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 def run(folder: Path, program: Path, *arguments: str) -> None:
-    """Run ``program`` to its end, as the account that owns ``folder``."""
+    """Run ``program`` until it ends, as the account that owns ``folder``."""
     with running(folder, program, *arguments) as process:
         assert process.wait(_DEADLINE_S) == 0, log_of(folder)
 

@@ -1,5 +1,5 @@
-"""Schema changes of a table that is in use, by kind: those that QuantumDB's paper (de Jong et al., ICSE-SEIP 2017) and
-Wevers et al. 2015 measure. ``{{tables.big}}`` has many rows, ``{{tables.small}}`` few."""
+"""Schema changes of a table that is in use, by kind: the changes that QuantumDB's paper (de Jong et al., ICSE-SEIP
+2017) and Wevers et al. 2015 measure. ``{{tables.big}}`` has many rows, ``{{tables.small}}`` few."""
 
 from __future__ import annotations
 

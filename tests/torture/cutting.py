@@ -17,7 +17,7 @@ Side = Literal["before", "after"]
 
 
 class CuttingProxy:
-    """``arm(5, "after")``: the fifth message of a client from now on reaches the server, and no answer comes back.
+    """``arm(5, "after")``: the fifth message of a client from now on reaches the server, but its answer is lost.
 
     ``before``: it does not reach the server either. Messages are counted over all connections, in ``messages``; after
     the cut, connections pass through unchanged.

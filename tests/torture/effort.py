@@ -10,7 +10,7 @@ IS_LONG = bool(_FACTOR)
 SEED = int(
     os.environ.get("PGDBM_TORTURE_SEED", "") or (random.SystemRandom().randrange(2**32) if IS_LONG else 20_261_101)
 )
-"""The seed of everything that is chosen at random; failures name it. Short runs always have the same."""
+"""The seed of everything that is chosen at random; failures name it. Short runs always use the same seed."""
 
 
 def rounds(quick: int, long: int) -> int:

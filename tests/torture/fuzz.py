@@ -41,7 +41,7 @@ _MOST_GROWTH_MB = 300.0
 _PROBE_EVERY_S = 0.05
 _CLIENT_TIMEOUT_S = 120.0
 _CLIENTS = 3
-# Repeated between one and this many times: a file of these is a few hundred KB.
+# Repeated up to this many times: such a file has a few hundred KB.
 _MOST_REPEATS = 60_000
 _REPEATED = (
     *("+1", "||'a'", "::int", " CROSS JOIN t", " LEFT JOIN t ON true", " IS NULL", ' COLLATE "C"', "[1]", ".a"),
@@ -94,7 +94,7 @@ class Fuzz:
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=12))
 
     def sql(self) -> bytes:
-        """A file: a valid one with something done to it, or one token repeated many times."""
+        """A file: a valid one that is mutated, or one token repeated many times."""
         rng = self.rng
         if rng.random() < 0.6:
             return mutated(rng)

@@ -31,7 +31,7 @@ SOURCES = _sources()
 
 
 def mutated(rng: random.Random) -> bytes:
-    """One of the files, or two, with one to six things done to it."""
+    """One of the files, or two, with one to six mutations."""
     text = rng.choice(SOURCES).decode(errors="surrogateescape")
     for _ in range(rng.randint(1, 6)):
         start = rng.randint(0, len(text))

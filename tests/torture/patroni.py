@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _DEADLINE_S = 120
 _PACKAGES = {"patroni": "patroni", "etcd": "etcd-server"}
-# Short ones, so that a failover takes seconds; the defaults are 30 s, 10 s and 10 s.
+# Short times, so that a failover takes seconds; the defaults are 30 s, 10 s and 10 s.
 _TIMES = {"ttl": 6, "loop_wait": 1, "retry_timeout": 3}
 
 
@@ -70,7 +70,7 @@ class Node:
                     "superuser": {"username": "postgres", "password": password},
                     "replication": {"username": "copier", "password": password},
                 },
-                # What only the killed leader had was never reported as committed.
+                # Commits that only the killed leader had were never reported.
                 "remove_data_directory_on_rewind_failure": True,
                 "remove_data_directory_on_diverged_timelines": True,
             },

@@ -1,4 +1,4 @@
-"""A server that crashes loses only commits that did not wait for the disk, and none that was reported."""
+"""A server that crashes loses only asynchronous commits, and none that was reported."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ async def started_by_a_dead_runner(db: AsyncDatabaseManager, filename: str, text
 
 
 async def test_a_lock_conflict_during_parse_analysis_is_retried(db: AsyncDatabaseManager, connect: Connect) -> None:
-    # INSERT takes its lock while it is parsed, so that the server's error has a position, as one of the author has.
+    # INSERT takes its lock while it is parsed, so that the server's error has a position, like an error in the author's
+    # SQL.
     await manager(db, TABLE).apply_pending_migrations()
     run: asyncio.Task[dict[str, Any]]
     async with connect() as other:

@@ -97,7 +97,7 @@ async def _converges(
     wanted: Any,
     why: object,
 ) -> None:
-    """One more run, while the backend of the dead one may still be at work, and everything is as it should be."""
+    """One more run, while the backend of the dead one may still be at work, and the state is complete."""
     if plan.apply:
         await until_gone(connection, "victim")
         assert len(await history_of(connection, schema)) in (0, len(plan.files)), why

@@ -1,4 +1,5 @@
-"""Many open pages on two replicas while modules are migrated: all follow, none misses a row or needs a connection."""
+"""Many open pages on two replicas while modules are migrated: all pages follow, and none misses a row or needs a
+connection."""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 _MODULES = rounds(6, 20)
 _CALLS = rounds(40, 200)
 _WAVES = rounds(1, 10)
-# 409: the files or the history have changed; the others are documented for a migrate.
+# 409 means that the files or the history have changed; the others are documented for a migrate.
 _ANSWERS = (200, 202, 409, 422)
 _OPEN = ("queued", "running")
 
 
 def write_modules(repo: Path, *, count: int = _MODULES, prefix: str = "m") -> dict[str, list[str]]:
-    """Modules whose every file would fail, or show, if it ran twice; the names of their files."""
+    """Modules whose files would fail, or leave a trace, if they ran twice; the names of their files."""
     names = {}
     for number in range(count):
         folder = repo / f"{prefix}{number:02}"
@@ -149,7 +149,7 @@ async def test_killed_replicas_lose_no_run(disturbed: str, server: EmbeddedPostg
             for replica in started:
                 await replica.ready(client)
             await every_run_ends(client, started[0].url, why)
-            # What was reported as failed by a lost connection is done by the next call.
+            # The next call completes what failed because of a lost connection.
             for module in modules:
                 with contextlib.suppress(httpx.TransportError):
                     answer = await post(client, [replica.url for replica in started], f"/modules/{module}/migrate")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ROUNDS = rounds(3, 20)
 _MODULES = 4
-# It ends when the test says so: it is under way while the releases change.
+# The test decides when it ends, so that it is under way while the releases change.
 _HELD = """CREATE TABLE {{tables.t}} (id int);
 DO $$ BEGIN
     WHILE NOT EXISTS (SELECT FROM public.released WHERE stage = 'STAGE') LOOP PERFORM pg_sleep(0.05); END LOOP;
@@ -59,7 +59,7 @@ async def _upgrade_and_downgrade(previous: Path, dsn: str, folder: Path, rng: ra
         (repository / f"held_{stage}").mkdir()
         (repository / f"held_{stage}" / "001_held.sql").write_text(_HELD.replace("STAGE", stage))
     await _execute(dsn, "CREATE TABLE public.released (stage text)")
-    # Without a grace period the statement is cancelled, and the other release executes it again.
+    # Without a grace period, the statement is cancelled, and the other release executes it again.
     grace_s = rng.choice(["0", "30"])
     why = f"{why}, grace period of {grace_s} s"
     settings = {"PGDBM_SHUTDOWN_GRACE_S": grace_s, "PGDBM_TAKEOVER_S": "2"}
@@ -71,7 +71,7 @@ async def _upgrade_and_downgrade(previous: Path, dsn: str, folder: Path, rng: ra
         return stack.enter_context(ReleasedService(app, dsn, repository, folder / f"{name}.log", **settings))
 
     async def replace(stage: str, leaving: ReleasedService, app: Path, sent: Path) -> ReleasedService:
-        """Start the other release beside ``leaving``, with runs under way, and end that one."""
+        """Start the other release beside ``leaving`` while runs are under way, then stop ``leaving``."""
         old = await asyncio.to_thread(lambda: leaving.url)
         accepted.append(await _submit(client, old, f"held_{stage}"))
         names = list(modules[stage])
@@ -119,7 +119,7 @@ async def _register_and_submit(client: httpx.AsyncClient, url: str, files: Path)
 
 
 async def _migrate(client: httpx.AsyncClient, addresses: list[str], module: str, rng: random.Random) -> None:
-    """Migrate ``module`` and wait for the end, as a deploy job does, at any of the addresses that there are by then."""
+    """Migrate ``module`` and wait for the end, as a deploy job does, at any of the current addresses."""
     async with asyncio.timeout(DEADLINE_S * 3):
         while True:
             with contextlib.suppress(httpx.TransportError):

@@ -85,7 +85,7 @@ def test_defaults_and_given_values_are_read() -> None:
 
 
 def test_an_auth_mode_overrides_allow_unauthenticated() -> None:
-    """So that one variable enables it even if a compose file sets the other one."""
+    """One variable is enough to enable it, even if a compose file sets the other one."""
     settings = read_settings(
         {"DATABASE_URL": URL, "PGDBM_HOST": "0.0.0.0", "PGDBM_AUTH": "tokens", "PGDBM_ALLOW_UNAUTHENTICATED": "true"}
     )

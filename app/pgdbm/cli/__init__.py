@@ -9,7 +9,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run ``pgdbm`` with ``arguments`` (default: those of the process) and leave with its exit code."""
+    """Run ``pgdbm`` with ``arguments`` (default: those of the process) and exit with its exit code."""
     try:
         from .app import run
     except ModuleNotFoundError as error:

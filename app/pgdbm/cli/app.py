@@ -44,7 +44,7 @@ class Root(LateGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            # Only now: finding entry points reads the metadata of every installed package.
+            # As late as possible: finding entry points reads the metadata of every installed package.
             for entry in _added().select(name=cmd_name):
                 added: click.Command = entry.load()
                 return added

@@ -86,7 +86,7 @@ def drop(context: CommandContext, yes: bool, force: bool, maintenance_db: str) -
                 exit_code=MISUSED,
                 hint="Give --yes.",
             )
-        # Before the event loop runs: inside of it, Ctrl-C would not end the prompt.
+        # Before the event loop runs: inside it, Ctrl-C would not end the prompt.
         if (
             click.prompt(
                 f"This drops {mask(context.url)} with everything in it. Enter the name of the database to confirm",

@@ -124,7 +124,7 @@ async def resolve(context: CommandContext, filename: str, statement: int, done: 
 
 @command(migrate, "backfill", MODULE, DATABASE)
 @click.argument("filename", required=False)
-@click.option("--pause/--resume", "pause", default=None, help="Stop it after its present batch, or continue.")
+@click.option("--pause/--resume", "pause", default=None, help="Stop it after its current batch, or continue.")
 @click.option("--rate", type=click.IntRange(min=0), metavar="ROWS", help="Rows a second at most; 0: any number.")
 async def backfill(
     context: CommandContext, filename: str | None, pause: bool | None, rate: int | None, **selection: Any

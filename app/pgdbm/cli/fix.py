@@ -41,7 +41,7 @@ async def fix(
 
     Both forms are applied in scratch schemas first, and a fix is written only if they build the same. The first file
     of a fix has the name of the original and replaces it; the others follow it. Applied migrations are never
-    changed. Exit code 1 if a fix was not proved.
+    changed. Exit code 1 if a fix could not be proved.
     """
     modules = context.modules((*module_names, *module_options), folder, schema)
     context.require_folders(modules)

@@ -101,7 +101,7 @@ async def apply(
     given = {"lock_timeout": lock_timeout, "lock_wait_timeout": lock_wait_timeout}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if end_idle_blockers is not None or end_blockers_of or end_blockers_by:
-        from ..migrations import BlockerPolicy  # here, as few commands end sessions
+        from ..migrations import BlockerPolicy  # imported late: few commands end sessions
 
         options["end_blockers"] = BlockerPolicy(
             idle_in_transaction_s=end_idle_blockers,

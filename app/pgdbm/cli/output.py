@@ -59,7 +59,8 @@ class Output:
             click.echo(text, err=True, color=self._colour)
 
     def progress_bar(self) -> Progress | None:
-        """A progress bar on stderr, to be entered; None with ``--json``, without rich, and if stderr is no terminal."""
+        """A progress bar on stderr, a context manager; None with ``--json``, without rich, and if stderr is not a
+        terminal."""
         if self.as_json or not sys.stderr.isatty():
             return None
         try:
@@ -73,7 +74,7 @@ class Output:
                 TimeElapsedColumn,
             )
         except ModuleNotFoundError:
-            # The image has none: progress is lines there.
+            # The image does not contain rich: there, progress is printed as lines.
             return None
 
         return Progress(

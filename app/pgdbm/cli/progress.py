@@ -27,7 +27,7 @@ async def applied_shown(output: Output, manager: AsyncMigrationManager) -> Async
         yield
         return
     with bar:
-        import asyncio  # with `ssl` it takes 80 ms, which `pgdbm deploy --help` need not pay
+        import asyncio  # with `ssl`, this import takes 80 ms, which `pgdbm deploy --help` must not spend
 
         watcher = asyncio.create_task(_follow(manager, bar, bar.add_task(manager.module_name, total=None)))
         try:

@@ -101,7 +101,7 @@ def _report_library_error(error: AsyncDBError) -> ErrorReport:
 
 
 def explain(report: ErrorReport, error: BaseException) -> str:
-    """``report`` as text: the first line of the message, the line of the file with a caret, then the rest."""
+    """``report`` as text: the first line of the message, the line of the file with a caret below it, then the rest."""
     first, *rest = report.message.split("\n")
     lines = [first]
     fields = report.fields

@@ -1,4 +1,4 @@
-"""Running the coroutine of a command until it ends, or is interrupted."""
+"""Run the coroutine of a command until it ends, or is interrupted."""
 
 from __future__ import annotations
 

@@ -147,8 +147,8 @@ class TomlTable:
 
 
 def suggest(given: str, known: Iterable[str], what: str) -> str:
-    """The hint for ``given``, which is none of ``known``."""
-    from difflib import get_close_matches  # here, as it is for errors only
+    """The hint for ``given``, which is not one of ``known``."""
+    from difflib import get_close_matches  # imported late: only errors need it
 
     names = list(known)
     close = get_close_matches(given, names, 1)

@@ -58,7 +58,7 @@ _UNENCODABLE = re.compile(
     re.DOTALL,
 )
 
-# The server's, or a pooler's, under a class that says less.
+# Errors of the server or of a pooler whose class is less specific than the error.
 _STARTUP_SETTING_REFUSED = "unsupported startup parameter"
 _TLS_REQUIRED = ("no encryption", "SSL off")
 _CERTIFICATE = "certificate"
@@ -69,7 +69,8 @@ _SCHEMA_DENIED = re.compile(r"permission denied for schema (.+)")
 
 
 def as_both(kind: type[Ours], error: BaseException) -> type[Ours]:
-    """A class like ``kind`` whose instances are of the class of ``error``, too. It keeps the name and text of ``kind``.
+    """A class like ``kind`` whose instances are also instances of the class of ``error``. It keeps the name and text of
+    ``kind``.
 
     Only for asyncpg's classes: the constructors of some built-in ones give their arguments another meaning.
     """
@@ -96,7 +97,7 @@ def _combine(kind: type, other: type) -> type:
             "__doc__": kind.__doc__,
             # asyncpg's adds the DETAIL, which may quote values.
             "__str__": kind.__str__,
-            # The class cannot be found by its name, so a copy in another process is of ``kind``.
+            # The class cannot be found by its name, so a copy in another process is an instance of ``kind``.
             "__reduce__": lambda error: (_restored, (kind, error.args, error.__dict__)),
         },
     )
@@ -130,7 +131,7 @@ def is_unreadable(error: BaseException) -> bool:
     """Whether asyncpg could not understand what the server sent: something on the way has changed it."""
     if isinstance(error, asyncpg.InternalClientError):
         return not is_lost(error)
-    # What is wrong with a request, or is the server's own answer.
+    # Errors of the request itself, and answers of the server.
     others = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TypeError, UnicodeEncodeError, MemoryError)
     if not isinstance(error, Exception) or isinstance(error, others):
         return False

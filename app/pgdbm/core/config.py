@@ -42,7 +42,7 @@ class DatabaseConfig:
     takes precedence over passwords in strings and in the environment.
 
     ``transaction_search_path`` is set in each transaction of a pool, and at the start of direct connections: through a
-    transaction pooler a session has no search_path of its own. A query outside of a transaction is put into one, which
+    transaction pooler a session has no search_path of its own. A query outside a transaction is put into one, which
     takes two more round trips.
 
     ``init_commands`` are run once on each new connection. The pool resets settings when a connection is returned, so
@@ -171,7 +171,7 @@ class DatabaseConfig:
         """The TLS context, or None if TLS is not enabled.
 
         ``require`` encrypts without verification, ``verify-ca`` verifies the certificate, and ``verify-full``, the
-        default, also the host name.
+        default, the host name as well.
 
         Raises:
             ConfigurationError: a file is missing or invalid; ``config_field`` names it.

@@ -46,7 +46,8 @@ _SOCKET_OPTIONS = {
 }
 _UNLIMITED_S = 24 * 3600.0
 
-# asyncpg's default is 15 K. The listing of a schema is longer, and is planned for five times as long as it runs.
+# asyncpg's default is 15 K. Longer statements, such as the listing of a schema, take five times as long to plan as to
+# run.
 _LONGEST_PREPARED = 32 * 1024
 
 # OpenSSL's verification errors.
@@ -116,9 +117,9 @@ def _asyncpg_options(parsed: ConnectionString, options: dict[str, Any]) -> dict[
         found["port"] = int(given["port"])
     seconds = parsed.number("connect_timeout")
     if seconds is not None:
-        # libpq's is for each host, and has no limit below 1.
+        # libpq's value is per host, and means no limit below 1.
         found["timeout"] = float(seconds) * max(len(parsed.hosts), 1) if seconds > 0 else _UNLIMITED_S
-    # asyncpg accepts these in a URL only.
+    # asyncpg accepts these only in a URL.
     in_url = {name: given[name] for name in ("service", "passfile") if name in given}
     if parsed.uses_system_roots and "ssl" not in options:
         found["ssl"] = _system_roots(parsed)

@@ -1,4 +1,4 @@
-"""Connections: their type, and what can be asked of each of them."""
+"""Connections: their types, and functions that work on any of them."""
 
 from __future__ import annotations
 

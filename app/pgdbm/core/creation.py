@@ -30,7 +30,7 @@ _PAUSES_S = (0.0, 0.002, 0.01, 0.05, 0.2, 0.5, 1.0)
 async def create_if_missing(connection: Connection, create: str, *, durable: bool = True) -> None:
     """Run ``create``, a ``CREATE ... IF NOT EXISTS`` statement, safely against concurrent sessions that run it too.
 
-    With ``durable=False`` the commit does not wait for the WAL to be flushed. Use it for an object that is worthless
+    With ``durable=False`` the commit does not wait for the WAL to be flushed. Use it for an object that is useless
     unless a later, durable commit follows.
 
     IF NOT EXISTS checks before it writes, so a session that lost the race gets a duplicate error. It may also get one

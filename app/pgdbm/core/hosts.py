@@ -24,7 +24,7 @@ Opened = TypeVar("Opened")
 
 # asyncpg needs all hosts: it iterates over them twice.
 _ALL_TOGETHER = "prefer-standby"
-# At most one host qualifies: the one that did is tried first the next time.
+# At most one host qualifies, so the one that did last time is tried first.
 _AT_MOST_ONE = ("primary", "read-write")
 
 

@@ -257,7 +257,7 @@ class AsyncDatabaseManager(Queries):
         # Releasing a connection takes a round trip, which is used to convert the rows.
         releasing = asyncio.ensure_future(pool.release(connection))
         try:
-            # Twice: the pool releases it in another task.
+            # Released twice: the pool releases it in another task.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             return as_dicts(rows)

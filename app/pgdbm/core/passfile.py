@@ -23,7 +23,7 @@ _FIELD = re.compile(r"(?:[^\\:]|\\.)*")
 
 
 def password_in(file: Path, hosts: Sequence[tuple[str, int]], database: str, user: str) -> str | None:
-    """The password of the first line of ``file`` that matches one of ``hosts``; None if there is none."""
+    """The password in the first line of ``file`` that matches one of ``hosts``; None if there is none."""
     reason = why_ignored(file)
     if reason is not None:
         _warn(f"The password file {file} is ignored: {reason}")

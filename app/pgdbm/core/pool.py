@@ -44,7 +44,7 @@ _REFUSED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigu
 
 
 # After RESET ALL. Through a pooler, the session then has the encoding of the database, and not the one that asyncpg
-# asked for at its start; with another one than UTF-8, asyncpg sends memory that it has freed.
+# asked for at its start; with an encoding other than UTF-8, asyncpg sends memory that it has freed.
 _UTF8 = "SET client_encoding = 'UTF8';"
 
 _acquire = vars(asyncpg.Pool)["_acquire"]
@@ -62,7 +62,7 @@ _keeps_session: ContextVar[bool] = ContextVar("keeps_session", default=False)
 def without_reset() -> Iterator[None]:
     """A block from which connections go back to a ConfiguredPool without a statement that resets their session.
 
-    For statements that leave nothing behind in it, and are frequent.
+    For frequent statements that leave nothing behind in the session.
     """
     token = _keeps_session.set(True)
     try:
@@ -81,14 +81,14 @@ async def _reset(connection: Connection) -> None:
 class ConfiguredPool(asyncpg.Pool):
     """An asyncpg pool with the config that it was created from, as ``pool.config``.
 
-    Once it is open, whatever fails while a connection is opened is a ConnectionError, and no error of a query. If the
+    Once it is open, a failure to open another connection is a ConnectionError, not a QueryError. If the
     server accepts no more connections, the pool serves its callers with those that it has.
     """
 
     __slots__ = ("_server_settings", "config", "is_open")
 
     config: DatabaseConfig
-    # asyncpg's own: it has no public way to what a pool does where it cannot open a connection.
+    # A private method: asyncpg has no public hook for a connection that a pool cannot open.
     _queue: asyncio.LifoQueue[Any]
 
     def __init__(self, config: DatabaseConfig, server_settings: dict[str, str]) -> None:
@@ -154,7 +154,7 @@ class ConfiguredPool(asyncpg.Pool):
                 self._queue.put_nowait(holder)
 
     async def open_direct(self) -> asyncpg.Connection[asyncpg.Record]:
-        """Open a connection outside of the pool, with the pool's settings but without time limits.
+        """Open a connection outside the pool, with the pool's settings but without time limits.
 
         It goes to ``direct_connection_string``, or to the pool's server if there is none.
 
@@ -256,7 +256,7 @@ async def _open(config: DatabaseConfig, server_settings: dict[str, str]) -> Conf
         try:
             await pool
             if not config.min_connections:
-                # Until here the pool has opened nothing.
+                # The pool has not opened a connection before this line.
                 async with pool.acquire():
                     pass
         except BaseException:
@@ -299,7 +299,7 @@ def _reason(error: ValueError) -> str:
 
 
 class OwnPools:
-    """The databases that this process has own pools to, to warn if one pool would be enough."""
+    """The databases to which managers of this process have pools of their own, for a warning if one would do."""
 
     def __init__(self) -> None:
         self._open: Counter[Target] = Counter()

@@ -31,7 +31,7 @@ def with_returning_id(sql: str) -> str:
     """
     if "returning" not in sql.lower() and ";" not in sql:
         return f"{sql}\nRETURNING id"
-    from ..pgparse.parse import SQLParseError, parse_tree  # here, as few queries need it
+    from ..pgparse.parse import SQLParseError, parse_tree  # imported late: few queries need it
 
     try:
         statements = parse_tree(sql)
@@ -41,7 +41,7 @@ def with_returning_id(sql: str) -> str:
         return sql
     raw = statements[0]
     node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
-    # The node of a statement that cannot have the clause lacks the field.
+    # If a statement cannot have the clause, its node lacks the field.
     if "returning_clause" not in node.DESCRIPTOR.fields_by_name or node.HasField("returning_clause"):
         return sql
     encoded = sql.encode()
@@ -220,7 +220,7 @@ class Queries(ABC):
         return found
 
     def _sending(self, query: str, args: Sequence[object] | None) -> AbstractContextManager[SentQuery]:
-        """Around the sending of ``query``: every query of these methods passes here once."""
+        """Called around each query of these methods, once."""
         return SentQuery(self, query, args)
 
     def failure(self, error: Exception, sql: str, args: Sequence[object] | None) -> AsyncDBError:

@@ -1,6 +1,6 @@
 """Placeholders in SQL: ``{{tables.x}}``, ``{{tables.s.x}}`` and ``{{schema}}``. Pure.
 
-They are replaced everywhere, also inside string constants, quoted identifiers, dollar quotes and comments, where
+They are replaced everywhere, including string constants, quoted identifiers, dollar quotes and comments, where
 dynamic SQL is written. Any other text in double braces is left unchanged in those places: it is data, such as a mail
 template. Elsewhere it cannot be SQL and is an error. ``\\{{schema}}`` stands for a literal ``{{schema}}``.
 """
@@ -61,7 +61,8 @@ _MAYBE_ESCAPED = re.compile(r"\\?" + _BRACES)
 class TemplateError(ValueError):
     """A placeholder that does not exist, or contains an invalid name. ``line`` and ``column`` count from 1.
 
-    ``invalid`` says what the invalid name is of, a table or a schema; None if the placeholder does not exist.
+    ``invalid`` is the kind of object with the invalid name, a table or a schema; None if the placeholder does not
+    exist.
     """
 
     def __init__(self, placeholder: str, reason: str, line: int, column: int, invalid: str | None = None) -> None:
@@ -138,7 +139,7 @@ def render(source: str, schema: str | None) -> Rendered:
     """Render ``source`` for ``schema``; None leaves names unqualified.
 
     Raises:
-        TemplateError: outside of quoted text and comments, a placeholder does not exist or contains an invalid name.
+        TemplateError: outside quoted text and comments, a placeholder does not exist or contains an invalid name.
     """
     if "{{" not in source:
         return Rendered(source, source, schema)
@@ -187,7 +188,7 @@ def _replacement(schema: str | None, match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1)
 def _quoted_text(text: str) -> QuotedText:
-    """Shared by all placeholders of a text; few texts have one that needs it."""
+    """Computed once for all placeholders of a text; few texts have one that needs it."""
     return QuotedText(text)
 
 

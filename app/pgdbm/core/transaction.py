@@ -29,7 +29,7 @@ class TransactionManager(Queries):
     A nested ``async with tx.transaction()`` is a savepoint.
 
     Raises:
-        TransactionError: it is used outside of its block; or a query failed and the error was caught inside the block,
+        TransactionError: it is used outside its block; or a query failed and the error was caught inside the block,
             so that there is nothing to commit. Run a query that may fail in a savepoint.
     """
 

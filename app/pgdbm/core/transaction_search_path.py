@@ -1,4 +1,4 @@
-"""Connections through a transaction pooler that have a search_path nevertheless: it is set in each transaction."""
+"""Connections through a transaction pooler that have a search_path: it is set in each transaction."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .asyncpg_errors import is_alive
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-# What asyncpg sends at the start of a transaction() block, and no message of several statements.
+# Matches what asyncpg sends at the start of a transaction() block, but no message of several statements.
 _BEGIN = re.compile(r"\s*BEGIN[A-Z ]*;?\s*\Z", re.IGNORECASE)
 
 
 class _SearchPathConnection(asyncpg.Connection):
     """A connection whose queries with the extended protocol run in transactions with a search_path.
 
-    A query outside of a transaction is put into one. Messages of ``execute`` without arguments are sent as they are,
+    A query outside a transaction is put into one. Messages of ``execute`` without arguments are sent as they are,
     unless they only begin a transaction.
     """
 

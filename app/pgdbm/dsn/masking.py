@@ -33,8 +33,8 @@ _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
 def mask(dsn: str) -> str:
     """``dsn`` with every password as ``****``; for URLs and for ``key=value`` strings.
 
-    Hides too much rather than too little: what may belong to a password that is not percent-encoded, and whatever
-    cannot be parsed.
+    Hides too much rather than too little: everything that may belong to a password that is not percent-encoded, and
+    whatever cannot be parsed.
     """
     if not _URL.match(dsn):
         return _mask_pairs(dsn)

@@ -51,7 +51,8 @@ REFUSED = {
     "oauth_scope": "asyncpg has no OAuth authentication",
 }
 
-# Values that only ask for what asyncpg does anyway. Other values are refused, or ignored with a warning.
+# Values that have no effect, because asyncpg behaves like that by default. Other values are refused, or ignored with a
+# warning.
 SATISFIED = {
     "channel_binding": ("disable", "prefer"),
     "gssencmode": ("disable", "prefer"),
@@ -79,7 +80,7 @@ TLS = (
 )
 FILES = frozenset(("sslcert", "sslkey", "sslrootcert", "sslcrl"))
 
-# What the parser or asyncpg implements. Everything else is sent to the server as a setting.
+# Parameters that the parser or asyncpg implements. Everything else is sent to the server as a setting.
 HONOURED = frozenset(
     (
         "host",

@@ -68,7 +68,7 @@ class ConnectionString:
 
     @property
     def is_local(self) -> bool:
-        """Whether every host in it is this machine."""
+        """Whether every host in the string is this machine."""
         if "service" in self.parameters or os.environ.get("PGSERVICE"):
             return False
         named = self.parameters.get("hostaddr") or self.parameters.get("host") or os.environ.get("PGHOST") or ""
@@ -221,7 +221,7 @@ def _split_hosts(authority: str) -> tuple[str, str]:
 
 
 def _split_ports_off(parameters: dict[str, str]) -> None:
-    """``host=a:1,b:2`` as asyncpg reads it: the ports may be written behind the hosts."""
+    """``host=a:1,b:2`` as asyncpg reads it: each port may follow its host."""
     hosts = parameters.get("host", "").split(",")
     found = [None if is_socket_folder(host) else _HOST_PORT.fullmatch(host) for host in hosts]
     if any(match and match[2] for match in found):

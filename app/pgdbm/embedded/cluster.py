@@ -130,7 +130,7 @@ def _initdb(folder: Folder, log: int, password: str, *, durable: bool) -> None:
     """Create the cluster in a temporary folder, which is renamed at the end: pgdata is always complete."""
     staging = Path(tempfile.mkdtemp(prefix="initdb-", dir=folder.path))
     try:
-        # A copy, since initdb may run as another user than the owner of the password file.
+        # A copy, since initdb may run as a user other than the owner of the password file.
         _write_password(staging / "password", password)
         log_start = folder.log_size()
         arguments = [

@@ -123,7 +123,7 @@ class Folder:
             return []
 
     def _works_here(self, pid: int) -> bool | None:
-        """Whether ``pid`` is a server on our pgdata; None for a server whose folder is hidden from us.
+        """Whether ``pid`` is a server on this pgdata; None for a server whose folder this process may not see.
 
         A server works inside its data directory, so a recycled pid is not mistaken for it.
         """

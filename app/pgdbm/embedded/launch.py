@@ -196,7 +196,7 @@ def start_watcher(pipe: int) -> None:
     ours, programs = os.pipe()
     child = os.fork()
     if child == 0:
-        # The program must not be its parent: PostgreSQL logs the end of a child that it did not start.
+        # Not as a child of the program: PostgreSQL logs the end of a child that it did not start.
         if os.fork() == 0:
             os.close(programs)
             watch(pipe, ours, program)

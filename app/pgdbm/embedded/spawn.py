@@ -58,7 +58,7 @@ class _Forker:
                 future.set_result(_popen(command))
             except BaseException as error:
                 future.set_exception(error)
-            # A kept reference would outlive the caller's.
+            # A reference kept here would outlive the caller's.
             del command, future
 
 
@@ -127,7 +127,7 @@ def spawn(command: Command) -> subprocess.Popen[bytes]:
     try:
         return future.result()
     except BaseException:
-        # Interrupted while waiting: whatever was or will be started has no owner any more.
+        # The caller was interrupted while it waited: nothing owns what was started for it, or still will be.
         future.add_done_callback(_discard)
         raise
 

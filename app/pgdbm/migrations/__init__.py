@@ -34,7 +34,7 @@ _HOMES = {
     "PlanLimits": "results",
 }
 
-# Not for type checkers: to them a module with __getattr__ would have every name.
+# Hidden from type checkers, for which a module with __getattr__ has every name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:

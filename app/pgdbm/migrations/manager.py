@@ -76,10 +76,10 @@ class AsyncMigrationManager:
     called with every :class:`~pgdbm.migrations.engine.events.Event`, and ``on_notice`` with every
     :class:`~pgdbm.migrations.results.Notice` of the server, up to a hundred in a run. ``snapshots`` (True): a run that
     applied something stores a listing of the schema in a table beside the history, with which :meth:`drift` compares.
-    ``role``: the database role that the files run as, in place of our own user; history and journal are written by our
-    own user. ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards;
-    if there is a direct connection beside the pool, it is used then, since a pooler's backends change. ``end_blockers``
-    (a BlockerPolicy) ends sessions that block a migration. ``defer_background`` leaves out backfills in the background,
+    ``role``: the database role that the files run as, in place of the connecting user, who writes history and journal.
+    ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards; if there
+    is a direct connection beside the pool, it is used then, since a pooler's backends change. ``end_blockers`` (a
+    BlockerPolicy) ends sessions that block a migration. ``defer_background`` leaves out backfills in the background,
     and the files that require them. :attr:`backfills` pauses, resumes and limits them.
 
     Raises:
@@ -282,7 +282,7 @@ class AsyncMigrationManager:
 
     async def _require_allowed(self, target: str | None) -> None:
         if self._limits != NO_LIMITS:
-            from .engine.inspection import require_allowed  # here, as few modules have limits
+            from .engine.inspection import require_allowed  # imported late: few modules have limits
 
             await require_allowed(self._engine, target, self._limits)
 
@@ -342,7 +342,7 @@ class AsyncMigrationManager:
             return await self._operations.baseline(version, partial(self._check_baseline, version) if check else None)
 
     async def _check_baseline(self, version: str) -> None:
-        from .rehearsal.baseline import require_same  # here, as few programs begin with a baseline
+        from .rehearsal.baseline import require_same  # imported late: few programs begin with a baseline
         from .state.catalog import read_catalog
         from .state.drift import own_tables
 
@@ -372,8 +372,8 @@ class AsyncMigrationManager:
     async def repair(self, *, accept: bool = False, previous: PreviousContents | None = None) -> list[Repair]:
         """The applied files whose content has changed. ``accept`` records their current checksums; journalled.
 
-        ``previous`` (a mapping by checksum, or a function of file name and checksum, called in a thread) gives what
-        they held, for a ``diff`` in each answer; :func:`~pgdbm.migrations.sources.previous.from_git` reads a git
+        ``previous`` (a mapping by checksum, or a function of file name and checksum, called in a thread) returns what
+        they contained, for a ``diff`` in each answer; :func:`~pgdbm.migrations.sources.previous.from_git` reads a git
         repository.
         """
         with self._own_errors():
@@ -389,7 +389,7 @@ class AsyncMigrationManager:
             await self._operations.resolve(filename, statement, done=done)
 
     async def journal(self, limit: int = 50, before: int | None = None) -> list[JournalEntry]:
-        """The journal, newest first: attempts, failures, statements outside transactions, decisions of people."""
+        """The journal, newest first: attempts, failures, statements outside transactions, manual decisions."""
         async with self._connection() as connection:
             return await self._journal.entries(connection, limit, before)
 

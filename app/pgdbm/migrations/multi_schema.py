@@ -43,7 +43,7 @@ class MultiSchema:
 
     Every schema has texts of its own, so a pool for thousands of them should have a small ``statement_cache_size``.
 
-    Results come as schemas are done, in no order, and nothing is kept of them: ten thousand schemas take no more
+    Results are yielded as schemas finish, in no particular order, and are not kept: ten thousand schemas take no more
     memory than ten. To retry, give :meth:`apply` the schemas of the results that failed.
     """
 

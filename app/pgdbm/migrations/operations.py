@@ -1,4 +1,5 @@
-"""Changes of the history by people: revert, mark, repair, baseline, resolve. Under the lock, and journalled."""
+"""Manual changes of the history: revert, mark, repair, baseline, resolve. They run under the lock, and are
+journalled."""
 
 from __future__ import annotations
 
@@ -63,7 +64,7 @@ class Operations:
                 await history.delete(connection, filename)
             await self.engine.journal.record(connection, filename, "marked" if applied else "unmarked")
 
-        # Before the history and its schema are created.
+        # Checked before the history and its schema are created.
         async with self.engine.db.acquire() as connection:
             await check(connection)
         await self.engine.create_tables()
@@ -87,10 +88,10 @@ class Operations:
             record = await unknown(connection)
             await journal.end(connection, record.id, "applied" if done else "failed")
 
-        # Before the journal is created.
+        # Checked before the journal is created.
         async with self.engine.db.acquire() as connection:
             await unknown(connection)
-        # Under the lock, since a running migration has a statement that has started, too.
+        # Checked under the lock: a running migration has an unfinished statement, too.
         await self.engine.under_lock(write)
 
     async def repair(self, *, accept: bool = False, previous: PreviousContents | None = None) -> list[Repair]:
@@ -117,7 +118,7 @@ class Operations:
         if accept and found:
             await self.engine.under_lock(partial(compare, write=True))
 
-        from .sources.previous import diff_to  # here, as few programs repair
+        from .sources.previous import diff_to  # imported late: few programs repair
 
         def differences() -> list[Repair]:
             return [
@@ -170,7 +171,7 @@ class Operations:
             MigrationExecutionError: a statement failed; what was reverted before remains reverted.
             MigrationUnknownError: an earlier call died during a statement, and its outcome cannot be determined.
         """
-        from .sources.parser import parse  # here, as other runs may have nothing to parse
+        from .sources.parser import parse  # imported late: other runs may have nothing to parse
 
         async with self.engine.db.acquire() as connection:
             applied = await self.engine.history.applied(connection) or {}

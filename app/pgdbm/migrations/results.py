@@ -27,10 +27,10 @@ State = Literal[
 
 ``changed``: applied, and the content of its file has changed. ``missing``: applied, and there is no file; ``ahead``:
 the same, and newer than every file, as an older release of an application sees it. ``out_of_order``: pending, older
-than the newest applied one, and refused for it. ``failed``: pending, and the last attempt failed. ``partial``: a file
-without a transaction that stopped, and will be resumed; ``backfilling``: a backfill that has started, or whose module
-did not wait for it; ``unknown``: its runner died during a statement.
-``baseline``: treated as applied, where the history begins.
+than the newest applied one, and therefore refused. ``failed``: pending, and the last attempt failed. ``partial``: a
+file without a transaction that stopped, and will be resumed; ``backfilling``: a backfill that has started, or whose
+module did not wait for it; ``unknown``: its runner died during a statement. ``baseline``: treated as applied, where the
+history begins.
 """
 ModuleState = Literal[
     "unknown",
@@ -145,7 +145,7 @@ class PlanLimits:
     findings: Literal["allow", "refuse"] = "allow"
 
     def with_stricter(self, other: PlanLimits) -> PlanLimits:
-        """Limits that allow what both allow."""
+        """The limits that allow only what both allow."""
         sizes = [size for size in (self.max_rewrite, other.max_rewrite) if size is not None]
         return PlanLimits(
             min(sizes, default=None),
@@ -195,7 +195,7 @@ class HistoryRow(NamedTuple):
 class MigrationStatus:
     """A migration and its state. ``checksum`` is that of the file, or the recorded one if there is no file.
 
-    ``in_background``: it is not applied, and a backfill in the background, or a file that requires one: ``waits_for``.
+    ``in_background``: it is pending, and is a backfill in the background or requires one, which ``waits_for`` names.
     """
 
     filename: str

@@ -71,7 +71,7 @@ def _number_of(rows: int | str | None) -> int | None:
 
 
 class _RollBackError(Exception):
-    """Ends the block of a transaction, to roll it back."""
+    """Raised to roll back the transaction of a block."""
 
 
 class MonitoredAsyncDatabaseManager(_MonitoredQueries, AsyncDatabaseManager):
@@ -131,7 +131,7 @@ class MonitoredAsyncDatabaseManager(_MonitoredQueries, AsyncDatabaseManager):
         return sorted(slow, key=lambda query: query.duration_ms, reverse=True)
 
     async def explain_query(self, query: str, *args: object, analyze: bool = False) -> list[RowDict]:
-        """The plan, as a row ``{"QUERY PLAN": line}`` for each line. It is not counted as a query.
+        """The plan, as a row ``{"QUERY PLAN": line}`` for each line. The call is not counted as a query.
 
         ``analyze`` runs the statement in a transaction that is rolled back. Effects that are not transactional, such as
         the use of a sequence, remain.

@@ -25,7 +25,7 @@ _LONGEST_LOGGED_QUERY = 500
 class QueryMetrics:
     """One query.
 
-    ``query`` is the text of the caller. ``args`` are masked, and empty unless recorded. ``start_time`` and
+    ``query`` is the text that the caller passed. ``args`` are masked, and empty unless recorded. ``start_time`` and
     ``end_time`` are seconds since the epoch. ``rows_affected`` is None if the server does not report it.
     """
 
@@ -40,7 +40,7 @@ class QueryMetrics:
 
 @dataclass(slots=True)
 class ConnectionMetrics:
-    """A pool at one moment, and the queries since its manager was made; failed ones are among those executed."""
+    """The state of a pool, and the queries since its manager was created; executed queries include failed ones."""
 
     timestamp: datetime
     pool_size: int
@@ -148,7 +148,7 @@ class Measurement:
 
 
 def _describe(error: BaseException, args: Sequence[object] | None) -> str:
-    """The text of the server, since that of the library repeats the query."""
+    """The server's message: the library's would repeat the query."""
     cause = getattr(error, "original_error", None) or error
     kind, words = type(cause).__name__, mask_error(cause, args)
     return kind if words == kind else f"{kind}: {words}"

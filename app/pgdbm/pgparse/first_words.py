@@ -1,4 +1,4 @@
-"""What is known of a statement that has no parse tree: by its first words, and by clauses outside of brackets. Pure.
+"""What is known of a statement that has no parse tree: by its first words, and by clauses outside brackets. Pure.
 
 The syntax is that of PostgreSQL 19, and of its beta versions for what was removed before the release. What is not
 listed here is not known: nothing is derived from words that only resemble a command.
@@ -73,7 +73,7 @@ def recognize(text: str) -> Recognized | None:
         case ["delete", "from", *rest] if _has(rest, "for", "portion", "of"):
             return _of_rows("DELETE FOR PORTION OF", rest)
         case ["select", *rest] if _has(rest, "group", "by", "all") or "graph_table" in rest:
-            # FOR UPDATE takes ROW SHARE, which blocks nothing either.
+            # With FOR UPDATE it takes ROW SHARE, which blocks nothing either.
             return Recognized("SELECT", (StatementLock(LockMode.ACCESS_SHARE, None),), "nothing")
         case ["drop", "property", "graph", *rest]:
             return _certain("DROP PROPERTY GRAPH", [StatementLock(LockMode.ACCESS_EXCLUSIVE, _name(rest))])
@@ -83,7 +83,7 @@ def recognize(text: str) -> Recognized | None:
 
 
 def outline(text: str) -> list[Part]:
-    """The tokens of ``text`` outside of brackets; what is in brackets is one part. Comments are left out."""
+    """The tokens of ``text`` outside brackets; what is in brackets is one part. Comments are left out."""
     parts: list[Part] = []
     inside: list[str] = []
     depth = 0
@@ -141,12 +141,12 @@ def _repack_traits(rest: Sequence[Part]) -> Traits:
         command = "REPACK (CONCURRENTLY)"
     elif table is None:
         command = "REPACK without a table"
-    # With one table it can, unless the table is partitioned.
+    # With one table it can run in a block, unless the table is partitioned.
     return UNKNOWN._replace(non_transactional=command, may_refuse_transaction=command is None, idempotent=True)
 
 
 def _repack(rest: Sequence[Part]) -> Recognized:
-    # With CONCURRENTLY the strongest lock is held only for the last step, after the copy was made.
+    # With CONCURRENTLY the strongest lock is held only for the last step, after the copy is complete.
     label = "REPACK (CONCURRENTLY)" if "concurrently" in _options(rest) else "REPACK"
     return _certain(label, [StatementLock(LockMode.ACCESS_EXCLUSIVE, _repacked(rest))])
 

@@ -1,4 +1,4 @@
-"""The kind of a statement in the words of SQL: ``CREATE INDEX CONCURRENTLY``. Pure."""
+"""The kind of a statement as an SQL command: ``CREATE INDEX CONCURRENTLY``. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def label_of(kind: str, node: Node) -> str:
 
 
 def _alter_table(node: Node) -> str:
-    """With its subcommands, such as ``ALTER TABLE ADD COLUMN, SET NOT NULL``."""
+    """ALTER TABLE with its subcommands, such as ``ALTER TABLE ADD COLUMN, SET NOT NULL``."""
     done = list(dict.fromkeys(_subcommand(kind, command) for kind, command in alter_commands(node)))
     shown = ", ".join(done[:_MOST_SUBCOMMANDS])
     if enum_name(node, "objtype") == "OBJECT_TYPE":

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Token(NamedTuple):
     """``start`` and ``end`` count characters.
 
-    ``kind`` is ``comment`` (block comments that touch are one), ``string`` (also dollar-quoted), ``identifier`` (if
-    quoted), ``word``, ``number``, ``operator``, ``punctuation``, or ``open`` for a comment, string or quoted identifier
-    that does not end.
+    ``kind`` is ``comment`` (block comments that touch are one), ``string`` (dollar-quoted ones included),
+    ``identifier`` (if quoted), ``word``, ``number``, ``operator``, ``punctuation``, or ``open`` for a comment, string
+    or quoted identifier that does not end.
     """
 
     kind: str
@@ -31,7 +31,7 @@ def possessive(repeated: str) -> str:
     """The pattern of a repeated group, without backtracking into it.
 
     Before Python 3.11.5 a possessive repeat of a group that backtracks does not match what it should. An atomic group
-    does, but remembers each repetition until its end.
+    matches correctly, but remembers each repetition until its end.
     """
     return f"{repeated}+" if sys.version_info >= (3, 11, 5) else f"(?>{repeated})"
 
@@ -89,9 +89,9 @@ def quoted_tokens(sql: str, start: int = 0) -> Iterator[Token]:
 
 
 def quoted_end(sql: str, start: int, offset: int) -> int | None:
-    """Where the comment, string or quoted identifier around ``offset`` ends; None outside of them.
+    """Where the comment, string or quoted identifier around ``offset`` ends; None outside them.
 
-    ``start`` must be outside. Reads no more of ``sql`` than it has to.
+    ``start`` must be outside. Reads no more of ``sql`` than necessary.
     """
     for kind, first, end in _scan(_compiled(_QUOTED_TOKENS), sql, start, offset):
         if kind == "open":
@@ -134,7 +134,7 @@ def _block_comment_end(sql: str, start: int) -> int | None:
 
 
 def statement_spans(sql: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each statement in ``sql``, by the semicolons outside of brackets and of BEGIN ATOMIC … END.
+    """Start and end of each statement in ``sql``, by the semicolons outside brackets and of BEGIN ATOMIC … END.
 
     BEGIN ATOMIC counts only in CREATE FUNCTION and CREATE PROCEDURE: elsewhere both words may be names.
     """

@@ -36,12 +36,12 @@ _OPERATOR_WORDS = frozenset(
     ("at", "between", "collate", "ilike", "in", "is", "isnull", "like", "notnull", "operator", "overlaps", "similar")
 )
 _QUERY_WORDS = frozenset(("except", "intersect", "join", "union"))
-# They separate expressions, and end a chain of operators. All are reserved: none of them can be a column, except
-# after a dot.
+# They separate expressions, and end a chain of operators. All of these words are reserved: none of them can be a
+# column, except after a dot.
 _SEPARATING_WORDS = frozenset(("and", "else", "from", "having", "on", "or", "then", "when", "where", *_QUERY_WORDS))
 _LINK_WORD = re.compile(rf"\b(?:{'|'.join(sorted(_OPERATOR_WORDS | _QUERY_WORDS))})\b", re.IGNORECASE)
 _LONGEST_WORD = 9
-# A row of values or the like: most of a file of data consists of them.
+# A row of values or the like, of which a data file mostly consists.
 _ROW = re.compile(r"\(" + possessive(rf"(?:[^()'\"$\\;/-]++|(?<![eE]){STRING}|\(\)|-(?!-)|/(?!\*))*") + r"\)")
 _LONGEST_ROW = 10_000
 
@@ -96,14 +96,14 @@ def _deep_comment(sql: str) -> int | None:
 
 
 def longest_chain(sql: str) -> Chain:
-    """The longest chain in ``sql``; no links if the text is short, or has few altogether."""
+    """The longest chain in ``sql``; an empty one if the text is short or has few links altogether."""
     if len(sql) <= SHORT_CHARACTERS or _links_in(sql) <= MAX_CHAIN:
         return Chain(0, 0)
     return count_chain(sql)
 
 
 def _links_in(sql: str) -> int:
-    """An upper bound for the links in ``sql``, also those in strings and comments, which takes next to no time."""
+    """An upper bound for the links in ``sql``, including those in strings and comments; takes almost no time."""
     links = sum(map(sql.count, _LINK_CHARACTERS))
     return links if links > MAX_CHAIN else links + sum(1 for _ in _LINK_WORD.finditer(sql))
 

@@ -1,8 +1,8 @@
 """The table-level locks that a statement takes: which mode, on which relation. Pure.
 
-What the text of the statement says: triggers, functions, foreign keys and views may involve more relations when it
-runs. A relation that the statement itself creates is not listed, because it is invisible to others. The levels are
-those of PostgreSQL 14 to 18; the tests compare each with what a server takes.
+They are derived from the text: triggers, functions, foreign keys and views may involve more relations at run time. A
+relation that the statement itself creates is not listed, because it is invisible to others. The levels are those of
+PostgreSQL 14 to 18; the tests compare each with what a server takes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FULL = LockMode.ACCESS_EXCLUSIVE
 _TRIGGERS = LockMode.SHARE_ROW_EXCLUSIVE
 _MAINTENANCE = LockMode.SHARE_UPDATE_EXCLUSIVE
 
-# What is not here takes ACCESS EXCLUSIVE.
+# Subcommands that are not listed take ACCESS EXCLUSIVE.
 _LEVELS = {
     "AT_AttachPartition": _MAINTENANCE,
     "AT_ClusterOn": _MAINTENANCE,
@@ -91,7 +91,7 @@ def _level(kind: str, command: Node) -> LockMode:
 
 
 def _others(kind: str, command: Node, object_kind: str) -> Iterator[StatementLock]:
-    """What a subcommand locks besides the table that is altered."""
+    """Locks of a subcommand besides the one on the altered table."""
     about = definition(command)
     if kind == "AT_AddConstraint":
         if enum_name(about.constraint, "contype") == "CONSTR_FOREIGN":
@@ -151,7 +151,7 @@ def _query(node: Node) -> Iterator[StatementLock]:
 
 
 def _create_table(node: Node) -> Iterator[StatementLock]:
-    # The parent is locked as well: its partition constraints, and that of the default partition, change.
+    # The parent is locked as well: its partition constraint and that of the default partition change.
     is_partition = node.HasField("partbound")
     yield from _relations(node.inh_relations, _FULL if is_partition else _MAINTENANCE)
     if is_partition:
@@ -169,7 +169,7 @@ def _create_table(node: Node) -> Iterator[StatementLock]:
 
 
 def _beyond(node: Node, constraint: Node) -> Iterator[StatementLock]:
-    """The lock on the other end of a foreign key, unless that is the table that is being made."""
+    """The lock on the other end of a foreign key, unless it is the table that is being created."""
     for lock in _referenced_table(constraint):
         if lock.relation != relation_name(node.relation):
             yield lock

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from .tree import Node
 
 _T = TypeVar("_T")
-# A tree of more levels is not decoded: by the time that is found out, writing it has taken the square of their number.
+# Trees with more levels are not decoded. Finding out takes time that grows with the square of the levels.
 _MAX_DECODED_CHAIN = 500
 
 
 class SQLParseError(Exception):
-    """There is no parse tree for a text."""
+    """A text cannot be parsed into a tree."""
 
 
 class SQLSyntaxError(SQLParseError):
@@ -48,7 +48,7 @@ class OutOfBoundsError(SQLSyntaxError):
 
 
 class TreeTooDeepError(SQLParseError):
-    """Valid SQL that nests too deeply for its tree to be decoded: some fifty operators or UNIONs do."""
+    """Valid SQL that nests too deeply for its tree to be decoded: some fifty operators or UNIONs are enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def parse_joined(sql: str) -> Sequence[Node]:
 
 
 def _checked_chain(sql: str) -> int:
-    """The links of the longest chain in ``sql``, if they are worth counting.
+    """The links of the longest chain in ``sql``, if there may be many.
 
     Raises:
         OutOfBoundsError: see the class.
@@ -157,7 +157,8 @@ def _parse_all(sql: str) -> list[RawStatement]:
 
 
 def parse_newer(sql: str) -> list[RawStatement]:
-    """The statements in ``sql``, which has syntax that the grammar does not know; those that have it have no tree.
+    """The statements in ``sql``, which has syntax that the grammar does not know; the statements with such syntax have
+    no tree.
 
     Raises:
         OutOfBoundsError: see the class.
@@ -168,7 +169,7 @@ def parse_newer(sql: str) -> list[RawStatement]:
     for start, end in statement_spans(sql):
         shift = characters.to_byte(start)
         try:
-            # What the scanner takes for one statement may be several to the parser, which is right.
+            # The scanner may see one statement where the parser, which is right, sees several.
             pieces = parse_statements(sql[start:end])
         except SQLParseError:
             pieces = []

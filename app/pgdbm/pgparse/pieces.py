@@ -1,6 +1,6 @@
 """Parses a long text piece by piece, so that only the trees of one piece are in memory. Pure.
 
-A piece ends at a semicolon at the end of a line without ``--``. If that semicolon is inside of a string, a comment, a
+A piece ends at a semicolon at the end of a line without ``--``. If that semicolon is inside a string, a comment, a
 bracket or BEGIN ATOMIC, the piece is not valid SQL, and the text has to be parsed as a whole.
 """
 
@@ -49,7 +49,7 @@ def parse_piece(sql: str, start: int, end: int) -> list[RawStatement]:
 
 
 class PieceTrees:
-    """Iterates over the trees of all statements in ``pieces`` of ``sql``, which are parsed again for it."""
+    """Iterates over the trees of all statements in ``pieces`` of ``sql``; each iteration parses them again."""
 
     def __init__(self, sql: str, pieces: Sequence[tuple[int, int]], left_out: AbstractSet[int] = frozenset()) -> None:
         self._sql = sql

@@ -35,7 +35,7 @@ class Reference:
 
 
 def references(message: Node) -> Iterator[Reference]:
-    """Every relation that is named in ``message``; names of WITH queries are none."""
+    """Every relation that is named in ``message``; names of WITH queries are not relations."""
     yield from _walk(message, _NOTHING, LockMode.ACCESS_SHARE)
 
 
@@ -46,7 +46,7 @@ def _walk(message: Node, scope: frozenset[str], mode: LockMode) -> Iterator[Refe
             yield _reference(message, mode)
         return
     if kind == "List":
-        # The rows of VALUES, most often: a file of data has millions of constants.
+        # Mostly the rows of VALUES: a data file has millions of constants.
         for item in message.items:
             if item.WhichOneof("node") != "a_const":
                 yield from _walk(item, scope, mode)

@@ -1,8 +1,8 @@
-"""The statements of a file of data. Statements that differ only in their constants are parsed once. Pure.
+"""The statements of a data file. Statements that differ only in their constants are parsed once. Pure.
 
-A statement's text with a sign in place of each string and integer is its template. INSERT, UPDATE and DELETE statements
-with the same template have the same tokens but for the values, so that all are valid if one of them is, and have its
-traits. That takes a tenth of the time.
+A statement's template is its text with a marker in place of each string and integer. INSERT, UPDATE and DELETE
+statements with the same template have the same tokens but for the values, so if one of them is valid, all are, with the
+same traits. This takes a tenth of the time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .tree import statement_node
 # Comments, escapes and dollar quotes, and strings whose content is part of the syntax.
 _UNSUPPORTED = re.compile(r"--|/\*|[$\\\x00-\x02]|&['\"]")
 _STRING = re.compile(r"'[^']*+'")
-# Of more digits than these, some are too large to be integers in the grammar.
+# Numbers with more digits may be too large to be integers in the grammar.
 _INTEGER = re.compile(r"(?<![\w.])[0-9]{1,9}(?![\w.])")
 _DECIMAL = re.compile(r"(?<![\w.])[0-9]++\.[0-9]++(?![\w.])")
 _END = ";\n"
@@ -78,7 +78,8 @@ class Repetitions:
 
 
 def _templates(piece: str) -> list[str] | None:
-    """The templates of the statements in ``piece``; None if few of them repeat, or they are not certain."""
+    """The templates of the statements in ``piece``; None if few of them repeat, or if a template cannot be
+    determined."""
     if _UNSUPPORTED.search(piece):
         return None
     without_strings = _STRING.sub("\x00", piece)

@@ -47,11 +47,10 @@ class Traits(NamedTuple):
 
     ``batchable``: executing it twice costs almost nothing. ``batchable_on``: batchable if the same file created this
     table. ``creates``: the tables that it creates. ``non_transactional``: why it cannot run in a transaction block.
-    ``may_refuse_transaction``: only the catalog shows whether it can, so that it runs outside of one where the file has
-    none.
-    ``changes_session``: it may leave settings, temporary objects, prepared statements or cursors in the session.
-    ``target``: the names with which the catalog shows whether the statement took effect. ``idempotent``: it can run
-    again when its outcome is unknown. ``refused``: why it cannot run in any file.
+    ``may_refuse_transaction``: only the catalog shows whether it can run in a transaction; in a file without one it
+    runs outside. ``changes_session``: it may leave settings, temporary objects, prepared statements or cursors in the
+    session. ``target``: the names with which the catalog shows whether the statement took effect. ``idempotent``: it
+    can run again when its outcome is unknown. ``refused``: why it cannot run in any file.
     """
 
     kind: str
@@ -207,7 +206,7 @@ def _alter_table(kind: str, node: Node) -> Traits:
 def _drop(kind: str, node: Node) -> Traits:
     if not node.concurrent:
         return Traits(kind, batchable=True, changes_session=False)
-    # It takes one index, and no more.
+    # DROP INDEX CONCURRENTLY takes exactly one index.
     name = strings(node.objects[0].list.items)
     return Traits(
         kind, non_transactional="DROP INDEX CONCURRENTLY", target=(_quoted(name),), idempotent=node.missing_ok
@@ -218,7 +217,7 @@ def _insert(kind: str, node: Node) -> Traits:
     rows = node.select_stmt.select_stmt.values_lists
     if not 0 < len(rows) <= _MOST_ROWS_READ:
         return Traits(kind, batchable=len(rows) > 0)
-    # No generator: most files of data have one small INSERT each.
+    # Not a generator: most data files consist of small INSERTs, for which one would be slow.
     for row in rows:
         for value in row.list.items:
             if value.WhichOneof("node") not in _CONSTANTS:

@@ -23,7 +23,7 @@ def statement_node(tree: Node) -> tuple[str, Node]:
 def children(node: Node) -> Iterator[tuple[str, Node]]:
     """(field, node) of each node directly below ``node``. A constant has none; its value is read from it."""
     if node.DESCRIPTOR.name == "A_Const":
-        # Most of a file of data consists of them.
+        # A data file consists mostly of constants.
         return
     for field, value in node.ListFields():
         if field.message_type is None:

@@ -1,4 +1,4 @@
--- session_user: the user that we are connected as
+-- session_user: the connecting user
 SELECT pg_catalog.quote_ident(session_user)
 
 -- elsewhere: the schema, and the extension if any, of an object of that name

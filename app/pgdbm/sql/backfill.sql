@@ -1,6 +1,6 @@
 -- Operators and types are qualified, as in runner.sql, but not those that compare the keys of an author's table.
 
--- create: how far each backfill is, and whether people have paused it. "position" and "last_key" are keys: arrays of texts.
+-- create: how far each backfill is, and whether it is paused. "position" and "last_key" are keys: arrays of texts.
 CREATE TABLE IF NOT EXISTS {{backfills}} (
     module pg_catalog.text NOT NULL,
     filename pg_catalog.text NOT NULL,
@@ -52,7 +52,7 @@ SELECT {{key}}::text AS last_key FROM {{table}} AS t ORDER BY {{descending}} LIM
 UPDATE {{backfills}} SET last_key = $3::jsonb WHERE module = $1 AND filename = $2 AND last_key IS NULL
 
 -- next_batch: the first and the last key of the batch after the position $1, of $3 rows at most, up to the key $2.
--- They are turned into JSON after they are found, not for each row
+-- The keys are turned into JSON after they are found, not for each row
 WITH batch AS MATERIALIZED (
     SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}} LIMIT $3
 )
@@ -62,8 +62,8 @@ SELECT (SELECT {{key_of_batch}}::text
         FROM (SELECT {{ascending}} FROM batch ORDER BY {{descending_of_batch}} LIMIT 1) AS batch) AS last,
        (SELECT pg_catalog.count(*) FROM batch) AS rows
 
--- move: the end of a batch, in its transaction; no row if another runner has processed a batch since. Returns
--- what people want and what the database is busy with, so that no round trip is needed for that
+-- move: the end of a batch, in its transaction; no row if another runner has processed a batch since. Returns the
+-- columns of "read" too, which saves a round trip
 WITH moved AS (
     UPDATE {{backfills}}
     SET position = $4::jsonb, walked_rows = walked_rows OPERATOR(pg_catalog.+) $5::bigint,
@@ -75,7 +75,7 @@ WITH moved AS (
 )
 SELECT moved.paused, moved.rate, {{conditions}} FROM moved
 
--- read: what people want and what the database is busy with, while the backfill waits
+-- read: while a backfill waits, whether it is paused or limited, and whether the database is busy
 SELECT paused, rate, {{conditions}} FROM {{backfills}} WHERE module = $1 AND filename = $2
 
 -- conditions: part of other statements: the lag of the standbys, and whether another session works on the table, or
@@ -109,7 +109,7 @@ UPDATE {{backfills}} SET ended_at = pg_catalog.clock_timestamp(), updated_at = p
     waiting_for = NULL, paused = false
 WHERE module = $1 AND filename = $2
 
--- pause: before the backfill has started, too
+-- pause: pause a backfill, even before it has started
 INSERT INTO {{backfills}} AS b (module, filename, paused, rate) VALUES ($1, $2, COALESCE($3::boolean, false), $4)
 ON CONFLICT (module, filename) DO UPDATE
 SET paused = COALESCE($3::boolean, b.paused), rate = COALESCE($4, b.rate)
@@ -121,7 +121,8 @@ SELECT filename, table_name, key, position::text AS position, total_rows, walked
        batch_rows, rows_per_s, paused, rate, waiting_for, started_at, updated_at, ended_at
 FROM {{backfills}} WHERE module = $1 ORDER BY filename LIMIT 10000
 
--- table: the table that a backfill walks: whether it can, and an estimate of its rows; no row if it does not exist
+-- table: the table that a backfill walks: whether it can be walked, and an estimate of its rows; no row if it does not
+-- exist
 SELECT c.oid, c.relkind::text AS kind, c.relhassubclass AND c.relkind <> 'p' AS has_children,
        (SELECT pg_catalog.sum(GREATEST(l.reltuples, 0))::bigint
         FROM pg_catalog.pg_partition_tree(c.oid) p JOIN pg_catalog.pg_class l ON l.oid = p.relid

@@ -1,7 +1,7 @@
 -- begin: a transaction in which all queries see the same state
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
 
--- begin_within: the same inside of the caller's transaction, whose settings are restored at the end
+-- begin_within: the same inside the caller's transaction, whose settings are restored at the end
 SAVEPOINT pgdbm_catalog
 
 -- end: restore the settings, which are all that was changed

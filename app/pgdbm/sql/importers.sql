@@ -92,8 +92,8 @@ ORDER BY 1, 2
 -- lock: take the lock until the end of the transaction, if it is free
 SELECT pg_catalog.pg_try_advisory_xact_lock($1)
 
--- record: rows for the migrations of another tool; our column is UTC, and an unknown time becomes that of the import:
--- now() and not clock_timestamp(), so that all rows of an import have the same
+-- record: rows for the migrations of another tool; the column of pgdbm is UTC, and an unknown time becomes that of the
+-- import: now() and not clock_timestamp(), so that all rows of an import have the same
 INSERT INTO {{history}} (filename, checksum, module_name, applied_at, applied_by, execution_time_ms)
 SELECT one.filename, one.checksum, $1,
        pg_catalog.timezone('UTC', COALESCE(one.applied_at, pg_catalog.now())),

@@ -1,6 +1,6 @@
 -- Where a file may have set search_path, operators and types are qualified, as in runner.sql.
 
--- create: what happened besides success: attempts, statements outside a transaction, and decisions of people.
+-- create: what happened besides success: attempts, statements outside a transaction, and manual decisions.
 -- clock_timestamp() and not now(): entries of one transaction have a time of their own.
 CREATE TABLE IF NOT EXISTS {{journal}} (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

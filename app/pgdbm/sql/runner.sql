@@ -1,9 +1,10 @@
 -- Operators and types are qualified in what is sent between statements of an author: a file may put any schema in front
--- of pg_catalog, and may create an operator whose types match ours better.
+-- of pg_catalog, and may create an operator whose types match the operands better.
 
--- open: begin, the settings of a migrating transaction, and the lock: taken, or an error with a value that we recognize
--- in any language. SET LOCAL costs a quarter of set_config(), and there is one of these for every migration.
--- clock_timestamp() and not now(): in a message with several transactions, now() is the time at which the message arrived, in each of them.
+-- open: begin, the settings of a migrating transaction, and the lock; if it is not free, an error with a value that is
+-- recognized in any language. SET LOCAL costs a quarter of set_config(), and there is one of these for every migration.
+-- clock_timestamp() and not now(): in a message with several transactions, now() is the time at which the message
+-- arrived, in each of them.
 {{begin}};
 {{settings}}
 SELECT CASE WHEN pg_catalog.pg_try_advisory_xact_lock({{key}})
@@ -52,8 +53,8 @@ WHERE filename OPERATOR(pg_catalog.=) {{filename}}::pg_catalog.text
 RESET SESSION AUTHORIZATION;
 RESET ROLE
 
--- check_deferred: fire the deferred triggers of a migration that others follow in the same transaction, and take back
--- that they were fired: the constraints stay deferred for those others
+-- check_deferred: fire the deferred triggers of a migration that others follow in the same transaction, and defer the
+-- constraints again for those others
 SAVEPOINT pgdbm_deferred;
 SET CONSTRAINTS ALL IMMEDIATE;
 ROLLBACK TO SAVEPOINT pgdbm_deferred;
@@ -115,7 +116,7 @@ BEGIN
     END LOOP;
 END $pgdbm$
 
--- session_settings: of a session that migrates outside of transactions: no time limits
+-- session_settings: of a session that migrates outside transactions: no time limits
 SET lock_timeout = 0;
 SET statement_timeout = 0;
 SET idle_session_timeout = 0;
@@ -141,14 +142,16 @@ CLOSE ALL;
 RESET SESSION AUTHORIZATION;
 RESET ROLE
 
--- own_path: for our own queries in the transaction of a file that may have set another search_path
+-- own_path: for pgdbm's own queries in the transaction of a file that may have set another search_path
 SET LOCAL search_path = pg_catalog, pg_temp
 
--- own_user: our own user for the rest of the transaction; at its end the session has the user that the file has chosen
+-- own_user: the connecting user for the rest of the transaction; at its end the session has the user that the file has
+-- chosen
 SET LOCAL SESSION AUTHORIZATION DEFAULT;
 SET LOCAL ROLE NONE
 
--- create_schema: a schema that is created for a module belongs to us, and its role may create in it
+-- create_schema: a schema that is created for a module belongs to the connecting user, and the module's role may create
+-- in it
 CREATE SCHEMA {{schema}}
 
 -- grant_schema: only together with create_schema: a schema that exists may be another module's

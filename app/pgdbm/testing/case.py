@@ -43,7 +43,7 @@ class DatabaseTestCase:
         """The number of rows; ``where`` is a condition, and ``args`` are its parameters ``$1``, ``$2``...
 
         Raises:
-            ValueError: ``where`` is more than a condition.
+            ValueError: ``where`` is not a single condition.
         """
         # The line break ends a comment in the condition.
         condition = "" if where is None else f" WHERE ({check_condition(where)}\n)"
@@ -57,7 +57,7 @@ class DatabaseTestCase:
         return await self.db.table_exists(table)
 
     async def truncate_table(self, table: str, cascade: bool = False) -> None:
-        """Truncate the table, with ``cascade`` also those that reference it, and restart its sequences.
+        """Truncate the table, and with ``cascade`` those that reference it, and restart its sequences.
 
         Raises:
             QueryError: other tables reference it, and ``cascade`` is False.

@@ -86,7 +86,7 @@ async def _load_json(transaction: TransactionManager, text: str, file: Path) -> 
             if not columns:
                 raise DatabaseTestError(f"{file}: a row of {table!r} has no columns.")
             names = ", ".join(quote(check_identifier(column, "column")) for column in columns)
-            # The server knows the types; the names are checked.
+            # The server converts the values; the names are checked here.
             insert = (
                 f"INSERT INTO {target} ({names}) SELECT {names}"  # noqa: S608
                 f" FROM pg_catalog.jsonb_populate_recordset(NULL::{target}, $1::text::jsonb)"

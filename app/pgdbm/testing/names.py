@@ -1,7 +1,7 @@
 """Names of test databases: unique, and with the process that created them.
 
 A name is the prefix, a mark of this machine's boot and process namespace, the pid, something random, and a suffix if
-there is one. So what a killed process left behind is recognized later, and nothing else matches.
+there is one. So databases that a killed process left behind are recognized later, and no others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def database_name(prefix: str, suffix: str | None) -> str:
     """A new name.
 
     Raises:
-        ValueError: ``suffix`` has other characters than letters, digits and underscores, or is too long.
+        ValueError: ``suffix`` has characters other than letters, digits and underscores, or is too long.
     """
     if suffix is not None and not _SUFFIX.match(suffix):
         raise ValueError(f"Invalid suffix {suffix!r}: use letters, digits and underscores.")
@@ -38,7 +38,7 @@ def database_name(prefix: str, suffix: str | None) -> str:
 
 
 def is_left_behind(name: str, prefix: str) -> bool:
-    """Whether a process made ``name`` that was of this boot and namespace, and is gone."""
+    """Whether ``name`` was created by a process of this boot and namespace that no longer runs."""
     match = re.fullmatch(rf"{re.escape(prefix)}{_place()}_(\d+)_[0-9a-f]{{{2 * _UNIQUE_BYTES}}}(_.+)?", name)
     return match is not None and not process_exists(int(match[1]))
 

@@ -90,7 +90,7 @@ def parent_folder() -> Path:
 
 
 def _remove_leftovers() -> None:
-    """What processes that were killed left behind. Their servers ended with them."""
+    """Folders that killed processes left behind. Their servers ended with them."""
     parents = {_MEMORY, Path(tempfile.gettempdir())}
     for folder in itertools.chain.from_iterable(parent.glob(f"{_PREFIX}*") for parent in parents):
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]

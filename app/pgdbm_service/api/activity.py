@@ -49,7 +49,7 @@ class LongRunningList(msgspec.Struct):
 
 
 class PoolState(msgspec.Struct, kw_only=True):
-    """``size`` connections are open, ``used`` of them busy; ``max`` is the most that the pool opens.
+    """``size`` connections are open, ``used`` of them busy; ``max`` is the maximum size of the pool.
 
     ``migrating`` of ``migrating_max`` slots for migrations are in use; ``waiting`` migrations wait for one.
     """

@@ -12,7 +12,7 @@ class AuditEntry(msgspec.Struct):
 
     ``path`` is the template of its route. ``http_status`` is None if the connection was lost before the answer.
     ``problem_code`` is the code of an error, ``run_id`` the run that the request was about.
-    ``reason`` is the one that was given with it.
+    ``reason`` is the reason given in the request.
     """
 
     at: datetime

@@ -44,7 +44,7 @@ class BackfillList(msgspec.Struct):
 
 
 class BackfillBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """``paused``: stop it after its present batch, or let it continue. ``rate``: rows a second at most; 0: any number.
+    """``paused``: stop it after its current batch, or let it continue. ``rate``: rows a second at most; 0: any number.
 
     What is left out stays as it is.
     """

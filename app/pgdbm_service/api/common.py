@@ -35,7 +35,7 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class ServiceInfo(msgspec.Struct, kw_only=True):
-    """What answers at an address: ``links`` are the paths of its resources by their names."""
+    """The name and version of what answers at an address; ``links`` are the paths of its resources by name."""
 
     name: str
     version: str

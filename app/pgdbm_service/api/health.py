@@ -19,7 +19,7 @@ class Version(msgspec.Struct, kw_only=True):
 
 
 class Check(msgspec.Struct):
-    """A readiness check. ``detail`` is the reason for which it fails, or what else is wrong."""
+    """A readiness check. ``detail`` is the reason for a failure, or a warning."""
 
     name: str
     ok: bool
@@ -27,7 +27,7 @@ class Check(msgspec.Struct):
 
 
 class Ready(msgspec.Struct, kw_only=True):
-    """``warnings``: what does not keep it from being ready, such as a folder without modules."""
+    """``warnings``: problems that do not keep it from being ready, such as a folder without modules."""
 
     state: Literal["ready"] = "ready"
     checks: list[Check]

@@ -23,8 +23,8 @@ class ModuleSummary(msgspec.Struct, kw_only=True):
     """A module and its state. With several schemas, ``schema`` is None, the numbers are totals, ``state`` is the worst
     of their states, and ``version`` the lowest of their versions.
 
-    ``pending`` counts migrations that are out of order, too, and no backfills in the background, nor what requires
-    them: a module that lacks only those is ``backfilling``.
+    ``pending`` counts migrations that are out of order, too, but neither backfills in the background nor the files that
+    require them: a module with only those left is ``backfilling``.
 
     ``source`` is history for a module that is in a history table only; its state is unregistered. ``problem`` says why
     a module is invalid.
@@ -56,7 +56,7 @@ class ModuleList(msgspec.Struct):
 
 
 class InvalidIndex(msgspec.Struct, kw_only=True):
-    """An index on ``relation`` that queries do not use, and that writes maintain: a build of it failed."""
+    """An index on ``relation`` whose build failed: queries do not use it, but writes still maintain it."""
 
     schema: str
     name: str

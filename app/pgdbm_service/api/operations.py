@@ -23,7 +23,7 @@ class PlannedLock(msgspec.Struct):
 
     ``rows`` is an estimate. ``reads_per_s`` counts scans, ``writes_per_s`` rows, both on average since
     ``statistics_since``. ``longest_transaction_s`` is the age of the oldest transaction that uses the table now. All
-    are None if the relation is no table yet, or could not be read.
+    are None if the relation is not a table yet, or could not be read.
     """
 
     mode: str
@@ -61,7 +61,7 @@ class FixFile(msgspec.Struct):
 class Fix(msgspec.Struct):
     """``files`` do the same without the long lock, in this order. ``note``: what to check before they are used.
 
-    Without files, ``note`` says what to do in their place.
+    Without files, ``note`` says what to do instead.
     """
 
     files: list[FixFile]
@@ -102,7 +102,7 @@ class PlannedMigration(msgspec.Struct, kw_only=True):
 
 
 class Refusal(msgspec.Struct, kw_only=True):
-    """What the limits of the module do not allow: ``limit`` names it, ``hint`` is the way out."""
+    """What the limits of the module do not allow: ``limit`` names it, ``hint`` says what to do instead."""
 
     detail: str
     filename: str
@@ -254,9 +254,9 @@ class PredictedLock(msgspec.Struct, kw_only=True):
 class RehearsedStatement(msgspec.Struct, kw_only=True):
     """``locks`` are those that the file did not hold before; None if the statement ran outside a transaction.
 
-    ``skipped`` is the reason for which it did not run. ``predicted``: the locks of the plan, each compared with
+    ``skipped`` is the reason why it did not run. ``predicted``: the locks of the plan, each compared with
     what the statement took. ``rewritten``: tables and indexes that have a new file. ``wal_bytes``: what the server
-    wrote to the WAL during it, also for other sessions.
+    wrote to the WAL during it, including for other sessions.
     """
 
     number: int
@@ -318,7 +318,7 @@ class Rehearsal(msgspec.Struct, kw_only=True):
     the applied files that ran first, ``missing`` those whose content is unknown, ``not_reached`` the pending ones that
     did not start. From ``kept_open_since`` on, files shared one transaction that was rolled back, because that file
     has effects outside the schema. ``left_behind`` is the scratch schema, if it could not be dropped. ``fixes`` is
-    present if they were asked for.
+    present if requested.
     """
 
     module: str

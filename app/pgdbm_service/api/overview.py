@@ -53,7 +53,7 @@ class OverviewRun(msgspec.Struct, kw_only=True):
 
 
 class Attention(msgspec.Struct, kw_only=True):
-    """Something that requires a decision by a person. ``since`` is when it began, if that is known."""
+    """Something that requires a decision. ``since`` is when it began, if that is known."""
 
     kind: AttentionKind
     module: str
@@ -88,7 +88,8 @@ class Overview(msgspec.Struct, kw_only=True):
 
 
 class Replica(msgspec.Struct, kw_only=True):
-    """A process of the service. ``running``: how many schemas it is migrating now, of which ``modules``."""
+    """A process of the service. ``running`` is the number of schemas that it is migrating now, ``modules`` the names of
+    their modules."""
 
     id: UUID
     host: str

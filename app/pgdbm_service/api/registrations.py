@@ -28,7 +28,8 @@ class RegistrationBody(ModuleSettings, forbid_unknown_fields=True, kw_only=True)
 
 
 class Registration(msgspec.Struct, kw_only=True):
-    """The module as it is registered now. ``status`` is unchanged if it was before, dry_run if it would change.
+    """The module as it is registered now. ``status`` is unchanged if the same was registered before, dry_run if it
+    would change.
 
     ``pending`` are those of the ``migrations`` that are not applied in one of its schemas. ``warnings`` say if files of
     it are applied there under the name of another module.

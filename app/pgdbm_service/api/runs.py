@@ -70,8 +70,8 @@ class MigrateBody(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
     ``background``: also run the module's backfills in the background, and what requires them, in this run. Without it
     another run does that after this one.
 
-    ``with_dependencies``: first migrate the modules that this one depends on, as far as something is pending in them;
-    without it the call is refused then.
+    ``with_dependencies``: first migrate the modules that this one depends on, if anything is pending in them; without
+    it, the call is refused in that case.
 
     The run does not start before ``not_before``. ``if_closed``: while the module is frozen, or outside its windows, the
     run waits, or the call is refused.
@@ -84,9 +84,9 @@ class MigrateBody(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Why a run has not started: it was asked for a later time, or its module is frozen or outside its windows.
+    """Why a run has not started: it was requested for a later time, or its module is frozen or outside its windows.
 
-    ``until``: when that is over; None: it is not known. ``detail`` is a sentence for people.
+    ``until``: when the reason ends; None if that is not known. ``detail`` is a sentence for people.
     """
 
     reason: Literal["not_before", "window", "freeze"]
@@ -95,7 +95,7 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 class Approval(msgspec.Struct, kw_only=True):
-    """Who has approved a run, and why, if they said so."""
+    """Who has approved a run, and the reason, if one was given."""
 
     principal: str
     at: datetime
@@ -103,7 +103,7 @@ class Approval(msgspec.Struct, kw_only=True):
 
 
 class BreakGlass(msgspec.Struct, kw_only=True):
-    """Who let a run start without approvals, whatever held it, and why."""
+    """Who let a run start without approvals although it was held, and why."""
 
     principal: str
     at: datetime
@@ -250,7 +250,7 @@ class ChildRun(msgspec.Struct, kw_only=True):
 
 
 class RunSummary(msgspec.Struct, kw_only=True):
-    """``attempts``: how often work on it was started, in the schema where that was most often. ``replica`` did so last.
+    """``attempts``: how often work on it was started, in the schema with the most attempts. ``replica`` did so last.
 
     ``duration_ms`` is up to its end, or up to now; None before it started. ``problem_code`` says why it failed.
 

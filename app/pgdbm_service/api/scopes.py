@@ -2,7 +2,7 @@
 
 ``read`` allows every read. ``register:GLOB`` and ``migrate:GLOB`` allow changes of the modules whose whole name the
 glob matches: ``*`` is any characters, ``?`` one; ``approve:GLOB`` allows approving and rejecting what others want to
-migrate in them. ``admin`` allows everything. No other scope includes another one.
+migrate in them. ``admin`` allows everything. Apart from ``admin``, no scope includes another one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Need = Literal["read", "admin", "migrate", "register", "approve"]
 
 ADMIN = "admin"
-# No brackets: fnmatch would read a set of characters in them.
+# No brackets: fnmatch would read them as a set of characters.
 _SCOPE = re.compile(r"(?:read|admin|(?:register|migrate|approve):[A-Za-z0-9_.*?-]{1,100})\Z")
 
 

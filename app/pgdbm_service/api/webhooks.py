@@ -107,7 +107,7 @@ class WebhookList(msgspec.Struct):
 class Delivery(msgspec.Struct, kw_only=True):
     """An event for a webhook. ``id`` is the ``webhook-id`` of each attempt; ``reason`` is why the last one failed.
 
-    ``dropped``: it was about something that was over before it was due.
+    ``dropped``: what it reports was over before it was due.
     """
 
     id: UUID

@@ -1,6 +1,6 @@
 """Authentication and authorization.
 
-Every handler declares in its ``opt`` what it ``needs``; the service does not start if one of them does not:
+Every handler declares in its ``opt`` what it ``needs``; the service does not start if a handler does not:
 
 | ``needs`` | required of the client |
 |---|---|

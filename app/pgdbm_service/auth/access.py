@@ -24,7 +24,7 @@ _WORDS = frozenset({None, _SIGNED_IN, "read", "admin", "health", "metrics"}) | _
 
 
 class Access:
-    """Checks principals against handlers. A handler that declares nothing is refused to all but admins."""
+    """Checks principals against handlers. Only admins may call a handler that declares nothing."""
 
     def __init__(self, settings: Settings) -> None:
         self._settled: dict[str, str | None] = {

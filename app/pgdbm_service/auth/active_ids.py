@@ -1,4 +1,4 @@
-"""The ids of what is active, tokens or sessions: what has none of them need not be looked up."""
+"""The ids of all active tokens, or sessions: credentials with another id need not be looked up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ActiveIds:
         self._reading = asyncio.Lock()
 
     async def has(self, one: str) -> bool:
-        """Whether ``one`` is among them. Raises what ``read`` raises."""
+        """Whether ``one`` is one of the ids. Raises what ``read`` raises."""
         async with self._reading:
             if time.monotonic() - self._read_at > self._max_age_s:
                 self._ids = await self._read()

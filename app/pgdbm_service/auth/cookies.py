@@ -1,7 +1,8 @@
 """The cookies of the dashboard.
 
 They are ``SameSite=Lax``: with Strict, a link in a chat, and the return from an identity provider, would lead to a page
-that asks to sign in although the browser is signed in. Requests that change something have to prove their origin, too.
+that asks to sign in although the browser is signed in. In addition, requests that change something have to prove their
+origin.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ SESSION = "pgdbm_session"
 SIGN_IN = "pgdbm_sign_in"
 """The secret of an attempt to sign in at an identity provider, which the answer is checked against."""
 
-# A browser accepts a cookie of this name from this host itself over TLS only: no other host can set one.
+# A browser accepts a cookie of this name only from this host itself and over TLS: no other host can set one.
 _HOST_ONLY = "__Host-"
 
 
 class Cookies:
-    """Reads and makes cookies that scripts cannot read, and that are sent over TLS only, if the browser uses it."""
+    """Reads and creates cookies that scripts cannot read, and that are sent over TLS only if the browser uses TLS."""
 
     def __init__(self, proxies: TrustedProxies, public_origin: str | None) -> None:
         self._proxies = proxies
@@ -54,7 +55,7 @@ class Cookies:
         )
 
     def clear(self, scope: Scope, name: str) -> Cookie:
-        """A cookie that deletes the present one."""
+        """A cookie that deletes the current one."""
         return self.make(scope, name, "", 0)
 
     def _name(self, scope: Scope, name: str) -> str:

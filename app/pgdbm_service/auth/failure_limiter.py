@@ -50,7 +50,8 @@ class FailureLimiter:
             self._require_capacity(address, failure)
 
     def record_failure(self, address: str, credentials: str, failure: Failure = "invalid") -> None:
-        """Count invalid credentials. Credentials that were valid before, such as a revoked token, count from now on."""
+        """Count invalid credentials. Failures with credentials that were valid before, such as a revoked token, count
+        from now on."""
         self._valid.discard(_digest(credentials))
         self._take(address, failure)
 

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 # An issuer publishes new keys days before it uses them; a key that it withdraws stops working after this time.
 _KEYS_FOR_S = 300.0
-# Anyone can send a token with an unknown key id; not each of them may cause a request to the issuer.
+# Anyone can send tokens with unknown key ids, and these must not cause a request to the issuer each.
 _ASK_AGAIN_S = 10.0
 _TIMEOUT_S = 5.0
 _MAX_ANSWER_BYTES = 1024 * 1024
@@ -60,7 +60,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Discovery(msgspec.Struct):
-    """What an issuer publishes about itself, as far as it is used here."""
+    """The part of an issuer's metadata that is used here."""
 
     issuer: str
     jwks_uri: str
@@ -128,7 +128,7 @@ class Issuers:
 
 
 class Issuer:
-    """One issuer. Its keys are fetched when the first token needs them."""
+    """One issuer. The keys are fetched when the first token needs them."""
 
     def __init__(self, settings: IssuerSettings, *, is_named: bool = False) -> None:
         self._settings = settings
@@ -183,7 +183,7 @@ class Issuer:
             return self._discovered
 
     def client(self) -> httpx.AsyncClient:
-        """An HTTP client that trusts what the settings say of the issuer."""
+        """An HTTP client that trusts the certificate authority in the issuer's settings."""
         return httpx.AsyncClient(verify=self._tls, timeout=_TIMEOUT_S)
 
     def _verified(self, token: str, key: _Key, algorithm: str, audience: str) -> tuple[str, dict[str, Any]]:
@@ -211,7 +211,7 @@ class Issuer:
         except jwt.PyJWTError:
             raise InvalidTokenError("it is malformed, or a claim has an invalid type") from None
         subject = claims["sub"]
-        # It is written to the audit and the log.
+        # The subject is written to the audit and the log.
         if not 0 < len(subject) <= _MAX_SUBJECT or not subject.isprintable():
             raise InvalidTokenError("its subject (sub) is empty, too long, or not printable")
         return subject, claims
@@ -221,7 +221,7 @@ class Issuer:
         # The claim may contain scopes of other services.
         yield from filter(is_scope, claimed.split() if isinstance(claimed, str) else _texts(claimed))
         for claim, scopes_by_glob in self._settings.claim_scopes.items():
-            # Some providers let people write any address.
+            # Some providers let users enter any address.
             if claim == "email" and claims.get("email_verified") is not True:
                 continue
             for value in _texts(claims.get(claim)):
@@ -266,7 +266,7 @@ class Issuer:
     async def _fetch(self) -> dict[str | None, _Key]:
         headers = {}
         if self._settings.jwks_token_file is not None:
-            # Read each time, since Kubernetes renews it.
+            # The file is read each time, since Kubernetes renews the token.
             headers["Authorization"] = f"Bearer {self._settings.jwks_token_file.read_text().strip()}"
         async with self.client() as client:
             address = self._settings.jwks_url
@@ -284,7 +284,7 @@ class Issuer:
 
 
 def _texts(claim: Any) -> list[str]:
-    """The text, or the texts in the array, that a claim has."""
+    """The strings of a claim: a single one, or those of an array."""
     return [one for one in (claim if isinstance(claim, list) else [claim]) if isinstance(one, str)]
 
 

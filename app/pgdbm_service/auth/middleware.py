@@ -1,7 +1,8 @@
 """Authentication and authorization of every request that has a route.
 
-Handlers with ``cookie`` in their ``opt`` accept the cookie of a session too: ``"page"`` for what people open,
-``"stream"`` for a stream of the API, which a ticket in the address opens too. Every other handler ignores both.
+Handlers with ``cookie`` in their ``opt`` accept the cookie of a session too: ``"page"`` for pages of the dashboard,
+``"stream"`` for a stream of the API, for which a ticket in the URL is accepted as well. Every other handler ignores
+both.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Authenticator:
         return session
 
     async def _verify_jwt(self, issuers: Issuers, token: str, address: str) -> Principal:
-        """Verify before anything is limited: it needs no database, and other clients may share the address."""
+        """Verified before the limit is checked: this needs no database, and other clients may share the address."""
         try:
             return await issuers.verify(token)
         except InvalidTokenError as error:
@@ -196,7 +197,8 @@ class Admission:
 
 
 def _is_use(scope: Scope) -> bool:
-    """Whether a person caused the request. Streams and polls of an open page do not prolong the session."""
+    """Whether a user caused the request, rather than a page by itself. Streams and polls of an open page do not prolong
+    the session."""
     return header_of(scope, b"sec-fetch-mode") in (None, "navigate")
 
 

@@ -105,7 +105,7 @@ class IdentityProvider:
         discovery = await self._issuers[self.issuer].discover()
         if not discovery.end_session_endpoint:
             return None
-        # Without id_token_hint, which would be a token in an address: the provider asks the person.
+        # Without id_token_hint, which would be a token in a URL: the provider asks the user.
         query = urlencode({"client_id": self._client_id, "post_logout_redirect_uri": return_to})
         return _with_query(self._endpoint(discovery, "end_session_endpoint"), query)
 
@@ -123,7 +123,7 @@ class IdentityProvider:
         if sender != self.issuer and (sender is not None or discovery.authorization_response_iss_parameter_supported):
             raise InvalidTokenError("the answer is not from the identity provider that was asked (iss)")
         if "error" in answer:
-            # The text comes with the address, so anyone could have written it: it is logged, and not shown.
+            # The text is part of the URL, so anyone could have written it: it is logged, but not shown.
             reason = {name: answer.get(name, "")[:_MAX_LOGGED] for name in ("error", "error_description")}
             logger.info("refused by the identity provider", issuer=self.issuer, reason=repr(reason))
             raise InvalidTokenError("the identity provider refused to sign you in")
@@ -175,7 +175,7 @@ class IdentityProvider:
             ) from None
 
     def _secret(self) -> str | None:
-        # Read each time: it may be renewed.
+        # The file is read each time: the secret may be renewed.
         path = self._settings.oidc_client_secret_file
         return None if path is None else path.read_text().strip()
 

@@ -36,7 +36,7 @@ class Origins:
         self._proxies = proxies
 
     def check(self, scope: Scope) -> None:
-        """Refuse a request that arrived from elsewhere than the settings allow.
+        """Refuse a request from a place that the settings do not allow.
 
         Raises:
             ServiceError: not_loopback, host_not_allowed, cross_origin.
@@ -79,7 +79,7 @@ class Origins:
         """Refuse a Host that is neither an IP address nor a known name.
 
         A page whose host name was pointed at this service (DNS rebinding) sends its own name. Without authentication,
-        it could do everything.
+        such a page could do everything.
         """
         hosts = {header_of(scope, b"host") or "", self._proxies.host_of(scope) or ""} - {""}
         for host in hosts or {""}:

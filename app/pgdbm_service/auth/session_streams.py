@@ -18,7 +18,8 @@ _LAST_EVENT = b"event: session:ended\r\ndata: signed out\r\n\r\n"
 async def call_until_session_ends(
     app: ASGIApp, scope: Scope, receive: Receive, send: Send, sessions: Sessions, session_id: str
 ) -> None:
-    """Call ``app``. If it streams events, it receives a disconnect when the session ends, the client a last event."""
+    """Call ``app``. If it streams events, it receives a disconnect when the session ends, and the client receives a
+    last event."""
     ended = asyncio.Event()
     streaming = False
     with contextlib.ExitStack() as stack:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _COOKIE = re.compile(r"([0-9a-f]{16})_[A-Za-z0-9_-]{43}\Z")
 _MAX_KNOWN = 1000
-# Only a program that signs in for every request has more.
+# Only a program that signs in for every request has more sessions.
 _MAX_PER_PRINCIPAL = 100
 # How precisely the last use is recorded: a write per request would be wasted.
 _USE_EVERY_S = 60.0
@@ -68,7 +68,7 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class Sessions:
-    """Starts, finds and ends sessions; each that was read is cached for ``REVOKED_WITHIN_S``.
+    """Starts, finds and ends sessions, and caches each session that was read for ``REVOKED_WITHIN_S``.
 
     A session ends after ``idle_s`` seconds without use, and ``lifetime_s`` after it was started. Sessions of issuers
     that are not in ``issuers`` are refused.
@@ -99,7 +99,8 @@ class Sessions:
     async def start(
         self, principal: Principal, address: str, *, token_id: str | None = None, issuer: str | None = None
     ) -> str:
-        """Start a session, and return its cookie. Deletes sessions that have expired, and the oldest of many.
+        """Start a session, and return its cookie. Deletes expired sessions, and the oldest ones of a principal with too
+        many.
 
         Raises:
             ServiceError: database_unavailable.
@@ -176,7 +177,7 @@ class Sessions:
             self._discard(session_id)
 
     async def end_all(self, principal: Principal) -> int:
-        """Sign ``principal`` out everywhere; returns the number of sessions that have ended."""
+        """Sign ``principal`` out everywhere; returns the number of ended sessions."""
         db = self._database.manager(SERVICE_SCHEMA)
         rows = await self._database.with_timeout(
             db.fetch_all(statement("dashboard_sessions", "end_all"), principal.name)
@@ -254,7 +255,7 @@ class Sessions:
             event.set()
 
     def _record_use(self, session_id: str) -> None:
-        # Read again by the next request, with the new time.
+        # The next request reads the session again, with the new time.
         self._known.discard(session_id)
         writing = self._execute("record_use", session_id, self._idle_s, self._use_every_s)
         task = asyncio.create_task(self._logged(writing))

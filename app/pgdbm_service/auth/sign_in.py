@@ -67,7 +67,7 @@ class SignIns:
         Raises:
             ServiceError: not_found, issuer_unavailable.
         """
-        # Imports cryptography and an HTTP client; there is a provider only if they are needed anyway.
+        # Imports cryptography and an HTTP client; they are loaded already if a provider is configured.
         from .openid_connect import Attempt
 
         attempt = Attempt()
@@ -84,7 +84,7 @@ class SignIns:
         from .openid_connect import Attempt
 
         provider = self._provider(key)
-        # Each answer may cause a request to the provider.
+        # Limited, since each answer may cause a request to the provider.
         self._limiter.check(address, secret)
         try:
             principal = await provider.principal(answer, Attempt(secret), self._redirect_uri(key, prefix))
@@ -117,5 +117,5 @@ class SignIns:
         return provider
 
     def _redirect_uri(self, key: str, prefix: str) -> str:
-        """It comes from the settings: the Host of a request could be anything."""
+        """Taken from the settings: the Host of a request could be anything."""
         return f"{self._public_origin}{prefix}/ui/sign-in/{key}/callback"

@@ -1,4 +1,4 @@
-"""Tickets to open a stream of events with, for clients that cannot send a token, such as a browser's EventSource.
+"""Tickets that open a stream of events, for clients that cannot send a token, such as a browser's EventSource.
 
 A ticket is part of an address, which proxies log. So it is valid for a minute only, and for streams only; a stream that
 was opened with it does not end with it.
@@ -22,7 +22,7 @@ VALID_S = 60.0
 
 
 async def create_ticket(database: Database, principal: Principal) -> Ticket:
-    """A ticket with which streams can be opened as ``principal``.
+    """A ticket that opens streams as ``principal``.
 
     Raises:
         ServiceError: database_unavailable.

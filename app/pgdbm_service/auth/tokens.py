@@ -64,7 +64,7 @@ def expiry(text: str, now: datetime) -> datetime | None:
     """The time ``90d``, ``12h``, ``30m`` or ``4w`` after ``now``; None for ``never``.
 
     Raises:
-        TokenError: ``text`` is none of these.
+        TokenError: ``text`` is not one of these.
     """
     if text == NEVER:
         return None
@@ -127,7 +127,7 @@ async def count_tokens(db: AsyncDatabaseManager, limit: int) -> tuple[int, bool]
 
 
 async def find_token(db: AsyncDatabaseManager, wanted: str) -> Token:
-    """The token with the id ``wanted``, also if it has expired or was revoked.
+    """The token with the id ``wanted``, even if it has expired or was revoked.
 
     Raises:
         ServiceError: token_unknown.

@@ -49,7 +49,8 @@ class TokenVerifier:
         self._database = database
         self._known: LRUCache[str, _Known] = LRUCache(_MAX_KNOWN)
         self.revocations = 0
-        """How many tokens were revoked through this replica: what was read of one before may be out of date."""
+        """How many tokens were revoked through this replica: a token that was read before the last one may be out of
+        date."""
         self._ids = ActiveIds(self._read_ids, REVOKED_WITHIN_S)
         self._writing: set[asyncio.Task[None]] = set()
 
@@ -96,7 +97,7 @@ class TokenVerifier:
         return frozenset(row["id"] for row in await self._database.with_timeout(rows))
 
     def invalidate(self, token_id: str) -> None:
-        """Drop the cached token: it has just been revoked."""
+        """Drop the cached token, which has just been revoked."""
         self._known.discard(token_id)
         self.revocations += 1
 

@@ -50,7 +50,7 @@ class Following:
 
     @property
     def call(self) -> Call[Any]:
-        """The call whose answer is the stream, from the position on that was reached."""
+        """The call whose answer is the rest of the stream, from the current position on."""
         assert self.run_id is not None
         headers = {"Last-Event-ID": str(self._newest)} if self._newest else {}
         path = "/runs/{run_id}/events"
@@ -101,7 +101,7 @@ class Following:
 class Migrating(Following):
     """The events of the run that the call ``migrate`` starts or joins, and then its result.
 
-    Once the service has named the run, a lost connection continues with the events of that.
+    Once the service has named the run, a lost connection continues with the events of that run.
     """
 
     def __init__(self, migrate: Call[Any], retry_for_s: float, on_retry: Callable[[Retry], None] | None = None) -> None:
@@ -140,7 +140,7 @@ class Migrating(Following):
         return None
 
     def pause_after(self, outcome: Exchange | None) -> float:
-        """As in the base class. An answer without events, of an older service, is that of the plain call."""
+        """As in the base class. An older service answers without events, as to a plain call."""
         if self.run_id is None and isinstance(outcome, httpx.Response) and outcome.is_success:
             answer = read(self._migrate, outcome)
             if isinstance(answer, Run):

@@ -207,7 +207,7 @@ class ModuleCalls:
     ) -> Call[Unregistered]:
         """Unregister a module. Its schemas, data and history stay.
 
-        ``force``: also if other registered modules depend on it. They are invalid then.
+        ``force``: even if other registered modules depend on it, which become invalid.
         """
         return Call(
             method="DELETE",

@@ -52,7 +52,7 @@ class OperationCalls:
 
     @call
     def get_overview(self) -> Call[Overview]:
-        """Every module with its state and its newest runs, what runs now, and what requires a decision by a person."""
+        """Every module with its state and its newest runs, the runs under way, and what requires a decision."""
         return Call(method="GET", path="/overview", answer=Overview)
 
     @listing
@@ -100,7 +100,7 @@ class OperationCalls:
 
     @call
     def create_ticket(self) -> Call[Ticket]:
-        """A ticket with which a browser can open streams of events for a minute."""
+        """A ticket that lets a browser open streams of events for a minute."""
         return Call(method="POST", path="/events/ticket", answer=Ticket, is_repeatable=True)
 
     @listing

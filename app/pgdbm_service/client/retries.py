@@ -30,7 +30,7 @@ _GATEWAY_STATUSES = frozenset({502, 503, 504})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 # The request itself is invalid.
 _INVALID_REQUEST = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
-# Answers of calls that ask for a state; retrying would delay the answer.
+# Answers of calls that return a state; retrying would delay them.
 _ANSWERS = frozenset({"not_migrated", "not_ready"})
 # Refused before anything was started.
 _NOTHING_DONE = frozenset({"busy", "issuer_unavailable", "too_many_attempts", "too_many_registrations"})

@@ -89,6 +89,6 @@ class RunCalls:
 
     @call
     def break_glass(self, run_id: UUID | str, reason: str) -> Call[Run]:
-        """In an emergency: start a run without the approvals that it lacks, whatever holds it."""
+        """In an emergency: start a run without the approvals that it lacks, even if it is held."""
         path, body = "/runs/{run_id}/break-glass", BreakGlassBody(reason=reason)
         return Call(method="POST", path=path, parts={"run_id": run_id}, body=body, answer=Run)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @command(None, "backfill", SERVER)
 @click.argument("module")
 @click.argument("filename", required=False)
-@click.option("--pause/--resume", "pause", default=None, help="Stop it after its present batch, or continue.")
+@click.option("--pause/--resume", "pause", default=None, help="Stop it after its current batch, or continue.")
 @click.option("--rate", type=click.IntRange(min=0), metavar="ROWS", help="Rows a second at most; 0: any number.")
 @click.option("--schema", metavar="NAME", help="One of the module's schemas.  [default: the first]")
 async def backfill(

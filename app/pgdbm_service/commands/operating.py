@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @command(None, "overview", SERVER)
 async def overview(context: CommandContext, **service: Unpack[ServerArguments]) -> None:
-    """Show what requires a decision by a person, what runs, and the state of each module."""
+    """Show what requires a decision, the runs under way, and the state of each module."""
     async with client_of(context, service) as client:
         found = await client.get_overview()
     output = context.output
@@ -110,7 +110,7 @@ async def sync(context: CommandContext, **service: Unpack[ServerArguments]) -> N
 
 @command(None, "unregister", SERVER)
 @click.argument("module")
-@click.option("--force", is_flag=True, help="Also if other registered modules depend on it.")
+@click.option("--force", is_flag=True, help="Even if other registered modules depend on it.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 async def unregister(
     context: CommandContext, module: str, force: bool, yes: bool, **service: Unpack[ServerArguments]

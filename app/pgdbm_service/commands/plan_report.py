@@ -146,14 +146,14 @@ def _place(refusal: Refusal) -> str:
 
 
 def _code(text: str) -> str:
-    """A code span, also in a table. A file name may contain anything."""
+    """A code span that is valid in a table, too. A file name may contain anything."""
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
     padding = " " if "`" in text else ""
     return f"{fence}{padding}{' '.join(text.split())}{padding}{fence}".replace("|", "\\|")
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown and HTML leave as it is; messages of the server quote names and literals of files."""
+    """``text`` escaped for Markdown and HTML: messages of the server quote names and literals of files."""
     return re.sub(r"([\\`*_\[\]<>|#~@!])", r"\\\1", text)
 
 

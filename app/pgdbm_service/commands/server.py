@@ -55,9 +55,9 @@ _EXIT_CODES = {
 RETRY_FOR_S = 60.0
 # The duration of an attempt.
 _ATTEMPT_S = 30.0
-# Reported in other ways, or specific to HTTP.
+# Fields that are reported elsewhere, or that only matter to HTTP.
 RETRY_FOR_S = 10.0
-"""How long a call that a person waits for is retried, in seconds."""
+"""How long an interactive call is retried, in seconds."""
 _NOT_FIELDS = frozenset({"type", "title", "detail", "instance", "code", "hint"})
 
 SERVER: tuple[click.Parameter, ...] = (
@@ -228,7 +228,7 @@ class _Retries:
 
 
 def client_of(context: CommandContext, service: ServerArguments) -> AbstractAsyncContextManager[AsyncClient]:
-    """A client for a call that a person waits for, as :meth:`ServerOptions.client`."""
+    """A client for an interactive call, as :meth:`ServerOptions.client`."""
     return ServerOptions(**service).client(context.output, retry_for_s=RETRY_FOR_S)
 
 

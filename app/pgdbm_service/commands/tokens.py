@@ -119,7 +119,7 @@ async def _service_schema(context: CommandContext) -> AsyncIterator[AsyncDatabas
         ) from None
     from pgdbm import AsyncDatabaseManager
 
-    # Logs must not be written to stdout, which the new token is read from.
+    # Logs must not be written to stdout: scripts read the new token from it.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         async with context.pool() as pool:

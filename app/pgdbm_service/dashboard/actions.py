@@ -84,7 +84,7 @@ class ActionController(Controller):
         """Rehearse, then ask whether to migrate exactly what was rehearsed."""
         schema = data.get("schema") or None
         detail = await views.detail(module)
-        # Read before: a file that is added during the rehearsal moves the digest, and the migrate is refused.
+        # The digest is computed first: a file added during the rehearsal changes it, and the migrate is refused.
         plan = await operation_queries.plan(module, schema or await schema_to_plan(views, detail), None)
         rehearsal = await operations.rehearse(module, RehearseBody(schema=schema or plan.schema))
         return confirm(request, **migrate_question(detail, plan, schema, rehearsal))
@@ -108,7 +108,7 @@ class ActionController(Controller):
 
     @post("/modules/{module:str}/accept", opt={"needs": "migrate"})
     async def accept(self, operations: OperationService, module: str, data: Form) -> Redirect:
-        """Record the present content of changed files as applied."""
+        """Record the current content of changed files as applied."""
         schema = data.get("schema") or None
         await operations.repair(module, RepairBody(schema=schema, accept=True))
         return _see(_page_of(module, "history", schema))

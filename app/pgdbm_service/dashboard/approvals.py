@@ -45,7 +45,7 @@ class DecisionController(Controller):
         operation_queries: OperationQueries,
         run_id: UUID,
     ) -> Response[str]:
-        """Ask, with the plan that the run has, whose digest is sent."""
+        """Ask for confirmation, showing the run's plan; the form sends its digest."""
         run = await _run_to_decide(request, database, runs, run_id)
         if run.approval is None:
             raise ServiceError("run_not_waiting", f"Run {run_id} needs no approval.", run_id=str(run_id))

@@ -24,7 +24,7 @@ _SPARK_WIDTH, _SPARK_HEIGHT, _SPARK_BARS = 72, 18, 8
 _BAR_WIDTH = 140
 _SEEN = 4.0
 _STRIPES = (
-    # The drawing is stretched to its column, the stripes with it.
+    # The drawing is stretched to its column, and the stripes with it.
     '<defs><pattern id="waiting" width="6" height="6" patternUnits="userSpaceOnUse" '
     'patternTransform="scale(2.5 1) rotate(45)">'
     '<rect class="stripe-ground" width="6" height="6"/><line class="stripe" x1="0" y1="0" x2="0" y2="6"/>'
@@ -91,5 +91,5 @@ def waterfall(row: Row, until: float) -> Markup:
 
 
 def patterns() -> Markup:
-    """What the other drawings of a page refer to; once a page."""
+    """The definitions that the other drawings of a page refer to; included once in a page."""
     return Markup(f'<svg class="patterns" width="0" height="0" aria-hidden="true">{_STRIPES}</svg>')  # noqa: S704

@@ -20,7 +20,8 @@ IN_ORDER = frozenset({"up_to_date", "ahead"})
 
 
 class Cells(msgspec.Struct, kw_only=True):
-    """``state`` and ``version`` are indexes into ``states`` and ``versions``, one a name; ``tones`` has one a state.
+    """``state`` and ``version`` have an index into ``states`` and ``versions`` for each name; ``tones`` has a tone for
+    each state.
 
     ``why`` says what happened, by name; ``canaries`` are the indexes of the schemas that were migrated first.
     ``active``: a run is changing them.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..api.operations import Fix
 
-# What is longer is shown without colors: it is data rather than code.
+# A longer text is shown without colors: it is data rather than code.
 _LONGEST_COLOURED = 200_000
 _CLASSES = ((Keyword, "k"), (Name.Builtin, "k"), (String, "s"), (Number, "m"), (Comment, "c"))
 

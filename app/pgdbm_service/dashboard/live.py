@@ -30,7 +30,7 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 class Part(NamedTuple):
     """An element of a page that is replaced as a whole once ``signature`` changes.
 
-    A part ``within`` another is left out of a message that has the other.
+    A part ``within`` another is left out of messages that contain the other.
     """
 
     html: str
@@ -87,11 +87,11 @@ class LivePages:
         render: Callable[[], Awaitable[Parts | None]],
         seen: str = "",
     ) -> Stream:
-        """A stream of the parts that ``render`` gives, sent where they are new, until it gives None.
+        """A stream of the parts that ``render`` returns, of which the changed ones are sent, until it returns None.
 
-        ``key`` says what is shown, and to whom: followers with the same key share what one of them renders. ``seen`` is
-        the digest of what the page shows already. A None from ``changes`` means that nothing has changed for a while:
-        times on the page are refreshed.
+        ``key`` identifies what is shown, and to whom: followers with the same key share one rendering. ``seen`` is the
+        digest of what the page already shows. A None from ``changes`` means that nothing has changed for a while: times
+        on the page are refreshed.
         """
         events = self._events(key, changes, render, seen)
         return Stream(events, media_type="text/event-stream", headers=_HEADERS)

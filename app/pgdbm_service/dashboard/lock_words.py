@@ -1,4 +1,5 @@
-"""What pending migrations lock, in words: who waits, how large the tables are, how long a rehearsal held it. Pure."""
+"""Describes what pending migrations lock: who waits, how large the tables are, how long a rehearsal held the lock.
+Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of a module shows of its state, and of its plan or its history: the parts that runs change."""
+"""The parts of a module's page that runs change: its state, and its plan or history."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ModulePage:
         self._viewer = viewer
 
     async def parts(self, detail: ModuleDetail, tab: str, schema: str | None, before: int | None = None) -> Parts:
-        """The parts by id. With another tab than LIVE_TABS, those that every tab has.
+        """The parts by id. For a tab that is not in LIVE_TABS, only the parts that every tab has.
 
         ``before`` is where the page of the history starts, None for its newest entries.
         """
@@ -87,7 +87,7 @@ async def schema_to_plan(views: ModuleViews, detail: ModuleDetail) -> str | None
 async def changes_of(
     changes: AsyncIterator[Sequence[OverviewRun] | None], module: str
 ) -> AsyncIterator[Sequence[OverviewRun] | None]:
-    """The batches of ``changes`` that have a run of ``module``, and each None."""
+    """The batches of ``changes`` that contain a run of ``module``, and every None."""
     async for batch in changes:
         if batch is None or any(run.module == module for run in batch):
             yield batch

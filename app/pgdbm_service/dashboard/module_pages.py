@@ -1,4 +1,5 @@
-"""The pages of one module: plan, history, drift, journal, bundles, its schemas, and the questions before changes."""
+"""The pages of one module: plan, history, drift, journal, bundles, its schemas, and the confirmations before
+changes."""
 
 from __future__ import annotations
 
@@ -279,7 +280,7 @@ class ModulePageController(Controller):
 def migrate_question(
     detail: ModuleDetail, plan: Plan, schema: str | None, rehearsal: Rehearsal | None
 ) -> dict[str, Any]:
-    """What the page that asks before a migrate says. It sends the digest of what it shows."""
+    """The text of the page that asks before a migrate. Its form sends the digest of what the page shows."""
     module = detail.name
     locked = locked_relations(plan, rehearsal)
     several = detail.schema_count > 1 and not schema
@@ -340,7 +341,7 @@ async def _last_run(database: Database, runs: RunService, detail: ModuleDetail) 
 
 
 async def _reasons(database: Database, runs: RunService, run: UUID) -> dict[str, str]:
-    """Why a run failed in schemas, by schema."""
+    """Why a run failed, by schema."""
     query = runs.queries.schemas(run, "failed", _MOST_REASONS, None)
     _, failed, _ = await database.with_timeout(query)
     return {one.schema: one.problem["detail"] for one in failed.items if one.problem is not None}

@@ -43,13 +43,14 @@ def sign_in_address(request: HTTPRequest) -> str:
 
 
 def _form_of(request: HTTPRequest) -> str:
-    """The address of the page whose form was sent. A forged one leads to another page of the dashboard at most."""
+    """The address of the page whose form was sent. A forged address can only lead to another page of the dashboard."""
     referer = urlsplit(header_of(request.scope, b"referer") or "")
     path = referer.path.removeprefix(public_path(request, ""))
     return f"{path}?{referer.query}" if referer.query else path
 
 
 def is_navigation(request: HTTPRequest) -> bool:
-    """Whether the browser opens a page, and not a script of a page that is open. Old browsers do not report it."""
+    """Whether the browser opens a page, and not a script of a page that is open. Old browsers do not send this
+    header."""
     mode = header_of(request.scope, b"sec-fetch-mode")
     return "text/html" in (header_of(request.scope, b"accept") or "") and mode in (None, "navigate")

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """Sentences: what of the run is in the database, and what is not."""
+    """Sentences: which parts of the run are in the database, and which are not."""
 
     kept: list[str]
     not_kept: list[str]
 
 
 class Action(NamedTuple):
-    """A button. ``posts``: it changes something; otherwise it opens a page, which asks first."""
+    """A button. ``posts``: it changes something immediately; otherwise it opens a page that asks for confirmation."""
 
     label: str
     address: str

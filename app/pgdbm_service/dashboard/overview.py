@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _RUNS_OF_EACH = 8
 _SERVER_VERSION = "SELECT pg_catalog.current_setting('server_version')"
-# By urgency. What a state requires of a person; the other states require nothing.
+# By urgency. What each state requires of an operator; the other states require nothing.
 _STATES: dict[str, AttentionKind] = {
     "failed": "failed",
     "partial": "partial",
@@ -102,7 +102,7 @@ def _module(detail: ModuleDetail, runs: list[OverviewRun]) -> OverviewModule:
 def _attention(
     details: list[ModuleDetail], recent: dict[str, list[OverviewRun]], running: list[OverviewRun]
 ) -> list[Attention]:
-    """What requires a decision by a person, most urgent first."""
+    """What requires a decision, most urgent first."""
     found = [_blocked(run) for run in running if run.progress is not None and _waits(run.progress)]
     found += [_waiting(run) for run in running if run.status == "waiting_for_approval"]
     busy = {run.module for run in running}

@@ -29,7 +29,7 @@ SORTS = {"name": "Module", "state": "State", "pending": "Pending", "last": "Last
 
 
 class Line(NamedTuple):
-    """A module in the list. ``state`` is also that of the run under way; ``word`` says it with its number."""
+    """A module in the list. ``state`` may be that of the run under way; ``word`` is the text for it, with a number."""
 
     module: OverviewModule
     state: str

@@ -1,4 +1,5 @@
-"""The pages of modules, runs, the database and the audit. They only show; what changes something is in actions.py."""
+"""The pages of modules, runs, the database and the audit. They change nothing: the handlers that do are in
+actions.py."""
 
 from __future__ import annotations
 
@@ -180,7 +181,7 @@ class PageController(Controller):
         run_page = RunPage(database, runs, views, operation_queries)
         newest, _ = await database.with_timeout(runs.queries.newest_event(run_id))
         changes = runs.streams.events(run_id, newest, min(runs.keep_alive_s, 2.0))
-        # Who asked for the run may not decide about it.
+        # The principal who asked for a run may not decide about it.
         key = ("run", run_id, viewer.name, *viewer.rights)
         return live_pages.follow(key, changes, lambda: run_page.parts(run_id, viewer))
 

@@ -30,7 +30,7 @@ def with_prefix(send: Send, prefix: str) -> Send:
             kind = next((value for name, value in message["headers"] if name.lower() == b"content-type"), b"")
             rewritten = kind.startswith((_PAGE, _STREAM))
             if kind.startswith(_PAGE):
-                # Its length is known with the body.
+                # The headers are held back until the length of the changed body is known.
                 start = message
                 return
         elif message["type"] == "http.response.body" and rewritten:
@@ -53,7 +53,7 @@ def _addresses(prefix: str) -> tuple[re.Pattern[bytes], bytes]:
     r"""A pattern for attributes with an address that has no prefix yet, and what replaces the found part.
 
     Text is not mistaken for an attribute: its quotes are escaped. In JSON, quotes of attributes are written ``\"``. The
-    attribute ``value`` has what was entered.
+    attribute ``value`` contains what was entered.
     """
     quoted = re.escape(prefix.encode())
     attribute = rb'\s(?:href|src|action|hx-[a-z:-]+|sse-[a-z]+|data-[a-z]+)=\\?"'

@@ -108,7 +108,7 @@ class RunPage:
         return run, [msgspec.convert(one, RunEvent) for one in fields]
 
     async def _blockers(self, run: Run) -> list[Backend]:
-        """The trees of sessions in which another session waits for the same session as this run."""
+        """The trees of sessions with a session that this run and others wait for."""
         waiting = [schema.progress.waiting_for for schema in run.schemas if schema.progress is not None]
         pids = {one.get("pid") for blockers in waiting for one in blockers or ()}
         if not pids or run.ended_at is not None:
@@ -151,7 +151,7 @@ class RunPage:
         return [(schema, one.filename) for one in found.items if one.state in _NOT_APPLIED]
 
     async def _plan(self, run: Run) -> Plan | None:
-        """Of a run that waits for approvals: what it would apply."""
+        """What a run that waits for approvals would apply."""
         if run.status != "waiting_for_approval":
             return None
         try:

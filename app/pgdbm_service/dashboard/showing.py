@@ -62,7 +62,7 @@ def show_error(request: HTTPRequest, error: Exception) -> Response[Any]:
     shown = page("error.html", context, problem.kind.status)
     if problem.code == "unauthenticated":
         shown.headers["WWW-Authenticate"] = 'Bearer realm="pgdbm"'
-        # For a part of a page that a script fetches: the whole page is loaded again, and leads to the sign-in.
+        # For a part of a page that a script fetches: the script loads the whole page again, which leads to the sign-in.
         shown.headers["HX-Refresh"] = "true"
     if problem.retry_after_s is not None:
         shown.headers["Retry-After"] = str(problem.retry_after_s)

@@ -29,21 +29,21 @@ class Bar:
 
 @dataclass(slots=True)
 class Row:
-    """What has bars: they follow each other in time. Without any, it was not reached."""
+    """A row of bars, which follow each other in time. Without any, it was not reached."""
 
     bars: list[Bar] = field(default_factory=list)
     state: State = "pending"
 
     @property
     def seconds(self) -> float | None:
-        """From its first moment to its last; None before it began or while it lasts."""
+        """Its duration; None before it began or while it lasts."""
         if not self.bars or self.bars[-1].end is None:
             return None
         return self.bars[-1].end - self.bars[0].start
 
     @property
     def waited(self) -> float:
-        """The seconds that it waited for locks and for the next attempt, in what has ended."""
+        """The seconds that it waited for locks and for further attempts, in ended bars."""
         return sum((bar.end or bar.start) - bar.start for bar in self.bars if bar.kind in ("wait", "retry"))
 
     def begin(self, kind: Kind, at: float) -> None:
@@ -85,7 +85,7 @@ class Step(Row):
     attempts: int = 1
 
     def statement(self, number: int | None, at: float) -> None:
-        """``number`` runs from now on, and the previous one has ended."""
+        """Statement ``number`` runs from now on, and the previous one has ended."""
         if number is None:
             return
         if self.statements and self.statements[-1].state == "running":
@@ -111,13 +111,13 @@ _WAITS = frozenset({"blocked", "waiting_for_runner"})
 def steps(events: Iterable[RunEvent], started: datetime, pending: Sequence[tuple[str, str]] = ()) -> list[Step]:
     """The steps in the order in which they began, then ``pending``: schemas and files that have not started.
 
-    ``started`` is where the time of the bars begins.
+    The times of the bars count from ``started``.
     """
     found: dict[tuple[str, str], Step] = {}
     at_work: dict[str, str] = {}
     for event in events:
         schema = event.schema or ""
-        # A wait is reported for the schema: it is that of the current file.
+        # A wait is reported for the schema, and belongs to the current file.
         filename = event.filename or (at_work.get(schema) if event.kind in _WAITS else None)
         if filename is None:
             continue
@@ -135,7 +135,7 @@ def _apply(step: Step, event: RunEvent, at: float) -> None:
     if event.kind == "migration_started":
         step.begin("run", at)
     elif event.kind == "progress":
-        # A report of the running statement, which may be the same as before.
+        # A report about the running statement, which may be the same statement as before.
         if step.state in ("succeeded", "failed"):
             return
         if event.statement is not None and (statement is None or statement.number != event.statement):
@@ -176,7 +176,7 @@ def _end(step: Step, event: RunEvent, at: float) -> None:
 
 
 def seconds_left(events: Sequence[RunEvent]) -> float | None:
-    """The remaining time of the current phase at its present rate; None if the server reports no progress."""
+    """The remaining time of the current phase at its current rate; None if the server reports no progress."""
     newest = next((event for event in reversed(events) if event.kind == "progress"), None)
     if newest is None or newest.percent is None or newest.phase is None:
         return None

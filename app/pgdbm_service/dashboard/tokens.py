@@ -57,7 +57,7 @@ class TokenPages(Controller):
 
     @post()
     async def create(self, request: HTTPRequest, database: Database, data: Form) -> Response[str]:
-        """Create a token, and show it in this answer: a redirect would have to store it somewhere."""
+        """Create a token, and show it in this answer: for a redirect it would have to be stored somewhere."""
         try:
             scopes = check_scopes(_scopes(data))
         except ValueError as error:

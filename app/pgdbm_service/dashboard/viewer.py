@@ -16,7 +16,7 @@ _THEMES = frozenset({"light", "dark"})
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """``theme`` is what the cookie says; None follows the system. ``origin`` is the address of the service,
+    """``theme`` is the value of the cookie; None follows the system. ``origin`` is the address of the service,
     ``prefix`` the path under which a reverse proxy publishes it.
     """
 
@@ -32,7 +32,7 @@ class Viewer:
 
     @property
     def rights(self) -> tuple[str, ...]:
-        """What the pages show depends on it."""
+        """The scopes, sorted: pages are rendered once for all viewers with the same ones."""
         return tuple(sorted(self.principal.scopes))
 
     @property

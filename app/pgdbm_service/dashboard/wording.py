@@ -1,4 +1,4 @@
-"""States, times and waits as the pages word them. Pure."""
+"""The words for states, times and waits on the pages. Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _TONES: dict[str, Tone] = {
 
 
 def badge(state: str) -> Badge:
-    """The badge of a state or status of the API; what is not known to be harmless is shown as bad."""
+    """The badge of a state or status of the API; unknown words are shown as bad."""
     return Badge(state.replace("_", " "), _TONES.get(state, "bad"))
 
 
@@ -119,7 +119,7 @@ def count(number: int, one: str, several: str | None = None) -> str:
 
 
 def waits_for(progress: Progress) -> str | None:
-    """What a run that is at ``progress`` waits for, as one sentence; None where it waits for nothing."""
+    """What a run at ``progress`` waits for, as one sentence; None if it waits for nothing."""
     if progress.waiting_for:
         text = f"{_where(progress)} waits for a lock. {_blockers(progress.waiting_for)}"
         return f"{text} {_attempt(progress)}" if progress.retrying else text
@@ -140,7 +140,7 @@ def _attempt(progress: Progress) -> str:
 
 
 def works_on(progress: Progress) -> str:
-    """What a run that is at ``progress`` does, as one sentence."""
+    """What a run at ``progress`` is doing, as one sentence."""
     if progress.filename is None:
         if progress.applied_count:
             return f"{progress.applied_count:,} of {count(progress.pending_count, 'migration')} applied."

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 POLICY = "policy"
-"""The principal of what the operator's policy has done by itself."""
+"""The principal of changes that the operator's policy made automatically."""
 
 
 async def write_entries(
@@ -67,7 +67,8 @@ def break_glass_entry(
     run_id: str | None = None,
     http_status: int | None = None,
 ) -> tuple[uuid.UUID, AuditEntry]:
-    """An entry that is written before something is done in an emergency: it is there even if this process dies then."""
+    """An entry that is written before an emergency action, so that it exists even if this process dies during the
+    action."""
     entry = AuditEntry(
         at=datetime.now(UTC),
         principal=principal,
@@ -85,7 +86,7 @@ def break_glass_entry(
 
 
 def policy_entry(module: str, run_id: str, reason: str) -> tuple[uuid.UUID, AuditEntry]:
-    """An entry about a session that the policy of ``module`` ended, under the path of the request that does so."""
+    """An entry about a session that the policy of ``module`` ended, under the path of the request with that effect."""
     number = uuid.uuid4()
     entry = AuditEntry(
         at=datetime.now(UTC),

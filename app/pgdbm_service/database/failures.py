@@ -24,8 +24,8 @@ from .service_schema import SERVICE_SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# SQLSTATEs of a session that the server ended or did not accept; and of one on a server that takes no writes, such as a
-# leader that has become a standby.
+# SQLSTATEs of a session that the server ended or did not accept, and of a session on a server that accepts no writes,
+# such as a leader that has become a standby.
 _UNAVAILABLE = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006"})
 _LOCK_NOT_AVAILABLE = "55P03"
 # Serialization failure, deadlock.
@@ -48,7 +48,7 @@ _REFUSALS = {
     "53300": "The database accepts no more connections.",
     "55000": "The database does not accept connections.",
     "57P03": "The database server is starting up or shutting down.",
-    "25006": "The server takes no writes: it is a standby, or set to read-only.",
+    "25006": "The server accepts no writes: it is a standby, or set to read-only.",
 }
 
 _LOGIN_HINTS = {
@@ -77,7 +77,7 @@ def is_unavailable(error: BaseException | None) -> bool:
     if isinstance(error, library.ConnectionError | library.PoolError | ConnectionError | TimeoutError):
         return True
     if isinstance(error, asyncpg.InternalClientError):
-        # Either the connection is gone, or it sent what cannot be understood.
+        # Either the connection is gone, or what it sent cannot be parsed.
         return True
     if isinstance(error, asyncpg.InterfaceError):
         return is_lost(error) or is_pool_closed(error)
@@ -95,7 +95,7 @@ def is_conflict(error: BaseException | None) -> bool:
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Whether an own query could not get a lock on a table."""
+    """Whether one of the service's own queries could not get a lock on a table."""
     return isinstance(error, library.QueryError) and _is_lock_not_available(error)
 
 
@@ -117,8 +117,8 @@ def table_locked(holder: Mapping[str, Any]) -> ServiceError:
 def database_unavailable(error: BaseException | None = None) -> ServiceError:
     """The ServiceError for a connection that ``error`` refused or ended.
 
-    ``database_message`` is the server's message. It may name users, databases and addresses: the web layer sends them
-    to principals with the scope ``read`` only.
+    ``database_message`` is the server's message. The message may name users, databases and addresses: the web layer
+    sends them to principals with the scope ``read`` only.
     """
     refusal = _refusal_in(error)
     if refusal is not None and is_unreadable(refusal):
@@ -263,7 +263,7 @@ def _lacks_service_schema(error: BaseException) -> bool:
 def _of_migration(error: library.MigrationError) -> ServiceError:
     fields = error.fields()
     if fields.get("holder"):
-        # Its query may contain values.
+        # The query may contain values.
         fields["holder"].pop("query", None)
     for blocker in fields.get("waiting_for") or ():
         blocker["query"] = masked(blocker.get("query"))

@@ -1,4 +1,5 @@
-"""Whether the service has something to do. While it is idle for long, a serverless database can be suspended."""
+"""Tracks whether the service has something to do. While it is idle for a long time, a serverless database can be
+suspended."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ class Idle:
         return time.monotonic() - self._last >= self._after_s
 
     def pause(self) -> None:
-        """Let the work in the background wait."""
+        """Pause the background work."""
         if self._active.is_set():
             self._active.clear()
             logger.info("paused: nothing is sent to the database until there is something to do")
@@ -70,11 +71,11 @@ class Idle:
 
 
 async def answer(idle: Idle, read_missed: Callable[[], Awaitable[object]], call: Callable[[], Awaitable[None]]) -> None:
-    """Answer a request with ``call``. If the service was paused, ``read_missed`` reads first what it has missed."""
+    """Answer a request with ``call``. If the service was paused, ``read_missed`` first reads what was missed."""
     was_paused = idle.is_paused
     with idle.working():
         if was_paused:
-            # A database that is unavailable is the answer of the request itself.
+            # If the database is unavailable, the request itself reports it.
             with contextlib.suppress(Exception):
                 await read_missed()
         await call()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger("pgdbm_service")
 
-# Idle connections are closed after so many seconds.
+# Idle connections are closed after this number of seconds.
 _IDLE_S = 30.0
 # Members of these roles can read or change the data of other users, or end their sessions.
 _POWERFUL = (
@@ -57,7 +57,7 @@ class LoginError(library.ConnectionError):
 
 
 class LoginNumbers(NamedTuple):
-    """Connections of a login that are open, and those of them that are in use; why the last one was refused."""
+    """How many connections of a login are open, and in use; why the last one was refused."""
 
     size: int
     used: int
@@ -108,7 +108,7 @@ class LoginPool(ConfiguredPool):
             connection.terminate()
             raise
         self.refusal = None
-        # Functions of its tables can send messages of any size while these are read.
+        # While its tables are read, functions in them can send messages of any size.
         limit_messages(connection)
         return connection
 
@@ -195,5 +195,5 @@ def _changes(config: DatabaseConfig, login: Login) -> dict[str, Any]:
 
 
 def _is_away(sqlstate: str | None) -> bool:
-    """Whether the server refuses every client now. The limit of connections may be that of the login."""
+    """Whether the server currently refuses every client. The limit of connections may be that of the login."""
     return sqlstate is not None and (sqlstate in ("57P01", "57P02", "57P03", "57P05", "25006") or sqlstate[:2] == "08")

@@ -11,7 +11,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # It is not generic at run time.
+    # asyncpg's class is not generic at run time.
     _Protocol = asyncpg.protocol.Protocol[Any]
 else:
     _Protocol = asyncpg.protocol.Protocol
@@ -61,7 +61,7 @@ def _is_authentication(data: bytes, start: int, end: int) -> bool:
     return method != _SASL or _ends_list(data, start + _INTEGER.size, end)
 
 
-# The messages that asyncpg reads without checking their length. Rows are not among them.
+# The messages that asyncpg reads without checking their length. DataRow is not one of them.
 _CONTENTS: dict[int, Callable[[bytes, int, int], bool]] = {
     ord("A"): _has_process_and_two_strings,
     ord("C"): _ends_string,
@@ -83,7 +83,7 @@ def check_messages() -> None:
 class CheckedProtocol(_Protocol):
     """Passes on only complete messages, and closes the connection if one is malformed.
 
-    asyncpg does not check lengths, and assumes that strings are terminated. If they are not, it reads outside of its
+    asyncpg does not check lengths, and assumes that strings are terminated. If they are not, it reads outside its
     buffer, and the process may crash.
     """
 

@@ -1,4 +1,4 @@
-"""The connection pool, which may be without a database for some time."""
+"""The connection pool, which tolerates a database that is unavailable for some time."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class TablesReplacedError(Exception):
 
 
 class PoolNumbers(NamedTuple):
-    """Connections that are open, those of them that are in use, and the most that there can be."""
+    """How many connections are open and in use, and the maximum."""
 
     size: int
     used: int
@@ -155,7 +155,7 @@ class Database:
         return self._logins.numbers()
 
     async def open_connection(self) -> asyncpg.Connection[asyncpg.Record]:
-        """A connection outside of the pool, not through a pooler, and without time limits. The caller closes it.
+        """A connection outside the pool, not through a pooler, and without time limits. The caller closes it.
 
         Raises:
             ServiceError: database_unavailable, before the first connection.
@@ -203,7 +203,7 @@ class Database:
             raise
 
     async def _holder(self) -> dict[str, Any] | None:
-        """The session that keeps others from an own table, and the table; None if there is none."""
+        """A session that locks one of the service's own tables, and the table; None if there is none."""
         with suppress(Exception):
             async with asyncio.timeout(_NAMING_S):
                 return await self.manager().fetch_one(
@@ -222,16 +222,16 @@ class Database:
         await self.with_timeout(self.manager().fetch_value("SELECT 1"))
 
     async def check_fit(self) -> None:
-        """Raise unless the database answers now, takes writes, and has the service's own tables.
+        """Raise unless the database answers now, accepts writes, and has the service's own tables.
 
         Raises:
-            ServiceError: database_unavailable. And what the database raises.
+            ServiceError: database_unavailable. Also raises what the database raises.
         """
         found = await self.with_timeout(self.manager().fetch_one(statement("database", "fitness"), *_LAST_TABLE))
         assert found is not None
         if found["read_only"]:
             raise ServiceError(
-                "database_unavailable", "The server takes no writes: it is a standby, or set to read-only."
+                "database_unavailable", "The server accepts no writes: it is a standby, or set to read-only."
             )
         if found["table_id"] != self.table_id:
             self._recover_soon()
@@ -281,7 +281,7 @@ class Database:
             logger.warning("service schema not created", reason=_failure_of(error).detail)
             return
         if self.table_id != before:
-            # Their prepared statements are of the dropped tables.
+            # Their prepared statements refer to the dropped tables.
             await pool.expire_connections()
             logger.warning("service schema created again", schema=SERVICE_SCHEMA)
             for callback in self._on_recreated:
@@ -389,7 +389,7 @@ def _beside_a_pooler(direct_url: str | None) -> dict[str, Any]:
 
 
 def _to_the_leader(url: str) -> str:
-    """``url``, which takes the writable one of several hosts unless it chooses another."""
+    """``url``, with the writable one of several hosts selected, unless it selects another."""
     parsed = parse_dsn(url)
     if len(parsed.hosts) < 2 or parsed.target_session_attrs:
         return url

@@ -26,13 +26,14 @@ _WAY_OUT = (
     "or change DATABASE_URL to it."
 )
 _NOT_DIRECT = "PGDBM_DIRECT_URL goes through a transaction pooler, too. It must be the address of the server itself."
-# A statement that was prepared on one backend and executed on another.
+# The error of a statement that was prepared on one backend and executed on another.
 _BACKEND = statement("database", "backend")
 _PREPARED_ELSEWHERE = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 
 
 async def check_sessions(pool: ConfiguredPool) -> None:
-    """Check that what needs a session of its own gets one, on the same database and as the same user.
+    """Check that a connection to the direct address has a session of its own, on the same database and as the same
+    user.
 
     Raises:
         ConfigurationError: it does not; the message names the variable to set.
@@ -50,7 +51,7 @@ async def check_sessions(pool: ConfiguredPool) -> None:
     (pooled,) = await pool.fetch(statement("database", "identity"))
     if direct["database"] != pooled["database"]:
         raise ConfigurationError(
-            "PGDBM_DIRECT_URL is the address of another database than DATABASE_URL.", "direct_connection_string"
+            "PGDBM_DIRECT_URL is the address of a different database from DATABASE_URL.", "direct_connection_string"
         )
     if direct["user"] != pooled["user"]:
         raise ConfigurationError(

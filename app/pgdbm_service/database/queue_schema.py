@@ -18,7 +18,7 @@ from .service_schema import SERVICE_SCHEMA
 if TYPE_CHECKING:
     from pgqueuer.ports.driver import Driver
 
-# Every name is set: PgQueuer reads those that are not from variables such as CHANNEL or DURABILITY.
+# Every name is set: PgQueuer reads names that are not set from variables such as CHANNEL or DURABILITY.
 SETTINGS = DBSettings(
     prefix="",
     db_schema=SERVICE_SCHEMA,
@@ -51,7 +51,7 @@ async def prepare_queue(pool: asyncpg.Pool[asyncpg.Record]) -> None:
     Raises asyncpg's errors.
     """
     db = AsyncDatabaseManager(pool=pool)
-    # Nothing to do is the common case.
+    # Usually there is nothing to do.
     if not (await queries_over(AsyncpgPoolDriver(pool)).plan_upgrade()).statements:
         return
     # PgQueuer's lock belongs to the session.

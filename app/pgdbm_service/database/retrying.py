@@ -24,7 +24,7 @@ _LONGEST_PAUSE_S = 1.0
 async def repeat_on_conflict(work: Callable[[], Awaitable[T]]) -> T:
     """The result of ``work``, repeated while PostgreSQL rolls it back for concurrent transactions.
 
-    That is a deadlock; in a database whose default isolation level is serializable, also a serialization failure.
+    That is a deadlock or, in a database whose default isolation level is serializable, a serialization failure.
     The caller limits the time.
     """
     # Transactions that failed together would fail together again: hence the jitter.
@@ -39,7 +39,7 @@ async def repeat_on_conflict(work: Callable[[], Awaitable[T]]) -> T:
 
 
 def repeated_on_conflict(work: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """``work`` that is repeated as by :func:`repeat_on_conflict`."""
+    """A decorator that repeats ``work`` like :func:`repeat_on_conflict`."""
 
     @wraps(work)
     async def repeated(*args: P.args, **kwargs: P.kwargs) -> T:

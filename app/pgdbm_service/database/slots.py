@@ -121,7 +121,7 @@ class Slots:
             self._slots.release()
 
     def most_for(self, principal: str) -> dict[str, int]:
-        """What ``principal`` may use, for :meth:`share`: all slots but one, so that others can migrate."""
+        """The share of ``principal``, for :meth:`share`: all slots but one, so that others can migrate."""
         return {} if principal == _ANONYMOUS else {f"principal {principal}": max(1, self.limit - 1)}
 
     @contextlib.contextmanager
@@ -146,7 +146,7 @@ class Slots:
             self._cutting_off = asyncio.create_task(self._cut_off())
 
     async def close(self) -> None:
-        """Return when no task runs."""
+        """Return when no task is running."""
         self.begin_shutdown()
         assert self._cutting_off is not None
         await self._cutting_off
@@ -186,7 +186,7 @@ class Slots:
     def _finished(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            # Retrieved, or asyncio would log it: the request that waited for it may have ended.
+            # Retrieve the exception, or asyncio would log it: the request that waited for it may have ended.
             task.exception()
 
 

@@ -26,7 +26,7 @@ _FROM_THE_KIND = frozenset({"type", "title", "status", "retry_after"})
 
 _POSITION = ("filename", "statement", "line", "column", "sqlstate")
 _WAITS = ("attempts", "waited_s", "holder", "waiting_for")
-# Their details quote the server's text, or the SQL of a file. So do those of errors with a statement.
+# Their details quote the server's text, or the SQL of a file. Errors with a statement have such details, too.
 _QUOTES_SQL = frozenset({"migration_failed", "migration_file_invalid"})
 _MAX_LOGGED = 1000
 
@@ -83,7 +83,7 @@ def without_values(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    """A hint that names up to three of ``names`` that resemble ``name``, or mean the same; None without one."""
+    """A hint that names up to three of ``names`` that resemble ``name`` or mean the same; None if there are none."""
     known, synonym = list(names), SYNONYMS.get(name)
     close = [synonym] if synonym in known else difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(close)}?" if close else None

@@ -81,7 +81,7 @@ class ApprovalController(Controller):
     async def break_glass(
         self, request: HTTPRequest, database: Database, runs: RunService, run_id: UUID, data: BreakGlassBody
     ) -> Run:
-        """In an emergency: start a run without the approvals that it lacks, whatever holds it.
+        """In an emergency: start a run without the approvals that it lacks, even if it is held.
 
         It applies the plan that it is bound to, and nothing else.
         """

@@ -25,7 +25,7 @@ from ..web.request import HTTPRequest, principal_of
     responses=error_responses("cross_origin", "database_error"),
 )
 async def create_ticket(request: HTTPRequest, database: Database) -> Ticket:
-    """A ticket to open streams of events with, as `?ticket=`, for a minute: EventSource cannot send a token.
+    """A ticket that opens streams of events for a minute, as `?ticket=`: EventSource cannot send a token.
 
     A stream that was opened continues after that minute; to reconnect, take another ticket.
     """

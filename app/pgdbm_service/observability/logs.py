@@ -42,7 +42,7 @@ os.register_at_fork(after_in_child=_ids.seed)
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Writes to the ``sys.stderr`` of the moment; its type distinguishes it from other handlers."""
+    """Writes to the current ``sys.stderr``; its type distinguishes it from other handlers."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -71,7 +71,7 @@ def configure_logs(settings: Settings) -> None:
     final: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         _drop_color_message,
-        # Text before it is masked: a traceback ends with the message of an exception.
+        # A traceback becomes text before masking: it ends with the message of an exception.
         structlog.processors.format_exc_info,
         _mask_credentials,
     ]
@@ -165,7 +165,7 @@ def _request_id(scope: Scope) -> str:
     given = header_of(scope, b"x-request-id")
     if given is not None and _SANE_ID.match(given):
         return given
-    # Not secret: without a system call per request.
+    # The ids are not secret: this avoids a system call per request.
     return f"{_ids.getrandbits(128):032x}"
 
 

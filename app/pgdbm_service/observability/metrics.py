@@ -41,7 +41,7 @@ class Metrics:
     """Counts events; gauges are read from ``database``, ``executor`` and ``sampler`` at each scrape."""
 
     def __init__(self, database: Database, executor: Slots, sampler: StateSampler, revision: str | None = None) -> None:
-        # Without a second series per counter and histogram for the start time of the process.
+        # No second series per counter and histogram with the time of its creation.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         build = Gauge(

@@ -35,7 +35,7 @@ class Observer:
     def run(self, module: str, run_id: str | None = None, traceparent: str | None = None) -> Iterator[ObservedRun]:
         """Observe a run of ``module`` in one schema during the block. Log lines in the block name it.
 
-        A block that raises is a failed run, and one that is cancelled a cancelled run. ``traceparent`` is that of the
+        A block that raises counts as a failed run, a cancelled block as a cancelled run. ``traceparent`` is that of the
         request that created the run.
         """
         names = {"module": module} | ({} if run_id is None else {"run_id": run_id})
@@ -64,8 +64,8 @@ class Observer:
 class ObservedRun:
     """The progress of a run. ``on_event`` is a listener to the engine's events.
 
-    With a listener the engine cuts messages by time, and reports statements, waits and retries. ``listener`` is
-    ``on_event`` only for a trace; without it a retry is seen only if the run fails because of it. A run that is not
+    With a listener the engine limits the duration of messages, and reports statements, waits and retries. ``listener``
+    is ``on_event`` only for a trace; without it a retry is seen only if the run fails because of it. A run that is not
     ``counted`` has not ended: it continues elsewhere, or later.
     """
 

@@ -70,7 +70,7 @@ class RunActivity(Protocol):
 
 
 class StateSampler:
-    """Keeps the last sample. While the database is unavailable, the sample before stays.
+    """Keeps the last sample. While the database is unavailable, the previous sample stays.
 
     A sample takes a few queries, however many schemas there are.
     """
@@ -112,7 +112,7 @@ class StateSampler:
             yield
 
     def note_read(self) -> None:
-        """Note that the sample is read: the next one is taken after a period."""
+        """Record that the sample was read, so that the next one is taken after one period."""
         self._is_read = True
 
     async def sample(self) -> None:
@@ -128,7 +128,7 @@ class StateSampler:
         except Exception as error:
             problem = service_error_of(error)
             if is_unavailable(problem):
-                # Logged where it concerns a request or a job.
+                # Not logged here: the error is logged where it affects a request or a job.
                 self.database_up = False
             else:
                 log_failure(problem, error)

@@ -1,7 +1,7 @@
-"""OpenTelemetry traces: a span per request, run, step and statement. Imported only where traces are wanted.
+"""OpenTelemetry traces: a span per request, run, step and statement. Imported only if traces are enabled.
 
-Litestar's OpenTelemetryPlugin is not used: it needs a further package, and names the spans of requests that no route
-takes by their paths.
+Litestar's OpenTelemetryPlugin is not used: it needs a further package, and names the spans of requests without a route
+by their paths.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SERVER_ERROR = 500
 
 
 class Tracing:
-    """Makes spans with ``provider``, which ``shut_down`` flushes."""
+    """Creates spans with ``provider``, which ``shut_down`` flushes."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
@@ -52,7 +52,8 @@ class Tracing:
 
     @contextlib.contextmanager
     def _request(self, scope: Scope) -> Iterator[None]:
-        """A span for an HTTP request, in the trace that its ``traceparent`` names. What it answers is in ``scope``."""
+        """A span for an HTTP request, in the trace that its ``traceparent`` names. The route and the principal are read
+        from ``scope`` afterwards."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         method = str(scope.get("method", ""))
         with self._tracer.start_as_current_span(
@@ -97,7 +98,7 @@ class RunTrace:
 
     In OpenTelemetry's terms a run is a message, and its span a consumer's. It is a child of the request's span, without
     links: usually one request starts a run and waits for it, and the trace of a deployment should contain the run.
-    Later requests that join a run name it, and have traces of their own.
+    Later requests that join the run have traces of their own, with the run's id.
 
     A span has no SQL and no message of the server, which may quote values: file, number and SQLSTATE identify the
     statement.
@@ -202,7 +203,7 @@ class RunTrace:
 
 
 def _time_of(event: Event) -> int:
-    """Nanoseconds. Events of files that shared a message are emitted later than what they report."""
+    """Nanoseconds. Events of files that shared a message are emitted after the fact."""
     return int(event.at.timestamp() * 1e9)
 
 

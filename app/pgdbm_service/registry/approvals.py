@@ -13,7 +13,7 @@ _STRICTNESS: tuple[Literal["never", "warning", "always"], ...] = ("never", "warn
 
 
 def combined(*given: Approvals | None) -> Approvals | None:
-    """The strictest of what is ``given``, each part by itself; None if no run needs an approval."""
+    """The strictest combination of ``given``, field by field; None if no run needs an approval."""
     wanted = [one for one in given if one is not None and one.when != "never"]
     if not wanted:
         return None

@@ -1,4 +1,4 @@
-"""The content that applied files had before they were changed: as it was registered, or is in the repository."""
+"""The content that applied files had before they were changed: from registered bundles, or from the repository."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FileContents:
         """Finds the contents of files of the module ``name`` that have these checksums; for use in a thread."""
         contents = await self._registrations.contents(checksums)
         registered = {checksum: content.removeprefix("\ufeff") for checksum, content in contents.items()}
-        # Also if a registered module hides the folder: the files may have come from there.
+        # Even if a registered module hides the folder: the files may have come from there.
         module = self._registrations.registry.repo.get(name)
         folder = None if module is None else module.folder
 

@@ -107,7 +107,7 @@ class Registry:
         self.is_complete = False
         # Names and patterns of modules without which nothing is migrated.
         self.required: tuple[str, ...] = ()
-        # What is missing from the repository.
+        # What the repository lacks.
         self.repo_warnings: tuple[str, ...] = ()
         self.replace_repo(modules)
 
@@ -192,7 +192,8 @@ class Registry:
     def left_out(self) -> dict[str, Module]:
         """The registered modules that cannot be migrated, each with an invalid one: itself, or one that it needs.
 
-        What one team registers keeps no other from migrating. A folder in the repository is the operator's.
+        An invalid module of one team does not keep other teams from migrating. A folder in the repository is the
+        operator's.
 
         Raises:
             ServiceError: module_invalid, if a folder in the repository, or one that it needs, has a problem.
@@ -207,7 +208,7 @@ class Registry:
         return found
 
     def _closure(self, names: Iterable[str]) -> set[str]:
-        """``names`` and all that they depend on, as far as it exists."""
+        """``names`` and all existing modules that they depend on."""
         found: set[str] = set()
         waiting = list(names)
         while waiting:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class ModulePolicies:
     """The policies in the settings by the glob of module names; the first that matches a module applies to it.
 
-    Without any policy, every module may have every schema and role. Otherwise a module without a policy is refused.
+    Without any policy, every module may have every schema and role. If there are policies, a module that none of them
+    matches is refused.
     """
 
     def __init__(self, policies: Mapping[str, ModulePolicy]) -> None:
@@ -62,7 +63,7 @@ class ModulePolicies:
     def check_reading(self, name: str, schema: str) -> None:
         """Check that a login may have ``schema`` only if the module ``name`` has a login, too.
 
-        A module without one would execute, as the service's database user, what the login has created there.
+        A module without a login would execute, as the service's database user, code that the login has created there.
 
         Raises:
             ServiceError: policy_violated.
@@ -101,7 +102,7 @@ class ModulePolicies:
         return next((one for glob, one in self._policies.items() if fnmatchcase(name, glob)), None)
 
     def _login_in(self, schema: str) -> str | None:
-        """The login of the first policy that ``schema`` is one of the schemas of."""
+        """The login of the first policy whose schemas include ``schema``."""
         for policy in self._policies.values():
             if any(fnmatchcase(schema, glob) for glob in policy.schemas):
                 return policy.login

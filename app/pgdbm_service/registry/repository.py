@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-# Settings are flat. tomllib takes time and memory by the square of the dots in a key, and recurses into nested values.
+# Settings are flat. tomllib's time and memory grow with the square of the dots in a key, and it recurses into nested
+# values.
 _MOST_BYTES = 65_536
 _MOST_DOTS = 1_000
 
@@ -59,7 +60,7 @@ def repository_warnings(repo: Path, modules: Collection[Module]) -> list[str]:
 def read_settings_file(text: str, where: str) -> CheckedSettings | ModuleProblem:
     """The settings in the ``text`` of a module.toml; ``where`` is its name in messages.
 
-    It may take a second for a large file.
+    Parsing a large file may take a second.
     """
     if len(text.encode(errors="surrogatepass")) > _MOST_BYTES:
         return _too_large(where)

@@ -43,8 +43,8 @@ class Changes(msgspec.Struct, kw_only=True):
 class RepositoryWatch:
     """Keeps ``registry`` up to date with the folder ``repo``.
 
-    The folder is watched by polling the stats of its files. This sees changes on every kind of volume, also where a
-    mounted ConfigMap or a network file system sends no events, and takes about a millisecond for 500 files.
+    The folder is watched by polling the stats of its files. This works on every kind of volume, even where a mounted
+    ConfigMap or a network file system sends no events, and takes about a millisecond for 500 files.
     """
 
     def __init__(self, repo: Path, registry: Registry) -> None:
@@ -97,12 +97,12 @@ def _signature_of(repo: Path) -> Signature:
             stat = folder.stat()
             found.add((folder.path, stat.st_ino, 0, stat.st_mtime_ns, 0))
             for file in os.scandir(folder):
-                # A symbolic link may lead nowhere.
+                # A symbolic link may be dangling.
                 with suppress(FileNotFoundError):
                     stat = file.stat()
                     found.add((file.path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     except OSError:
-        # A folder was removed between the two calls: a signature that equals no other makes the next poll read again.
+        # A folder was removed between the two calls: a unique signature makes the next poll read again.
         return frozenset({("", 0, 0, time.time_ns(), 0)})
     return frozenset(found)
 
@@ -114,7 +114,7 @@ def _is_young(signature: Signature) -> bool:
 
 
 def _digests(modules: list[Module]) -> dict[str, str]:
-    """The digest of each module's bundle, or its problem: what differs if a module has changed."""
+    """The digest of each module's bundle, or its problem: it differs if a module has changed."""
     return {module.name: _digest(module) for module in modules}
 
 

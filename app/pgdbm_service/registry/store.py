@@ -104,7 +104,7 @@ class RegistrationStore:
 
     async def _read_changes(self) -> None:
         version = await self._own.fetch_one(_sql("version"))
-        # What changes while it is read has a higher version, and is read again then.
+        # Changes during the read have a higher version, so they are read the next time.
         if version != self._version:
             self._registry.replace_registered(await _read_modules(self._own, self._registry))
             self._version = version
@@ -120,7 +120,7 @@ class RegistrationCounts(NamedTuple):
 
 
 class RegistryChange:
-    """What is done in a transaction of :meth:`RegistrationStore.change`."""
+    """The operations in a transaction of :meth:`RegistrationStore.change`."""
 
     def __init__(self, tx: Queries, known: Registry) -> None:
         self._tx = tx
@@ -161,7 +161,7 @@ class RegistryChange:
 
 
 async def _store(db: Queries, bundle: Bundle) -> None:
-    # Most often it is stored already, and the files need not be sent.
+    # Usually the bundle is stored already, and its files need not be sent.
     if await db.fetch_all(_sql("settings"), [bundle.digest]):
         return
     settings = msgspec.json.encode(bundle.settings).decode()

@@ -47,7 +47,8 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class AllModules:
-    """Processed twice at the same time, a run starts no child twice: the second call joins the active run."""
+    """Even if a run is processed twice at the same time, no child starts twice: the second call joins the active
+    run."""
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class AllModules:
     async def migrate_with_dependencies(
         self, request: MigrationRequest, modules: Sequence[str]
     ) -> MigrateResult | UUID:
-        """Like :meth:`migrate`, of the last of ``modules`` after the others. The result is its own.
+        """Like :meth:`migrate`, of the last of ``modules`` after the others. The result is that of the last module.
 
         Raises:
             ServiceError: as :meth:`migrate`.
@@ -165,7 +166,7 @@ class AllModules:
         return True
 
     async def process(self, run: UUID) -> None:
-        """Do what can be done of ``run`` now.
+        """Process ``run`` as far as possible now.
 
         Raises:
             RetryLater: to be processed later, or by another replica.
@@ -289,7 +290,8 @@ class AllModules:
         return NewChild(name, bundle.digest, options=options)
 
     async def _up_to_date(self, names: Sequence[str], request: MigrationRequest) -> MigrateAllResult | None:
-        """The result, if nothing is pending in any module. An error of a module is reported in its turn."""
+        """The result, if nothing is pending in any module. An error of a module is reported when it is that module's
+        turn."""
         started = time.perf_counter()
         results: list[MigrateResult] = []
         for name in names:

@@ -1,4 +1,4 @@
-"""Decisions of people about runs that have not started: approve, reject, break the glass."""
+"""Approves and rejects runs that have not started, or starts them in an emergency (break glass)."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class RunApprovals:
         logger.info("run rejected", run_id=str(run), by=principal)
 
     async def break_glass(self, run: UUID, origin: Origin, address: str, reason: str) -> UUID:
-        """Let a run start without the approvals that it lacks, whatever holds it. The key of its entry in the audit.
+        """Let a run start without the approvals that it lacks, even if it is held. The key of its entry in the audit.
 
         Raises:
             ServiceError: run_unknown, run_not_waiting.
@@ -186,7 +186,7 @@ class RunApprovals:
         """End a run that has not started if what is pending differs from the plan that it is bound to.
 
         Raises:
-            ServiceError: plan_moved, also if ``plan`` is given and is another one. And what planning raises.
+            ServiceError: plan_moved, also if ``plan`` is given and differs. Also raises what planning raises.
         """
         rows = await self._db.fetch_all(_sql("bound"), run)
         if not rows:
@@ -262,7 +262,7 @@ def _require_plan(row: RowDict, plan: str) -> None:
     if row["plan"] != plan:
         raise ServiceError(
             "plan_moved",
-            f"Run {row['id']} is bound to another plan than the one that was approved. Nothing was approved.",
+            f"Run {row['id']} is not bound to the plan that was approved. Nothing was approved.",
             module=row["module"],
             run_id=str(row["id"]),
             plan=plan,

@@ -1,4 +1,4 @@
-"""Migrates one schema of a run: an attempt, from taking the schema to writing how it ended."""
+"""Migrates one schema of a run: an attempt takes the schema, migrates it, and writes how it ended."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SOON_S = 1.0
 _REFUSALS_PER_S = 4.0
 _REMEMBERED_S = 120.0
 _CHECK_CANCELLED_S = 0.1
-# A cancelled statement ends by itself, and the engine writes how. What does not end in time is cut off.
+# A cancelled statement ends by itself, and the engine writes how. An attempt that does not end in time is abandoned.
 _CANCEL_S = 2.0
 _MOST_DEATHS = 2
 _SUSPECT_S = 10.0
@@ -51,7 +51,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Migrated(NamedTuple):
-    """What a schema has after an attempt."""
+    """The migrations of a schema after an attempt."""
 
     steps: list[Step]
     skipped: int
@@ -123,13 +123,13 @@ class Attempts:
         return max(_SOON_S, len(self._refused) / _REFUSALS_PER_S)
 
     def _shares(self, run: TakenRun) -> dict[str, int]:
-        """What may have some of the slots only: a login, and a principal, so that others can migrate."""
+        """A login and a principal may use only some of the slots, so that others can migrate."""
         shares = self._slots.most_for(run.created_by)
         login = self._lookup.policies.login_of(run.module)
         if login is not None:
             shares[f"login {login}"] = self._login_slots
         if run.options.background:
-            # They take long, and migrations must not wait for them.
+            # Backfills take long, and migrations must not wait for them.
             shares["background"] = max(1, self._slots.limit // 2)
         return shares
 
@@ -158,7 +158,7 @@ class Attempts:
                 await self._fail(item, run, module, started, error)
 
     def check_cancelled(self, run: UUID) -> None:
-        """Read soon whether a run is to be cancelled. A notification alone proves nothing: every user can send one."""
+        """Check soon whether a run is to be cancelled. A notification alone proves nothing: every user can send one."""
         for attempt in self._running.get(run, {}).values():
             attempt.recorder.write_soon()
 
@@ -172,7 +172,7 @@ class Attempts:
 
     @contextlib.asynccontextmanager
     async def _suspect(self, unfinished: UnfinishedSchema) -> AsyncIterator[None]:
-        """Start schemas whose replica has died one after the other: then it is known which of them kills replicas."""
+        """Start schemas whose replica has died one after the other, to find the one that kills replicas."""
         if not unfinished.is_started:
             yield
             return
@@ -183,7 +183,7 @@ class Attempts:
             if held:
                 held.pop().release()
 
-        # Not for the length of a long statement.
+        # Not held for the duration of a long statement.
         timer = asyncio.get_running_loop().call_later(_SUSPECT_S, release)
         try:
             yield
@@ -232,7 +232,7 @@ class Attempts:
             steps = [Step(one["filename"], one["execution_time_ms"]) for one in result["applied"]]
             total_time_ms = result["total_time_ms"]
         if not is_first and started.pending:
-            # An attempt that was taken over has applied some of them, and could not write that.
+            # An attempt that was taken over has applied some of them, and could not record it.
             steps = await applied_steps(manager, started.pending)
         return Migrated(steps, total - len(steps) - len(plan.beyond_target) - len(deferred), total, total_time_ms)
 
@@ -309,7 +309,7 @@ class Attempts:
         if not isinstance(error, MigrationLockTimeoutError) or error.holder is None:
             return False
         if started.attempt > 1 and error.holder.get("application_name") == APPLICATION_NAME:
-            # A replica that is frozen may not have written which backend it uses.
+            # A frozen replica may not have recorded which backend it uses.
             return True
         return await self._store.is_backend_of_run(run.module, started.schema, error.holder["pid"])
 
@@ -353,7 +353,7 @@ def _require_planned(
 ) -> None:
     """Raise a ServiceError (plan_moved) if something else is pending than the plan of the run has.
 
-    After the first attempt a part of that may be applied.
+    After the first attempt a part of the plan may be applied.
     """
     bound = started.plan or run.options.plan
     if bound is None:

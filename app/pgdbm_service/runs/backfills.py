@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BackfillService:
-    """Takes no slot: the runs that execute backfills may use all that there are."""
+    """Takes no slot: the runs that execute backfills may use all of them."""
 
     def __init__(self, lookup: ModuleLookup) -> None:
         self._lookup = lookup
@@ -28,7 +28,7 @@ class BackfillService:
         return await _states(await self._lookup.reader(module, schema))
 
     async def change(self, name: str, filename: str, body: BackfillBody) -> Backfill:
-        """Pause, resume or limit a backfill. It takes effect after the batch that is executed.
+        """Pause, resume or limit a backfill. It takes effect after the current batch.
 
         Raises:
             ServiceError: migration_unknown, if there is no such backfill; migration_error, if it has ended.

@@ -1,4 +1,4 @@
-"""The runs that execute backfills in the background: each follows a run that has left some to it."""
+"""The runs that execute backfills in the background: each follows a run that left them out."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def follow_up_of(lookup: ModuleLookup, run: TakenRun, module: Module) -> FollowUp | None:
-    """The run that executes the backfills of ``module`` in the background, once ``run`` has ended; None after such a
-    run."""
+    """The run that executes the backfills of ``module`` in the background, once ``run`` has ended; None if ``run`` is
+    such a run itself."""
     if run.options.background:
         return None
 

@@ -119,7 +119,7 @@ class RunChanges:
                 self._wake.set()
 
     def _reconnected(self) -> None:
-        """What was sent while there was no connection is lost."""
+        """Notifications that were sent while there was no connection are lost."""
         if self._followers:
             self._missed = True
             self._wake.set()

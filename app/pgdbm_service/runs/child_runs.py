@@ -92,7 +92,7 @@ class ChildRuns:
             raise KeyTakenError from None
 
     async def next(self, run: UUID) -> NextChild | None:
-        """What is to be done next; None if the run has ended."""
+        """The next step; None if the run has ended."""
         rows = await self._rows("next", run, ALL_MODULES)
         return NextChild(**rows[0]) if rows else None
 
@@ -109,7 +109,8 @@ class ChildRuns:
         await self._rows("finish", run, status, None if problem is None else as_json(problem))
 
     async def has_ended(self, child: UUID) -> bool:
-        """Whether a child has ended, or was pruned. If it has not, its end puts the parent into the queue."""
+        """Whether a child has ended, or was pruned. If the child has not ended, its end puts the parent into the
+        queue."""
         return (await self._value("has_ended", child)) is not False
 
     async def bundles(self, run: UUID) -> dict[str, str | None]:

@@ -26,7 +26,7 @@ class Freezes:
         self._database = database
 
     async def put(self, body: FreezeBody, by: str) -> Freeze:
-        """Freeze modules, or change their freeze. A run that has started continues; after this, none starts."""
+        """Freeze modules, or change their freeze. Runs that have started continue; no other run starts after this."""
 
         pattern = like_pattern(body.modules)
 
@@ -37,7 +37,7 @@ class Freezes:
                 row = await tx.fetch_one(
                     statement("freezes", "put"), body.modules, pattern, body.reason, body.until, by
                 )
-                # It may end earlier than before.
+                # The freeze may end earlier than before.
                 await tx.execute(statement("freezes", "wake"), pattern)
                 return msgspec.convert(row, Freeze)
 
@@ -65,7 +65,7 @@ class Freezes:
         return await write()
 
     async def wake(self) -> None:
-        """Have runs taken from the queue that no freeze holds any more: one may have ended while they were held."""
+        """Make the items of runs due that no freeze holds any more: a freeze may have ended while they were held."""
         await self._db.execute(statement("freezes", "wake"), None)
 
     async def prune(self) -> None:

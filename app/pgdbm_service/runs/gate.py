@@ -1,6 +1,6 @@
 """Whether a run may start now: not before its time, in the windows of its module, and while nothing freezes it.
 
-A run that has started is not held: it continues to its end.
+A run that has started is not held: it continues until it ends.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ class Gate:
             return False
         await self._require_open(run, module, store)
         if run.plan is not None and run.approvals_given:
-            # Also after it was held.
+            # Compared again after a hold: what is pending may have changed.
             await self._approvals.require_unmoved(run.id)
         return True
 
     async def _waits_for_approval(self, run: TakenRun, module: Module) -> bool:
-        """Whether the run needs more approvals than it has, also if they are demanded since it was created."""
+        """Whether the run needs more approvals than it has, including ones that are required since it was created."""
         demanded = self._policies.approvals_of(module)
         if demanded is None or combined(demanded, run.approvals) == run.approvals:
             return run.approvals_given < run.approvals_needed
@@ -161,7 +161,7 @@ def _not_before(at: datetime | None, now: datetime) -> Hold | None:
 def _seconds_to(until: datetime | None, now: datetime) -> float:
     if until is None:
         return _LONGEST_HOLD_S
-    # A little later rather than a little too early.
+    # Rounded up: a little late is better than too early.
     return min(max((until - now) / timedelta(seconds=1) + _SHORTEST_HOLD_S, _SHORTEST_HOLD_S), _LONGEST_HOLD_S)
 
 

@@ -1,4 +1,5 @@
-"""Writes of one run in shared transactions: each locks the row of the run until its commit is on the disk."""
+"""Groups writes of one run in shared transactions: each transaction locks the row of the run until its commit is on
+disk."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ class Write(NamedTuple):
 
 
 class GroupedWrites:
-    """What arrives while a group is being committed is the next group.
+    """Writes that arrive while a group is being committed are the next group.
 
     ``commit`` executes several writes in one transaction, and returns the rows of each.
     """
@@ -56,7 +57,7 @@ class GroupedWrites:
             answers = await self._commit([write for write, _ in group])
         except Exception as error:
             if len(group) > 1:
-                # One of them has failed, and the others must not.
+                # One write has failed, and must not fail the others.
                 for one in group:
                     await self._write([one])
             elif not group[0][1].done():

@@ -58,7 +58,7 @@ class IdempotencyKeys:
         return KeyedRun(found.run, found.has_ended)
 
     async def _has_changed(self, found: StoredKey) -> bool:
-        """Whether the files of what did not succeed in a run are others now."""
+        """Whether the files of the modules that did not succeed in a run have changed."""
         bundles = await self._children.bundles(found.run) or {found.module: found.bundle}
         for module, digest in bundles.items():
             try:
@@ -66,7 +66,7 @@ class IdempotencyKeys:
             except Exception as error:
                 if service_error_of(error).code == "database_unavailable":
                     raise
-                # Reported again: the reason why the present files cannot be read.
+                # A retry reports why the files cannot be read.
                 return True
             if bundle.digest != digest:
                 return True

@@ -26,10 +26,10 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Notifier:
-    """The connection is not one of the pool's: it occupies none of these, and works if the pool is behind a pooler.
+    """The connection is not taken from the pool, so it works even if the pool is behind a pooler.
 
-    Notifications that are sent while there is no connection are lost. ``on_return`` callbacks are called each time
-    that there is one again: they read what notifications may have been about.
+    Notifications that are sent while there is no connection are lost. ``on_return`` callbacks are called after each
+    reconnection: they read what was missed.
     """
 
     def __init__(self, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""The plan that a run is bound to, if its module needs approvals: nothing else is applied by it."""
+"""The plan that a run is bound to, if its module needs approvals: it applies nothing else."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PlanBinding:
         self._lookup = lookup
 
     async def bind(self, module: Module, schemas: Sequence[str], target: str | None) -> BoundPlan | None:
-        """What migrating ``module`` up to ``target`` would be bound to; None if its runs need no approvals.
+        """The plan that a run of ``module`` up to ``target`` would be bound to; None if its runs need no approvals.
 
         Raises what planning raises.
         """
@@ -94,7 +94,7 @@ class PlanBinding:
         return found
 
     async def _has_warning(self, module: Module, schemas: Sequence[str], target: str | None) -> bool:
-        """Whether the plan has such a finding in any schema: some are left out where a table is empty."""
+        """Whether the plan has such a finding in any schema: some findings are left out if a table is empty."""
         for schema in schemas:
             plan = await (await self._lookup.reader(module, schema)).plan(target=target)
             if any(finding.severity in _WORTH_APPROVING for one in plan.pending for finding in one.findings):
@@ -103,7 +103,7 @@ class PlanBinding:
 
 
 def digest_of_plans(schemas: Sequence[str], plans: Sequence[str]) -> str:
-    """The digest of the only plan; of several, one of their own."""
+    """The digest of the only plan; for several plans, a digest of their digests."""
     if len(plans) == 1:
         return plans[0]
     text = "\n".join(f"{schema} {plan}" for schema, plan in zip(schemas, plans, strict=True))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pgdbm.migrations import AsyncMigrationManager
     from pgdbm.migrations.engine.plan import Plan
 
-# Rows of other modules, or of reverted files, that the newest rows of the history may be mixed with.
+# How many rows of other modules, or of reverted files, may be among the newest rows of the history.
 _OTHER_ROWS = 100
 
 

@@ -76,7 +76,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(NamedTuple):
-    """``result`` of a run that succeeded, ``problem`` of one that failed."""
+    """How a run ended: ``result`` if it succeeded, ``problem`` if it failed."""
 
     status: RunStatus
     result: MigrateResult | MigrateAllResult | None

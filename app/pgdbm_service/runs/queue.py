@@ -50,12 +50,12 @@ _WRITTEN_WITHIN_S = 30.0
 _CHECK_EVERY_S = 30.0
 
 logger = structlog.get_logger("pgdbm_service")
-# It would log each item that is processed later.
+# PgQueuer would log each item that is put back.
 logging.getLogger("pgqueuer").setLevel(logging.WARNING)
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A chunk of the schemas of a run; of a run of several modules, the position of the child that has ended."""
+    """A chunk of the schemas of a run; for a run of several modules, the position of the child that has ended."""
 
     run: UUID
     chunk: int
@@ -71,7 +71,8 @@ class RetryLater(Exception):
 
 
 async def enqueue(connection: Any, items: Sequence[Item], *, priority: int) -> None:
-    """Put ``items`` into the queue, in the transaction of ``connection``. Items that are in it stay as they are."""
+    """Put ``items`` into the queue, in the transaction of ``connection``. Items that are already in the queue stay as
+    they are."""
     await queries_over(AsyncpgDriver(connection)).enqueue(
         [ENTRYPOINT] * len(items),
         [msgspec.json.encode(item) for item in items],
@@ -82,7 +83,7 @@ async def enqueue(connection: Any, items: Sequence[Item], *, priority: int) -> N
 
 
 class _Manager(QueueManager):
-    """With fewer statements while there is nothing to do, and none while ``idle`` is paused."""
+    """Sends fewer statements while there is nothing to do, and none while ``idle`` is paused."""
 
     idle: Idle
 
@@ -94,7 +95,8 @@ class _Manager(QueueManager):
             yield job
 
     async def _effective_dequeue_timeout(self, dequeue_timeout: timedelta) -> timedelta:
-        """The time until the next item is due, at most ``dequeue_timeout``. PgQueuer asks with three statements."""
+        """The time until the next item is due, at most ``dequeue_timeout``. PgQueuer itself would send three
+        statements."""
         rows = await self.queries.driver.fetch(render_query(statement("runs", "due_in"), SERVICE_SCHEMA))
         due_in = rows[0]["due_in"]
         if not isinstance(due_in, timedelta):
@@ -124,7 +126,7 @@ class Queue:
         self._notifier = notifier
         self._driver: _RetryingDriver | None = None
         self._process = process
-        # PgQueuer needs at least twice the size of a batch; an item too many waits for a slot.
+        # PgQueuer needs at least twice the size of a batch; a surplus item waits for a slot.
         self._limit = max(2, limit)
         self._stale = timedelta(seconds=stale_s)
         self._manager: _Manager | None = None
@@ -193,7 +195,7 @@ class Queue:
 class _RetryingDriver:
     """PgQueuer's port to the database: waits while that is unavailable, until :meth:`give_up`.
 
-    It refuses tables that were created after it: their item numbers start again, and would be mixed up.
+    It refuses tables that were created after it: their item numbers start again, and would be confused.
     """
 
     def __init__(self, database: Database, notifier: Notifier) -> None:
@@ -211,7 +213,7 @@ class _RetryingDriver:
 
     @contextlib.contextmanager
     def item(self) -> Iterator[None]:
-        """A block in which an item is processed. PgQueuer writes what became of it a little later."""
+        """A block in which an item is processed. PgQueuer writes the outcome a little later."""
         self._items += 1
         try:
             yield
@@ -220,7 +222,7 @@ class _RetryingDriver:
             self._items_until = asyncio.get_running_loop().time() + _WRITTEN_WITHIN_S
 
     def _needs_check(self) -> bool:
-        """Always while there are items. Otherwise seldom: an idle service sends few statements."""
+        """Always while there are items. Otherwise rarely: an idle service sends few statements."""
         now = asyncio.get_running_loop().time()
         return self._items > 0 or now < self._items_until or now > self._checked_at + _CHECK_EVERY_S
 

@@ -1,7 +1,7 @@
 """Writes the progress of an attempt at a schema, a few times a second at most.
 
 A listener is expensive: with one, the engine sends each statement as a message of its own. Only a run of few files in
-few schemas has one; for others the applied files are counted once a second.
+few schemas has a listener; for others the applied files are counted once a second.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Recorder:
                 progress.command, progress.phase = event.details["command"], event.details["phase"]
                 progress.percent = event.details["percent"]
             case "blocked":
-                # During the pause before the next attempt nothing is blocked, and the reason is the same.
+                # During the pause before the next attempt nothing is blocked, and the reason does not change.
                 if event.details["blockers"] or not self._pausing:
                     self._set_blockers(event.details["blockers"])
             case "backfill_waiting":
@@ -150,7 +150,7 @@ class Recorder:
         self._events.append(("notice", notice._asdict() | fields))
 
     def on_blocker_ended(self, ended: EndedBlocker) -> None:
-        """The policy of the module had a session ended: an event of the run, and an entry in the audit."""
+        """The policy of the module ended a session: write an event of the run, and an entry in the audit."""
         self._changed = True
         left_out = ("filename", "action", "query")
         blocker = {name: value for name, value in ended._asdict().items() if name not in left_out}
@@ -173,7 +173,7 @@ class Recorder:
             over.set()
             try:
                 # Not cancelled: whether a write that is cut off was committed is unknown, and events would be written
-                # twice. The last events matter most, above all those of an attempt that failed.
+                # twice. The last events matter most, especially those of a failed attempt.
                 await self._database.with_timeout(_end_of(writer))
             except Exception as error:
                 logger.warning("last progress not written", run_id=str(self._run.id), error_type=type(error).__name__)
@@ -216,7 +216,7 @@ class Recorder:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_WRITE_EVERY_S):
                     await over.wait()
-            # It may have been set during the last write, together with events that came too late for that.
+            # It may have been set during the last write, together with events that were too late for it.
             is_last = over.is_set()
             if is_last:
                 if not self._changed:
@@ -233,7 +233,7 @@ class Recorder:
                 failing = True
 
     async def _count(self) -> None:
-        """What can be seen without a listener: the number of applied files, and the blockers."""
+        """Read what is visible without a listener: the number of applied files, and the blockers."""
         db = self.db
         failing = False
         while True:

@@ -1,4 +1,4 @@
-"""What other packages show of runs: the run that applied a file, a module's last run, and numbers for metrics."""
+"""Run data for other packages: the run that applied a file, a module's last run, and numbers for metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..database.pool import Database
 
 _MOST_KNOWN = 20_000
-# A run writes what it applied when it is done with a schema. A row that is older and has no run will never have one.
+# A run writes what it applied when it is done with a schema. An older row without a run will never have one.
 _SETTLED = timedelta(days=1)
 
 

@@ -29,7 +29,7 @@ class MigrationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``wait_s``: seconds to wait for the end of the run; None waits without a limit. ``bundle``: the digest that the
     module's bundle must have. ``stored``: the stored bundles, by module, whose files are used instead of the
-    current ones, also for dependencies. ``retry_of``: the run whose undone work this repeats.
+    current ones, including those of dependencies. ``retry_of``: the run whose undone work this repeats.
     """
 
     module: str
@@ -62,7 +62,7 @@ class MigrationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """The same for requests that an Idempotency-Key may repeat."""
+        """A digest that is equal for requests that an Idempotency-Key may repeat."""
         if self.retry_of is not None:
             return digest_of(["retry", self.retry_of])
         return digest_of([self.module, self.options, self.bundle, self.with_dependencies])

@@ -1,4 +1,4 @@
-"""Assembles the parts of runs, and runs the background work."""
+"""Creates the objects that submit, process and show runs, and starts their background work."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _RECOVER_EVERY_S = 60.0
 _PRUNE_EVERY_S = 300.0
-# The SQL statements that notify it contain the name.
+# The SQL statements that send notifications contain the channel's name.
 _CANCEL_CHANNEL = "pgdbm_service_cancel"
 
 logger = structlog.get_logger("pgdbm_service")

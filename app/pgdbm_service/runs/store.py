@@ -58,7 +58,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """The same for runs with the same options and files: one of them is enough."""
+        """A digest that is equal for runs with the same options and files: one of them is enough."""
         same = [self.request.options, self.bundle]
         return digest_of(same if self.bound is None else [*same, self.bound.digest])
 
@@ -68,11 +68,12 @@ class _Stored(RunOptions, frozen=True, kw_only=True, omit_defaults=True):
 
 
 FollowUp = Callable[[Sequence[str]], Awaitable[NewRun | None]]
-"""Given the schemas in which a run has succeeded: the run that follows it."""
+"""Returns the run that follows, given the schemas in which a run has succeeded."""
 
 
 class TakenRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as a worker needs it. ``is_free``: an admin broke the glass, and nothing keeps it from starting."""
+    """The columns of a run that a worker needs. ``is_free``: an admin used break-glass, so nothing keeps it from
+    starting."""
 
     id: UUID
     module: str
@@ -163,7 +164,7 @@ class Store:
                 return new.id
             active: UUID | None = await connection.fetchval(self._sql("active"), request.module, new.digest)
             if active is None:
-                # It has ended between the two statements.
+                # The active run has ended between the two statements.
                 return await insert_or_join(connection)
             if origin.key is not None:
                 await connection.execute(self._sql("store_key"), origin.principal, origin.key, request.digest, active)
@@ -239,7 +240,7 @@ class Store:
         return bool(await self._rows("hold", run, as_json(hold)))
 
     async def release(self, run: UUID) -> None:
-        """What has held the run is over."""
+        """The run is no longer held."""
         await self._rows("release", run)
 
     async def is_unstarted(self, run: UUID) -> bool:
@@ -279,7 +280,7 @@ class Store:
     async def complete_schema(
         self, run: UUID, schema: str, steps: Sequence[Step], skipped: int, total: int, total_time_ms: float
     ) -> None:
-        """A schema is migrated. True of an attempt that was taken over, too."""
+        """A schema is migrated. Also valid from an attempt that was taken over."""
         names, times = [step.filename for step in steps], [str(step.execution_time_ms) for step in steps]
         await self._grouped(run, "complete_schema", schema, names, times, skipped, total, total_time_ms)
 
@@ -363,7 +364,7 @@ class Store:
     async def cancel_backend(self, db: AsyncDatabaseManager, pid: int) -> None:
         """Cancel what the backend of an attempt executes: its connection has not gone back to the pool.
 
-        ``db`` is that of the user whose backend it is: another one may not.
+        ``db`` connects as the user of the backend: other users may not cancel it.
         """
         await db.execute(statement("runs", "cancel_backend"), pid)
 
@@ -401,7 +402,8 @@ class Store:
         return next(iter(rows[0].values())) if rows else None
 
     async def _grouped(self, run: UUID, name: str, *args: object) -> list[RowDict]:
-        """The rows of a statement whose first parameter is ``run``. Concurrent ones of the run share a transaction."""
+        """The rows of a statement whose first parameter is ``run``. Concurrent statements of the run share a
+        transaction."""
         group = self._groups.setdefault(run, GroupedWrites(self._commit))
         try:
             return await group.rows(name, run, *args)

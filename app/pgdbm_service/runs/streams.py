@@ -35,7 +35,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class RunStream:
-    """The newest events of one run. ``changed`` is set, and replaced, when there are more."""
+    """The newest events of one run. ``changed`` is set, and replaced by a new one, when there are more."""
 
     def __init__(self, newest: int, *, has_ended: bool) -> None:
         self.newest = newest
@@ -110,7 +110,7 @@ class RunStreams:
                 newest, has_ended = await self._queries.newest_event(run)
                 stream = self._streams[run] = RunStream(newest, has_ended=has_ended)
                 if not has_ended:
-                    # Events since the query above are found by the reader's first read.
+                    # The reader's first read finds the events since the query above.
                     stream.wake.set()
                     self._readers[run] = asyncio.create_task(self._read(run, stream))
             stream.followers += 1

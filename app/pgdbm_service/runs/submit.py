@@ -116,7 +116,7 @@ class RunSubmitter:
                 creating = self._creator.create_run(request, target, bound)
                 run = await self._database.with_timeout(creating, len(target.schemas))
             except KeyTakenError:
-                # A concurrent request with the same key was faster. Its run is found now.
+                # A concurrent request with the same key was faster. The next lookup finds its run.
                 continue
             return KeyedRun(run, is_stored=False)
 

@@ -36,7 +36,7 @@ class Targets:
     async def find_pending(self, request: MigrationRequest) -> Target | MigrateResult:
         """Like :meth:`find_target`, with the schemas in which something may be pending; the result, if there are none.
 
-        A retry is for all of its schemas: what it retries has failed there.
+        A retry runs in all of its schemas, since each of them has failed before.
         """
         with_timeout = self._lookup.databases.with_timeout
         target = await with_timeout(self.find_target(request))

@@ -62,7 +62,7 @@ class Worker:
             await changed.wait()
 
     async def process(self, item: Item) -> None:
-        """Process an item to its end.
+        """Process an item completely.
 
         Raises:
             RetryLater: to be processed later, or by another replica.
@@ -94,7 +94,7 @@ class Worker:
         follow_up = None if isinstance(module, ServiceError) else follow_up_of(self._lookup, run, module)
         status = await self._store.finish(item.run, item.chunk, follow_up)
         if status is None and not run.is_started and await self._store.is_unstarted(item.run):
-            # It was frozen after it was taken.
+            # The module was frozen after the item was taken.
             raise RetryLater(_SOON_S)
         if status is not None:
             logger.info("run ended", module=run.module, status=status)
@@ -118,7 +118,7 @@ class Worker:
                 lambda: self._summaries.refresh(module, schemas, str(run.id)), self._slots.shutting_down
             )
         except Exception as error:
-            # The next reconciliation does it.
+            # The next reconciliation updates the summaries.
             logger.warning("summaries not refreshed", module=run.module, error_type=type(error).__name__)
 
     async def _give_up(self, item: Item, error: Exception) -> None:

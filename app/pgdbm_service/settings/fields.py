@@ -1,4 +1,4 @@
-"""Every setting with its default and its meaning. ``Settings`` is the one place that describes them."""
+"""Every setting with its default and its meaning. ``Settings`` is the only place that describes them."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class ModulePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A policy of the operator for modules: schemas, as globs, and the role that they must have.
 
     ``login``: the database user that they are migrated by, with the fields of :class:`Login`. ``max_rewrite``,
-    ``max_blocked`` and ``findings`` limit what their files may do, beside the limits that they set themselves.
+    ``max_blocked`` and ``findings`` limit what their files may do, in addition to the limits that they set themselves.
     ``windows``: when their runs may start; the windows that a module has itself must be open, too.
     ``approvals``: what their runs need to start; a module can ask for more, and not for less.
     ``blockers``: which sessions that block their migrations are ended; without it, none.

@@ -17,12 +17,12 @@ _WINDOW = re.compile(r"(?:(?P<days>[A-Za-z, -]+) )?(?P<start>[0-2]\d:[0-5]\d)-(?
 _MIDNIGHT = "24:00"
 _MOST_WINDOWS = 100
 _HORIZON_DAYS = 9
-# Of windows that must be open at the same time: how often one may close before the next opens.
+# For windows that must be open at the same time, how often one may close before the next one opens.
 _MOST_STEPS = 1000
 
 
 class _Window(NamedTuple):
-    """Opens on ``days`` (Monday is 0) at ``start``, and is open for ``length`` of the wall clock."""
+    """A window that opens on ``days`` (Monday is 0) at ``start``, for ``length`` by the wall clock."""
 
     days: frozenset[int]
     start: time
@@ -91,7 +91,7 @@ def _days(text: str | None, window: str) -> Iterator[int]:
     for part in text.split(","):
         names = [name.strip().capitalize() for name in part.split("-")]
         if not 1 <= len(names) <= 2 or any(name not in _DAYS for name in names):
-            raise ValueError(f"{window[:100]!r} has a day that is none of {', '.join(_DAYS)}")
+            raise ValueError(f"{window[:100]!r} has a day that is not one of {', '.join(_DAYS)}")
         first, last = _DAYS.index(names[0]), _DAYS.index(names[-1])
         yield from (day % len(_DAYS) for day in range(first, last + 1 + (len(_DAYS) if last < first else 0)))
 

@@ -52,7 +52,7 @@ class AppliedSet(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def digest(self) -> str:
-        """Computed like in the statement ``applied_set_digest``."""
+        """Computed as in the statement ``applied_set_digest``."""
         parts = ("\n".join(map(" ".join, pairs)) for pairs in (self.applied, self.attempts))
         return hashlib.sha256("\n\n".join(parts).encode()).hexdigest()
 
@@ -70,7 +70,7 @@ LOGIN_REFUSED = AppliedSet(attempts=(("", "login_refused"),))
 """The applied set of a schema of a login whose connections are refused."""
 
 NOT_NOW = frozenset({SLOW, LOGIN_REFUSED})
-"""Sets from which it cannot be determined what is applied."""
+"""Sets that do not show what is applied."""
 
 
 class SchemaState(msgspec.Struct, frozen=True, kw_only=True):

@@ -92,7 +92,7 @@ async def schemas_with_history(reader: Reader) -> list[str]:
 
 
 async def has_few_histories(reader: Reader, few: int) -> bool:
-    """Whether at most ``few`` history tables may be read; as fast where there are many."""
+    """Whether at most ``few`` history tables may be read; equally fast if there are many."""
     query = statement("histories", "count_tables", tables=_TABLES)
     values = HISTORY_TABLE, _COLUMNS, SERVICE_SCHEMA, reader.forbidden
     found: int = await reader.db.fetch_value(query, *values, few + 1)
@@ -125,21 +125,21 @@ async def schemas_with_pending(
 ) -> list[str]:
     """The ``schemas``, in their order, whose history does not have every one of ``files``.
 
-    ``as_now``: with the content that they have now; else with any. The schemas whose history has some of them under the
-    name of ``module``, but not all, are added to ``started``.
+    ``as_now``: only files applied with their current content count; otherwise with any. The schemas whose history has
+    some of them under the name of ``module``, but not all, are added to ``started``.
     """
     readable = set(await readable_among(reader, schemas))
     names, checksums = [file.filename for file in files], [file.checksum if as_now else None for file in files]
     pending = set(schemas) - readable
     async with reader.db.acquire() as connection:
         if not reader.db.has_direct_connection:
-            # The plan is kept for the next call then. The pool resets the setting; a transaction pooler would not.
+            # This keeps the plan for the next call. The pool resets the setting; a transaction pooler would not.
             await connection.execute(statement("histories", "keep_plans"))
         for some in chunks([schema for schema in schemas if schema in readable]):
             try:
                 rows = await connection.fetch(_incomplete(tuple(some)), module, names, checksums, len(some))
             except NOT_THERE:
-                # Migrating them reports which one was dropped.
+                # Migrating the schemas reports which one was dropped.
                 pending.update(some)
                 continue
             found: list[tuple[int, bool]] = [(row["number"], row["is_started"]) for row in rows]

@@ -1,4 +1,4 @@
-"""Indexes that CREATE INDEX CONCURRENTLY or REINDEX left INVALID, also when no file mentions them any more."""
+"""Indexes that CREATE INDEX CONCURRENTLY or REINDEX left INVALID, even if no file mentions them any more."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ class Pending(NamedTuple):
 
 
 class ModuleLookup:
-    """Managers over the shared pool. ``lock_wait_s`` bounds each of their waits: for other runners, and for locks.
+    """The modules, and their managers over the shared pool. ``lock_wait_s`` bounds each of their waits: for other
+    runners, and for locks.
 
     :meth:`get` returns a module that is invalid, too; the other methods raise module_invalid for it.
     """
@@ -112,7 +113,8 @@ class ModuleLookup:
 
         Raises:
             ServiceError: module_invalid. invalid_request, without a schema where the module has a pattern, or with a
-                schema that is not the module's. policy_violated, if the schema is for a login that the module has not.
+                schema that is not the module's. policy_violated, if the schema belongs to a login and the module does
+                not have it.
         """
         if isinstance(module, UnregisteredModule):
             self.policies.check_reading(module.name, schema or module.schema)
@@ -130,7 +132,7 @@ class ModuleLookup:
         """Like :meth:`manager`, to read what is in the schema: not with a login that belongs to other modules.
 
         Raises:
-            ServiceError: policy_violated. And what :meth:`manager` raises.
+            ServiceError: policy_violated. Also raises what :meth:`manager` raises.
         """
         manager = self.manager(module, schema, needs_files=needs_files)
         await self.databases.require_own_schema(module.name, manager.schema)
@@ -140,7 +142,7 @@ class ModuleLookup:
         """Like :meth:`manager`, to execute migrations: the operator's policy must allow the module's schema and role.
 
         Raises:
-            ServiceError: policy_violated. And what :meth:`manager` raises.
+            ServiceError: policy_violated. Also raises what :meth:`manager` raises.
         """
         manager = self.manager(module, schema)
         self.policies.check_in(module, manager.schema)
@@ -179,7 +181,7 @@ class ModuleLookup:
         histories, a hundred per statement; with a target they all may have something to apply.
 
         Raises:
-            ServiceError: module_invalid. And what the plan raises: a changed or a missing file, for one.
+            ServiceError: module_invalid. Also raises what planning raises, for example for a changed file.
         """
         _require_folder(module)
         kept = self._keep(module, schemas[0])

@@ -55,7 +55,7 @@ async def find_same_files(
 async def require_not_renamed(
     reader: Reader, registry: Registry, name: str, schemas: Collection[str], checksums: Mapping[str, str]
 ) -> None:
-    """Refuse to apply the files of a module that seems to have had another name.
+    """Refuse to apply the files of a module that seems to have been renamed.
 
     It seems so if the files of another module, which does not exist any more, are all among these.
 

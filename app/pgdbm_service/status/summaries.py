@@ -51,7 +51,7 @@ class ModuleInSchema(msgspec.Struct, kw_only=True):
 
 
 class AppliedSetCounts(msgspec.Struct, kw_only=True):
-    """In how many schemas of a module which set is applied, and the run that last migrated it."""
+    """The number of a module's schemas by applied set, and the run that last migrated it."""
 
     counts: dict[AppliedSet, int]
     last_run: str | None = None
@@ -141,7 +141,7 @@ class Summaries:
         ]
 
     async def applied_sets_of(self, module: str) -> dict[AppliedSet, str]:
-        """What is applied of ``module`` anywhere, each with the name of a schema in which it is."""
+        """The distinct applied sets of ``module``, each with the name of a schema that has it."""
         reader = self._databases.reader(module)
         # Before the first reconciliation, summaries may be missing.
         if not await has_few_histories(reader, FEW) and await self._own.fetch_value(_sql("was_reconciled")):
@@ -265,7 +265,7 @@ class Summaries:
         return schemas if len(schemas) <= FEW else None
 
     async def _summarized(self, module: Module) -> dict[AppliedSet, int]:
-        """In how many schemas which set is applied; in those that were not checked yet, nothing."""
+        """The number of schemas by applied set; nothing is applied in schemas that were not checked yet."""
         rows = await self._own.fetch_all(_sql("count", placed=_PLACED), *_wanted(module), module.name)
         applied_sets = await self._resolve(row["digest"] or NOTHING.digest for row in rows)
         counts: Counter[AppliedSet] = Counter()

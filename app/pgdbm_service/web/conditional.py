@@ -14,7 +14,7 @@ from .headers import header_of
 if TYPE_CHECKING:
     from litestar.types import Scope, Send
 
-# Answers that differ with each read, and those that have a validator already.
+# Answers without a generated ETag: those that differ with each read, and those that already have one.
 _WITHOUT_VALIDATOR = ("/health/", "/metrics", "/activity/", "/ui", "/static/")
 _WITH_VALIDATOR = (b"application/json", b"application/vnd.oai.openapi+json", b"text/plain", b"text/markdown")
 _OF_THE_CONTENT = (b"content-length", b"content-type")

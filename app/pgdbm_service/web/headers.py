@@ -21,7 +21,7 @@ _HEADERS = (
     # Answers are data: nothing in them may be executed or loaded. Pages override this header.
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
 )
-# An answer may be for one principal only, and is soon out of date.
+# An answer may be meant for one principal only, and is soon out of date.
 _NO_STORE = (b"cache-control", b"no-store")
 _STATIC = "/static/"
 _CORS_REQUEST_HEADERS = (
@@ -32,7 +32,7 @@ _CORS_ANSWER_HEADERS = ("ETag", "Location", "Preference-Applied", "Retry-After",
 
 
 def cors(origins: Sequence[str]) -> CORSConfig | None:
-    """What pages of ``PGDBM_CORS_ORIGINS`` may send and read; None without such pages."""
+    """The CORS headers for pages of ``PGDBM_CORS_ORIGINS``; None if there are none."""
     if not origins:
         return None
     return CORSConfig(

@@ -21,7 +21,8 @@ def allow_header(methods: Iterable[str]) -> str:
 
 
 class AllowedMethods:
-    """The methods of each path. Litestar's own answer to OPTIONS lists those of one of the path's controllers only."""
+    """The methods of each path. Litestar's own answer to OPTIONS lists only the methods of one of the path's
+    controllers."""
 
     def __init__(self) -> None:
         self._methods: dict[str, set[str]] = defaultdict(set)
@@ -42,13 +43,14 @@ class AllowedMethods:
 async def answer_head(
     app: Callable[[Scope, Receive, Send], Awaitable[None]], scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Answer HEAD with the headers of the answer to GET. The scope of the server stays that of a HEAD request."""
+    """Answer HEAD with the headers of the answer to GET. The server's own scope remains that of a HEAD request."""
     as_get: Any = {**scope, "method": "GET"}
 
     async def send_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             await send(message)
-            # Not later: a stream has no body before its first event. Afterwards ``receive`` reports a disconnect.
+            # Sent now, because a stream has no body before its first event. Afterwards ``receive`` reports a
+            # disconnect.
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     try:

@@ -70,7 +70,7 @@ class Problem(ProblemDetailsException):
         if self.code == "database_unavailable" and not may_read(request):
             self.extra = {name: value for name, value in self.fields.items() if name not in _OF_THE_SERVER}
         response = super().to_response(request)
-        # People read the members of RFC 9457 first.
+        # The members of RFC 9457 come first, for human readers.
         first = {name: response.content.pop(name) for name in ("type", "title", "status", "detail", "instance")}
         response.content = first | response.content
         return response
@@ -136,7 +136,7 @@ def _entry(field: str, message: str, known: Iterable[str] = ()) -> dict[str, str
 
 
 def unknown_entry(name: str, known: Iterable[str] = ()) -> dict[str, str]:
-    """The entry of invalid_request for a field that is none of ``known``."""
+    """The entry of invalid_request for a field that is not one of ``known``."""
     hint = did_you_mean(name, known)
     return {"field": name, "message": f"{NO_SUCH_FIELD}. {hint}" if hint else NO_SUCH_FIELD}
 

@@ -60,7 +60,7 @@ def with_time_zone(time: datetime | None) -> datetime | None:
 
 
 def unknown_value(field: str, value: str, known: Iterable[str]) -> dict[str, str]:
-    """The entry of invalid_request for a value that is none of ``known``."""
+    """The entry of invalid_request for a value that is not one of ``known``."""
     return {"field": field, "message": f"{value!r} is not one of {', '.join(known)}"}
 
 
@@ -103,7 +103,7 @@ class QueryParameters:
             }
             for name in sorted(set(request.query_params) - known)
         ]
-        # PostgreSQL's text cannot hold it.
+        # PostgreSQL's text cannot hold NUL.
         errors += [
             {"field": name, "message": "contains the character NUL"}
             for name, value in request.query_params.multi_items()

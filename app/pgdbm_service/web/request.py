@@ -27,7 +27,7 @@ HTTPRequest = Request[Principal | None, str | None, State]
 
 
 def may_read(request: HTTPRequest) -> bool:
-    """Whether the client of ``request`` may read what the server says of users, databases and addresses."""
+    """Whether the client of ``request`` may read server messages that name users, databases and addresses."""
     return allows(principal_of(request).scopes, "read")
 
 

@@ -33,7 +33,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def __init__(self, timeout_s: float, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         self._timeout_s = timeout_s
-        # None while no request is being received. The first one may start with the connection, which is being made.
+        # None while no request is being received. The first request may start as soon as the connection is made, which
+        # is now.
         self._receiving_since: float | None = self.loop.time()
         self._timer = self.loop.call_later(timeout_s, self._check_time)
         # Bytes of the current request line and headers, and bytes that the parser has not reported in a callback yet.
@@ -66,7 +67,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # With the colon, the space and the end of the line.
+        # Including the colon, the space and the line break.
         self._header_bytes += len(name) + len(value) + 4
         self._unreported_bytes = 0
         super().on_header(name, value)

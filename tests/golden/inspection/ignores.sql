@@ -14,7 +14,7 @@ DROP TABLE {{tables.a}}, {{tables.b}} CASCADE;
 ==== on the same line, behind the statement
 DROP TABLE {{tables.a}}; -- pgdbm:ignore PGDBM012 it was empty
 DROP TABLE {{tables.b}}; -- pgdbm:ignore PGDBM012,PGDBM011 it was empty too
-==== inside of the statement
+==== inside the statement
 ALTER TABLE {{tables.a}}
     ADD COLUMN x integer,
     -- pgdbm:ignore PGDBM013 no release reads it

@@ -125,7 +125,7 @@ async def test_deleting_and_copying_in_batches(db: AsyncDatabaseManager) -> None
 
 
 async def test_rows_behind_the_last_key_are_not_walked(db: AsyncDatabaseManager) -> None:
-    """Otherwise a statement that inserts into its own table would never end."""
+    """Rows inserted later are not walked: otherwise a statement that inserts into its own table would never end."""
     files = {
         "001_orders.sql": ORDERS,
         "012_more.sql": """-- pgdbm:backfill table={{tables.orders}} key=id batch=100

@@ -1,4 +1,4 @@
-"""When a backfill waits: because it is paused, for locks, for vacuum. And how its batches adapt."""
+"""When a backfill waits: because it is paused, for locks, for vacuum. Also tests how batches adapt."""
 
 from __future__ import annotations
 

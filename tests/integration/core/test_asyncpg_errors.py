@@ -75,7 +75,7 @@ async def test_a_session_that_ended_while_idle_in_the_protocol(database: str) ->
 
 
 async def test_a_connection_that_is_released_twice(database: str) -> None:
-    """Like the pool when it has noticed the end of the session."""
+    """As in the pool, once it has noticed the end of the session."""
     async with asyncpg.create_pool(database, min_size=1, max_size=1) as pool:
         error = await error_of(pool._holders[0].release(None))
         assert asyncpg_errors._ENDED_BETWEEN_QUERIES[1] in str(error)

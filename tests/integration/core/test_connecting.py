@@ -46,7 +46,7 @@ def closed_port() -> Iterator[int]:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long each pause between two attempts would have been; none is made."""
+    """The length of each pause between two attempts, which are skipped."""
     made: list[float] = []
     sleep = asyncio.sleep
 

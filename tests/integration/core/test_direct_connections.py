@@ -122,7 +122,7 @@ async def test_an_invalid_direct_address_is_a_configuration_error(database: str)
 
 
 async def test_a_failing_init_command_is_a_configuration_error(database: str) -> None:
-    # It succeeded on the pool's connection, and violates the primary key the second time.
+    # It succeeded on the pool's connection, so a second execution would violate the primary key.
     command = "INSERT INTO public.once VALUES (1)"
     async with AsyncDatabaseManager(configured(database, None)) as db:
         await db.execute("CREATE TABLE public.once (id int PRIMARY KEY)")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def silent() -> AsyncIterator[tuple[str, list[Any]]]:
-    """``host:port`` of a socket that accepts connections and never answers, like a hanging machine; and those."""
+    """``host:port`` of a socket that accepts connections and never answers, like a hanging machine; and its
+    connections."""
     accepted: list[Any] = []
     server = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
     try:

@@ -62,7 +62,7 @@ async def shared(dsn: str, **settings: Any) -> AsyncIterator[asyncpg.Pool[Any]]:
 
 @pytest.fixture(params=["SQL_ASCII", "LATIN1"])
 def encoded(databases: Databases, pooler: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A database with another encoding than UTF-8, through the pooler."""
+    """A database with an encoding other than UTF-8, through the pooler."""
     with databases.fresh(encoding=request.param) as database:
         yield pooler + urlsplit(database).path
 
@@ -104,7 +104,7 @@ class TestStartUp:
 
 
 async def test_a_search_path_for_each_transaction(pooled: str, database: str) -> None:
-    """What others have created in ``public`` is not called, in any kind of query."""
+    """No kind of query calls objects that others have created in ``public``."""
     pinned = {"transaction_search_path": "pg_catalog", "direct_connection_string": database}
     async with shared(pooled, **pinned) as pool:
         await pool.execute(
@@ -182,7 +182,7 @@ async def test_eight_runners_apply_each_migration_once(pooled: str, connect: Con
 
 
 async def test_a_failure_has_its_line_while_other_runners_work(pooled: str) -> None:
-    """Each of many runs fails in another file, with few connections for all of them."""
+    """Each of many runs fails in a different file; all of them share a few connections."""
 
     async def fail(pool: asyncpg.Pool[Any], number: int) -> None:
         schema = f"s{number}"

@@ -185,7 +185,7 @@ class TestMethods:
             with pytest.raises(SchemaError):
                 await queries.table_exists(name)
 
-    async def test_an_own_pool_without_a_schema(self, database: str) -> None:
+    async def test_a_pool_of_its_own_without_a_schema(self, database: str) -> None:
         config = DatabaseConfig(connection_string=database, min_connections=1, max_connections=1)
         async with AsyncDatabaseManager(config) as db:
             await db.execute("CREATE TABLE {{tables.items}} (id int)")

@@ -35,7 +35,7 @@ class Server:
     certificates: Certificates
 
     def config(self, **settings: Any) -> DatabaseConfig:
-        """TLS on, with our authority, to ``localhost``; no pauses between attempts."""
+        """TLS is on, with the test's certificate authority, to ``localhost``; no pauses between attempts."""
         defaults: dict[str, Any] = {
             "host": "localhost", "port": self.port, "password": SECRET, "min_connections": 1,
             "ssl_enabled": True, "ssl_ca_file": self.certificates.authority, "retry_delay": 0,
@@ -48,7 +48,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def tls_where_the_server_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default, which the other tests do without."""
+    """The default mode, which the tests elsewhere override."""
     monkeypatch.delenv("PGSSLMODE", raising=False)
 
 
@@ -95,7 +95,7 @@ async def create_client(server: Server) -> None:
 
 
 async def present(server: Server, certificate: Path, key: Path) -> None:
-    """Let the server show ``certificate`` from now on."""
+    """Make the server present ``certificate`` from now on."""
     async with AsyncDatabaseManager(server.config(ssl_mode="require")) as db:
         await db.execute(f"ALTER SYSTEM SET ssl_cert_file = '{certificate}'")
         await db.execute(f"ALTER SYSTEM SET ssl_key_file = '{key}'")
@@ -108,7 +108,7 @@ async def present(server: Server, certificate: Path, key: Path) -> None:
 
 @pytest.fixture
 async def impostor(server: Server) -> AsyncIterator[Any]:
-    """Call it to let the server show another certificate; it shows its own again at the end."""
+    """A function that makes the server present another certificate; at the end it presents its own again."""
 
     async def become(certificate: Path, key: Path) -> None:
         await present(server, certificate, key)
@@ -118,7 +118,7 @@ async def impostor(server: Server) -> AsyncIterator[Any]:
 
 
 async def encryption(config: DatabaseConfig) -> dict[str, Any] | None:
-    """The server's view of the TLS of our connection."""
+    """The server's view of the connection's TLS."""
     async with AsyncDatabaseManager(config) as db:
         return await db.fetch_one(
             "SELECT ssl, usename::text AS user, client_dn FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
@@ -228,7 +228,7 @@ async def test_a_key_of_another_certificate_is_a_configuration_error(server: Ser
 async def test_sslrootcert_system_uses_the_certificates_of_the_system(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenSSL's are in SSL_CERT_FILE."""
+    """OpenSSL reads the system's certificates from SSL_CERT_FILE."""
     config = DatabaseConfig(
         connection_string=server.dsn("sslmode=verify-full&sslrootcert=system"), min_connections=1, retry_attempts=1
     )
@@ -277,7 +277,7 @@ async def test_a_client_certificate_for_another_user_is_refused(server: Server) 
 async def test_a_server_that_requires_tls_refuses_a_plain_connection(server: Server) -> None:
     error = await refusal(DatabaseConfig(connection_string=server.dsn("sslmode=disable"), min_connections=1))
     assert "set ssl_enabled=True" in str(error)
-    # By default asyncpg encrypts where it can, without verification.
+    # By default asyncpg encrypts if the server can, without verification.
     assert (await encryption(server.config(ssl_enabled=False)) or {})["ssl"] is True
 
 

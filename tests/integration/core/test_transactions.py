@@ -22,7 +22,7 @@ INSERT = "INSERT INTO {{tables.marks}} VALUES ($1)"
 
 @pytest.fixture
 async def marked(db: AsyncDatabaseManager) -> AsyncDatabaseManager:
-    """A manager with an empty table ``marks``, whose rows must differ at the end of a transaction."""
+    """A manager with an empty table ``marks``, with a unique constraint that is checked at the end of a transaction."""
     await db.execute("CREATE SCHEMA app")
     await db.execute("CREATE TABLE {{tables.marks}} (id int UNIQUE DEFERRABLE INITIALLY DEFERRED, CHECK (id > 0))")
     return db
@@ -210,7 +210,7 @@ class TestCancellation:
         assert await marks(marked) == []
         assert all_are_released(pool)
 
-    async def test_inside_of_a_savepoint(self, marked: AsyncDatabaseManager) -> None:
+    async def test_inside_a_savepoint(self, marked: AsyncDatabaseManager) -> None:
         async with marked.transaction() as outer:
             await outer.execute(INSERT, 1)
             with pytest.raises(TimeoutError):

@@ -17,7 +17,7 @@ from ...support.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Far above what the tests take, and below asyncpg's own limit of 60 s.
+# Far longer than the tests take, and shorter than asyncpg's own limit of 60 s.
 DEADLINE_S = 30
 
 
@@ -63,7 +63,7 @@ async def test_a_new_connection_of_the_pool_times_out(database: str) -> None:
         )  # fmt: skip
         async with AsyncDatabaseManager(config) as db, asyncio.timeout(DEADLINE_S):
             async with db.acquire():
-                # Not a TimeoutError, which would be that of the query.
+                # Not a TimeoutError, which would mean that the query timed out.
                 with pytest.raises(ConnectionError, match="no answer within"):
                     await db.fetch_value("SELECT 1", timeout=DEADLINE_S)
                 with pytest.raises(ConnectionError, match="Cannot connect"):

@@ -80,7 +80,8 @@ WITHOUT_NAMESPACES = """
 
 
 def enter_namespace_without_namespaces(script: Script) -> None:
-    """Root over all ids, in a user namespace that allows no further ones: which is like a container for these tests."""
+    """Root over all ids, in a user namespace that allows no further ones: which is equivalent to a container for these
+    tests."""
     if script.read_line() != "unshared":
         pytest.skip("user namespaces are refused here, so the fallback is what all other tests ran on")
     for name in ("uid_map", "gid_map"):

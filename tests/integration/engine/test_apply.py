@@ -90,7 +90,7 @@ class TestResults:
 
 
 class TestFailures:
-    """The failing statement is named, what was before stays, the failing file leaves nothing."""
+    """The failing statement is named, earlier files stay applied, and the failing file leaves nothing behind."""
 
     @pytest.mark.parametrize(
         ("sql", "statement", "line", "column", "sqlstate"),

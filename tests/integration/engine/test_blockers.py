@@ -1,4 +1,4 @@
-"""Sessions that block a migration are ended as far as a policy allows it, and no others."""
+"""Sessions that block a migration are ended if a policy allows it, and no others."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_no_other_migration(db: AsyncDatabaseManager, database: str) -> No
 
 
 async def test_no_autovacuum(db: AsyncDatabaseManager, database: str) -> None:
-    """What the statement chooses is a client's session: background processes have another type."""
+    """The statement selects client sessions only: background processes have another type."""
     async with asyncio.timeout(30):
         types = await db.fetch_all("SELECT DISTINCT backend_type FROM pg_stat_activity ORDER BY 1")
     assert {"client backend", "checkpointer"} <= {row["backend_type"] for row in types}

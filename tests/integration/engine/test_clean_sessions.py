@@ -221,7 +221,7 @@ async def test_without_plpgsql(db: AsyncDatabaseManager, options: dict[str, Any]
     await require_no_trace(db)
 
 
-async def test_deallocate_all_does_not_break_our_own_statements(db: AsyncDatabaseManager) -> None:
+async def test_deallocate_all_does_not_break_pgdbms_statements(db: AsyncDatabaseManager) -> None:
     files = {"1.sql": "CREATE TABLE t (id int);"}
     await apply(db, files)
     files["2.sql"] = NO_TRANSACTION + "INSERT INTO t VALUES (1);\nDEALLOCATE ALL;\nINSERT INTO t VALUES (2);"
@@ -250,7 +250,7 @@ async def test_a_file_that_releases_all_locks_keeps_ours(db: AsyncDatabaseManage
 
 
 class TestResuming:
-    """What the applied statements of a file without a transaction had set is restored, or the file is refused."""
+    """The settings of the applied statements of a file without a transaction are restored, or the file is refused."""
 
     INDEX = "CREATE UNIQUE INDEX CONCURRENTLY invoices_no ON invoices (no);"
 
@@ -425,7 +425,7 @@ async def test_transaction_timeout_does_not_end_a_file_without_a_transaction(dat
 async def test_idle_session_timeout_does_not_end_a_file_without_a_transaction(
     database: str, connect: Callable[[], Any]
 ) -> None:
-    """A pause before a statement is tried again may be longer."""
+    """The pause before a statement is retried may be longer."""
     async with connect() as connection:
         name = await connection.fetchval("SELECT quote_ident(current_database())")
         await connection.execute(f"ALTER DATABASE {name} SET idle_session_timeout = '30s'")

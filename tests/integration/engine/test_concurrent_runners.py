@@ -65,7 +65,7 @@ async def test_four_processes_build_a_concurrent_index_without_deadlocks(databas
 
 @pytest.mark.slow
 async def test_a_second_caller_waits_and_is_up_to_date(database: str, connect: Connect) -> None:
-    # Longer than the pool's lock_timeout of 5 s, which is what the wait must not be bounded by.
+    # Longer than the pool's lock_timeout of 5 s, which must not bound the wait.
     slow = {"001_slow.sql": "CREATE TABLE {{tables.slow}} (id int);\nSELECT pg_sleep(10);"}
     async with migration_processes(database, 2) as (first, second):
         await first.send("app", slow)

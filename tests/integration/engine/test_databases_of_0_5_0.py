@@ -106,7 +106,7 @@ def db(request: pytest.FixtureRequest, pool: asyncpg.Pool[Any]) -> AsyncDatabase
 
 
 async def migrated_by_old(connection: Connection, schema: str) -> Old:
-    """Every other row without a module, as older releases wrote them, and rows of other modules beside them."""
+    """Every other row has no module, as older releases wrote them; rows of other modules are in between."""
     old = Old(connection, schema)
     await old.begin()
     for number, (filename, content) in enumerate(FILES.items()):
@@ -121,7 +121,7 @@ Form = Any
 
 @pytest.fixture(params=["folder", "package", "zip", "memory"])
 def form(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[dict[str, str]], Form]]:
-    """What makes ``migrations_path`` of contents."""
+    """Functions that create a ``migrations_path`` from contents."""
     packages: list[str] = []
 
     def in_package(contents: dict[str, str]) -> Form:

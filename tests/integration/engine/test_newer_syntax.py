@@ -1,6 +1,6 @@
 """Files with statements that the parser cannot read: cut by the scanner, checked by the server, run one by one.
 
-To the parser, the server under test is a newer one here. A statement that nests too deeply is valid and cannot be
+Here the parser believes that the server under test is newer. A statement that nests too deeply is valid and cannot be
 decoded; servers before 18 have syntax that the grammar no longer has.
 """
 
@@ -164,7 +164,7 @@ async def test_a_killed_runner_leaves_nothing_of_an_unreadable_statement_in_a_tr
     assert await db.table_exists("after")
 
 
-async def test_the_outcome_outside_of_a_transaction_is_unknown_after_a_kill(
+async def test_the_outcome_outside_a_transaction_is_unknown_after_a_kill(
     database: str, db: AsyncDatabaseManager, connect: Connect
 ) -> None:
     files = {

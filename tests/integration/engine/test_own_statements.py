@@ -194,7 +194,7 @@ async def test_a_role_is_not_let_into_a_schema_that_was_there(db: AsyncDatabaseM
 async def test_a_planted_history_runs_no_code_as_the_connecting_user(
     database: str, connect: Callable[[], Any], trap: str
 ) -> None:
-    """A table with a policy, or a view, of another user's: reading it would call the function as our user."""
+    """A table with a policy, or a view, of another user: reading it would call the function as the connecting user."""
     name = f"untrusted_{time.monotonic_ns()}"
     async with connect() as connection:
         await connection.execute(
@@ -241,7 +241,7 @@ async def test_a_planted_history_runs_no_code_as_the_connecting_user(
 
 
 async def test_operators_in_public_are_not_called(database: str, connect: Callable[[], Any]) -> None:
-    """The search_path of an own pool ends with public, where every role may create objects on old servers."""
+    """The search_path of a manager's own pool ends with public, where every role may create objects on old servers."""
     async with connect() as connection:
         await connection.execute(
             "CREATE TABLE public.calls (what text);"

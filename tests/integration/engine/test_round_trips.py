@@ -72,6 +72,6 @@ async def test_the_sizes_in_a_plan_take_two_round_trips_at_most(database: str) -
             assert len(plan.pending) == 100
         assert plan.tables.keys() == {"app.t"}
         assert round_trips[3] - round_trips[1] <= 2, round_trips
-        # With the constraints of the table, which decide whether it is scanned.
+        # One more to read the table's constraints, which decide whether it is scanned.
         assert round_trips[5] - round_trips[1] <= 2, round_trips
         await pool.close()

@@ -1,4 +1,4 @@
-"""Unqualified names in files: on a shared pool they are those of the module's schema, as over a pool of its own."""
+"""Unqualified names in files: on a shared pool they are resolved in the module's schema, as on a pool of its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_each_schema_has_its_own(pool: asyncpg.Pool[Any]) -> None:
 
 
 async def test_what_an_extension_has_in_public(db: AsyncDatabaseManager) -> None:
-    # In place of an extension: the embedded server has few.
+    # A stand-in for an extension: the embedded server has few.
     await db.execute("CREATE DOMAIN public.email AS pg_catalog.text")
     await AsyncMigrationManager(db, {"001.sql": "CREATE TABLE users (mail email);"}, "m").apply_pending_migrations()
     assert await db.table_exists("users")

@@ -44,7 +44,7 @@ async def test_many_updates_take_few_round_trips_and_report_progress(database: s
             events: list[Any] = []
             before = proxy.round_trips
             await apply(db, TABLE | ROWS | {"3.sql": updates()}, on_event=events.append)
-            # A message per statement would be more; how many it is depends on the speed of the machine.
+            # Fewer than one message per statement; the exact number depends on the speed of the machine.
             assert proxy.round_trips - before < COUNT / 2
             assert await db.fetch_value("SELECT count(*) FROM {{tables.t}} WHERE n = 1") == COUNT
     started = [event.statement for event in events if event.kind == "statement_started"]

@@ -278,7 +278,7 @@ def _link_modules(place: ToolProject) -> None:
     (place.folder / "node_modules").symlink_to(place.programs.parent)
 
 
-# What each tool has recorded, oldest first: a name that is part of our file's, the time in UTC, or null.
+# What each tool has recorded, oldest first: a part of the name of pgdbm's file, and the time in UTC, or null.
 HISTORIES = {
     "alembic": "SELECT unnest(ARRAY['r1', version_num]), NULL FROM alembic_version",
     "django": "SELECT app || '_' || name, applied FROM django_migrations ORDER BY id",

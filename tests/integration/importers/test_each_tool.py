@@ -1,4 +1,5 @@
-"""Each tool's history is taken over with the documentation's commands: recorded ones, and new ones of real tools."""
+"""Each tool's history is imported with the documentation's commands: recorded histories, and new ones of the real
+tools."""
 
 from __future__ import annotations
 

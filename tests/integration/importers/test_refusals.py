@@ -64,7 +64,7 @@ async def test_supabase_with_other_statements_is_noted(target: Database, tmp_pat
     report = await target.take("supabase", tmp_path)
     assert report.checked == ("20240101000000_users.sql",)
     assert report.notes == (
-        "Supabase recorded other statements than the files have, or none: 20240102000000_index.sql.",
+        "Supabase recorded statements that differ from the files, or none: 20240102000000_index.sql.",
     )
 
 

@@ -62,7 +62,7 @@ async def test_a_sentence_has_rows_and_bytes(db: AsyncDatabaseManager, sql: str,
     assert plan.pending[0].impact == f"{verb} app.full (2.0 k rows, {kilobytes}) {waits}"
 
 
-async def test_a_table_without_rows_is_no_finding(db: AsyncDatabaseManager) -> None:
+async def test_a_table_without_rows_has_no_finding(db: AsyncDatabaseManager) -> None:
     heavy = "ALTER TABLE {{{{tables.{0}}}}} ALTER id TYPE bigint; CREATE INDEX {0}_i ON {{{{tables.{0}}}}} (id)"
     full, empty = (await planned(db, heavy.format("full"), heavy.format("empty"))).pending
     assert {one.rule for one in full.findings} >= {"PGDBM005", "PGDBM009"}
@@ -189,7 +189,7 @@ async def test_a_plan_knows_how_a_table_is_used(db: AsyncDatabaseManager, connec
     )
 
 
-async def test_what_the_catalog_proves_is_no_finding(db: AsyncDatabaseManager) -> None:
+async def test_what_the_catalog_proves_has_no_finding(db: AsyncDatabaseManager) -> None:
     not_null = "ALTER TABLE {{tables.full}} ALTER id SET NOT NULL, ALTER x SET NOT NULL"
     checks = ("id IS NOT NULL AND id > 0", "x IS NOT NULL OR id > 0")
     await planned(db)

@@ -1,4 +1,4 @@
-"""The limits of a module: a plan that does more is refused before anything runs, with the way out."""
+"""The limits of a module: a plan that does more is refused before anything runs, with a hint."""
 
 from __future__ import annotations
 

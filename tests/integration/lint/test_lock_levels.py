@@ -110,7 +110,7 @@ def _first_words(statement: str) -> str:
 
 
 @pytest.mark.parametrize(("statement", "relation", "held"), OUTSIDE)
-async def test_locks_outside_of_transactions(
+async def test_locks_outside_transactions(
     statement: str, relation: str, held: str, connect: Callable[[], AbstractAsyncContextManager[Any]]
 ) -> None:
     """The mode that a statement waits for while another session holds the relation."""

@@ -1,4 +1,4 @@
-"""A rehearsal confirms the locks of the plan, or says that they are wrong; and what else it sees."""
+"""A rehearsal confirms the locks of the plan, or reports that they are wrong, and what else it observed."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ async def rehearsed(db: AsyncDatabaseManager, *pending: str, **options: Any) -> 
 
 
 async def everything(db: AsyncDatabaseManager) -> dict[str, Any]:
-    """What a rehearsal must not change."""
+    """The state that a rehearsal must not change."""
     async with db.acquire() as connection:
         found: dict[str, Any] = {schema: await read_catalog(connection, schema) for schema in ("app", "other")}
         for table in ("app.t", "other.t", "other.log", "app.schema_migrations"):

@@ -39,9 +39,9 @@ class LockTaker:
 
 
 async def prepare(db: AsyncDatabaseManager, module: str) -> None:
-    """What has to exist in the schema of ``db`` before any of the work."""
+    """Create what must exist in the schema of ``db`` before any of the work."""
     await _manager(db, _REPAIRED | _REVERTED, module, {}).apply_pending_migrations()
-    # Created by the first writer; no test is about that.
+    # The first writer would create the journal; the tests are not about that.
     await _manager(db, {"1.sql": "SELECT 1"}, module, {}).mark("1.sql", applied=True)
     await db.execute("CREATE TABLE {{tables.theirs}} (version varchar(128) PRIMARY KEY)")
     await db.execute("INSERT INTO {{tables.theirs}} VALUES ('60')")

@@ -1,4 +1,4 @@
-"""Snapshots of a schema, and what differs from them."""
+"""Snapshots of a schema, and the differences from them."""
 
 from __future__ import annotations
 

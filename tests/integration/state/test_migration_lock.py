@@ -69,7 +69,7 @@ class Scenario:
         return await self._stack.enter_async_context(db.acquire())
 
     async def start(self, taker: LockTaker, name: str, **options: Any) -> asyncio.Task[Any]:
-        """``taker`` at work, in sessions called ``name``."""
+        """Runs ``taker`` in sessions called ``name``."""
         run = asyncio.create_task(taker.work(await self.manager(name), MODULE, options))
         self._runs.append(run)
         return run

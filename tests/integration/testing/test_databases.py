@@ -37,7 +37,7 @@ def config(postgres_dsn: str) -> DatabaseTestConfig:
 
 @pytest.fixture
 async def case(config: DatabaseTestConfig) -> AsyncIterator[DatabaseTestCase]:
-    """Over schema ``app`` with tables users and items."""
+    """A manager of schema ``app`` with the tables users and items."""
     async with AsyncTestDatabase.create(schema="app", config=config) as db:
         await db.execute(
             "CREATE TABLE {{tables.users}} (id serial PRIMARY KEY, email text UNIQUE NOT NULL, name text);"
@@ -259,7 +259,7 @@ asyncio.run(main())
 
 
 def start_and_kill(*arguments: str, **environment: str) -> str:
-    """The name of the database that a killed process made."""
+    """The name of the database that a killed process created."""
     clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(APP)}
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *arguments], env=clean | environment, capture_output=True, text=True, check=False

@@ -85,5 +85,5 @@ def people_of(make_token: Callable[..., str]) -> Callable[[Any], People]:
 
 @pytest.fixture
 def people(start: Callable[..., Any], people_of: Callable[[Any], People]) -> People:
-    """Those of a service of the test's own."""
+    """The principals of a service of the test's own."""
     return people_of(start(auth="tokens"))

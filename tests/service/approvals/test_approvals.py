@@ -39,14 +39,14 @@ def test_from_the_plan_to_the_approved_run(repo: Any, people: People, sql: Calla
     run = dev.migrate(plan=plan["digest"])
     assert (run["status"], run["created_by"]) == ("waiting_for_approval", "token:dev")
     assert run["approval"] == {"plan": plan["digest"], "needed": 2, "require_reason": True, "given": []}
-    # The same request joins it, and does not go around it.
+    # The same request joins the run, and does not bypass the approval.
     assert dev.migrate(plan=plan["digest"])["id"] == run["id"]
     assert lead.get("/runs?status=waiting_for_approval").json()["items"][0]["id"] == run["id"]
 
     assert code_of(lead.approve(run)) == (400, "invalid_request")
     first = lead.approve(run, reason="read it")
     assert (first.status_code, first.json()["status"]) == (200, "waiting_for_approval")
-    # Once more is no second approval.
+    # Approving twice counts once.
     assert len(lead.approve(run, reason="again").json()["approval"]["given"]) == 1
     second = owner.approve(run, reason="so did I").json()
     assert [(one["principal"], one["reason"]) for one in second["approval"]["given"]] == [
@@ -149,7 +149,7 @@ def test_what_moves_after_the_approval(repo: Any, people: People, sql: Callable[
         assert people.lead.approve(run).status_code == 200
     for run in runs:
         eventually(lambda: people.dev.run(run)["status"] == "held")  # noqa: B023
-    # By another runner than the service: what it could not refuse.
+    # Applied by a runner other than the service, which could not refuse it.
     sql("CREATE SCHEMA orders")
     sql(
         "CREATE TABLE orders.schema_migrations (id serial PRIMARY KEY, filename text NOT NULL, checksum text NOT NULL, "

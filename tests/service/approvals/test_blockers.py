@@ -58,7 +58,7 @@ def idle_in_transaction(database: str, sql: Callable[..., Any], table: str) -> I
 def test_a_session_is_ended(
     start: Callable[..., Any], repo: Any, database: str, sql: Callable[..., Any], schemas: int
 ) -> None:
-    """Also of a run in so many schemas that it has no listener."""
+    """This also works for a run in so many schemas that it has no listener."""
     names = ", ".join(f'"s{number}"' for number in range(schemas))
     repo.write("orders", f"schemas = [{names}]", _001_a=TABLE)
     policy = ModulePolicy(blockers=Blockers(idle_in_transaction_s=0.2))

@@ -1,4 +1,4 @@
-"""Every way around approvals, windows, freezes and policies is tried, and ends where the front door does."""
+"""Every way around approvals, windows, freezes and policies is tried, and is subject to the same checks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def applied(sql: Callable[..., Any]) -> Callable[[], list[str]]:
 
 class TestApprovals:
     def test_by_the_one_who_asked(self, orders: People, applied: Callable[[], list[str]]) -> None:
-        """Not with the scope for it, and not as an admin."""
+        """Not even with the scope for it, or as an admin."""
         for person in (orders.owner, orders.admin):
             run = person.migrate(lock_timeout_ms=1000 if person is orders.owner else 2000)
             assert code_of(person.approve(run)) == (403, "self_approval")
@@ -135,7 +135,7 @@ class TestApprovals:
         assert orders.dev.run(run)["status"] == "failed"
 
     def test_by_registering_again(self, people: People) -> None:
-        """The one who registers cannot lower what a registration demands, nor forget it by unregistering."""
+        """A registrant cannot lower the approvals that a registration requires, not even by unregistering first."""
         dev, admin = people.dev, people.admin
         assert dev.send("PUT", "/modules/orders", FILES | NEEDED).status_code == 201
         for weaker in (
@@ -151,14 +151,14 @@ class TestApprovals:
             403,
             "approvals_weakened",
         )
-        # More is always possible, and then it counts.
+        # Requiring more is always possible, and takes effect.
         stricter = {"approvals": {"count": 3, "when": "always", "require_reason": True}}
         assert dev.send("PUT", "/modules/orders", FILES | stricter).status_code == 201
         assert code_of(dev.send("PUT", "/modules/orders", FILES | NEEDED)) == (403, "approvals_weakened")
         assert admin.send("PUT", "/modules/orders", FILES | NEEDED).status_code == 201
 
     def test_by_registering_while_a_run_waits(self, people: People, applied: Callable[[], list[str]]) -> None:
-        """What was approved is not what is registered then."""
+        """The registered files are then no longer those that were approved."""
         assert people.dev.send("PUT", "/modules/orders", FILES | NEEDED).status_code == 201
         run = people.dev.migrate()
         assert people.lead.approve(run).status_code == 200
@@ -184,7 +184,7 @@ class TestApprovals:
         assert people.dev.migrate()["approval"]["needed"] == 1
 
     def test_by_two_approvals_at_the_same_time(self, repo: Any, people: People) -> None:
-        """Of one person they are one; of two people both count, and the run starts once."""
+        """Two approvals of one person count once; those of two people both count, and the run starts once."""
         repo.write("orders", "approvals = {count = 2}", _001_a=TABLE, _002_b="SELECT pg_sleep(0.1)")
         people.admin.post("/repo/sync")
         run = people.dev.migrate()

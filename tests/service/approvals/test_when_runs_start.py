@@ -142,7 +142,7 @@ def test_a_freeze_holds_runs_and_lifting_it_starts_them(
     held = [migrate(service, module) for module in ("orders", "orders_archive", "order_items")]
     for run in held:
         assert eventually(status_is(service, run, "held"))["hold"]["reason"] == "freeze"
-    # What is not frozen is migrated; "_" in a glob is no wildcard.
+    # What is not frozen is migrated; "_" in a glob is not a wildcard.
     eventually(status_is(service, migrate(service, "billing"), "succeeded"))
     hold = service.get("/modules/orders").json()["hold"]
     assert "end of the quarter" in hold["detail"]

@@ -157,7 +157,7 @@ def test_entries_that_cannot_be_stored_are_logged(
     proxy.stall()
     for number in range(3):
         service.post("/migrate?x=1", headers={"X-Request-ID": f"kept-{number}"})
-    # The first waits for the database, and the next one may already be in its place.
+    # The first entry waits for the database, and the next one may already be queued.
     assert {"kept-1", "kept-2"} & set(watch.logged().replace('"', " ").split())
     proxy.resume()
 

@@ -116,7 +116,7 @@ def test_each_scope_allows_what_it_names(service: Any, repo: Any, sql: Callable[
     for name in ("users%2Forders", "x%2F..%2Forders", "%0aorders", "Orders"):
         assert service.post(f"/modules/{name}/migrate", headers=migrator).status_code in (403, 404), name
     assert sql("SELECT FROM pg_namespace WHERE nspname IN ('orders', 'users')") == []
-    # All of them, or none.
+    # POST /migrate needs the scope for all modules.
     refused = service.post("/migrate", headers=migrator)
     assert (refused.status_code, refused.json()["scope"]) == (403, "migrate:users")
     assert service.post("/migrate", headers=reader).json()["scope"] == "migrate:…"
@@ -125,7 +125,7 @@ def test_each_scope_allows_what_it_names(service: Any, repo: Any, sql: Callable[
     assert service.post("/modules/orders/migrate", headers=migrator).json()["status"] == "success"
     done = service.post("/migrate", headers=everything).json()
     assert done["status"] == "success"
-    # It is a run of all of them.
+    # A run of all modules needs the scope for all of them.
     stopped = [service.post(f"/runs/{done['run_id']}/cancel", headers=one) for one in (migrator, everything)]
     assert [code_of(one) for one in stopped] == [(403, "forbidden"), (409, "run_ended")]
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TABLE = "CREATE TABLE {{tables.t}} (id integer)"
-# The same as wait_s, or meant for clients that cannot follow a run.
+# Alternatives to wait_s, or meant for clients that cannot follow a run.
 _NOT_OFFERED = {("migrate", "Prefer"), ("migrate_all", "Prefer")}
 _NOT_OFFERED |= {(name, "require_done") for name in ("migrate", "migrate_all", "retry_run")}
 _NO_METHODS = {"live", "ready", "show_metrics", "error_page"}

@@ -38,7 +38,7 @@ class Done(NamedTuple):
 
 
 class Pipeline:
-    """A folder with migrations, and commands that are run in it. Most need no process of their own."""
+    """A folder with migrations, and commands that are run in it. Most commands run in this process."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -107,7 +107,7 @@ def test_successive_deployments_apply_only_new_files(
     assert (document["status"], document["registration"], document["module"]) == ("success", "registered", "shop")
     assert [one["filename"] for one in document["applied"]] == ["002_more.sql"]
 
-    # A file that is no SQL: nothing is registered, and its line is shown.
+    # A file that is not SQL: nothing is registered, and the line is shown.
     pipeline.write("003_broken.sql", "SELECT 1;\n  SELEKT 2;\n")
     broken = pipeline("deploy", "shop")
     assert (broken.code, broken.out) == (1, "")

@@ -110,7 +110,7 @@ def running() -> Iterator[IdentityProvider]:
             elif parts.path == "/authorize":
                 provider.requests.append(query)
                 if provider.asks:
-                    # Pages of another origin than the service's, as of a real provider.
+                    # Its pages have a different origin from the service's, like those of a real provider.
                     self._page(f'<title>Acme</title><h1>Acme</h1><a href="/granted?{parts.query}">Sign in as ada</a>')
                 else:
                     self._redirect(provider.back(query))

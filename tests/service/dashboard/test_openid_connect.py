@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .people import Person
 
 TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
-# The service's address is known once it runs; that of the setting only has to be returned in the redirect URI.
+# The service's address is not known before it runs; the one in the setting only has to match the redirect URI.
 ORIGIN = "http://pgdbm.example"
 BACK = f"{ORIGIN}/ui/sign-in/acme/callback"
 
@@ -64,7 +64,7 @@ def ada(service: Any) -> Iterator[Person]:
 
 
 def at_the_provider(address: str) -> str:
-    """Follow the browser to the provider, and return the address of the return, as a path of the service."""
+    """Follow the browser to the provider, and return the path of the callback."""
     place = httpx.get(address, verify=NO_TLS).headers["location"]
     assert place.startswith(f"{ORIGIN}/")
     return place.removeprefix(ORIGIN)

@@ -73,7 +73,7 @@ def test_the_token_is_neither_in_an_address_nor_in_the_page(ada: Person, make_to
     assert "unknown, has expired or was revoked" in text_of(page)
     assert wrong not in page.text
     assert ada.cookie is None
-    # Not as a query either: it would be in the logs of proxies.
+    # Nor as a query parameter: it would be in the logs of proxies.
     assert ada.open("/ui/sign-in?token=x").status_code == 400
 
 
@@ -209,7 +209,7 @@ def test_the_number_of_sessions_is_limited(signed_in: Person, sql: Callable[...,
     )
     signed_in.sign_in(make_token("read", name="eve"))
     counted = "SELECT count(*) AS found FROM pgdbm_service.dashboard_sessions WHERE principal = 'token:ada'"
-    # Another principal's are not touched; the one of this browser was replaced.
+    # Sessions of other principals are unchanged; this browser's session was replaced.
     assert sql(counted)[0]["found"] == 150
     sql("UPDATE pgdbm_service.dashboard_sessions SET principal = 'token:bob' WHERE principal = 'token:ada'")
     signed_in.sign_in(make_token("read", name="bob"))
@@ -380,11 +380,12 @@ def test_guesses_are_throttled_as_for_bearer_tokens(start: Callable[..., Any], m
             assert answer.status_code == expected
         assert int(answer.headers["retry-after"]) >= 1
         assert "Try again in" in text_of(answer)
-        # The same count as that of the API, and a valid token still works.
+        # Failures count as those of the API do, and a valid token still works.
         assert service.get("/modules", headers=bearer("pgdbm_000000000000_" + "B" * 43)).status_code == 429
         assert place_of(ada.sign_in(token)) == "/ui"
         cookie = str(ada.cookie)
-        # Cookies that are none: counted apart, never answered with 429, and a valid one is still served.
+        # Values that are not valid cookies are counted separately and never answered with 429; a valid one is still
+        # served.
         for number in range(6):
             ada.cookie = f"{number:016x}_" + "A" * 43
             assert place_of(ada.open("/ui")) == "/ui/sign-in"

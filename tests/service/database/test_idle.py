@@ -36,7 +36,7 @@ def test_statements_of_an_idle_service(
     eventually(lambda: "m" in [item["name"] for item in service.get("/modules").json()["items"]])
 
 
-# What the service's own connections have sent last.
+# The last statements of the service's own connections.
 _LAST = """
 SELECT max(query_start) FROM pg_stat_activity
 WHERE application_name = 'pgdbm_service' AND datname = current_database()

@@ -38,7 +38,7 @@ def pooled(pooler: str, database: str) -> str:
 
 
 def failure(service: Any) -> str:
-    """Why the service has no database."""
+    """The reason that the service reports for having no database."""
     (check,) = [one for one in service.get("/health/ready").json()["checks"] if one["name"] == "database"]
     return str(check["detail"])
 

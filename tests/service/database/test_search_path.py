@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What the service compares and concatenates, with operand types that pg_catalog has no operator of its own for.
+# Comparisons and concatenations of the service, with operand types for which pg_catalog has no exact operator.
 OPERATORS = [
     *((operator, kind, kind) for operator in ("=", "<>", "~", "!~", "||", "<", ">") for kind in ("varchar",)),
     *((operator, "varchar", "text") for operator in ("=", "<>", "||")),

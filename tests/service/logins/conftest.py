@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Roles:
-    """Roles of a test, which has to request them before ``start``: they are dropped after the service has stopped.
+    """Creates roles for a test, which has to request this fixture before ``start``: roles are dropped after the service
+    has stopped.
 
     Their names are unique in the server. ``files`` have their passwords."""
 
@@ -75,7 +76,7 @@ def roles(sql: Callable[..., Any], database: str, tmp_path: Path, watch: Any) ->
 
 @pytest.fixture
 def service_user(roles: Roles, sql: Callable[..., Any]) -> str:
-    """The URL of a database user that is no superuser, and may create schemas: as a service should have."""
+    """The URL of a database user that is not a superuser but may create schemas, as recommended for a service."""
     sql("DROP SCHEMA pgdbm_service CASCADE")
     name = roles.make("service")
     sql(f"GRANT CREATE ON DATABASE {urlsplit(roles.database).path.strip('/')} TO {name}")

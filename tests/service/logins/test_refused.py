@@ -177,7 +177,7 @@ def test_a_module_that_was_migrated_by_the_service(
 def test_modules_without_the_login_stay_out_of_its_schemas(
     with_logins: Any, sql: Callable[..., Any], roles: Any, billing: str, repo: Any
 ) -> None:
-    """They would execute, as the service's user, what the login has created there."""
+    """Such modules would execute, as the service's user, code that the login has created there."""
     (database,) = sql("SELECT current_database()")[0]
     answer = with_logins.client.put("/modules/orders", json={"migrations": [], "schema": "billing"})
     assert answer.status_code in (403, 422)
@@ -187,7 +187,7 @@ def test_modules_without_the_login_stay_out_of_its_schemas(
     put(with_logins, "every", FILES, schemas="b*")
     assert with_logins.post("/modules/every/migrate").json()["code"] == "policy_violated"
     assert with_logins.get("/modules/every/history?schema=billing").json()["code"] == "policy_violated"
-    # Schemas that the login has made under other names.
+    # Schemas that the login has created under other names.
     sql(f"GRANT CREATE ON DATABASE {database} TO {billing}")
     put(with_logins, "billing", {"_001_a": "CREATE SCHEMA orders; CREATE TABLE orders.schema_migrations ()"})
     assert with_logins.post("/modules/billing/migrate").json()["status"] == "success"

@@ -1,4 +1,4 @@
-"""GET calls: what they answer, and what if the object does not exist."""
+"""GET calls: their answers, and the errors for objects that do not exist."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_many_histories_are_compared_as_they_are_now(
         result = service.post("/modules/m/migrate").json()
         return result["status"], len(result["applied"])
 
-    # Twice: the second time with the plans that the connection has kept.
+    # Twice: the second time, the connection has cached plans.
     assert [migrated(), migrated()] == [("up_to_date", 0)] * 2
     sql("DELETE FROM tenant_150.schema_migrations WHERE filename = '002.sql'")
     assert migrated() == ("success", 1)
@@ -260,7 +260,7 @@ def test_a_module_of_many_schemas_is_summarized(
     assert states == {"pending": TENANTS - 1, "out_of_order": 1}
     assert sum(asked) < FEW + 20
 
-    # What thousands of schemas have in common is kept once.
+    # An applied set that thousands of schemas share is stored once.
     digests = sql("SELECT DISTINCT digest FROM pgdbm_service.schema_summaries WHERE module = 'app'")
     assert len(digests) <= 4
 

@@ -70,7 +70,7 @@ def test_row_security_of_others(
 def test_columns_of_types_of_others(
     start: Callable[..., Any], service_user: str, sql: Callable[..., Any], repo: Any
 ) -> None:
-    """A superuser reads every table: that of an owner whose types convert themselves, too."""
+    """A superuser reads every table, even one of an owner whose types have conversion functions."""
     for statement in (
         "CREATE TABLE st.ran (by text)",
         "CREATE TYPE st.name AS (value text)",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ALERTS = sorted((ROOT / "helm" / "pgdbm" / "alerts").glob("*.yaml"))
 OBSERVE = ROOT / "docs" / "howto" / "observe.md"
-# What a ServiceMonitor gives every series, besides what we export.
+# The labels that a ServiceMonitor adds to every series.
 OF_THE_TARGET = {"job", "namespace", "pod"}
 WORDS = {"absent", "and", "avg_over_time", "by", "increase", "max", "offset", "or", "sum", "unless"}
 
@@ -47,7 +47,7 @@ def test_alert_expressions_use_exported_metrics(start: Callable[..., Any], repo:
             assert set(_MATCHER.findall(inside)) <= exported[name], path.name
         aggregated = re.findall(r"by \(([^)]*)\)", alert["expr"])
         reported = re.findall(r"\$labels\.(\w+)", str(alert["annotations"]))
-        # What is summed up has the labels that it is summed by, and no others.
+        # Metrics that are summed up have exactly the labels that they are summed by.
         kept = set(", ".join(aggregated).split(", ")) if aggregated else given
         assert set(reported) <= kept <= given, path.name
     families = {family.name for family in text_string_to_metric_families(service.get("/metrics").text)}

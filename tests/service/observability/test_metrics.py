@@ -158,7 +158,7 @@ def test_two_apps_in_one_process_have_separate_metrics(start: Callable[..., Any]
     repo.write("m", _001_a="SELECT 1")
     first, second = start(), start()
     first.post("/modules/m/migrate")
-    # Either of them may have done it.
+    # Either replica may have processed the run.
     eventually(
         lambda: (
             sorted(Scraped(one).value("pgdbm_runs_total", module="m", status="success") or 0 for one in (first, second))
@@ -208,7 +208,7 @@ def observed(repo: Any, database: str) -> tuple[Metrics, Observer]:
 
 
 async def test_waits_and_retries_of_a_run_are_counted_as_they_happen(repo: Any, database: str) -> None:
-    """What a run worker does: it listens."""
+    """Makes the engine call a listener, as the worker of a run does."""
     metrics, observer = observed(repo, database)
     files = {"001_a.sql": "SET LOCAL lock_timeout = 50; ALTER TABLE public.held ADD COLUMN a integer"}
     async with asyncpg.create_pool(database, min_size=0) as pool, pool.acquire() as holder:

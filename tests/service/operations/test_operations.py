@@ -66,7 +66,7 @@ def test_a_plan_lists_what_would_run(service: Any, repo: Any, sql: Callable[...,
         "line": 3,
         "column": 3,
         "sql": 'DROP TABLE "m".t',
-        # Without a name: the tables that foreign keys of the dropped one refer to.
+        # A lock without a name: the tables that foreign keys of the dropped table refer to.
         "locks": [
             {"mode": "ACCESS EXCLUSIVE", "relation": "m.t", "rows": 0, "size_bytes": size},
             {"mode": "ACCESS EXCLUSIVE", "relation": None, "rows": None, "size_bytes": None},
@@ -364,7 +364,7 @@ def test_repair_shows_the_previously_registered_content(service: Any, sql: Calla
         service.client.put("/modules/m", json=files).raise_for_status()
     service.client.put("/modules/m", json={"migrations": [{"filename": "001_a.sql", "content": "SELECT 1"}]})
     service.post("/modules/m/migrate").raise_for_status()
-    # The state after a run outside of the service.
+    # The state after a run outside the service.
     sql(
         "UPDATE m.schema_migrations SET checksum = "
         "(SELECT checksum FROM pgdbm_service.file_contents WHERE content LIKE '%old%')"
@@ -464,7 +464,7 @@ def test_an_unknown_outcome_is_resolved(service: Any, repo: Any, sql: Callable[.
     repo.write("m", _002_b=f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY ON {{{{tables.t}}}} (id)")
     body = {"filename": "002_b.sql", "statement": 1, "done": True}
     assert_problem(service.post("/modules/m/resolve", json=body), 422, "migration_error")
-    # What a runner leaves behind that died while the statement ran.
+    # The journal entry of a runner that died while the statement ran.
     service.post("/modules/m/mark", json={"filename": "002_b.sql", "applied": True})
     service.post("/modules/m/mark", json={"filename": "002_b.sql", "applied": False})
     sql(

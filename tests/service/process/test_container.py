@@ -65,7 +65,7 @@ def test_logs_are_one_json_object_a_line_without_a_banner(
 
 
 def test_without_rich_progress_is_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image does not contain it, also for a terminal: ``docker run -t``."""
+    """The image does not contain rich, so even a terminal (``docker run -t``) gets lines."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert Output(as_json=False).progress_bar() is not None
     monkeypatch.setitem(sys.modules, "rich.console", None)

@@ -117,7 +117,7 @@ def _check_that_only_loopback_is_served(port: str) -> None:
         try:
             probe.connect(("192.0.2.1", 9))
         except OSError:
-            return  # This machine has no address but loopback.
+            return  # This machine has only a loopback address.
         other: str = probe.getsockname()[0]
     if not other.startswith("127."):
         refused = http_get(f"http://{other}:{port}/modules", headers={"Host": "127.0.0.1"})

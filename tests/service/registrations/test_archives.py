@@ -100,7 +100,7 @@ REFUSED: dict[str, tuple[list[tuple[tarfile.TarInfo, bytes]], str]] = {
     "backslash": ([member("a\\001.sql")], "backslash"),
     "symbolic link": ([member("001.sql", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")], "is a link"),
     "hard link": ([GOOD, member("002.sql", b"", type=tarfile.LNKTYPE, linkname="001.sql")], "is a link"),
-    "link that is no SQL": ([GOOD, member("x", b"", type=tarfile.SYMTYPE, linkname="..")], "is a link"),
+    "link that is not SQL": ([GOOD, member("x", b"", type=tarfile.SYMTYPE, linkname="..")], "is a link"),
     "device": ([member("001.sql", b"", type=tarfile.CHRTYPE)], "neither a file nor a folder"),
     "pipe": ([member("001.sql", b"", type=tarfile.FIFOTYPE)], "neither a file nor a folder"),
     "twice": ([GOOD, member("001.sql", b"SELECT 2")], "twice"),

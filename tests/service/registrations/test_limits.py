@@ -44,7 +44,7 @@ def test_the_number_of_registrations_within_an_hour(
     answer = put(service, "a", one, "SELECT 3")
     assert_problem(answer, 429, "too_many_registrations")
     assert 3000 < int(answer.headers["Retry-After"]) <= 3600
-    # Sending the same again changes nothing.
+    # Registering the same content again changes nothing.
     assert put(service, "a", one, "SELECT 2").status_code == 200
     assert put(service, "b", other).status_code == 201
     sql("UPDATE pgdbm_service.registrations SET registered_at = now() - interval '61 minutes' WHERE module = 'a'")

@@ -73,7 +73,7 @@ def test_the_digest_is_that_of_files_and_settings(service: Any, stored: Callable
     ]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
-    # modules, registrations, bundles, files of bundles, contents: what is the same is kept once.
+    # modules, registrations, bundles, files of bundles, contents: identical content is stored once.
     assert stored() == [4, 4, 3, 3, 2]
 
 
@@ -157,7 +157,7 @@ def test_invalid_settings_are_refused(
 
 
 def test_another_name_of_out_of_order(service: Any) -> None:
-    """In each form of a registration."""
+    """It applies to each form of a registration."""
     hint = "Did you mean out_of_order?"
     assert hint in put(service, "m", body(TABLE, policy="allow")).json()["detail"]
     assert hint in service.client.put("/modules/m?policy=allow", json=body(TABLE)).json()["detail"]
@@ -339,7 +339,7 @@ def test_a_registration_reaches_every_replica(
 ) -> None:
     one, other = service, start()
     put(one, "m", body(TABLE))
-    # Also on a replica that has not read since: an unknown module is looked up.
+    # This works even on a replica that has not read the registry since: it looks up unknown modules.
     assert other.get("/modules/m").json()["source"] == "registered"
     new = put(one, "m", body(TABLE, "SELECT 2")).json()
     assert len(other.post("/modules/m/migrate").json()["applied"]) == 2

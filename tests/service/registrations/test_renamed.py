@@ -46,7 +46,7 @@ def test_a_folder_of_the_repository_under_another_name(service: Any, repo: Any, 
 
 
 def test_two_modules_may_share_a_file(service: Any) -> None:
-    """Such as a file that creates an extension: the other module exists, or has more files than these."""
+    """For example, a file that creates an extension: the other module still exists, or has more files."""
     shared = {"filename": "001_extension.sql", "content": "SELECT 'CREATE EXTENSION'"}
     both = [{"migrations": [shared, {"filename": f"00{number}_x.sql", "content": "SELECT 1"}]} for number in (2, 3)]
     for name, body in zip(("one", "other"), both, strict=True):

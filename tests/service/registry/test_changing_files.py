@@ -60,7 +60,8 @@ def swapping(swap: Callable[[int], None], read: Callable[[], Any]) -> list[Any]:
 
 
 def repeated_while_changing(read: Callable[[], Any]) -> Any:
-    """On a busy machine reading takes longer than the files stay the same: a 503 that a retry cures, but no mixture."""
+    """On a busy machine reading takes longer than the files stay the same: a 503, which a retry fixes, but never a
+    mixture."""
     for _ in range(100):
         try:
             return read()

@@ -72,7 +72,7 @@ def test_a_folder_hidden_by_a_registered_module_is_reported(service: Any, repo: 
     assert (synced["added"], synced["hidden"]) == (["m"], ["m"])
     assert service.get("/modules/m").json()["source"] == "registered"
     service.post("/modules/m/migrate")
-    # Its previous content is known from the bundle, also for the module that is visible now.
+    # The previous content is known from the bundle, even though the repository's module is visible now.
     assert service.client.delete("/modules/m").status_code == 200
     assert service.get("/modules/m").json()["source"] == "repo"
     assert service.get("/modules/m").json()["state"] == "changed"

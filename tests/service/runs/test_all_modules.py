@@ -79,7 +79,7 @@ def test_a_failed_run_of_all_modules_is_retried(service: Any, repo: Any) -> None
     assert (run["status"], states(run)) == ("failed", {"a": "succeeded", "b": "failed", "c": "not_reached"})
     assert (run["problem"]["module"], run["problem"]["not_reached"]) == ("b", ["c"])
 
-    # Refused before there is a run of it.
+    # The module is refused before it gets a run.
     repo.write("b", _001_a="SELEKT")
     problem = assert_problem(service.post("/migrate", json={"dry_run": True}), 422, "migration_file_invalid")
     assert (problem["module"], problem["not_reached"]) == ("b", ["c"])

@@ -1,4 +1,4 @@
-"""No answer reports success too early: migrates that are not done, runs in many schemas, runs that were blocked."""
+"""No answer reports success too early: unfinished migrates, runs in many schemas, runs that were blocked."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_curl_succeeds_only_if_the_migration_did(service: Any, repo: Any, tmp_pa
     assert json.loads((tmp_path / "answer.json").read_text())["status"] == "success"
     assert curl_of_the_docs(service.url, "bad", tmp_path).returncode == 1
     assert json.loads((tmp_path / "answer.json").read_text())["code"] == "migration_failed"
-    # A failure that stays is not repeated.
+    # A permanent failure is not retried.
     assert len(service.get("/runs?module=bad").json()["items"]) == 1
 
 

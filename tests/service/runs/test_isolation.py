@@ -32,7 +32,7 @@ def test_concurrent_migrations_in_a_serializable_database(
 
 
 def test_modules_that_make_the_same_temporary_table(start: Callable[..., Any]) -> None:
-    """Whatever connection each of them gets."""
+    """This holds whichever connection each of them gets."""
     service = start(max_connections=4)
     file = {"filename": "001_a.sql", "content": "CREATE TEMP TABLE scratch (a int);"}
     names = [f"temp{number}" for number in range(7)]

@@ -1,4 +1,4 @@
-"""What one principal registers and migrates keeps no other from anything."""
+"""What one principal registers and migrates does not prevent others from doing the same."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_the_last_run_is_shown_as_soon_as_it_has_ended(start: Callable[..., Any]
 
 
 async def test_a_reconciliation_overwrites_no_newer_summary(database: str) -> None:
-    """It has read a history before a run migrates the schema, and writes after the run has ended."""
+    """The reconciliation reads a history before a run migrates the schema, and writes after the run has ended."""
     pool = await asyncpg.create_pool(database, min_size=1, max_size=4)
     try:
 

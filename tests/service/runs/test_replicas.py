@@ -175,7 +175,7 @@ def test_a_run_missing_from_the_queue_is_queued_again(
     repo.write("m", _001_a=TABLE, _002_b=HELD)
     variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0"}
     process = fork(**variables)
-    # One of all modules, which waits for one of a module.
+    # A run of all modules, which waits for the run of one module.
     address = http_post(f"{process.url()}/migrate", headers=ASYNC).headers["location"]
     eventually(lambda: sql(SLEEPING))
     process.popen.send_signal(signal.SIGTERM)
@@ -222,7 +222,7 @@ def test_a_frozen_replica_that_resumes_does_no_harm(
     eventually: Callable[..., Any],
     release: Callable[[], Any],
 ) -> None:
-    """Two replicas process the same migration, each as its own: the engine's lock decides."""
+    """Two replicas process the same item, and each believes that it owns it: the engine's lock decides."""
     repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + HELD, _003_c="SELECT 3")
     launched = {process.url(): process for process in [fork(DATABASE_URL=database, **SOON) for _ in range(2)]}
     url = next(iter(launched))

@@ -195,7 +195,7 @@ async def test_a_thousand_streams_share_one_connection(
     at = urlsplit(service.url)
 
     async def opened(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A stream whose status line has been read. As clients do, it tries again after 503."""
+        """A stream whose status line has been read. Like a client, it tries again after a 503."""
         while True:
             reader, writer = await asyncio.open_connection(at.hostname, at.port)
             writer.write(f"GET {address}/events HTTP/1.1\r\nHost: {at.netloc}\r\n\r\n".encode())
@@ -246,7 +246,7 @@ def test_the_listening_connection_is_restored(
     began = time.monotonic()
     events = followed(service, submitted(service, "m"))
     assert events[-1].kind == "run_ended"
-    # Notified, not found by polling every few seconds.
+    # The reader is notified: it does not find the event by polling every few seconds.
     assert time.monotonic() - began < 4
 
 

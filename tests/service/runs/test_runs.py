@@ -253,7 +253,7 @@ TOML = f"schemas = {TENANTS}".replace("'", '"')
 
 
 def give(sql: Callable[..., Any], tenants: list[str]) -> None:
-    """What the migrations of the test need in a schema."""
+    """The objects that the test's migrations need in a schema."""
     for tenant in tenants:
         sql(f"CREATE SCHEMA IF NOT EXISTS {tenant}")
         sql(f"CREATE TABLE {tenant}.given AS SELECT 1")

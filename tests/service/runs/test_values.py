@@ -1,4 +1,4 @@
-"""Values from SQL in error texts: who sees them, and how long they can be."""
+"""Values from SQL in error texts: who sees them, and their maximum length."""
 
 from __future__ import annotations
 

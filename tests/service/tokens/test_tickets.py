@@ -26,7 +26,7 @@ def test_a_ticket_opens_streams_and_nothing_else(
     events = service.get(f"/runs/{run}/events?ticket={made.ticket}")
     assert events.status_code == 200
     assert "event: run_ended" in events.text
-    # Again, as a browser that reconnects does.
+    # Opened again, as by a browser that reconnects.
     with service.client.stream("GET", f"{service.url}/events?ticket={made.ticket}") as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")

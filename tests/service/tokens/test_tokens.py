@@ -60,7 +60,7 @@ def test_a_token_is_created_used_and_revoked(
     # On this replica immediately, on others after a moment.
     assert code_of(service.get("/modules", headers=headers)) == (401, "unauthenticated")
     eventually(lambda: other.get("/modules", headers=headers).status_code == 401)
-    # Again changes nothing, and the name is free.
+    # Revoking again changes nothing, and the name is free.
     assert service.client.delete(f"/tokens/{made['id']}", headers=admin).json() == revoked
     assert service.post("/tokens", headers=admin, json=body).status_code == 201
     assert code_of(service.client.delete("/tokens/nothing", headers=admin)) == (404, "token_unknown")

@@ -29,7 +29,7 @@ def test_the_audit_and_the_failure_limit_use_the_client_address(
     if trusted:
         assert answers == [401] * 6
     else:
-        # A client that sends a different header each time is one address.
+        # A client that sends a different header each time counts as one address.
         assert answers == [401] * 2 + [429] * 4
         clients = ["127.0.0.1"] * 2
     assert (

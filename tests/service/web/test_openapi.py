@@ -20,8 +20,8 @@ _HERE = Path(__file__).parent
 _SAMPLES = ROOT / "migrations_repo"
 _EXAMPLES_OF_EACH_CALL = os.environ.get("PGDBM_TEST_API_EXAMPLES", "2")
 
-# Not among them: that all valid data is accepted (most made-up names are of no module), that all other is refused (0
-# is read as false), what Litestar itself answers to OPTIONS, and access, which has tests of its own.
+# Left out: that all valid data is accepted (most generated names are not modules), that all other data is refused (0 is
+# read as false), Litestar's own answers to OPTIONS, and access, which has tests of its own.
 _CHECKS = (
     "not_a_server_error",
     "status_code_conformance",

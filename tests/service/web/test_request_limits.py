@@ -40,7 +40,7 @@ def answer_of(connection: socket.socket) -> tuple[int, dict[str, Any]]:
     [
         b"X-Large: " + b"x" * MAX_HEADER_BYTES + b"\r\n\r\n",
         b"".join(b"X-%d: 0123456789\r\n" % number for number in range(4000)) + b"\r\n",
-        # Without an end: none is needed for the refusal.
+        # The headers have no end: the refusal does not need one.
         b"X-Endless: " + b"x" * (4 * MAX_HEADER_BYTES),
     ],
     ids=["one", "many", "endless"],

@@ -108,7 +108,7 @@ def test_cors(start: Callable[..., Any], repo: Any) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example:8000", "evil.example", "127.0.0.1.evil.example", ""])
 def test_without_auth_unknown_hosts_are_refused(start: Callable[..., Any], host: str) -> None:
-    """A page can make its own name lead here (DNS rebinding)."""
+    """A page can make its own host name resolve to this service (DNS rebinding)."""
     service = start(allow_unauthenticated=True)
     headers = {"Host": host, "Origin": f"http://{host}"}
     refused = service.client.put("/modules/pwn", json={"migrations": []}, headers=headers)

@@ -47,7 +47,7 @@ class Receiver:
 
     @property
     def events(self) -> list[str]:
-        """The types of what was accepted, without what came again."""
+        """The types of the accepted events, without repetitions."""
         return [one.body["type"] for one in {one.id: one for one in self.accepted}.values()]
 
 

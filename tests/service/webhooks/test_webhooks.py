@@ -96,7 +96,7 @@ def test_what_is_not_accepted_is_sent_again_in_order(
     assert (pending[0]["event"], pending[0]["reason"]) == ("run.queued", "the receiver answered 500")
     assert service.get(f"/webhooks/{webhook['id']}").json()["failing_since"]
     eventually(lambda: receiver.events == ["run.queued", "run.succeeded"])
-    # Nothing overtakes what has failed, and a redirect is a failure.
+    # Later events do not overtake a failed one, and a redirect is a failure.
     assert [(one.body["type"], one.answered) for one in receiver.received] == [
         ("run.queued", 500),
         ("run.queued", 302),
@@ -135,7 +135,7 @@ def test_a_blocked_run_is_reported_once_it_has_waited(
 def test_a_webhook_that_fails_for_long_is_disabled(
     number: int, start: Callable[..., Any], repo: Any, receiver: Receiver, eventually: Callable[..., Any]
 ) -> None:
-    """For a second; 410 says that the receiver is gone, and disables it immediately."""
+    """Disabled after failures for a second; a 410 means that the receiver is gone, and disables it immediately."""
     seconds = 1 if number == 500 else 86400
     service = start(webhook_private_addresses=True, webhook_disable_after_s=seconds)
     receiver.statuses = [number] * (1 if number == 410 else 3)
@@ -189,7 +189,7 @@ def test_a_delivery_is_sent_again_and_a_secret_replaced(
     eventually(lambda: len(receiver.raw) == 2)
     assert receiver.received[0].id == receiver.received[1].id
     headers, body = receiver.raw[1]
-    # Both, so that the receiver can be changed at any time.
+    # Signed with both secrets, so that the receiver can be changed at any time.
     assert is_signed(webhook["secret"], headers, body)
     assert is_signed(renewed["secret"], headers, body)
     assert service.client.delete(path).json()["id"] == webhook["id"]
@@ -215,13 +215,13 @@ def test_only_public_addresses_over_https_are_allowed(service: Any, sql: Any, re
     for url in ("http://example.com/", "ftp://example.com/", "https://", "https://a@example.com/", "https://a:b/", "x"):
         answer = service.post("/webhooks", json={"url": url})
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), url
-    # A name that leads to this machine, as any name may the next time that it is looked up.
+    # A name that resolves to this machine, as any name may the next time that it is looked up.
     webhook = create(service, "https://localhost/", events=["run.succeeded"])
     repo.write("m", _001_a=TABLE)
     service.sync()
     service.post("/modules/m/migrate")
     (failed,) = eventually(lambda: [one for one in deliveries(service, webhook) if one["reason"]])
-    assert "no public address" in failed["reason"]
+    assert "not a public address" in failed["reason"]
     assert failed["http_status"] is None
 
 
@@ -235,7 +235,8 @@ def test_webhooks_need_the_scope_admin(service: Any, make_token: Any) -> None:
 def test_a_killed_service_sends_what_it_had_taken(
     fork: Callable[..., Any], database: str, repo: Any, sql: Any, eventually: Callable[..., Any]
 ) -> None:
-    """The receiver is away, slow, and back, while services are killed: each event arrives, in the order of its run."""
+    """The receiver is unavailable, slow, and available again, while services are killed: each event arrives, in the
+    order of its run."""
     import httpx
 
     repo.write("m", 'schemas = ["m_1"]', _001_a=TABLE)

@@ -48,7 +48,7 @@ def set_fields() -> dict[str, set[str]]:
                     fields[code] |= {one.arg for one in node.keywords if one.arg} - NOT_FIELDS
     for error in LIBRARY:
         fields[error.code] |= error.fields().keys()
-    # No single file is wrong.
+    # The error does not concern a single file.
     fields["baseline_mismatch"].remove("filename")
     fields["module_invalid"] |= set(ModuleProblem.__struct_fields__) - {"code", "detail"}
     # A statement that could not get a lock is reported as the lock's error.

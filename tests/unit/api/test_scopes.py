@@ -93,7 +93,7 @@ GLOBS = st.text("ab.-_*?", min_size=1, max_size=8)
 
 
 def matches(name: str, glob: str) -> bool:
-    """The same by hand: a star matches any letters, a question mark one."""
+    """A plain reimplementation: a star matches any letters, a question mark one."""
     if not glob:
         return not name
     if glob[0] == "*":

@@ -87,7 +87,7 @@ PIECES = st.lists(st.tuples(PLAIN, PLACEHOLDERS), max_size=6)
 
 
 @given(pieces=PIECES, end=PLAIN, schema=st.one_of(st.none(), NAMES))
-def test_nothing_outside_of_placeholders_changes(pieces: list[tuple[str, str]], end: str, schema: str | None) -> None:
+def test_nothing_outside_placeholders_changes(pieces: list[tuple[str, str]], end: str, schema: str | None) -> None:
     source = "".join(text + placeholder for text, placeholder in pieces) + end
     rendered = render(source, schema)
     assert rendered.source == source

@@ -77,7 +77,7 @@ def assert_same(text: str) -> None:
     expected = {name: value for name, value in theirs.items() if name in NAMES}
     ports = expected.get("port", "").split(",")
     if len(ports) > 1:
-        # An empty one is the default.
+        # An empty parameter means the default.
         expected["port"] = ",".join(port or "5432" for port in ports)
     assert {name: value for name, value in ours.items() if name in NAMES} == expected, text
 

@@ -47,7 +47,7 @@ def test_an_encoded_password(scheme: str, user: str, secret: str, host: str, par
 @given(scheme=SCHEMES, user=USERS, secret=SECRET, host=HOSTS, parameters=PARAMETERS)
 @example(scheme="postgres", user="me", secret="q7?user=1q8", host="h", parameters="")
 def test_a_raw_password_with_any_character(scheme: str, user: str, secret: str, host: str, parameters: str) -> None:
-    """Not all of it is legal everywhere; it must be hidden before it is parsed."""
+    """Not every character is legal everywhere, but passwords must be hidden before they are parsed."""
     assert hidden(f"{scheme}://{user}:{secret}@{host}/shop" + (f"?{parameters}" if parameters else ""))
 
 

@@ -1,4 +1,4 @@
-"""Findings beside the golden cases: schemas, versions, several files, and newer syntax."""
+"""Findings besides the golden cases: schemas, versions, several files, and newer syntax."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pgdbm.migrations.sources.files import read_migration
 from pgdbm.migrations.sources.parser import parse_file
 
 HEAD = "-- pgdbm:no-transaction\n"
-# A file before the one that is inspected: its table already has rows and readers.
+# An earlier file, so that the table already has rows and readers.
 TABLE = "CREATE TABLE {{tables.t}} (id int, a int, b text);"
 
 

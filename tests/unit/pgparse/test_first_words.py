@@ -102,7 +102,7 @@ def test_commands_that_cannot_run_in_a_transaction(sql: str, command: str) -> No
 
 
 @pytest.mark.parametrize("sql", ["REPACK t", "WAIT FOR LSN '0/0'", "REINDEX (FROBNICATE) TABLE t", "CLUSTER (A) t"])
-def test_commands_that_run_outside_of_one_where_the_file_has_none(sql: str) -> None:
+def test_commands_that_run_outside_one_where_the_file_has_none(sql: str) -> None:
     traits = traits_without_tree(sql)
     assert (traits.non_transactional, traits.may_refuse_transaction, traits.idempotent) == (None, True, True)
 

@@ -1,4 +1,4 @@
-"""The kind of a statement in the words of SQL."""
+"""The kind of a statement as an SQL command."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def whole(sql: str, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def found_in(sql: str) -> list[object]:
-    """What the statements of ``sql`` are, without rows: their places, and the locations of all other nodes."""
+    """The statements of ``sql`` without rows: their positions, and the locations of all other nodes."""
     found: list[object] = []
     for one in parse_statements(sql):
         assert one.tree is not None

@@ -1,4 +1,4 @@
-"""Offsets in bytes and in characters, also where a block of bytes ends within a character."""
+"""Offsets in bytes and in characters, even where a block of bytes ends within a character."""
 
 from __future__ import annotations
 

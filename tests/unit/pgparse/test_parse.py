@@ -115,5 +115,5 @@ def test_a_deeply_nested_statement_does_not_affect_other_trees(depth: int) -> No
         ("SELECT 'open -- no", []),
     ],
 )
-def test_line_comments_are_found_outside_of_strings(sql: str, comments: list[tuple[int, str]]) -> None:
+def test_line_comments_are_found_outside_strings(sql: str, comments: list[tuple[int, str]]) -> None:
     assert line_comments(sql) == comments

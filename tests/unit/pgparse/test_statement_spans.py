@@ -86,7 +86,7 @@ def test_mixtures(statements: list[str], separators: list[str]) -> None:
 @given(st.lists(st.sampled_from([*STATEMENTS, *TRICKY]), max_size=6), st.integers(0, 6))
 @settings(max_examples=100, deadline=None)
 def test_an_unknown_statement_does_not_affect_the_others(statements: list[str], at: int) -> None:
-    """The other statements have the same text and trees as without it."""
+    """The other statements keep their text and trees."""
     mixed = [*statements[:at], "FROBNICATE é $$;$$", *statements[at:]]
     sql = "\n;".join(mixed) + "\n"
     found = parse_newer(sql)

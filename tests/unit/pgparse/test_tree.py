@@ -94,7 +94,7 @@ def test_what_a_schema_holds(kind: str, name: list[str], owner: list[str] | None
         ("DROP OPERATOR FAMILY f USING btree", "OPERATOR FAMILY"),
     ],
 )
-def test_the_type_of_an_object_is_in_the_words_of_sql(sql: str, words: str) -> None:
+def test_the_type_of_an_object_is_as_in_sql(sql: str, words: str) -> None:
     assert object_type(one(sql)[1], "remove_type") == words
 
 

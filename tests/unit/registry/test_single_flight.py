@@ -25,7 +25,7 @@ class Reads:
 
 
 async def called(flight: SingleFlight[int], times: int) -> list[asyncio.Task[int]]:
-    """Tasks that called and wait; they started a read if none was in progress."""
+    """Tasks that wait for a read, which the first of them started if none was in progress."""
     tasks = [asyncio.create_task(flight()) for _ in range(times)]
     for _ in range(3):
         await asyncio.sleep(0)

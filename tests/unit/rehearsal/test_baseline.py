@@ -1,4 +1,4 @@
-"""A baseline is refused where the schema differs from what the files create, and says how."""
+"""A baseline is refused if the schema differs from what the files create; the error lists the differences."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_a_batch_has_a_maximum_size() -> None:
 
 @pytest.mark.parametrize("last", ["", ";", ";\n", " ;\r\n", ";\n\n"])
 @pytest.mark.parametrize("other", ["SELECT 1", "INSERT INTO t VALUES ('a;\nb')", "VACUUM", "INSERT INTO t VALUES ('"])
-def test_files_of_data_in_a_batch_are_parsed_like_single_ones(last: str, other: str) -> None:
+def test_data_files_in_a_batch_are_parsed_like_single_ones(last: str, other: str) -> None:
     texts = [f"\n INSERT INTO {{{{tables.t}}}} VALUES ({number}, 'a')" for number in range(200)]
     texts[100] += ";\nDELETE FROM t WHERE id = 1"
     files = migrations(*(text + last for text in texts[:150]), other, *texts[150:])
@@ -105,7 +105,7 @@ def names_at(file: ParsedFile) -> list[str]:
     return found
 
 
-def test_trees_of_files_of_data_are_parsed_on_demand() -> None:
+def test_trees_of_data_files_are_parsed_on_demand() -> None:
     files = migrations(*(f"INSERT INTO a{number % 7} VALUES ({number});\nDELETE FROM b1;" for number in range(200)))
     for number, file in enumerate(parse_each(files, "app")):
         assert names_at(file) == [f"insert_stmt a{number % 7}", "delete_stmt b1"]

@@ -311,7 +311,7 @@ class TestFolder:
             assert source_of(tmp_path / "none").collect() == ()
         assert str(tmp_path / "none") in caplog.text
 
-    def test_an_empty_folder_is_no_error(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_an_empty_folder_is_not_an_error(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert FolderSource(tmp_path).collect() == ()
         assert caplog.text == ""
 

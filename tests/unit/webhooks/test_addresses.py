@@ -28,7 +28,7 @@ def test_others_are(address: str) -> None:
 async def test_a_name_is_resolved_once_and_checked() -> None:
     assert await address_of("localhost", 443, allow_private=True) in ("127.0.0.1", "::1")
     for name in ("localhost", "127.0.0.1", "127.1", "0x7f.1", "2130706433"):
-        with pytest.raises(RefusedAddressError, match="no public address"):
+        with pytest.raises(RefusedAddressError, match="not a public address"):
             await address_of(name, 443, allow_private=False)
     with pytest.raises(RefusedAddressError, match="cannot be resolved"):
         await address_of("there-is-no-such-name.invalid", 443, allow_private=True)

@@ -1,4 +1,4 @@
-"""When a backfill has to wait: what people want, and what the database is busy with. Pure."""
+"""Why a backfill has to wait: it is paused or limited, or the database is busy. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ Reason = Literal["paused", "replication_lag", "autovacuum", "lock_waiters", "slo
 
 
 class Conditions(NamedTuple):
-    """The row of ``move`` and ``read`` in ``backfill.sql``. ``hidden_standbys``: our user may not see their lag."""
+    """The row of ``move`` and ``read`` in ``backfill.sql``. ``hidden_standbys``: those whose lag the connecting user
+    may not see."""
 
     paused: bool
     rate: int | None
@@ -29,7 +30,7 @@ class Limits:
     waits_for_vacuum: bool
 
     def reason_to_wait(self, now: Conditions) -> tuple[Reason, str] | None:
-        """Why the next batch has to wait, as a word and in words."""
+        """Why the next batch has to wait: a code and a sentence."""
         if now.paused:
             return "paused", "it was paused"
         if self.max_lag_s is not None and (now.lag_s or 0) > self.max_lag_s:

@@ -34,7 +34,7 @@ class Pace:
         self.is_slow = seconds > _TOO_SLOW * self._target_s
         wanted = rows * self._target_s / max(seconds, 1e-6)
         if rows < self.rows:
-            # The last rows of the table say little about larger batches.
+            # The last, partial batch of a table says little about larger ones.
             wanted = min(wanted, self.rows)
         limit = self.rows * _MOST_GROWTH
         if self.rate is not None:
@@ -53,7 +53,7 @@ class Pace:
         return max(rest, self._pause_s)
 
     def rows_per_s(self, now: float) -> float:
-        """The mean of the last half minute, with the pauses."""
+        """The mean rate of the last half minute, pauses included."""
         if not self._ended:
             return 0.0
         begin = self._ended[0][0] - self._ended[0][2]

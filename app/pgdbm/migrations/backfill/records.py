@@ -1,4 +1,4 @@
-"""The table of backfills: the position of each, and whether people have paused it. It is beside the journal."""
+"""The table of backfills: the position of each, and whether it is paused. It is in the same schema as the journal."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class BackfillRecords:
         return None if row is None else (row["table_name"], row["key"])
 
     async def start(self, connection: Connection, filename: str, walk: Walk, batch_rows: int) -> Cursor:
-        """The cursor of ``filename``: where an earlier run has left it, or at the beginning."""
+        """The cursor of ``filename``: where an earlier run stopped, or at the beginning."""
         key = ", ".join(walk.key)
         values = (self._module, filename, walk.table, key, batch_rows, walk.total_rows)
         row = await connection.fetchrow(self._sql("start"), *values)
@@ -111,7 +111,7 @@ class BackfillRecords:
         return None if row is None else Conditions(*row)
 
     async def read(self, connection: Connection, filename: str, walk: Walk) -> Conditions:
-        """What people want, and what the database is busy with."""
+        """Whether the backfill is paused or limited, and whether the database is busy."""
         sql = self._sql("read", conditions=_conditions(walk))
         row = await connection.fetchrow(sql, self._module, filename)
         assert row is not None

@@ -41,7 +41,7 @@ class Walk:
     total_rows: int | None
 
     def bound(self, values: Sequence[str]) -> str:
-        """A key as SQL: a value, or a row of several."""
+        """A key as SQL: a single value, or a row of values."""
         cast = [f"{literal(value)}::{kind}" for value, kind in zip(values, self.types, strict=True)]
         return cast[0] if len(cast) == 1 else f"ROW({', '.join(cast)})"
 
@@ -91,7 +91,7 @@ class Walk:
 
 
 def _as_json(columns: Sequence[str]) -> str:
-    # JSON has dates and numbers in one form, whatever the settings of the session are.
+    # Dates and numbers have the same form in JSON, whatever the settings of the session are.
     texts = (f"pg_catalog.to_jsonb({column}) OPERATOR(pg_catalog.#>>) '{{}}'::pg_catalog.text[]" for column in columns)
     return f"pg_catalog.jsonb_build_array({', '.join(texts)})"
 

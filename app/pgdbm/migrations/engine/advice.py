@@ -29,9 +29,10 @@ _PERMISSION_DENIED = re.compile(r"permission denied for (schema|table|sequence|v
 
 
 async def advise(session: Session, error: asyncpg.PostgresError, migration: ParsedMigration, stage: str = "") -> str:
-    """What to do, in a sentence or two; empty if unknown. ``stage``: what failed, if it was no statement of the file.
+    """What to do, in a sentence or two; empty if unknown. ``stage``: what failed, if it was not a statement of the
+    file.
 
-    Reads the catalog where it has to; the session is no longer in a transaction.
+    Reads the catalog if necessary; the session is no longer in a transaction.
     """
     history, message = session.history, str(error.args[0] if error.args else error)
     match error.sqlstate:
@@ -43,7 +44,7 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
         case "25001" if migration.transactional:
             return _NO_TRANSACTION
         case "42601" if not error.position and not error.internal_position:
-            return "The server reads more than one statement here: end each with a semicolon outside of brackets."
+            return "The server reads more than one statement here: end each with a semicolon outside brackets."
         case "2D000" if migration.transactional:
             return f"A procedure or a DO block that commits cannot run in a transaction. {_NO_TRANSACTION}"
         case "42P07" if f'"{history.table_name}"' in message:

@@ -1,4 +1,4 @@
-"""Backfills as people see them: how far each is, and how to pause, resume and limit them while they run."""
+"""Shows how far each backfill is, and pauses, resumes and limits backfills while they run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["BackfillState", "Backfills"]
 class Backfills:
     """The backfills of one module in one schema.
 
-    What is changed here takes effect after the batch that runs: the runner reads it with each batch. File names may be
+    A change takes effect after the current batch: the runner reads it with each batch. File names may be
     given without ``.sql``.
     """
 
@@ -34,7 +34,7 @@ class Backfills:
             return await self._records.states(connection)
 
     async def pause(self, filename: str) -> str:
-        """Stop a backfill after its present batch, or before its first one. Returns the name of the file.
+        """Stop a backfill after its current batch, or before its first one. Returns the name of the file.
 
         Raises:
             MigrationError: there is no such backfill, or it has ended.

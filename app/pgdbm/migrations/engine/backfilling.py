@@ -1,7 +1,7 @@
 """Applies files with ``-- pgdbm:backfill``: batch by batch, resumable.
 
-The position is written in the transaction of each batch: whatever ends a runner, each row is processed once. Between
-two batches it waits for as long as people or the database want it to.
+The position is written in the transaction of each batch: each row is processed once, even if the runner is killed.
+Between two batches it waits while it is paused, or while the database is busy.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def require_walks(db: AsyncDatabaseManager, parsed: Sequence[ParsedMigrati
         name = _LAST_NAME.search(migration.backfill.table)
         word = (name[1] or name[2]) if name is not None else ""
         if any(word in earlier.rendered.text for earlier in parsed[:index]):
-            # It may create the table or the index.
+            # An earlier file may create the table or the index.
             continue
         async with db.acquire() as connection:
             await require_walk(connection, migration)
@@ -86,7 +86,7 @@ async def require_walk(connection: Any, migration: ParsedMigration) -> Walk:
 
 
 async def in_one_batch(connection: Any, migration: ParsedMigration) -> str | None:
-    """The statement of a backfill for all rows that are there; None if there are none. Raises as `require_walk`."""
+    """The statement of a backfill for all rows of the table; None if it is empty. Raises as `require_walk`."""
     walk = await require_walk(connection, migration)
     last_key = await walk.last_key(connection)
     batch = None if last_key is None else await walk.next_batch(connection, None, last_key, _ALL_ROWS)
@@ -256,7 +256,7 @@ class BackfillRun:
         started = time.perf_counter()
         try:
             session.note_traces(self._migration)
-            # The command tag is that of the last statement, which has the number of rows.
+            # The command tag of the message is that of its last statement, and has the number of rows.
             tag: str = await session.execute(f"{self._begin};\n{bound.text}")
             running = False
             await session.send(session.script.closing())
@@ -295,7 +295,7 @@ class BackfillRun:
             )
 
     async def _wait_until_clear(self, conditions: Conditions) -> None:
-        """Return when nothing requires to wait. A reason that has ended by the first check is not reported."""
+        """Return when there is no reason to wait. A reason that no longer holds at the first check is not reported."""
         shown: str | None = None
         pause_s = _FIRST_CHECK_S
         is_first = True

@@ -1,4 +1,4 @@
-"""Ends sessions that block a migration, as far as a policy allows it."""
+"""Ends the sessions that block a migration, if a policy allows it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class BlockerPolicy:
 
     ``idle_in_transaction_s``: those that are idle in a transaction for longer (seconds). ``application_names`` and
     ``roles``: those of these names. ``action``: ``terminate`` ends the session, ``cancel`` the statement that it
-    executes, which leaves one that is idle as it is. ``on_ended`` is called with each.
+    executes, which has no effect on an idle session. ``on_ended`` is called with each.
 
-    Never ended are replication, autovacuum and other background processes, superusers, and sessions that hold an
-    advisory lock with a key of 64 bits, as each migration does. Unless it is a superuser, our own user needs the
+    Replication, autovacuum and other background processes are never ended, nor are superusers or sessions that hold an
+    advisory lock with a key of 64 bits, as each migration does. Unless it is a superuser, the connecting user needs the
     privileges of pg_read_all_stats and pg_signal_backend, or those of the roles of the sessions.
 
     Raises:
@@ -91,15 +91,15 @@ class BlockerEnding:
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def end_blockers(self, db: AsyncDatabaseManager, pid: int) -> None:
-        """End sessions that block the backend ``pid``. What the server refuses is logged."""
+        """End sessions that block the backend ``pid``. Refusals by the server are logged."""
         task = asyncio.create_task(self._end(db, pid))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        # The migration continues when they are ended, and what was done is recorded all the same.
+        # The migration continues as soon as they have ended: the record of it may be written later.
         await asyncio.shield(task)
 
     async def settle(self) -> None:
-        """Return when everything that was ended is recorded."""
+        """Return when every ended session is recorded."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def _end(self, db: AsyncDatabaseManager, pid: int) -> None:

@@ -29,7 +29,7 @@ async def send_statement(connection: Any, migration: ParsedMigration, statement:
     if statement.copy_data is None:
         await connection.execute(text, timeout=timeout)
     else:
-        # The public methods write the COPY statement themselves, and do not know all of its options.
+        # asyncpg's public methods generate the COPY statement, and do not support all of its options.
         await connection._copy_in(text, _chunks(statement.copy_data), timeout)  # noqa: SLF001
 
 

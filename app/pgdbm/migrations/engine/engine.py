@@ -177,7 +177,7 @@ class MigrationEngine:
 
     @asynccontextmanager
     async def _creating(self, is_missing: bool) -> AsyncIterator[None]:
-        """Create our tables, if they are missing, while the block runs."""
+        """Create pgdbm's tables, if they are missing, while the block runs."""
         creating = asyncio.create_task(self.create_tables()) if is_missing else None
         try:
             yield
@@ -186,7 +186,7 @@ class MigrationEngine:
                 await creating
 
     async def create_tables(self) -> None:
-        """Create the schema and our tables in it, unless they exist."""
+        """Create the schema and pgdbm's tables in it, unless they exist."""
         await create_tables(self.db, self.history, self.options.role, snapshots=self.options.snapshots)
 
     @asynccontextmanager
@@ -211,11 +211,11 @@ class MigrationEngine:
 
     def parse_each(self, pending: Sequence[Migration], server_version: int) -> Iterator[ParsedFile]:
         """:meth:`parse`, file by file, with the parse trees. Iterate in a thread."""
-        from ..sources.batches import parse_each  # here, as most runs have nothing to parse
+        from ..sources.batches import parse_each  # imported late: most runs have nothing to parse
 
         for file in parse_each(pending, self.history.schema, server_version):
             if self.options.role is not None:
-                from ..sources.role_checks import check_keeps_role  # here, as few modules have a role
+                from ..sources.role_checks import check_keeps_role  # imported late: few modules have a role
 
                 check_keeps_role(file)
             yield file
@@ -228,7 +228,7 @@ class MigrationEngine:
                     times = await self.history.times(connection, run.applied)
                     await self.save_snapshot(connection)
             except (ConnectionError, *FAILURES) as error:
-                # What was applied is durable by now, and that is what matters.
+                # The migrations are durable by now; this failure does not matter.
                 logger.warning("The execution times of the migrations could not be read: %s", error)
             self.announcer.emit("run_ended", execution_time_ms=run.milliseconds)
         applied_here = set(run.applied)
@@ -246,10 +246,10 @@ class MigrationEngine:
         )
 
     async def save_snapshot(self, connection: Connection) -> None:
-        """Store a snapshot of the schema, if they are wanted. A failure is logged: the migrations are applied."""
+        """Store a snapshot of the schema, if snapshots are enabled. A failure is logged: the migrations are applied."""
         if not self.options.snapshots:
             return
-        from ..state import drift  # here, as most runs have nothing to apply
+        from ..state import drift  # imported late: most runs have nothing to apply
 
         history = self.history
         try:
@@ -292,7 +292,7 @@ class MigrationEngine:
     async def under_lock(self, work: Callable[[Connection], Awaitable[str | None]]) -> None:
         """Call ``work`` in a transaction that holds the lock of the module. Waits for another runner first.
 
-        What ``work`` returns is SQL to run in the message of the COMMIT. Retried after a serialization failure.
+        ``work`` returns SQL that is run in the message of the COMMIT. Retried after a serialization failure.
         """
         from .execution_errors import LockHeldError
 
@@ -313,7 +313,7 @@ class MigrationEngine:
         from .execution_errors import raise_if_refused
         from .session import NO_TIMEOUT_S
 
-        # Before the transaction, since two sessions that create it concurrently would fail inside of one.
+        # Before the transaction: of two sessions that create it concurrently in transactions, one would fail.
         await self.journal.create(connection)
         try:
             await connection.execute(self.script(connection).opening(), timeout=NO_TIMEOUT_S)
@@ -459,7 +459,7 @@ def _lost(error: BaseException) -> str:
 
 @contextmanager
 def _with_applied(run: Run) -> Iterator[None]:
-    """Add what was applied before to the error of a lost connection."""
+    """Add the migrations that were applied before to the error of a lost connection."""
     try:
         yield
     except ConnectionError as error:

@@ -62,7 +62,8 @@ Listener = Callable[[Event], None]
 
 
 class Announcer:
-    """Emits the events of a module in a schema to a listener, if there is one. ``filename``: the file at work."""
+    """Emits the events of a module in a schema to a listener, if there is one. ``filename``: the file that is being
+    applied."""
 
     def __init__(self, schema: str, module: str, listener: Listener | None) -> None:
         self._schema = schema
@@ -72,7 +73,7 @@ class Announcer:
 
     @property
     def has_listener(self) -> bool:
-        """Without a listener, messages are not cut by time, and the progress is not polled."""
+        """Without a listener, messages are not limited by time, and the progress is not polled."""
         return self._listener is not None
 
     def emit(

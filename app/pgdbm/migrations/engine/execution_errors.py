@@ -9,7 +9,7 @@ import asyncpg
 
 from ...errors import MigrationError, MigrationExecutionError
 from ...text import bounded
-from ..state.history import NOT_OUR_TABLE
+from ..state.history import FOREIGN_TABLE
 from .copy_rows import failed_row
 from .script import ALREADY_APPLIED, LOCK_HELD
 
@@ -34,14 +34,14 @@ class HistoryLostError(Exception):
 
 
 def raise_if_refused(error: asyncpg.PostgresError) -> None:
-    """Raise what one of our own statements has reported, as opposed to a statement of the file."""
+    """Raise the error that one of pgdbm's own statements has reported, if it was not a statement of the file."""
     if not isinstance(error, asyncpg.InvalidTextRepresentationError):
         return
     if LOCK_HELD in str(error):
         raise LockHeldError from error
     if ALREADY_APPLIED in str(error):
         raise AlreadyAppliedError from error
-    if NOT_OUR_TABLE in str(error):
+    if FOREIGN_TABLE in str(error):
         raise MigrationError(
             "The history table is not a plain table of the connecting user: it belongs to the role of the module, or a "
             "row security policy or a view is in its place. Nothing was written to it. Change its owner to the "
@@ -74,10 +74,10 @@ def execution_error(
     stage: str = "",
     resumes_at: int | None = None,
 ) -> MigrationExecutionError:
-    """The error at ``offset`` in the text of ``running``; None if it was none of the file's statements.
+    """The error at ``offset`` in the text of ``running``; None if it was not one of the file's statements.
 
-    ``advice``: what to do. ``stage``: what failed, if it was none of the file's statements. ``resumes_at``: where the
-    next run resumes a file without a transaction, if not at ``running``.
+    ``advice``: what to do. ``stage``: what failed, if it was not one of the file's statements. ``resumes_at``: where
+    the next run resumes a file without a transaction, if not at ``running``.
     """
     message, where = bounded(str(error.args[0] if error.args else error)), migration.filename
     line = column = number = None

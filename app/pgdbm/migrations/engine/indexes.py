@@ -1,4 +1,4 @@
-"""Indexes and partitions that a CONCURRENTLY which failed or was killed has left behind."""
+"""Indexes and partitions left behind by a CONCURRENTLY statement that failed or was killed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def builds_index(running: Statement) -> bool:
 
 
 class Indexes:
-    """The state of what the statements of ``migration`` build concurrently."""
+    """The state of the indexes and partitions that ``migration`` changes concurrently."""
 
     def __init__(self, session: Session, migration: ParsedMigration) -> None:
         self._session = session
@@ -67,7 +67,7 @@ class Indexes:
         await self._drop(name)
 
     async def prepare_retry(self, running: Statement, text: str) -> str:
-        """Drop what an earlier attempt at ``running`` has left. Returns what to run instead of ``text``."""
+        """Drop what an earlier attempt at ``running`` left behind. Returns what to run instead of ``text``."""
         traits = running.traits
         if traits.kind == "reindex_stmt" and traits.target:
             # REINDEX would skip the INVALID copies of an earlier attempt.

@@ -20,7 +20,7 @@ class PlannedMigration:
     """A pending migration: its statements with their locks, and the findings of the linter.
 
     ``sql`` has the text of each statement as it would be sent; ``impact`` says what the heaviest one does to a table.
-    ``fix``: the files that do the same without the long locks that findings are about.
+    ``fix``: files that do the same without the long locks in its findings.
     """
 
     filename: str

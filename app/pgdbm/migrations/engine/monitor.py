@@ -59,7 +59,8 @@ async def watching(
 
 
 async def _watch(db: AsyncDatabaseManager, pid: int, announcer: Announcer, run: Run, period_s: float) -> None:
-    # Polls without blockers since the last one that had any. One may fall between the end of an attempt and the pause.
+    # The number of polls since the last one that found blockers. A poll may fall between the end of an attempt and the
+    # pause.
     polls_without = _ENOUGH
     while True:
         await asyncio.sleep(period_s)

@@ -1,7 +1,8 @@
 """Applies and reverts files with ``-- pgdbm:no-transaction``: step by step, resumable.
 
-The journal has the start of each step before it runs, and its end after it. A step that can run in a transaction has
-its end committed with it. Others may have taken effect when a runner died: the catalog shows whether they did.
+The journal has the start of each step before it runs, and its end after it. The end of a step that can run in a
+transaction is committed with the step. If a runner dies during another step, the catalog shows whether that took
+effect.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgdbm.migrations")
 
-# They are there to commit.
+# Such files exist to commit.
 _MAY_COMMIT = ("call_stmt", "do_stmt")
 _INSIDE_TRANSACTION_BLOCK = "25001"
 _SYNTAX_ERROR = "42601"
@@ -48,7 +49,7 @@ _UNLOCKS = re.compile("advisory_unlock_all", re.IGNORECASE)
 
 
 async def apply_without_transaction(session: Session, migration: ParsedMigration) -> None:
-    """Apply ``migration``, or what an earlier run has left of it, under a lock of the session.
+    """Apply ``migration``, or the rest of it if an earlier run stopped, under a lock of the session.
 
     Raises:
         MigrationExecutionError: a statement failed. Those before it remain applied, and the next run resumes there.
@@ -104,7 +105,7 @@ class ResumableFile:
         self._has_other_user = session.script.leaves_traces(migration)
 
     async def run(self) -> int:
-        """Run every step that is not applied yet. Returns the milliseconds that they took."""
+        """Run every step that is not applied yet. Returns milliseconds."""
         started = time.perf_counter()
         steps = steps_of(self._migration)
         await self._journal.create(self._connection)
@@ -120,7 +121,7 @@ class ResumableFile:
 
     @asynccontextmanager
     async def as_ourselves(self) -> AsyncIterator[None]:
-        """Run the block as our own user, in a transaction if the file may have set another one."""
+        """Run the block as the connecting user, in a transaction if the file may have set another one."""
         if not self._has_other_user:
             yield
             return
@@ -151,7 +152,7 @@ class ResumableFile:
             await self._run(step, attempt, again=again, in_transaction=False)
 
     async def _run(self, step: Step, attempt: int, *, again: bool, in_transaction: bool) -> None:
-        """One attempt. ``again``: an earlier one may have left something behind."""
+        """One attempt. ``again``: an earlier attempt may have left something behind."""
         session, migration, running = self._session, self._migration, step.first
         text = step.text
         if builds_index(running):

@@ -34,8 +34,8 @@ class NoticeCollector:
     """The notices of a run: the first hundred, and the number of the others.
 
     ``files`` are the files of the message that is being executed, of which ``ended`` have ended. ``completed`` counts
-    the statements that the server has completed since the caller set it to 0: where it reports an error without a
-    position, that is the place. It counts only if ``is_counting``.
+    the statements that the server has completed since the caller set it to 0: if an error has no position, this shows
+    which statement failed. Statements are counted only if ``is_counting``.
     """
 
     on_notice: Callable[[Notice], None]
@@ -161,7 +161,7 @@ class _MessageFilter(asyncio.Protocol):
     def _skip_plain(self, data: bytes, position: int) -> int:
         """The end of the complete messages that begin at ``position`` of ``data`` and are passed on unchanged.
 
-        A run receives a dozen messages per file, so this is the part that has to be fast.
+        A run receives a dozen messages per file, so this has to be fast.
         """
         length = len(data)
         while position + _HEADER <= length:

@@ -23,8 +23,8 @@ class EngineOptions:
     ``lock_timeout`` (None: the server's setting) limits how long one transactional statement waits for a lock;
     ``retry_for`` how long such a migration is retried; ``reconnect_for`` the attempts to reach the server after the
     connection was lost. ``snapshots``: a run that applied something stores a snapshot of the schema, for
-    :meth:`~pgdbm.migrations.AsyncMigrationManager.drift`. ``role``: the files run as this role (None: as our own user).
-    ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards;
+    :meth:`~pgdbm.migrations.AsyncMigrationManager.drift`. ``role``: the files run as this role (None: as the connecting
+    user). ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards;
     ``on_notice`` with every notice of the server. ``defer_background``: leave out backfills in the background.
     ``end_blockers``: which sessions that block a migration are ended (None: none).
     """

@@ -96,7 +96,8 @@ def build_plan(
 
 
 def in_background(pending: Sequence[Migration]) -> dict[str, str | None]:
-    """Those of ``pending`` that are backfills in the background, or wait for one: with the name of that."""
+    """The files of ``pending`` that are backfills in the background, or wait for one, each with the name of the
+    backfill."""
     found: dict[str, str | None] = {}
     for migration in pending:
         waits_for = next((name for name in found if _is_named(name, migration.requires)), None) if found else None
@@ -208,7 +209,7 @@ def _unfinished(migration: Migration, event: JournalEvent | None) -> State:
     if event == "failed":
         return "partial" if migration.wants_no_transaction else "failed"
     if event in _UNDER_WAY and migration.is_backfill:
-        # Its position is always known.
+        # The position of a backfill is always known.
         return "backfilling"
     if event == "started":
         return "unknown"

@@ -72,9 +72,9 @@ async def create_tables(db: AsyncDatabaseManager, history: History, role: str | 
     """Create the schema and the engine's own tables, unless they exist. In a new schema ``role`` may create objects.
 
     Raises:
-        MigrationError: our user, or ``role``, lacks a privilege; says what to grant.
+        MigrationError: the connecting user, or ``role``, lacks a privilege; says what to grant.
     """
-    from ..state import drift  # here, as most runs find everything
+    from ..state import drift  # imported late: most runs find everything
 
     try:
         with without_reset():
@@ -143,7 +143,7 @@ async def _privilege_error(
 async def check_backfills(db: AsyncDatabaseManager, parsed: list[ParsedMigration]) -> list[ParsedMigration]:
     """``parsed``. Raises MigrationFileError for a backfill whose table cannot be walked."""
     if any(one.backfill is not None for one in parsed):
-        from .backfilling import require_walks  # here, as few modules have a backfill
+        from .backfilling import require_walks  # imported late: few modules have a backfill
 
         await require_walks(db, parsed)
     return parsed

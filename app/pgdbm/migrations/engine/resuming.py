@@ -1,4 +1,4 @@
-"""What a run that resumes a file without a transaction takes over from the one that stopped in it."""
+"""Restores the session in which a file without a transaction stopped, for the run that resumes it."""
 
 from __future__ import annotations
 

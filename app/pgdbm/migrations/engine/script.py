@@ -1,4 +1,4 @@
-"""SQL scripts for the simple query protocol: whole transactions, with the files and our own statements in them.
+"""SQL scripts for the simple query protocol: whole transactions, with the files and pgdbm's own statements in them.
 
 The script of a transactional migration is: begin, settings, lock, probe of the history, the file, the history row,
 commit. Several batchable files share a message, each with a transaction of its own.
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 DONE = re.compile(r'"pgdbm:done:([0-9a-f]+):(\d+)"')
 LOCK_HELD = '"pgdbm:lock-held"'
 ALREADY_APPLIED = '"pgdbm:already-applied"'
-"""In the server's error message if one of our own statements stopped the transaction."""
+"""In the server's error message if one of pgdbm's own statements stopped the transaction."""
 
 FIRST_WITH_TRANSACTION_TIMEOUT = 17
 _MOST_FILES_IN_MESSAGE = 64
 _MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
-# A message is in memory three times while it is sent.
+# While a message is sent, three copies of it are in memory.
 _LONGEST_FILE_IN_MESSAGE = 4 * 1024 * 1024
 _LONGEST_FILE_WITH_LISTENER = 64 * 1024
 _DONE, _FILENAME, _CHECKSUM, _BEGIN = "$done$", "$filename$", "$checksum$", "$begin$"
@@ -41,7 +41,8 @@ class ScriptBuilder:
     """Builds the statements around those of the files.
 
     ``lock_timeout`` is in seconds; None leaves the setting unchanged. With a ``role`` the files run as that role; lock,
-    probe and history row remain our own user's. ``search_path`` is that of the files, None for the connection's own.
+    probe and history row run as the connecting user. ``search_path`` is that of the files, None for the connection's
+    own.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class ScriptBuilder:
         if server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:
             settings.append(statement("runner", "no_transaction_timeout"))
             self.session_settings += f";\n{statement('runner', 'no_transaction_timeout_of_session')}"
-        # A message with several statements cannot have parameters. What is the same for every file is filled in once.
+        # A message with several statements cannot have parameters. Slots with the same value for every file are filled
+        # in once.
         self._openings = {
             synchronous: statement(
                 "runner",
@@ -117,7 +119,7 @@ class ScriptBuilder:
         return self._fill(probe, migration) + self._enter
 
     def record(self, migration: ParsedMigration, *, continues: bool = False) -> str:
-        """What follows a file: back to our own user, and the history row.
+        """What follows a file: back to the connecting user, and the history row.
 
         ``continues``: other files follow in the transaction, and constraints stay deferred for them.
         """
@@ -136,11 +138,11 @@ class ScriptBuilder:
         return self._enter.removeprefix(";\n")
 
     def closing(self) -> str:
-        """What follows the statements of a file that may have set a role: back to our own user."""
+        """What follows the statements of a file that may have set a role: back to the connecting user."""
         return ";\n".join(statement("runner", name) for name in ("fire_deferred", "close_cursors", "own_user_again"))
 
     def leaves_traces(self, migration: ParsedMigration) -> bool:
-        """Whether the session has to be cleaned after the file. A module's role is not relied upon to be harmless."""
+        """Whether the session has to be cleaned after the file. A module's role is not trusted."""
         return self.role is not None or migration.changes_session
 
     def cleanup(self, migration: ParsedMigration) -> str:
@@ -148,7 +150,7 @@ class ScriptBuilder:
         return clean_session(deallocate=migration.may_prepare)
 
     def _fill(self, template: str, migration: ParsedMigration) -> str:
-        # The file name last: it may contain anything, also what looks like a slot.
+        # The file name last: it may contain anything, even what looks like a slot.
         filled = template.replace(_CHECKSUM, literal(migration.migration.checksum))
         return filled.replace(_FILENAME, literal(migration.filename))
 
@@ -165,7 +167,7 @@ def clean_session(*, deallocate: bool, release_locks: bool = True) -> str:
 def transaction_modes(migration: ParsedMigration) -> tuple[str, frozenset[int]]:
     """BEGIN with the modes of the file's own BEGIN, and of SET TRANSACTION at its top; the numbers of those statements.
 
-    The server accepts them only before the first query of a transaction, and that is one of pgdbm's.
+    The server accepts them only before the first query of a transaction, which is one of pgdbm's.
     """
     modes: list[str] = [migration.modes] if migration.modes else []
     numbers: set[int] = set()
@@ -189,7 +191,7 @@ class Group:
 def grouped(parsed: Sequence[ParsedMigration], *, together: bool, has_listener: bool = False) -> list[Group]:
     """``parsed`` in groups, in order. Only consecutive batchable files share a message, of limited size.
 
-    With a listener a long file is sent by statements, whose events show how far it is.
+    With a listener a long file is sent statement by statement: the events show how far it is.
     """
     longest = _LONGEST_FILE_WITH_LISTENER if has_listener else _LONGEST_FILE_IN_MESSAGE
     groups: list[Group] = []
@@ -237,7 +239,7 @@ class Message:
     def statement_after(self, completed: int, index: int) -> int | None:
         """The offset in the file ``index`` of its statement that follows the ``completed`` first ones of the message.
 
-        None if that is one of our own.
+        None if that is one of pgdbm's own.
         """
         end = 0
         for start, migration in zip(self.starts[:index], self.migrations, strict=False):

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 def search_path_of_files(db: AsyncDatabaseManager, schema: str) -> str | None:
     """The search_path with which the files of ``schema`` run; None for that of the connections of ``db``.
 
-    With the neutral search_path of a shared pool no unqualified name is found. That search_path is meant for queries:
-    a migration is about one schema, and an unqualified name in it means the same as over a connection of only that
-    schema.
+    With the neutral search_path of a shared pool no unqualified name is found. That search_path is meant for queries. A
+    migration belongs to one schema, and its unqualified names are resolved as on a connection to that schema alone.
     """
     pool = db.pool
     if not isinstance(pool, ConfiguredPool) or pool.search_path != NEUTRAL_SEARCH_PATH:

@@ -88,7 +88,7 @@ class Session:
         await self._restore_encoding()
 
     def note_traces(self, *migrations: ParsedMigration) -> None:
-        """Note that ``migrations`` are about to run, and may leave something in the session."""
+        """Record that ``migrations`` are about to run, and may leave something in the session."""
         for migration in migrations:
             if self.script.leaves_traces(migration):
                 self.run.is_clean = False
@@ -141,15 +141,14 @@ class Session:
             self.run.durable = len(self.run.applied)
 
     async def is_audited(self) -> bool:
-        """Whether a trigger may record the text of a message: then each statement is one."""
+        """Whether a trigger may record the text of a message: if so, each statement is sent as a message of its own."""
         found: bool = await self.connection.fetchval(statement("runner", "is_audited"))
         return found
 
     async def applied(self) -> dict[str, str]:
         """Checksum by file name; empty without a history table.
 
-        Raises:
-            HistoryLostError: there is none, and the run can start again, since it has applied nothing.
+        Raises: HistoryLostError: there is no table, and the run can start again, since it has applied nothing.
         """
         applied = await self.history.applied(self.connection)
         if applied is None and self.run.starts_history and not self.run.applied:

@@ -1,6 +1,6 @@
 """Groups of consecutive statements of one file that are sent in one message. Pure.
 
-A message is cut by time, so that the events of a run still show how far a file has come.
+The duration of a message is limited, so that the events of a run still show how far a file is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def is_joined(statement: Statement) -> bool:
 
 
 def is_worth_joining(migration: ParsedMigration) -> bool:
-    """Whether ``migration`` has a row of statements that would be slow as a message each."""
+    """Whether ``migration`` has consecutive statements that would be slow if each were sent in a message of its own."""
     joined = 0
     for statement in migration.statements:
         joined = joined + 1 if is_joined(statement) else 0
@@ -39,7 +39,7 @@ def is_worth_joining(migration: ParsedMigration) -> bool:
 
 @dataclass(slots=True)
 class Pace:
-    """How many statements the next message takes: more as long as messages end soon, fewer after a slow one."""
+    """How many statements the next message has: more while messages are fast, fewer after a slow one."""
 
     size: int = 1
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 async def apply_with_events(session: Session, group: Sequence[ParsedMigration]) -> None:
-    """Apply batchable files in messages that are cut by time, so that events show how far the run is."""
+    """Apply batchable files in messages of limited duration, so that events show how far the run is."""
     pace, position = Pace(), 0
     while position < len(group):
         part = group[position : position + pace.size]
@@ -74,7 +74,8 @@ async def _emit_applied(session: Session, migrations: Sequence[ParsedMigration])
 async def apply_together(
     session: Session, group: Sequence[ParsedMigration], message: Message, while_sending: Callable[[], None]
 ) -> None:
-    """Apply batchable files in ``message``, each in its own transaction. Calls ``while_sending`` after sending it."""
+    """Apply the batchable files of ``message``, each in its own transaction. Calls ``while_sending`` after sending
+    it."""
     session.note_traces(*group)
     session.announcer.filename = group[0].filename
     session.notices.start([migration.filename for migration in group])
@@ -99,8 +100,8 @@ async def apply_together(
             await report_failure(session, reason, attempt=1)
             raise reason from error
         session.notices.discard(failed.filename)
-        # It was none of the file's statements, or a lock was not available. Nothing of the file was kept: run it by
-        # statement, which finds out what failed and retries.
+        # Either it was not one of the file's statements, or a lock was not available. Nothing of the file was kept: run
+        # it statement by statement, which shows what failed, and retries.
         if error.sqlstate in RETRYABLE:
             session.run.watch_locks()
         await apply_by_statement(session, failed)
@@ -118,7 +119,7 @@ async def apply_together(
 def _failed_at(
     session: Session, error: asyncpg.PostgresError, message: Message, index: int, completed: int
 ) -> int | None:
-    """The offset in the file ``index`` of ``message`` at which it failed; None if it was none of its statements."""
+    """The offset in the file ``index`` of ``message`` at which it failed; None if it was not one of its statements."""
     if error.position:
         where = message.locate(int(error.position) - 1)
         return where[1] if where is not None and where[0] is message.migrations[index] else None
@@ -128,7 +129,7 @@ def _failed_at(
 async def _send_and(session: Session, message: Message, while_sending: Callable[[], None]) -> None:
     sending = asyncio.ensure_future(session.send(message.text))
     try:
-        # Let the task start, so that the message is on its way.
+        # Let the task start, so that the message is sent.
         await asyncio.sleep(0)
         while_sending()
         await sending
@@ -246,7 +247,7 @@ async def _attempt(session: Session, migrations: Sequence[ParsedMigration], numb
         await session.send(f"COMMIT;\n{script.cleanup(current)}" if script.leaves_traces(current) else "COMMIT")
         session.run.is_clean = True
     except MigrationExecutionError:
-        # A query that verifies has found a row.
+        # A verifying query has returned a row.
         await session.roll_back()
         await session.clean()
         raise
@@ -276,7 +277,7 @@ async def _attempt(session: Session, migrations: Sequence[ParsedMigration], numb
 def _failed_in(
     running: Sequence[Statement], error: asyncpg.PostgresError, completed: int
 ) -> tuple[Statement | None, int]:
-    """The one of ``running`` that failed after ``completed`` others, and the offset in it."""
+    """The statement of ``running`` that failed after ``completed`` others, and the offset in it."""
     if len(running) < 2:
         return (running[0] if running else None), offset_of(error)
     if error.position:

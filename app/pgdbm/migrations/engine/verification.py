@@ -1,4 +1,4 @@
-"""The queries that verify: files with ``-- pgdbm:verify``, and what follows that line in a backfill."""
+"""Queries that verify a migration: those of files with ``-- pgdbm:verify``, and those below that line in a backfill."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..sources.statements import Statement
 
 _SQLSTATE = "P0004"
-"""assert_failure: the SQLSTATE with which PL/pgSQL reports that what has to be true is not."""
+"""assert_failure: the SQLSTATE of a failed ASSERT in PL/pgSQL."""
 
 _FOUND = "the query found a row, and must find none."
 

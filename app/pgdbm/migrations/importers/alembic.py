@@ -128,7 +128,7 @@ def convert(files: Mapping[str, str]) -> Converted:
 
 
 def _bare(sql: str) -> tuple[str, bool]:
-    """``sql`` without Alembic's own statements, and whether some of the others run outside of the transaction."""
+    """``sql`` without Alembic's own statements, and whether some of the others run outside the transaction."""
     commit = re.search(r"^COMMIT;", sql, re.MULTILINE)
     rest = _BOOKKEEPING.sub("", sql)
     autocommit = commit is not None and bool(_FRAME.sub("", _BOOKKEEPING.sub("", sql[commit.end() :])).strip())

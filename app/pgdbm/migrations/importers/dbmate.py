@@ -29,7 +29,7 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By version: the digits that a file's name begins with.
+    """Matches files by version: the digits at the start of the file's name.
 
     Raises:
         ImportRefusedError: a file has dbmate's sections; the engine would execute the down section too.
@@ -68,7 +68,7 @@ def convert(files: Mapping[str, str]) -> Converted:
 
 
 def _sections(text: str) -> dict[str, tuple[list[str], bool]]:
-    """The bodies of each way's sections, and whether one of them is to run outside of a transaction."""
+    """The bodies of the up and the down sections, and whether one of them is to run outside a transaction."""
     marks = list(_MARK.finditer(text))
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     found: dict[str, tuple[list[str], bool]] = {"up": ([], False), "down": ([], False)}

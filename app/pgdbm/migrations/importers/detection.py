@@ -45,7 +45,7 @@ async def detect(db: AsyncDatabaseManager) -> tuple[DetectedTool, ...]:
 
 
 def _tool_of(table: str, columns: frozenset[str]) -> ToolName | None:
-    """The tool with most of its columns in the table; None for a table of pgdbm, or of something else."""
+    """The tool with most of its columns in the table; None for a table of pgdbm or of another program."""
     if columns >= OUR_COLUMNS:
         return None
     found: ToolName | None = None

@@ -31,7 +31,7 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By app and name: ``NNN_<app>_<name>.sql``."""
+    """Matches files by app and name: ``NNN_<app>_<name>.sql``."""
     by_name = {name_of(migration): migration for migration in migrations}
     records = [
         Record(by_name[key], row["applied_at"]) for row in rows if (key := f"{row['app']}_{row['name']}") in by_name

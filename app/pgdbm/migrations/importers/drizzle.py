@@ -33,7 +33,7 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     """By hash.
 
     Raises:
-        ImportRefusedError: no file has a row's hash, and the file at the row's place has no row: it was changed.
+        ImportRefusedError: no file has a row's hash, and the file in the row's position has no row: it was changed.
     """
     by_hash = {row["hash"]: migration for row in rows for migration in migrations if is_sha256(row["hash"], migration)}
     known = {migration.filename for migration in by_hash.values()}

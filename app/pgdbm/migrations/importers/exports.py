@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..sources.files import Migration
 
-# For exports that a loop in the documentation writes, because the tool exports one migration at a time.
+# For tools that export one migration at a time: the loop in the documentation writes this line.
 MARK = re.compile(r"^-- Migration (?P<name>\S+)[ \t]*\r?$\n?", re.MULTILINE)
 
 NOTHING = "-- Nothing to do.\n"

@@ -45,7 +45,7 @@ def checksum_of(content: str) -> int:
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By version, as Flyway does, and repeatable ones by name.
+    """Matches files by version, as Flyway does, and repeatable ones by name.
 
     Raises:
         ImportRefusedError: a version has failed, a file is not the one that was applied, or there is a file that only

@@ -31,7 +31,7 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By version: the number that a file's name begins with.
+    """Matches files by version: the number at the start of the file's name.
 
     Raises:
         ImportRefusedError: a file has goose's sections; the engine would execute the down section, too.

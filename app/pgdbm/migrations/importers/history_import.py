@@ -1,4 +1,4 @@
-"""Imports the history that another tool has of a schema."""
+"""Imports another tool's history of a schema."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ OUR_COLUMNS = frozenset({"filename", "checksum", "module_name", "applied_at"})
 class ImportReport:
     """What an import wrote into the history, or would write on a dry run.
 
-    ``already``: files that the history had before. ``unmatched``: what the tool has applied without a file for it, by
-    the tool's name. ``failed``: what the tool has marked as failed; a later attempt succeeded, or it is
-    pending. ``checked``: imported files whose content matches the tool's checksum.
-    ``pending``: files that apply would execute next. ``notes``: what to check.
+    ``already``: files that were in the history before. ``unmatched``: what the tool has applied without a file for it,
+    by the tool's name. ``failed``: what the tool has marked as failed; a later attempt succeeded, or it is pending.
+    ``checked``: imported files whose content matches the tool's checksum. ``pending``: files that apply would execute
+    next. ``notes``: what to check.
     """
 
     imported: tuple[str, ...]
@@ -188,10 +188,10 @@ class _Import:
         ours = await _columns(connection, self._history.schema, self._history_table)
         if ours and not ours >= OUR_COLUMNS:
             raise ImportRefusedError(
-                f"{self._history.table} is a table of another tool, and ours would have the same name. Either keep "
-                f"our history in another table, with migrations_table='pgdbm_migrations' here and wherever migrations "
-                f"are applied (in pgdbm.toml: under [project]), or rename the other one (ALTER TABLE … RENAME TO …) "
-                f"and give its new name as source_table.",
+                f"{self._history.table} is a table of another tool, and pgdbm's would have the same name. Either keep "
+                f"pgdbm's history in another table, with migrations_table='pgdbm_migrations' here and wherever "
+                f"migrations are applied (in pgdbm.toml: under [project]), or rename the other one (ALTER TABLE … "
+                f"RENAME TO …) and give its new name as source_table.",
                 "table_taken",
             )
 

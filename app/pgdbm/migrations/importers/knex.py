@@ -29,7 +29,7 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By name, whatever the suffix is."""
+    """Matches files by name, whatever the suffix is."""
     by_stem = {migration.filename.removesuffix(".sql"): migration for migration in migrations}
     records = tuple(
         Record(by_stem[stem], row["applied_at"]) for row in rows if (stem := PurePosixPath(row["name"]).stem) in by_stem

@@ -46,7 +46,7 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By file, id and author, which are in the line ``-- Changeset …`` at the top of a converted file.
+    """Matches files by path, id and author, which are in the line ``-- Changeset …`` at the top of a converted file.
 
     Raises:
         ImportRefusedError: no file has such a line.

@@ -40,7 +40,7 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By name: the tool records it without the suffix."""
+    """Matches files by name, which the tool records without the suffix."""
     by_stem = {migration.filename.removesuffix(".sql"): migration for migration in migrations}
     records = tuple(Record(by_stem[row["name"]], row["applied_at"]) for row in rows if row["name"] in by_stem)
     note = "node-pg-migrate keeps no checksums: whether the files are what it applied is not known."

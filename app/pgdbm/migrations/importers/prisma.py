@@ -29,7 +29,7 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By the name of the folder, which is that of the converted file.
+    """Matches files by the name of the folder, which is that of the converted file.
 
     Raises:
         ImportRefusedError: a migration has failed and was not resolved, or a file is not the one that was applied.

@@ -46,7 +46,8 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By the line ``-- Sqitch change …`` in a converted file. A change that was reworked has several, in order.
+    """Matches changes and files by the line ``-- Sqitch change …`` in a converted file. A change that was reworked has
+    several files, in order.
 
     Raises:
         ImportRefusedError: no file has such a line, or a script is not the one that was deployed.
@@ -132,6 +133,6 @@ def _changes(plan: str) -> list[_Change]:
 
 
 def _script(paths: Mapping[PurePosixPath, str], folder: PurePosixPath, change: _Change) -> PurePosixPath | None:
-    """The script of a change. That of a change which was reworked has a tag in its name."""
+    """The script of a change. The name of a reworked change's file has a tag."""
     names = [f"{change.name}{tag}.sql" for tag in change.tags] if change.is_reworked else [f"{change.name}.sql"]
     return next((folder / name for name in names if folder / name in paths), None)

@@ -39,7 +39,7 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
         if row["statements"] and _text(by_version[version].content) == _text(";".join(row["statements"]))
     ]
     others = [one.filename for version, one in by_version.items() if version in found and one.filename not in checked]
-    note = f"Supabase recorded other statements than the files have, or none: {', '.join(others)}."
+    note = f"Supabase recorded statements that differ from the files, or none: {', '.join(others)}."
     return ToolHistory(
         tuple(Record(by_version[version]) for version in found),
         unmatched=tuple(row["version"] for row in rows if row["version"] not in found),

@@ -95,7 +95,7 @@ def tool_of(name: str) -> Tool:
     """The tool called ``name``.
 
     Raises:
-        ConfigurationError: it is none of TOOLS.
+        ConfigurationError: it is not one of TOOLS.
     """
     for known, tool in TOOLS.items():
         if known == name:

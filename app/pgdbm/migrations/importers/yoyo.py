@@ -45,10 +45,10 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By name, as it is or as :func:`convert` writes it.
+    """Matches migrations and files by name, as yoyo or :func:`convert` writes it.
 
     Raises:
-        ImportRefusedError: there is a file that only yoyo can execute, or the order is only in ``depends``.
+        ImportRefusedError: there is a file that only yoyo can execute, or only ``depends`` determines the order.
     """
     names = [migration.filename for migration in migrations]
     foreign = [name for name in names if name.endswith(".rollback.sql") or name.startswith("post-apply")]
@@ -139,7 +139,7 @@ def _by_id(ids: Sequence[str], migrations: Sequence[Migration]) -> dict[str, Mig
 
 
 def _disordered(migrations: Sequence[Migration]) -> list[str]:
-    """Files that depend on a later one."""
+    """The files that depend on a later one."""
     needed = [_depends(migration.content) for migration in migrations]
     by_id = _by_id([one for ids in needed for one in ids], migrations)
     places = {migration.filename: place for place, migration in enumerate(migrations)}

@@ -55,7 +55,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class StatementInspection:
-    """A statement before it runs. ``kind`` in words of SQL; ``blocks``: what its locks block.
+    """A statement before it runs. ``kind`` is the SQL command; ``blocks``: what its locks block.
 
     Locks on relations that the file itself created are listed, and block nothing.
     """
@@ -181,7 +181,7 @@ def _inspect_file(
                 if rule.id in FIXED_RULES and kind in _WITH_TABLE:
                     found = replace(found, table=seen.table, not_null=hit.not_null)
                 findings.append(found)
-        # Before it is recorded: no lock is listed on a relation that the statement itself creates.
+        # Checked before it is recorded: no lock is listed on a relation that the statement itself creates.
         blocks = blocks_of(kind, locks, frozenset(file.created | file.temporary))
         statements.append(StatementInspection(statement.number, label_of(kind, node), line, column, locks, blocks))
         file.note(seen)

@@ -42,7 +42,7 @@ def with_fix(
 
 
 def _with_part(finding: Finding, files: Sequence[WrittenFile], replacements: Mapping[int, Replacement]) -> Finding:
-    """``finding`` with what becomes of its statement, by the files that it is in."""
+    """``finding`` with the replacement of its statement, and the files that contain it."""
     number = finding.statement
     if number is None or number not in replacements or finding.rule not in replacements[number].rules:
         return finding

@@ -73,7 +73,7 @@ def without_proved(inspected: MigrationInspection, facts: Mapping[str, TableFact
 
 
 def _has_no_rows(statement: StatementInspection, tables: Mapping[str, TableUse]) -> bool:
-    """Whether all tables that ``statement`` names, and does more with than read them, are known to be empty."""
+    """Whether all tables that ``statement`` names and does not merely read are known to be empty."""
     changed = [one.relation for one in statement.locks if one.mode >= LockMode.ROW_EXCLUSIVE and one.relation]
     return bool(changed) and all(name in tables and tables[name].rows == 0 for name in changed)
 
@@ -105,7 +105,7 @@ def _weighed(
 
 
 def verb_of(statement: StatementInspection, findings: Sequence[Finding]) -> str | None:
-    """What ``statement`` does for as long as a table is large; None if it takes a moment."""
+    """What ``statement`` does for a time that grows with the size of a table; None if it takes a moment."""
     verb = _verb(statement, findings)
     return None if verb == _LOCKS else verb
 
@@ -117,7 +117,7 @@ def _verb(statement: StatementInspection, findings: Sequence[Finding]) -> str:
     rule = next((rule for rule in _VERBS if rule in about), None)
     if rule is None:
         return _LOCKS
-    # Whether a function is volatile is in the catalog.
+    # Only the catalog shows whether a function is volatile.
     return "may rewrite" if " unless " in about[rule].message else _VERBS[rule]
 
 

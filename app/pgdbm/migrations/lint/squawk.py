@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from .rules import Severity
 
 _MOST_FILES = 1000
-"""In one process, which takes about a tenth of a second for them."""
+"""The number of files per process, which takes about a tenth of a second for them."""
 
-# It takes a second, and twenty times the memory, for each million.
+# squawk takes a second, and twenty times the memory, for each million.
 _LONGEST_CHARACTERS = 4_000_000
 _TOO_LONG = f"squawk does not check files of more than {_LONGEST_CHARACTERS:,} characters"
 _NOT_UNDERSTOOD = "squawk does not understand this file, and checked nothing"
@@ -156,7 +156,7 @@ def _read(report: Report, index: int, text: str, violations: list[Any]) -> None:
         if rule in SETTLED:
             continue
         if rule == _SYNTAX:
-            # PostgreSQL's own parser accepted it: a gap in the linter's.
+            # PostgreSQL's own parser accepted it: the linter's grammar has a gap.
             report.troubles.append(Trouble((index,), f"{_NOT_UNDERSTOOD}: {violation['message']}", broken=False))
             remarks = []
             break

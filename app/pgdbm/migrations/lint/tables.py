@@ -35,7 +35,7 @@ class TableFacts(NamedTuple):
     """What decides whether a table has to be read: ``not_null`` columns and the definitions of valid ``checks``.
 
     ``key``: the columns of a unique index without nulls, the primary key if there is one; None without such an index.
-    ``used``: the columns that indexes, constraints, views and the like use, or that compute their value. ``defaults``:
+    ``used``: the columns that indexes, constraints, views and the like use, and generated columns. ``defaults``:
     the columns with one, each with its SQL.
     """
 
@@ -50,7 +50,7 @@ class TableFacts(NamedTuple):
     def of(
         cls, is_partitioned: bool, not_null: list[str], checks: list[str], key: list[str] | None, *others: list[Any]
     ) -> TableFacts:
-        """The facts as they are read."""
+        """The facts, from a row of the query ``facts``."""
         used, defaults = others
         found = None if key is None else tuple(key)
         return cls(is_partitioned, tuple(not_null), tuple(checks), found, tuple(used), dict(defaults))

@@ -18,7 +18,7 @@ _MOST_SHOWN = 5
 
 
 def require_same(rehearsal: Rehearsal, found: Iterable[CatalogObject], schema: str, version: str) -> None:
-    """Refuse if ``found``, the listing of ``schema``, differs from that of the rehearsal up to ``version``.
+    """Raise if ``found``, the listing of ``schema``, differs from that of the rehearsal up to ``version``.
 
     Raises:
         BaselineMismatchError: with what differs.

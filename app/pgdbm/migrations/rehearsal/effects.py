@@ -1,6 +1,6 @@
 """Whether the effects of a statement are limited to a schema. Pure.
 
-A rehearsal commits only statements whose effects are known to be inside of its scratch schema. In doubt the result
+A rehearsal commits only statements whose effects are known to be inside its scratch schema. In doubt the result
 is OUTSIDE.
 """
 

@@ -160,7 +160,7 @@ class RehearsalExecutor:
             await self._by_statement(migration, file, rehearsed.profiles, measured)
         file.milliseconds = (time.perf_counter() - started) * 1000
         if self._leaves_traces(migration):
-            # Without the advisory locks: one marks the schema as in use.
+            # Advisory locks stay: one marks the schema as in use.
             await self._send(clean_session(deallocate=migration.may_prepare, release_locks=False))
             await self.set_up()
 
@@ -183,7 +183,8 @@ class RehearsalExecutor:
                     dropped = _DROPPED
                 seen = Seen() if watch is None else await self._see(watch, profile)
                 file.statements.append(_ran(migration, one, profile.label, milliseconds, seen))
-            # A commit checks them, and there may be none. With the module's role, since they may call its functions.
+            # A commit checks deferred constraints, and there may be no commit. As the module's role: they may call its
+            # functions.
             await self._check_deferred(migration, measured)
         if self._leaves_traces(migration):
             await self._send(statement("runner", "own_path"))
@@ -269,7 +270,7 @@ class RehearsalExecutor:
         return (time.perf_counter() - started) * 1000
 
     async def _backfill(self, migration: ParsedMigration) -> None:
-        from ..engine.backfilling import in_one_batch  # here, as few modules have a backfill
+        from ..engine.backfilling import in_one_batch  # imported late: few modules have a backfill
 
         try:
             text = await in_one_batch(self._connection, migration)
@@ -311,7 +312,7 @@ class RehearsalExecutor:
         ) from error
 
     def _schema_hint(self, migration: ParsedMigration, sqlstate: str | None) -> str | None:
-        """What to do where a file, such as one of pg_dump, names the real schema, which has everything already."""
+        """What to do if a file, such as a dump by pg_dump, names the real schema, where the objects already exist."""
         if sqlstate not in _ALREADY_EXISTS or self._real not in migration.rendered.source:
             return None
         return (
@@ -346,7 +347,7 @@ class RehearsalExecutor:
         return schema is not None and schema != self._schema and not schema.startswith("pg_temp")
 
     async def _watch(self) -> Watch:
-        """What is there before the statements of a transaction."""
+        """The objects that exist before the statements of a transaction."""
         known, held = await self._known(), await self._held()
         watch = Watch(known, held, RelationNames(), await self._wal())
         for oid, (name, _) in known.items():
@@ -376,7 +377,7 @@ class RehearsalExecutor:
         return seen
 
     def _rewritten(self, before: Files, after: Files) -> tuple[str, ...]:
-        """The relations of the schema that have another file than before."""
+        """The relations of the schema whose file has changed."""
         changed = [
             oid for oid, (_, filenode) in before.items() if oid in after and after[oid][1] not in (None, filenode)
         ]

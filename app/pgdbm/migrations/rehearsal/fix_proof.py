@@ -32,7 +32,7 @@ async def rehearse_fixes(
     plain = await run(migrations, target=target, with_catalogs=True)
     kept = [one for one in migrations if one.filename not in fixed]
     made = [read_migration(file.filename, file.sql.encode()) for files in fixed.values() for file in files]
-    # The files of a fix have versions behind the one that they replace.
+    # The files of a fix have versions that follow the one they replace.
     last = fixed.get(pending[-1].filename)
     fixed_target = last[-1].filename if target is not None and last is not None else target
     in_place = await run(in_order([*kept, *made]), target=fixed_target, with_catalogs=True)
@@ -64,7 +64,7 @@ def proofs(pending: Iterable[PlannedMigration], plain: Rehearsal, fixed: Rehears
 
 
 def _incomplete(last: str, files: Sequence[FileRehearsal], rehearsal: Rehearsal) -> str | None:
-    """Why ``files``, up to the one named ``last``, did not run to their end; None if they did."""
+    """Why ``files``, up to the one named ``last``, did not complete; None if they did."""
     for file in files:
         for one in file.statements:
             if one.skipped is not None:

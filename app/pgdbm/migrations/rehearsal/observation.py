@@ -73,7 +73,8 @@ def _shown(relation: str, scratch: str, schema: str) -> str:
 
 
 def with_held_times(statements: Sequence[StatementRehearsal]) -> list[StatementRehearsal]:
-    """The statements of one transaction, whose locks are held from the statement that takes them to its end."""
+    """The statements of one transaction, whose locks are held from the statement that takes them until the transaction
+    ends."""
     remaining = sum(one.milliseconds for one in statements)
     timed = []
     for one in statements:

@@ -15,7 +15,7 @@ class TakenLock:
     """A lock on a table, index or the like that a statement took.
 
     ``relation`` is "schema.name" as it will be in the real run; None for one that was dropped before it could be read.
-    ``outside``: it is in another schema than the module's. ``is_new``: the same file created it, so that
+    ``outside``: it is not in the module's schema. ``is_new``: the same file created it, so that
     no other session can wait for it. ``held_ms``: from the statement to the end of its transaction.
     """
 
@@ -42,11 +42,11 @@ class PredictedLock:
 class StatementRehearsal:
     """A statement that ran, or was ``skipped`` for a reason.
 
-    ``number``, ``line`` and ``column`` count from 1, in the file as its author wrote it. ``kind`` is in words of SQL.
+    ``number``, ``line`` and ``column`` count from 1, in the file as its author wrote it. ``kind`` is the SQL command.
     ``locks`` are those that the file did not hold already; None if they are unknown, because the statement ran
     outside a transaction. ``predicted``: the locks of the plan, where both are known. ``rewritten``: the tables and
-    indexes that existed before and have a new file. ``wal_bytes``: what the server wrote to the WAL during it, also
-    for other sessions.
+    indexes that existed before and have a new file. ``wal_bytes``: what the server wrote to the WAL during it,
+    including for other sessions.
     """
 
     number: int
@@ -65,7 +65,7 @@ class StatementRehearsal:
 class FileRehearsal:
     """A pending file. ``note``: why its transaction was not committed.
 
-    ``catalog``: the schema after it, where that was asked for.
+    ``catalog``: the schema after it, if requested.
     """
 
     filename: str
@@ -119,7 +119,7 @@ class Rehearsal:
     ``not_reached`` pending files that were not started. ``stopped`` says why it ended early, if not for a failure.
     From ``kept_open_since`` on (a file name) files shared one transaction: a lock that an earlier one of them took is
     not seen again. ``left_behind`` is the schema if it could not be dropped; the next rehearsal tries again.
-    ``fixes``: those of the pending files that have one, where that was asked for.
+    ``fixes``: those of the pending files that have one, if requested.
     """
 
     schema: str

@@ -2,8 +2,8 @@
 
 Nothing outside that schema is changed permanently. A file whose effects are known to have stayed inside commits, so
 that the next file takes the locks that it will take in the real run. The first file that reached outside, or may have,
-is not committed, nor is any later one: they share a transaction that is rolled back at the end, or earlier where its
-locks would block other sessions.
+is not committed, nor is any later one: they share a transaction that is rolled back at the end, or earlier if its locks
+would block other sessions.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ async def _drop_schema(connection: Connection, schema: str) -> None:
 
 
 async def _drop_abandoned(db: AsyncDatabaseManager) -> None:
-    """Drop the schemas of rehearsals whose process died. One that cannot be dropped is logged and kept."""
+    """Drop the schemas of rehearsals whose process died. A schema that cannot be dropped is logged and kept."""
     async with db.acquire() as connection:
         for row in await connection.fetch(statement("rehearsal", "abandoned"), _SCRATCH):
             try:
@@ -216,7 +216,7 @@ async def _drop_abandoned(db: AsyncDatabaseManager) -> None:
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Await ``work`` to its end; a cancellation takes effect afterwards."""
+    """Await ``work`` until it ends; a cancellation takes effect afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

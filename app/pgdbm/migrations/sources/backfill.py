@@ -32,7 +32,7 @@ _SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min)\Z")
 _BYTES = re.compile(r"(\d+)(kB|MB|GB)\Z")
 _SCALE = {"ms": 0.001, "s": 1.0, "min": 60.0, "kB": 1024, "MB": 1024**2, "GB": 1024**3}
 _MOST_ROWS = 1_000_000
-# As long as what they replace, so that positions stay the same.
+# They are as long as what they replace, so that positions stay the same.
 _PARAMETERS = {"from": "$0001", "to": "$02"}
 _KINDS = {"update_stmt": "UPDATE", "delete_stmt": "DELETE", "insert_stmt": "INSERT"}
 _WITHOUT = "off"
@@ -94,7 +94,7 @@ class Backfill:
         return BoundText("".join((*parts, text[position:])), tuple(edits))
 
     def without_rows(self, text: str, start: int) -> str:
-        """:meth:`between` bounds that no row is between, and that have the types of the key."""
+        """:meth:`between` with bounds of the key's types that contain no row."""
         columns = [statement("backfill", "no_key", column=column, table=self.table) for column in self.key]
         nothing = f"ROW({', '.join(columns)})" if len(columns) > 1 else columns[0]
         return self.between(text, start, nothing, nothing).text
@@ -107,7 +107,7 @@ class BoundText(NamedTuple):
     edits: tuple[tuple[int, int, int], ...]
 
     def offset_in_file(self, offset: int) -> int:
-        """The offset in the statement as it is in the file, for ``offset`` in the text."""
+        """The offset in the statement as written in the file, for ``offset`` in the text."""
         shift = 0
         for start, length, before in self.edits:
             if offset < start:
@@ -148,7 +148,7 @@ def _read(directive: Directive, schema: str | None) -> Backfill:
 
 
 def _words(text: str) -> list[str]:
-    # White space inside of a placeholder or a quoted name is part of the word.
+    # White space inside a placeholder or a quoted name is part of the word.
     return re.findall(r'(?:\{\{[^}]*\}\}|"[^"]*"|\S)+', text)
 
 

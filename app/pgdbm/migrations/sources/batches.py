@@ -127,7 +127,7 @@ class Batch:
         self._text = _SEPARATOR.join([one.text for one in self._rendered])
 
     def find(self, repetitions: Repetitions) -> Parsed | None:
-        """The statements of all files, without the parser's thread, where most of them repeat; None otherwise."""
+        """The statements of all files, without the parser's thread, if most of them repeat; None otherwise."""
         if self._text is None or not _CHANGES_ROWS.match(self._rendered[-1].text):
             return None
         repeated = repetitions.find(self._text, 0, len(self._text))
@@ -190,7 +190,7 @@ class Batch:
             size = raw.stmt_len
             end = start + size if size else len(self._text or "") - begin
             if end > length:
-                # A last statement without a semicolon ends at that of the separator.
+                # A last statement without a semicolon ends at the semicolon of the separator.
                 if end > length + _SEPARATOR.index(";"):
                     return None
                 end = length

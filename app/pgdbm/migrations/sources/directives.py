@@ -1,7 +1,7 @@
 """The lines ``-- pgdbm:NAME …`` of a file that say how it is to run. Pure.
 
-They count above the first statement, each in a line of its own. What looks like one in a string, a function body or a
-block comment does not count.
+They take effect only above the first statement, each in a line of its own. Text that looks like one in a string, a
+function body or a block comment has no effect.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def may_have_directives(content: str) -> bool:
 
 
 def directives(content: str) -> tuple[Directive, ...]:
-    """Those above the first statement of ``content``, in order."""
+    """The directives above the first statement of ``content``, in order."""
     return tuple(_in_head(content)) if may_have_directives(content) else ()
 
 
@@ -48,7 +48,7 @@ def _in_head(content: str) -> Iterator[Directive]:
 
 
 def misplaced(content: str) -> Directive | None:
-    """The first one below the first statement that has no effect there: all of them but ``verify``."""
+    """The first directive below the first statement, where only ``verify`` has an effect."""
     if _TEXT not in content:
         return None
     head = {one.start for one in _in_head(content)}

@@ -113,7 +113,7 @@ def checksum_of(content: str) -> str:
     content = content.replace("\r\n", "\n")
     if len(content) <= _LONG:
         return hashlib.sha256(content.strip().encode()).hexdigest()
-    # The same without copies of a large file.
+    # The same as the above, without copies of a large file.
     start = _LEADING_SPACE.match(content)
     begin, end = start.end() if start else 0, len(content)
     while end > begin and content[end - 1].isspace():
@@ -188,7 +188,7 @@ class Source(Protocol):
 
 
 def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str]) -> Source:
-    """The source for what users give as ``migrations_path``."""
+    """The source for a value of ``migrations_path``."""
     if isinstance(place, str | os.PathLike):
         return FolderSource(place)
     if isinstance(place, Mapping):
@@ -217,7 +217,7 @@ class MemorySource:
 
 
 class ResourceSource:
-    """Migrations in a package: ``importlib.resources.files("mylib") / "migrations"``, also from a zip."""
+    """Migrations in a package: ``importlib.resources.files("mylib") / "migrations"``, even from a zip."""
 
     is_slow = True
 
@@ -346,7 +346,7 @@ class FolderSource:
             ) from error
         if not target.is_relative_to(self._folder.resolve()):
             raise MigrationFileError(
-                f"{entry.name} is a link to {target}, outside of the migrations folder",
+                f"{entry.name} is a link to {target}, outside the migrations folder",
                 entry.name,
                 hint="Put the file itself there.",
             )
@@ -372,7 +372,7 @@ def _is_chosen(name: str) -> bool:
 
 
 def _check_others(folder: str, entries: Iterable[Path | Traversable], *, has_files: bool) -> None:
-    """Files beside and below the migrations of ``folder`` that may be meant as migrations are warned of.
+    """Logs a warning about files beside and below the migrations of ``folder`` that may be meant as migrations.
 
     Raises:
         MigrationFileError: there are SQL files in folders below ``folder``, and none in it.

@@ -53,7 +53,7 @@ def foreign_format(filename: str, content: str) -> tuple[int, Refusal] | None:
                     f"Write files for pgdbm with `pgdbm migrate convert --from {tool}`, or rename it: NAME.down.sql "
                     f"reverts NAME.sql.",
                 )
-    # Nearly all files end here.
+    # Nearly all files have no such comment.
     if "--" not in content or not (_MAY_BE_DOWN.search(content) or _LIQUIBASE in content):
         return None
     has_up = False

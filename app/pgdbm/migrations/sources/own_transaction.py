@@ -1,4 +1,4 @@
-"""BEGIN and COMMIT in the files of other tools, where they mean what the engine does anyway. Pure."""
+"""BEGIN and COMMIT in the files of other tools, where they are redundant: the engine begins and commits. Pure."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .psql_scripts import CopyData
 
 GRAMMAR_VERSION = 18
-"""The PostgreSQL version whose grammar the parser has."""
+"""The PostgreSQL version of the parser's grammar."""
 
 _WORDS = re.compile(r"\s+")
 _TEMPORARY = re.compile("temp", re.IGNORECASE)
@@ -68,7 +68,7 @@ _FOREIGN_SYNTAX = tuple(
         (r"(?:go|delimiter)\b|/\s*$", "This ends a statement in other databases: remove it. Statements end with `;`."),
     )
 )
-# A byte order mark in the middle of a file, a no-break space, and the like: parts of names to the parser.
+# A byte order mark in the middle of a file, a no-break space, and the like: the parser reads them as parts of names.
 _INVISIBLE = re.compile("[\u00a0\u1680\u2000-\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]")
 _STRINGS_OFF = re.compile(r"\bstandard_conforming_strings\b\s*(?:=|\bto\b)\s*'?(?:off|false|no|0)\b", re.IGNORECASE)
 
@@ -138,7 +138,7 @@ class ParsedMigration:
         return self.rendered.text if self.backfill is None else with_parameters(self.rendered.text)
 
     def text_without_rows(self, statement: Statement) -> str:
-        """The text of ``statement``; of a backfill, for a range of keys without rows."""
+        """The text of ``statement``; that of a backfill has bounds that contain no row."""
         text = self.text_of(statement)
         if self.backfill is None or statement.number > 1:
             return text
@@ -152,8 +152,8 @@ class ParsedMigration:
 class ParsedFile(NamedTuple):
     """A parsed file with its parse trees.
 
-    The trees take about sixteen times the memory of the text: read what you need from them, then release them. Those of
-    a long file are not kept: it is parsed again, piece by piece, for each iteration.
+    The trees take about sixteen times the memory of the text: read what you need from them, then release them. The
+    trees of a long file are not kept: it is parsed again, piece by piece, for each iteration.
     """
 
     migration: ParsedMigration

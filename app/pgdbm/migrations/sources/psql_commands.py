@@ -6,14 +6,14 @@ import re
 
 from ...pgparse.lexer import possessive
 
-# Variables that only concern what psql shows, or that say what the engine does anyway.
+# Variables that only affect psql's output, or that set what the engine does by default.
 _VARIABLES = (
     "COMP_KEYWORD_CASE|ECHO|ECHO_HIDDEN|FETCH_COUNT|HIDE_TABLEAM|HIDE_TOAST_COMPRESSION|HISTCONTROL|HISTFILE|HISTSIZE"
     "|IGNOREEOF|ON_ERROR_STOP|PROMPT[123]|QUIET|SHOW_ALL_RESULTS|SHOW_CONTEXT|VERBOSITY"
 )
 _SHOWING = r"conninfo|copyright|d\w*[+S]*|echo|l\+?|qecho|s[fv]\+?|timing|warn|z"
 _HOW_TO_SHOW = "a|C|f|H|pset|t|T|x"
-# Up to the end of the line. A backslash outside of quotes is the next command.
+# Up to the end of the line. A backslash outside quotes is the next command.
 _QUOTED = r"'(?:[^'\n\\]|\\[^\n])*'"
 _ARGUMENTS = r"(?:[ \t](?:[^\n\\]*+|" + possessive(rf"(?:{_QUOTED}|[^\n\\'])*") + r"))?"
 WITHOUT_EFFECT = re.compile(
@@ -23,7 +23,7 @@ WITHOUT_EFFECT = re.compile(
     r"|(?:un)?restrict[ \t]+\S+)[ \t]*\r?$",
     re.MULTILINE,
 )
-"""A line with a command that only shows something, sets how psql shows it, or asks for what is so anyway."""
+"""A line with a command that only shows something, sets how psql shows it, or sets a default."""
 
 _COMMAND = re.compile(r"\\(\w+|\S)")
 _SEMICOLON = "psql sends a statement with it: end the statement with `;`."

@@ -1,7 +1,7 @@
 """Finds statements that would leave the role that a module's migrations are executed as, or end their transaction.
 
 Pure. This catches mistakes and simple attempts, but not SQL that is built at run time. Only missing privileges keep a
-role from an object.
+role away from an object.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _IN_BODIES = re.compile(
     r"|\breset\s+all\b|\bdiscard\s+all\b|\bset_config\b|\bpg_settings\b|\b(?:commit|rollback)\s*;",
     re.IGNORECASE,
 )
-# These, and what they contain, can set a role only with a word that _IN_BODIES finds.
+# Statements of these kinds can set a role only with a word that _IN_BODIES finds.
 _PLAIN_COMMANDS = frozenset(("create", "delete", "insert", "merge", "select", "table", "update", "values", "with"))
 _UNICODE_ESCAPES = re.compile(r"\bu&['\"]", re.IGNORECASE)
 _LEAVES_ROLE = Refusal("it would leave the role that the module's migrations run as", "Remove it.")
@@ -38,7 +38,7 @@ _UNREADABLE = Refusal("it cannot be checked", "Write SQL that the parser can rea
 
 
 def check_keeps_role(file: ParsedFile) -> None:
-    """Refuse a file that would leave its role or its transaction.
+    """Refuse a file that would leave its role or end its transaction.
 
     Raises:
         MigrationFileError: with the line and column of the statement.

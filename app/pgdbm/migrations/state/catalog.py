@@ -5,7 +5,7 @@ that listings of one schema at two times, and of two equal schemas, can be compa
 definitions differently: their listings are not equal.
 
 Not listed: the data, the members of extensions, the current values of sequences, operator classes and families, and
-objects outside of schemas (roles, casts, publications, event triggers).
+objects outside schemas (roles, casts, publications, event triggers).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...core.connection import Connection
 
 FORMAT = 1
-"""The version of the listings. Stored ones with another number cannot be compared with new ones."""
+"""The version of the listings. Stored listings with another number cannot be compared with new ones."""
 
 OWN_NAME = "{{schema}}"
 """Replaces the name of the schema."""
@@ -158,7 +158,7 @@ def _normalized(schema: str, hidden: Sequence[str], found: list[CatalogObject]) 
 
 
 def serialize(objects: Iterable[CatalogObject]) -> bytes:
-    """The listing as bytes, equal for equal listings whatever their order. :func:`deserialize` reads it."""
+    """The listing as bytes, which are the same whatever the order of the objects. :func:`deserialize` reads it."""
     return json.dumps(sorted(objects), ensure_ascii=False, separators=(",", ":")).encode()
 
 

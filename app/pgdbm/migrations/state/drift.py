@@ -1,7 +1,7 @@
 """Drift: the changes in a schema since migrations were last applied to it, other than by them.
 
-A snapshot belongs to the schema: modules that share a schema share its objects. There is one row, beside the history,
-and the newest snapshot wins.
+A snapshot belongs to the schema: modules that share a schema share its objects. Its table, beside the history, has one
+row: the newest snapshot wins.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _COMPRESSION = 1
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """The changes ``since`` ``module`` was applied, the last one that was.
+    """The changes since the time ``since``, when ``module`` was the last module to be applied.
 
     ``clean``: the schema was compared, and nothing differs. ``reason`` qualifies the comparison, or says why there was
     none.
@@ -64,7 +64,8 @@ async def save(connection: Connection, schema: str, module: str, history_table: 
     table = f"{quote(schema)}.{quote(TABLE)}"
     await require_own_table(connection, table, role)
     before = await _previous(connection, schema, table)
-    # The history tables of other modules stay excluded, or each would report that of the other as a change.
+    # The history tables of other modules stay excluded; otherwise each module would report the other's table as a
+    # change.
     excluded = sorted({*(before["excluded"] or ()), history_table})
     version: int = connection.get_server_version().major
     objects = await read_catalog(connection, schema, own_tables(excluded))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 200_000
 
-NOT_OUR_TABLE = '"pgdbm:not-our-table"'
+FOREIGN_TABLE = '"pgdbm:not-our-table"'
 """In the server's error if the history is not a plain table of the connecting user."""
 
 
@@ -79,7 +79,7 @@ class History:
 
     async def create(self, db: AsyncDatabaseManager) -> None:
         """Create the schema and the table unless they exist. Safe against concurrent sessions."""
-        # Not durable: an empty history is worth nothing until a durable commit follows.
+        # Not durable: an empty history is useless until a durable commit follows.
         await db.ensure_schema(self.schema, durable=False)
         async with db.acquire() as connection:
             await create_if_missing(connection, self.sql("create"), durable=False)
@@ -122,20 +122,20 @@ class History:
                 f"migrations_table='pgdbm_migrations' wherever migrations are applied."
             ) from error
         except asyncpg.InvalidTextRepresentationError as error:
-            if NOT_OUR_TABLE not in str(error):
+            if FOREIGN_TABLE not in str(error):
                 raise
             raise MigrationError(
-                f"{self.table} is a view, or a table whose row security policies apply to our user, and was not read: "
-                f"both would run code of its owner's as our user. Let our user own a plain table of that name, or keep "
-                f"the history in another one, with migrations_table=…."
+                f"{self.table} is a view, or a table whose row security policies apply to the connecting user, and was "
+                f"not read: both would run code of its owner as that user. Let the connecting user own a plain table "
+                f"of that name, or keep the history in another one, with migrations_table=…."
             ) from error
 
 
 async def require_own_table(connection: Connection, table: str, role: str | None) -> None:
     """Raise MigrationError if ``table`` (quoted, with its schema) is not a plain table, or belongs to ``role``.
 
-    As its owner, the role could have added a trigger that runs as our user. Without a role the files run as our user
-    themselves.
+    As its owner, the role could have added a trigger that runs as the connecting user. Without a role the files run as
+    that user anyway.
     """
     if role is None:
         return

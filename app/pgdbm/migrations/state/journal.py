@@ -1,7 +1,7 @@
-"""The journal table: attempts, statements that ran outside a transaction, and decisions of people.
+"""The journal table: attempts, statements that ran outside a transaction, and manual decisions.
 
-The history table has what is applied, completely. Everything else is in the journal, whose table is created with its
-first entry.
+The history table has only migrations that were applied completely. Everything else is in the journal, whose table is
+created with its first entry.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Journal:
         sqlstate: str | None = None,
         message: str | None = None,
     ) -> None:
-        """Write an entry that has ended when it is written, and create the table unless it exists."""
+        """Write an entry about something that has ended, and create the table unless it exists."""
         await require_own_table(connection, self.table, self._role)
         values = (self._module, filename, statement, event, None, attempt, sqlstate, message)
         try:
@@ -140,14 +140,14 @@ class Journal:
         return self.sql("end_in_transaction_with_session", id=str(entry), session_state=state)
 
     async def keep_session_state(self, connection: Connection, entry: int) -> None:
-        """Record what a statement that has ended has left in the session."""
+        """Record what an ended statement has left in the session."""
         sql = self.sql("keep_session_state", session_state=self.sql("session_state"))
         await connection.execute(sql, entry)
 
     async def statements(self, connection: Connection, filename: str) -> dict[int, StatementRecord]:
         """The last record of each statement of ``filename`` that was started.
 
-        A down migration starts from its beginning when its migration was reverted, or applied again, since.
+        A down migration starts from its beginning if its migration was reverted or applied again since then.
         """
         try:
             rows = await connection.fetch(self.sql("statements"), self._module, filename, migration_of(filename))

@@ -15,7 +15,8 @@
     document.dispatchEvent(new Event("theme"));
   });
 
-  // Live updates. They pause during a selection, scrolling or pointing at something to click, and on demand.
+  // Live updates. Updates pause while text is selected, during scrolling, while the pointer is over a control, and on
+  // demand.
   const SCROLLED_MS = 800;
   const POINTED_MS = 2500;
   let paused = false;
@@ -40,7 +41,7 @@
     if (live.textContent !== text) live.textContent = text;
     $("resume").hidden = !paused;
   }
-  // A message has only the changes: after one that was skipped, the page is loaded again.
+  // A message contains only changes: if one was skipped, the page is loaded again.
   async function refresh() {
     missed = false;
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -139,7 +140,7 @@
     if (event.target.matches("[data-filter=modules]")) event.preventDefault();
   });
 
-  // Forms. If one is refused, its page stays and shows the error. The button of a slow one shows that it was sent.
+  // Forms. If a form is refused, its page stays and shows the error. The button of a slow form shows that it was sent.
   document.addEventListener("submit", async (event) => {
     const form = event.target;
     if (form.dataset.wait) {

@@ -3,7 +3,7 @@
 INSERT INTO {{tables.dashboard_sessions}} (id, digest, principal, token_id, issuer, scopes, address, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.now() + pg_catalog.make_interval(secs => $8))
 
--- find: the session $1, unless it has ended, also after $2 seconds without use
+-- find: the session $1, unless it has ended, or was not used for $2 seconds
 -- The scopes of a token may have changed since the sign-in.
 SELECT s.id, s.digest, s.principal, s.token_id, s.issuer, COALESCE(t.scopes, s.scopes) AS scopes, s.address,
     s.started_at, s.seen_at,
@@ -12,7 +12,7 @@ FROM {{tables.dashboard_sessions}} s LEFT JOIN {{tables.tokens}} t ON t.id = s.t
 WHERE s.id = $1 AND t.revoked_at IS NULL
     AND LEAST(s.expires_at, t.expires_at, s.seen_at + pg_catalog.make_interval(secs => $2)) > pg_catalog.now()
 
--- of_principal: the sessions of the principal $1 that have not ended, also after $2 seconds without use, newest first
+-- of_principal: the sessions of the principal $1 that have not ended, and were used within $2 seconds, newest first
 SELECT s.id, s.digest, s.principal, s.token_id, s.issuer, COALESCE(t.scopes, s.scopes) AS scopes, s.address,
     s.started_at, s.seen_at,
     LEAST(s.expires_at, t.expires_at, s.seen_at + pg_catalog.make_interval(secs => $2)) AS expires_at
@@ -21,7 +21,7 @@ WHERE s.principal = $1 AND t.revoked_at IS NULL
     AND LEAST(s.expires_at, t.expires_at, s.seen_at + pg_catalog.make_interval(secs => $2)) > pg_catalog.now()
 ORDER BY s.started_at DESC, s.id
 
--- active_ids: which of the sessions $1 (null: all) have not ended, also after $2 seconds without use
+-- active_ids: which of the sessions $1 (null: all) have not ended, and were used within $2 seconds
 SELECT s.id FROM {{tables.dashboard_sessions}} s LEFT JOIN {{tables.tokens}} t ON t.id = s.token_id
 WHERE ($1::text[] IS NULL OR s.id = ANY ($1::text[])) AND t.revoked_at IS NULL
     AND LEAST(s.expires_at, t.expires_at, s.seen_at + pg_catalog.make_interval(secs => $2)) > pg_catalog.now()
@@ -37,7 +37,8 @@ DELETE FROM {{tables.dashboard_sessions}} WHERE id = $1
 -- end_all: every session of the principal $1
 DELETE FROM {{tables.dashboard_sessions}} WHERE principal = $1 RETURNING id
 
--- prune: sessions that have expired, also after $1 seconds without use, and those of the principal $2 but the newest $3
+-- prune: delete sessions that have expired or were not used for $1 seconds, and all but the newest $3 of the principal
+-- $2
 DELETE FROM {{tables.dashboard_sessions}}
 WHERE LEAST(expires_at, seen_at + pg_catalog.make_interval(secs => $1)) < pg_catalog.now()
     OR id IN (

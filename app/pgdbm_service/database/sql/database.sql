@@ -2,7 +2,7 @@
 SELECT (SELECT c.oid::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = $1::name AND c.relname = $2::name) AS table_id
 
--- fitness: whether the server takes writes, the id of the table $2 in the schema $1, and the tables of that schema on
+-- fitness: whether the server accepts writes, the id of the table $2 in the schema $1, and the tables of that schema on
 -- which the database user lacks privileges
 SELECT pg_catalog.current_setting('transaction_read_only') = 'on' AS read_only,
        (SELECT c.oid::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -53,7 +53,8 @@ SELECT s.name::text AS schema
 FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS s (name)
 WHERE pg_catalog.has_schema_privilege('public', s.name::text, 'CREATE')
 
--- table_lock: the session that keeps others from an own table: in the schema $1, or with a name of $2 in any schema
+-- table_lock: the session that locks one of the service's own tables: one in the schema $1, or with a name of $2 in any
+-- schema
 SELECT pg_catalog.concat(n.nspname, '.', c.relname) AS "table",
        a.pid, a.application_name, a.usename::text AS "user", a.client_addr::text AS client, a.state,
        COALESCE(a.xact_start, a.state_change) AS since

@@ -22,7 +22,8 @@ ORDER BY until DESC NULLS FIRST LIMIT 1
 DELETE FROM {{tables.freezes}} WHERE $1::text IS NULL OR modules = $1
 RETURNING modules, reason, until, frozen_by, frozen_at
 
--- wake: have runs that a freeze has held taken from the queue now: those LIKE $1; null: those that none holds any more
+-- wake: make the items of runs that a freeze held due now: of modules LIKE $1, or if that is null, of all that no
+-- freeze holds any more
 UPDATE {{tables.pgqueuer}} q SET execute_after = pg_catalog.now()
 FROM {{tables.runs}} r
 WHERE r.status = 'held' AND r.hold ->> 'reason' = 'freeze'

@@ -45,13 +45,13 @@ WHERE c.relname = $1::name AND n.nspname !~ '^pg_'::text AND n.nspname <> $3::na
 -- tables_by_name: the same, ordered by name
 {{tables}} ORDER BY n.nspname
 
--- count_tables: how many of the same there are, counted up to $5
+-- count_tables: how many such schemas there are, counted up to $5
 SELECT pg_catalog.count(*) FROM ({{tables}} LIMIT $5::bigint) AS found
 
 -- tables_among: which of the schemas $5 have a table $1 with the columns $2, whether it may be read, whether there is a
 -- table $6 that may be read besides, and whether reading the two would take long
--- From the schemas to the tables, regardless of the planner's estimates: with thousands of tables of one
--- name, the other way round takes as long for a hundred schemas as for all.
+-- From the schemas to the tables, regardless of the planner's estimates: with thousands of tables of one name, starting
+-- from the tables takes as long for a hundred schemas as for all.
 WITH wanted AS MATERIALIZED (
     SELECT oid, nspname FROM pg_catalog.pg_namespace
     WHERE nspname = ANY ($5::text[]::name[]) AND nspname !~ '^pg_'::text AND nspname <> $3::name
@@ -122,7 +122,7 @@ FROM (SELECT pg_catalog.left(filename, 255) AS filename, pg_catalog.left(checksu
       WHERE module_name = ($1::text[])[{{number}}] OR module_name IS NULL LIMIT 100000) AS applied
 
 -- attempts: part of a statement: the last event of each file that was attempted and is not applied
--- Of files that are applied by now, it does not matter how an attempt ended.
+-- How an attempt at a file ended does not matter once the file is applied.
 FROM (SELECT DISTINCT ON (filename) pg_catalog.left(filename, 255) AS filename, event FROM {{journal}}
       WHERE module = ($1::text[])[{{number}}] ORDER BY filename, id DESC) AS latest
 WHERE event IN ('failed', 'started', 'applied') AND filename NOT IN (SELECT filename {{applied}})

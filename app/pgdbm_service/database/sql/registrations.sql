@@ -14,8 +14,8 @@ SELECT name, digest FROM {{tables.modules}} ORDER BY name
 -- digest_of: the digest of the bundle of the module $1
 SELECT digest FROM {{tables.modules}} WHERE name = $1
 
--- counts: what the limits are compared with, for the principal $1; in how many seconds its oldest registration of the
--- last hour is older
+-- counts: what the limits are compared with, for the principal $1; and in how many seconds the oldest registration of
+-- the last hour no longer counts
 SELECT (SELECT pg_catalog.count(*) FROM {{tables.modules}}) AS modules,
        (SELECT pg_catalog.count(*) FROM {{tables.modules}} WHERE registered_by = $1) AS modules_of_principal,
        pg_catalog.count(*) AS within_hour,

@@ -10,7 +10,7 @@ FROM {{tables.runs}} r WHERE r.id = $1 FOR UPDATE
 -- add: the approval of the principal $2; no row if there is one already
 INSERT INTO {{tables.run_approvals}} (run, principal, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING at
 
--- delete: the approvals of a run are void
+-- delete: the approvals of a run, which are void
 DELETE FROM {{tables.run_approvals}} WHERE run = $1
 
 -- record: the event $3 with the data $4; with the status $2, unless it is null
@@ -33,7 +33,7 @@ UPDATE {{tables.run_schemas}} s SET plan = given.plan
 FROM run, ROWS FROM (pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[])) AS given (schema, plan)
 WHERE s.run = run.id AND s.schema = given.schema
 
--- break_glass: let a run start without approvals, and whatever holds it
+-- break_glass: let a run start without approvals, even if it is held
 UPDATE {{tables.runs}} SET break_glass = $2::jsonb, hold = NULL WHERE id = $1
 
 -- plans: the schemas of a run, each with its chunk and the digest of its plan
@@ -47,7 +47,7 @@ SET status = CASE WHEN s.position = first.position THEN $2 ELSE $3 END, ended_at
 FROM (SELECT pg_catalog.min(position) AS position FROM {{tables.run_schemas}} WHERE run = $1) AS first
 WHERE s.run = $1 AND s.status = 'queued'
 
--- wake: have the items of a run taken from the queue now
+-- wake: make the items of a run due now
 UPDATE {{tables.pgqueuer}} SET execute_after = pg_catalog.now()
 WHERE status = 'queued' AND execute_after > pg_catalog.now() AND dedupe_key LIKE $1::uuid || ':%'
 

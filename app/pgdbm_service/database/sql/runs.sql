@@ -48,7 +48,7 @@ WHERE k.principal = $1 AND k.key = $2
 -- delete_key: delete an idempotency key, unless its run has changed
 DELETE FROM {{tables.run_keys}} WHERE principal = $1 AND key = $2 AND run = $3
 
--- is_unstarted: whether a run waits for its start
+-- is_unstarted: whether a run has not started
 SELECT started_at IS NULL AND cancel_requested_at IS NULL AS waits FROM {{tables.runs}}
 WHERE id = $1 AND ended_at IS NULL
 
@@ -73,7 +73,7 @@ WITH run AS (
 )
 SELECT pg_catalog.pg_notify('pgdbm_service_events', id::text) FROM run
 
--- release: what has held a run is over
+-- release: a run is no longer held
 WITH run AS (
     UPDATE {{tables.runs}} SET status = 'queued', hold = NULL, events = events + 1
     WHERE id = $1 AND status = 'held'
@@ -254,7 +254,7 @@ WITH run AS (
 )
 SELECT pg_catalog.pg_notify('pgdbm_service_events', id::text) FROM run
 
--- cancel_chunk: of a cancelled run: cancel the schemas of a chunk that no live replica is working on
+-- cancel_chunk: in a cancelled run, cancel the schemas of a chunk that no live replica is working on
 UPDATE {{tables.run_schemas}} s SET status = 'cancelled', backend_pid = NULL, ended_at = pg_catalog.now()
 WHERE s.run = $1 AND s.chunk = $2
   AND (s.status = 'queued'
@@ -333,7 +333,7 @@ WITH run AS (
     UPDATE {{tables.run_schemas}} s SET status = 'cancelled', ended_at = pg_catalog.now()
     FROM run WHERE s.run = run.id AND s.status = 'queued'
 ), items AS (
-    -- Those of a run that is held may not be due for long.
+    -- The items of a held run may not be due for a long time.
     UPDATE {{tables.pgqueuer}} q SET execute_after = pg_catalog.now()
     FROM run WHERE q.status = 'queued' AND q.execute_after > pg_catalog.now() AND q.dedupe_key LIKE run.id || ':%'
 ), event AS (

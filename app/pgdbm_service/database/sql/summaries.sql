@@ -1,7 +1,7 @@
 -- schemas_like: the schemas whose names match the expression $1, by name, at most $2
 SELECT ARRAY(SELECT nspname::text FROM pg_catalog.pg_namespace WHERE {{like}} ORDER BY nspname LIMIT $2)
 
--- like: part of a statement: the schema matches the expression $1, and a module may be for it
+-- like: part of a statement: the schema matches the expression $1, and a module may use it
 nspname ~ $1 AND nspname !~ '^pg_' AND nspname NOT IN ('pgdbm_service', 'information_schema')
 
 -- placed: part of a statement: the schemas of the module $3 with their summaries; they match $1, or are named in $2
@@ -20,7 +20,7 @@ WITH wanted AS (
     GROUP BY schema HAVING pg_catalog.bool_or(is_wanted)
 )
 
--- count: in how many schemas of a module which set is applied
+-- count: the number of a module's schemas by applied set
 {{placed}}
 SELECT digest, pg_catalog.count(*) AS schemas FROM placed GROUP BY digest
 

@@ -22,7 +22,7 @@ RETURNING id, name, scopes, created_at, created_by, expires_at, last_used_at, re
 -- find: the token with the id $1, unless it is revoked
 SELECT name, digest, scopes, expires_at FROM {{tables.tokens}} WHERE id = $1 AND revoked_at IS NULL
 
--- show: the token with the id $1, also if it is revoked
+-- show: the token with the id $1, even if it is revoked
 SELECT id, name, scopes, created_at, created_by, expires_at, last_used_at, revoked_at, revoked_by
 FROM {{tables.tokens}} WHERE id = $1
 

@@ -1,4 +1,4 @@
--- create: a webhook. The secret is returned by no other statement but those that send
+-- create: a webhook. Only statements that send return the secret
 INSERT INTO {{tables.webhooks}} (url, secret, events, modules, pattern, format, blocked_after_s, created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 RETURNING id, url, events, modules, format, blocked_after_s, is_enabled, disabled_reason, failing_since, created_by,
@@ -72,7 +72,7 @@ WHERE webhook = $1 AND id = $2
 RETURNING id, number, event, module, run AS run_id, at, status, attempts, delivered_at, http_status, reason,
           next_attempt_at, pg_catalog.pg_notify('pgdbm_service_webhooks', '')
 
--- take: up to $1 deliveries that are due, for $2 seconds. Of a run, an event is due once the ones before it are done
+-- take: up to $1 deliveries that are due, for $2 seconds. An event of a run is due once the ones before it are done
 WITH due AS (
     SELECT d.id
     FROM {{tables.webhook_deliveries}} d JOIN {{tables.webhooks}} w ON w.id = d.webhook
@@ -118,10 +118,10 @@ SET failing_since = COALESCE(w.failing_since, pg_catalog.now()),
 FROM failed WHERE w.id = failed.webhook AND w.is_enabled
 RETURNING w.is_enabled
 
--- dropped: a delivery is about something that is over
+-- dropped: a delivery reports something that is over
 UPDATE {{tables.webhook_deliveries}} SET status = 'dropped', reason = $2 WHERE id = $1 AND status = 'pending'
 
--- due_in: seconds until the next delivery is due; null without one
+-- due_in: seconds until the next delivery is due; null if there is none
 SELECT EXTRACT(epoch FROM pg_catalog.min(d.next_attempt_at) - pg_catalog.clock_timestamp())::float8 AS due_in
 FROM {{tables.webhook_deliveries}} d JOIN {{tables.webhooks}} w ON w.id = d.webhook
 WHERE d.status = 'pending' AND w.is_enabled

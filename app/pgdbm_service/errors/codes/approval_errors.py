@@ -19,7 +19,7 @@ APPROVAL_ERRORS = (
         "approval_required",
         409,
         "The module needs approvals",
-        "Migrations of the module need the approvals of other people. What was requested is no migrate, so there is no "
+        "Migrations of the module need the approvals of other people. The request is not a migrate, so there is no "
         "plan that they could approve. Nothing was done.",
         "Write a new migration that undoes the change, and migrate. In an emergency, send `break_glass` with a reason, "
         "and a token with the scope `admin`.",
@@ -29,7 +29,7 @@ APPROVAL_ERRORS = (
         "self_approval",
         403,
         "The one who asked for a run cannot decide about it",
-        "A run is approved and rejected by other people than the one who asked for it. Nothing was changed.",
+        "The one who asked for a run can neither approve nor reject it. Nothing was changed.",
         "Ask someone else with the scope `approve` for the module. To withdraw a run, cancel it.",
         "module run_id",
     ),

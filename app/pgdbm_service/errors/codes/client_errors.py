@@ -291,7 +291,7 @@ CLIENT_ERRORS = (
         "precondition_failed",
         412,
         "The module was changed in the meantime",
-        "`If-Match` names another bundle than the module has, or `If-None-Match: *` was sent and the module is "
+        "`If-Match` does not name the module's current bundle, or `If-None-Match: *` was sent and the module is "
         "registered. Nothing was changed.",
         "Read `GET /modules/{module}` again, whose ETag is the digest of the bundle, and decide again.",
         "current_bundle",
@@ -325,7 +325,7 @@ CLIENT_ERRORS = (
         422,
         "The archive is invalid",
         "It is damaged, or is not a tar or tar.gz; or a member is a link or a device, leads out of the archive, occurs "
-        "twice, or is in another folder than the rest. Nothing was stored.",
+        "twice, or is not in the same folder as the rest. Nothing was stored.",
         "Create it again from the module's folder: `tar -czf m.tar.gz -C FOLDER .`",
         "filename",
     ),

@@ -20,7 +20,8 @@ async def terminate(
 ) -> TerminatedBackend:
     """End the backend ``pid``: one that blocks one of the ``migrating`` backends, or that started at ``backend_start``.
 
-    A process id is used again after its session has ended: without one of the two, another session could be hit.
+    A process id is used again after its session has ended: without one of these conditions, another session could be
+    terminated.
 
     Raises:
         ServiceError: backend_unknown, backend_not_blocking.

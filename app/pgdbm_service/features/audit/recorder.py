@@ -65,9 +65,9 @@ class AuditRecorder:
         # A sign-in at an identity provider ends with a GET.
         if scope.get("method") not in _READING or "is_change" in scope["state"]:
             http_status = scope["state"].get("http_status")
-            # Without a route nothing could be changed. Requests over the rate limit must not fill the table.
+            # A request without a route cannot change anything. Requests over the rate limit must not fill the table.
             if "route_handler" in scope and http_status != _TOO_MANY_REQUESTS:
-                # A handler that has written the entry gives its key: it is not written again.
+                # A handler that has written the entry itself sets its key here, so that it is not written again.
                 self._record(scope["state"].get("audit_entry") or uuid.uuid4(), _entry(scope, at, http_status))
 
     @contextlib.asynccontextmanager
@@ -95,7 +95,7 @@ class AuditRecorder:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _write_batch(self) -> None:
-        """Write the oldest entries. They are removed only after that: an interrupted write is repeated."""
+        """Write the oldest entries. Entries are removed only after the write: an interrupted write is repeated."""
         some = [self._pending[position] for position in range(min(_BATCH_SIZE, len(self._pending)))]
         if some:
             await self._database.with_timeout(write_entries(self._database.manager(SERVICE_SCHEMA), some))

@@ -230,7 +230,8 @@ class OperationService:
         acquire: AbstractAsyncContextManager[None],
         work: Callable[[AsyncMigrationManager], Awaitable[T]],
     ) -> T:
-        # Fails early if the database is unavailable: a down migration has no time limit.
+        # Checked first, so that the call fails early if the database is unavailable: a down migration has no time
+        # limit.
         await self._database.check()
         manager = await self._lookup.runner(module, schema)
         async with acquire:

@@ -46,7 +46,7 @@ _TAR_MAGIC = b"ustar"
 _TAR_MAGIC_AT = 257
 _DEEPEST = 8
 _CHUNK = 65536
-# What a tar archive has besides the content of its files: headers, padding, and extended headers for long names.
+# The size of a tar archive besides the content of its files: headers, padding, and extended headers for long names.
 _OVERHEAD_PER_FILE = 4096
 _OVERHEAD = 1024 * 1024
 _BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, OverflowError, IndexError)
@@ -114,7 +114,7 @@ def _read(unpacked: bytes, limits: Limits) -> dict[str, bytes]:
             found[name] = content.read() if content is not None else b""
             if len(found[name]) != member.size:
                 raise _refused(path, "is cut off")
-        # tarfile takes a damaged header in the middle for the end.
+        # tarfile treats a damaged header in the middle as the end.
         if unpacked[archive.offset :].strip(b"\x00"):
             raise ServiceError("archive_invalid", f"The archive is damaged at byte {archive.offset}.")
     if len(folders) > 1:
@@ -128,7 +128,7 @@ def _read(unpacked: bytes, limits: Limits) -> dict[str, bytes]:
 def _checked_path(member: tarfile.TarInfo, members: set[str]) -> str:
     shown = member.name.encode(errors="replace").decode()
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
-    # What tarfile cannot decode becomes surrogates, which nothing can be encoded with.
+    # tarfile decodes invalid names to surrogates, which cannot be encoded.
     if not _is_encodable(member.name):
         raise _refused(shown, "is not a name in UTF-8")
     if member.name.startswith("/") or "\\" in member.name:

@@ -48,7 +48,7 @@ class AppliedFiles:
         found = await self._summaries.applied_sets_of(name)
         if not any(_changes(one, checksums) for one in found):
             return
-        # It may have been repaired since the summaries were written.
+        # The history may have been repaired since the summaries were written.
         await self._summaries.recheck(name, [one for one in found if _changes(one, checksums)])
         changed = {
             filename: (checksum, schema)
@@ -89,7 +89,7 @@ _ANY_SCHEMA = "any_schema"
 
 
 def checked_bundle(name: str, submission: Submission, server_version: int) -> Bundle:
-    """The bundle of what is submitted for the module ``name``. Parses every file.
+    """The bundle submitted for the module ``name``. Parses every file.
 
     Raises:
         ServiceError: module_invalid. MigrationFileError: with file, line and column.

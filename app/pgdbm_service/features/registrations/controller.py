@@ -122,7 +122,7 @@ class RegistrationController(Controller):
         registrar: Registrar,
         module: str,
         if_match: IfMatch = None,
-        force: Annotated[bool, Parameter(description="Also if other registered modules depend on it.")] = False,
+        force: Annotated[bool, Parameter(description="Even if other registered modules depend on it.")] = False,
     ) -> Unregistered:
         """Unregister a module. Its schemas, data and history stay."""
         caller = principal_of(request).name

@@ -18,7 +18,7 @@ class RegistrationLimits(NamedTuple):
     per_hour: int
 
     def check(self, counts: RegistrationCounts, principal: str, *, is_new: bool) -> None:
-        """Refuse a registration beyond the limits. ``is_new``: of a module that is not registered yet.
+        """Refuse a registration beyond the limits. ``is_new``: the module is not registered yet.
 
         Raises:
             ServiceError: too_many_modules, too_many_registrations.

@@ -101,7 +101,8 @@ class Registrar:
         return sorted(missing, key=order_of)
 
     async def warnings(self, module: Module) -> list[str]:
-        """For people: which files of ``module`` are applied under another name, where nothing of it is applied yet."""
+        """Warnings about files of ``module`` that are applied under another module's name, in schemas where nothing of
+        ``module`` is."""
         assert module.bundle is not None
         schemas = await self._summaries.schemas(module, IN_STATEMENT)
         reader = self._databases.reader(module.name)
@@ -111,7 +112,7 @@ class Registrar:
     async def unregister(self, name: str, conditions: Preconditions, caller: str, *, force: bool = False) -> str:
         """The digest of the bundle that the module had. Its data, histories and bundles stay.
 
-        ``force``: also if registered modules depend on it; they are invalid then.
+        ``force``: even if registered modules depend on it, which become invalid.
 
         Raises:
             ServiceError: module_unknown, module_conflict, precondition_failed.
@@ -143,7 +144,7 @@ class Registrar:
         return digest
 
     async def bundles(self, name: str, limit: int, before: int | None) -> tuple[BundlePage, int | None]:
-        """A page of the bundles that ``name`` has had, and the id that the next one begins before.
+        """A page of the bundles that ``name`` has had, and the id before which the next page begins.
 
         Raises:
             ServiceError: module_unknown, if there were none.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EVENT_STREAM = "text/event-stream"
 
 _DEFAULT_WAIT_S = 60.0
-# Shorter than the minute after which many proxies close a connection without traffic.
+# Shorter than the minute after which many proxies close an idle connection.
 _DEFAULT_WAIT_FOR_DONE_S = 50.0
 _LONGEST_WAIT_S = 3600.0
 _RECONNECT_MS = 1000

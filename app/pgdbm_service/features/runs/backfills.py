@@ -52,5 +52,5 @@ class BackfillController(Controller):
     async def change_backfill(
         self, database: Database, runs: RunService, module: str, filename: str, data: BackfillBody
     ) -> Backfill:
-        """Pause, resume or limit a backfill, also while a run executes it, and before it starts."""
+        """Pause, resume or limit a backfill, even before it starts or while a run executes it."""
         return await database.with_timeout(runs.backfills.change(module, filename, data))

@@ -310,7 +310,8 @@ async def _cancelled(runs: RunService, run: Run) -> Run:
 
 
 def _may_see_values(request: HTTPRequest, module: str) -> bool:
-    """Whether the principal may see values from SQL and from tables: if it may migrate, as that can read them."""
+    """Whether the principal may see values from SQL and from tables: it may if it may migrate, since migrations can
+    read them."""
     return allows(principal_of(request).scopes, "migrate", module)
 
 

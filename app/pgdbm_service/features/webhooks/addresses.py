@@ -10,7 +10,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class RefusedAddressError(Exception):
-    """The name leads to no address that may be connected to."""
+    """The name does not resolve to an address that may be connected to."""
 
 
 def is_public(text: str) -> bool:
@@ -46,6 +46,6 @@ async def address_of(host: str, port: int, *, allow_private: bool) -> str:
         if allow_private or is_public(one):
             return one
     raise RefusedAddressError(
-        f"{host} leads to {', '.join(dict.fromkeys(addresses))}, which is no public address: set "
+        f"{host} leads to {', '.join(dict.fromkeys(addresses))}, which is not a public address: set "
         "PGDBM_WEBHOOK_PRIVATE_ADDRESSES=true to allow it"
     )

@@ -29,7 +29,7 @@ CHANNEL = "pgdbm_service_webhooks"
 """Notified when there is something to send."""
 
 _MOST_TAKEN = 20
-# Longer than an attempt takes, so that no other replica sends the same at the same time.
+# Longer than an attempt takes, so that two replicas do not send the same delivery concurrently.
 _LEASE_S = 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 3600.0
 # Without a notification, and with nothing due.
@@ -42,7 +42,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Deliverer:
-    """``public_origin`` is what links to runs and modules begin with; without it there are none.
+    """``public_origin`` is the start of links to runs and modules; without it there are no links.
 
     ``is_waiting``: whether a run still waits for a lock. A webhook whose deliveries have failed for ``disable_after_s``
     is disabled. ``on_attempt`` is called with ``delivered``, ``failed`` or ``dropped`` for each.
@@ -113,7 +113,7 @@ class Deliverer:
             return
         self._on_attempt("failed")
         pause = next(islice(exponential(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), min(row["attempts"], 20) - 1, None))
-        # The receiver no longer exists, and says so.
+        # The receiver answers that it no longer exists.
         disable_after_s = -1.0 if outcome.http_status == _GONE else self._disable_after_s
         found = await self._rows("failed", row["id"], outcome.http_status, outcome.reason, pause, disable_after_s)
         is_disabled = bool(found) and not found[0]["is_enabled"]

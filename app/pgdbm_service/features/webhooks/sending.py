@@ -15,7 +15,7 @@ from .addresses import RefusedAddressError, address_of
 from .signatures import signature
 
 TIMEOUT_S = 15.0
-"""How long an attempt may take in all."""
+"""How long an attempt may take in total."""
 
 
 class Outcome(NamedTuple):
@@ -63,7 +63,7 @@ class Sender:
         host = parts.hostname or ""
         port = parts.port or (443 if parts.scheme == "https" else 80)
         address = await address_of(host, port, allow_private=self._allow_private)
-        # To the address that was checked; the certificate is still that of the name.
+        # Connect to the address that was checked; the certificate is still verified for the name.
         literal = f"[{address}]" if ":" in address else address
         target = parts._replace(netloc=f"{literal}:{port}").geturl()
         named = headers | {"Host": parts.netloc.rpartition("@")[2]}

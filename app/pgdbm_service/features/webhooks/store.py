@@ -78,7 +78,7 @@ class WebhookStore:
         return [Webhook(**row) for row in await self._rows("list")]
 
     async def find(self, webhook_id: UUID) -> Webhook:
-        """Raises ServiceError: webhook_unknown; so do the others."""
+        """Raises ServiceError (webhook_unknown), as do the methods below."""
         return Webhook(**await self._one("find", webhook_id))
 
     async def change(self, webhook_id: UUID, body: WebhookChange, principal: str) -> WebhookWithSecret:

@@ -1,4 +1,4 @@
-"""The page of a module in a browser, while runs change what it shows."""
+"""The page of a module in a browser, while runs change the module."""
 
 from __future__ import annotations
 

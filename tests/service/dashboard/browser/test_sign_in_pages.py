@@ -85,7 +85,7 @@ def test_signing_in_with_a_token_leads_to_the_page_that_was_wanted(open_page: Op
     page.get_by_role("link", name="token:ada").click()
     page.get_by_role("button", name="Sign out", exact=True).click()
     page.get_by_role("heading", name="Sign in").wait_for()
-    # Back does not show what only those who are signed in may see.
+    # The Back button does not show pages that require a sign-in.
     page.go_back()
     page.get_by_role("heading", name="Sign in").wait_for()
 

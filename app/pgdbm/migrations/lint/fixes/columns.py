@@ -1,4 +1,4 @@
-"""The safer form of columns that would rewrite their table: filled in batches, beside the programs that run. Pure."""
+"""The safer form of columns that would rewrite their table: filled in batches, while programs use the table. Pure."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def fix_add_column(command: Subcommand, rules: Collection[str]) -> Replacement |
 
 
 def _filled(command: Subcommand, added: _NewColumn, later: set[str]) -> list[Step] | None:
-    """The column without what rewrites the table, and that afterwards; None if there is no such way."""
+    """The column without the part that rewrites the table, which is added afterwards; None if that is not possible."""
     key = _key_of(command)
     if key is None or added.has("CONSTR_GENERATED"):
         return None

@@ -48,7 +48,7 @@ def validated_steps(command: Subcommand, definition: str, name: str) -> Iterator
 
 
 def index_steps(command: Subcommand, constraint: Node, piece: Piece, name: str) -> list[Step]:
-    """UNIQUE or PRIMARY KEY, with an index that is built concurrently; none if there is no such way."""
+    """UNIQUE or PRIMARY KEY, with an index that is built concurrently; none if that is not possible."""
     opening = piece.find("(")
     if opening is None or constraint.without_overlaps:
         return []
@@ -112,7 +112,7 @@ def fix_constraint(command: Subcommand, rules: Collection[str]) -> Replacement |
     rule = _RULES.get(kind)
     if rule not in rules or rule is None or command.about.skip_validation or command.about.indexname:
         return None
-    # After ADD, or after ADD CONSTRAINT name.
+    # The position after ADD, or after ADD CONSTRAINT name.
     definition = command.piece.part(3 if command.piece.words[1] == "CONSTRAINT" else 1)
     name = constraint_name(command, command.about)
     if rule != "PGDBM010":

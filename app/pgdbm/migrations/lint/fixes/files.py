@@ -1,4 +1,4 @@
-"""The files in place of one with findings: what its statements are replaced with, and the others as they are. Pure."""
+"""The files that replace one with findings: some of its statements are replaced, the others stay as they are. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FIXED_RULES = frozenset(
     }
 )
 """The rules whose findings may have a fix."""
-# They last beyond their statement, so that a file with one of them cannot be divided.
+# Their effect lasts beyond the statement, so a file with one of them cannot be divided.
 _LASTING = frozenset({"constraints_set_stmt", "declare_cursor_stmt", "lock_stmt", "prepare_stmt", "transaction_stmt"})
 _SETS = "variable_set_stmt"
 

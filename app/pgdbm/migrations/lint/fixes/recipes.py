@@ -1,4 +1,4 @@
-"""What to do where no files do the same: in steps that people decide about. Pure."""
+"""Advice where no set of files is equivalent: steps, some of which need a decision. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REQUIRED = (
 _INSTEAD = {
     "VACUUM FULL": (
         "VACUUM makes the room reusable without a lock. To give it back: pg_repack, or REPACK (CONCURRENTLY) from "
-        "PostgreSQL 19 on, both outside of migrations."
+        "PostgreSQL 19 on, both outside migrations."
     ),
     "CLUSTER": "pg_repack --order-by, or REPACK (CONCURRENTLY) … USING INDEX from PostgreSQL 19 on, without the lock.",
     "SET TABLESPACE": (

@@ -1,4 +1,4 @@
-"""What a statement is replaced with, and how that is divided into files. Pure."""
+"""The steps that replace a statement, and how they are divided into files. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Place(Enum):
     BACKFILL = auto()
     """In a file of its own, which is a backfill and says so."""
     OUTSIDE = auto()
-    """Outside of a transaction."""
+    """Outside a transaction."""
 
 
 class Step(NamedTuple):
@@ -60,7 +60,7 @@ class FixFile:
 class Fix:
     """The safer form. ``files`` do the same, in this order, without the long lock.
 
-    Without files, ``note`` says what to do in their place; with files, what to check before they are used.
+    Without files, ``note`` says what to do instead; with files, what to check before they are used.
     """
 
     files: tuple[FixFile, ...]
@@ -90,7 +90,7 @@ def divided(steps: Iterable[Step]) -> list[StepGroup]:
 
 
 def names_of(filename: str, count: int, others: Collection[str]) -> list[str] | None:
-    """Names for ``count`` files in the place of ``filename``, which is the first of them; None if there are none.
+    """Names for ``count`` files that replace ``filename``, which is the first of them; None if there are none.
 
     They sort between it and the next of ``others``, the names of all migrations.
     """

@@ -16,7 +16,7 @@ class Subcommand:
     """A subcommand, such as SET NOT NULL, of an ALTER TABLE.
 
     ``head`` is ALTER TABLE with the table, and ``relation`` the table, as the author wrote them; ``table`` is its name
-    alone. ``node`` is that of the subcommand, and ``about`` what it is about. ``facts`` are
+    alone. ``node`` is the subcommand's node in the parse tree, and ``about`` the node of its definition. ``facts`` are
     those of the table, if it is there.
     """
 

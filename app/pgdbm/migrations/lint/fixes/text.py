@@ -27,7 +27,7 @@ class Piece:
         self.rendered = rendered
         self.tokens = found
         self.comments = comments
-        """Those between this piece and the one before it."""
+        """The comments between this piece and the one before it."""
 
     @cached_property
     def words(self) -> list[str]:
@@ -59,7 +59,7 @@ class Piece:
         return "\n".join([*(self._between(one.start, one.end).rstrip() for one in self.comments), sql])
 
     def find(self, *wanted: str, start: int = 0) -> int | None:
-        """The number of the first token of ``wanted``, one after the other, outside of brackets."""
+        """The number of the first token of ``wanted``, one after the other, outside brackets."""
         depth = 0
         for number in range(start, len(self.words)):
             if depth == 0 and tuple(self.words[number : number + len(wanted)]) == wanted:
@@ -87,7 +87,7 @@ class Piece:
         return start + 1
 
     def split(self, start: int) -> Iterator[Piece]:
-        """The pieces between the commas outside of brackets, from token ``start`` on."""
+        """The pieces between the commas outside brackets, from token ``start`` on."""
         depth = 0
         begin = start
         for number in range(start, len(self.words) + 1):

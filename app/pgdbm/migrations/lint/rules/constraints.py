@@ -24,7 +24,7 @@ def _added(statement: SeenStatement, file: SeenFile) -> Iterator[tuple[str, Node
 
 
 def _with_columns(statement: SeenStatement, file: SeenFile) -> Iterator[tuple[str, Node]]:
-    """The same, for added columns."""
+    """The same for the constraints of added columns."""
     if file.is_new(statement.table):
         return
     for kind, _, about in statement.commands:

@@ -93,7 +93,7 @@ def placeholder_in_text(statement: SeenStatement, file: SeenFile) -> Iterator[Hi
         span = file.quoted.span_at(source_start)
         if span is None or span in hits or rendered.source[span[0]] != "'":
             continue
-        # Without its dot if there is no schema.
+        # The dot is left out if there is no schema.
         placeholder = rendered.source[source_start : source_start + source_length].removesuffix(".")
         if placeholder.startswith("\\"):
             text = f"The backslash of {placeholder} is removed: the text contains the braces alone."

@@ -28,7 +28,7 @@ _CHANGES_ROWS = re.compile(r"\b(?:update|delete)\b", re.IGNORECASE)
     advice="Add a WHERE, and process large tables in batches, in a file without a transaction.",
 )
 def every_row(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
-    # Also inside of WITH.
+    # Also inside WITH.
     text = file.parsed.rendered.text
     if not _CHANGES_ROWS.search(text, statement.start, statement.end):
         return

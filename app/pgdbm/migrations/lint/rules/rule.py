@@ -52,7 +52,7 @@ class Rule:
 def rule(
     rule_id: str, name: str, severity: Severity, *kinds: str, advice: str, squawk: tuple[str, ...] = ()
 ) -> Callable[[Callable[[SeenStatement, SeenFile], Iterator[Hit]]], Rule]:
-    """Makes a rule of a function that checks statements of ``kinds`` (none: of every kind)."""
+    """Turn a function that checks statements of ``kinds`` (none: of every kind) into a rule."""
 
     def made(check: Callable[[SeenStatement, SeenFile], Iterator[Hit]]) -> Rule:
         return Rule(rule_id, name, severity, advice, frozenset(squawk), frozenset(kinds), check)
@@ -108,7 +108,7 @@ _FIRST_WITH_NEW_ENUMS_WHOLE = 17
 class SeenFile:
     """The file up to the statement that is checked. ``schema`` None: rendered without one.
 
-    ``shift``: what to add to locations in the tree of the statement, to get those in the file.
+    ``shift``: what to add to a location in the tree of the statement to get the one in the file.
     """
 
     parsed: ParsedMigration
