@@ -255,7 +255,10 @@ def start(repo: Repo, database: str, watch: Watch) -> Iterator[Callable[..., Run
 
 
 class Proxy:
-    """A TCP proxy, most often to the database: it can close connections, and stop passing data."""
+    """A TCP proxy, most often to the database: it can close connections, stop passing data, and change answers.
+
+    ``damages`` has what replaces the next bytes like each key that the target sends; then the key is removed.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -264,6 +267,7 @@ class Proxy:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._silent = threading.Event()
         self._closed = False
+        self.damages: dict[bytes, bytes] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._forward)
         self._thread.start()
@@ -321,6 +325,10 @@ class Proxy:
                 continue
             try:
                 data = end.recv(65536)
+                for found in [
+                    one for one in self.damages if one in data and any(end is pair[1] for pair in self._pairs)
+                ]:
+                    data = data.replace(found, self.damages.pop(found), 1)
                 if data:
                     other[end].sendall(data)
             except OSError:

@@ -2,7 +2,8 @@
 
 SQL files, module.toml, archives, HTTP headers and the messages of the database server are mutated at random. The
 service must not die, must answer ``/health/live`` within a second throughout, and must not grow by 300 MB. Exits with
-1 if it does, and prints the seed and the kind of the last inputs.
+1 if it does, and prints the seed and the kind of the last inputs. An answer of 500 is printed with what the service has
+logged; one a minute may be what damage in a value has led to.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _LONGEST_SILENCE_S = 1.0
 _MOST_GROWTH_MB = 300.0
+_MOST_FAILURES_A_MINUTE = 1
 _PROBE_EVERY_S = 0.05
 _CLIENT_TIMEOUT_S = 120.0
 _CLIENTS = 3
@@ -91,6 +93,7 @@ class Fuzz:
     url: str
     port: int
     statuses: Counter[str] = field(default_factory=Counter)
+    failures: int = 0
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=12))
 
     def sql(self) -> bytes:
@@ -226,6 +229,7 @@ class Fuzz:
             case _:
                 answer = await client.post(f"/modules/{module}/migrate", json={"wait_s": 2})
                 self.statuses[f"migrate {answer.status_code}"] += 1
+                self.note_failure(kind, answer)
                 return
         dry_run = rng.random() < 0.5
         answer = await client.put(
@@ -235,11 +239,17 @@ class Fuzz:
             headers={"Content-Type": content_type},
         )
         self.statuses[f"{kind} {answer.status_code}"] += 1
+        self.note_failure(kind, answer)
         if not dry_run and answer.is_success:
             for path in (f"/modules/{module}/plan", f"/modules/{module}/migrations"):
                 answer = await client.get(path)
                 self.statuses[f"read {answer.status_code}"] += 1
+                self.note_failure("read", answer)
+
+    def note_failure(self, kind: str, answer: httpx.Response) -> None:
+        """Count an answer of 500, and print it."""
         if answer.status_code == 500:
+            self.failures += 1
             print(f"500: {kind}: {answer.text[:300]}", flush=True)
 
 
@@ -359,11 +369,16 @@ async def fuzz(server: EmbeddedPostgres, folder: Path, seconds: float, seed: int
         alive = replica.process.poll() is None
         prober.terminate()
         growth = probed.memory.value - probed.memory_at_first.value
-    fine = alive and probed.silence.value <= _LONGEST_SILENCE_S and growth <= _MOST_GROWTH_MB
+    held = alive and probed.silence.value <= _LONGEST_SILENCE_S and growth <= _MOST_GROWTH_MB
+    few = state.failures <= max(seconds / 60, 1) * _MOST_FAILURES_A_MINUTE
+    if state.failures:
+        print(*(line for line in replica.log.read_text().splitlines() if "internal error" in line), sep="\n")
+    fine = held and few
     print(f"seed {seed}: {state.statuses.total()} answers in {seconds / 60:.1f} minutes")
     print(f"  {proxy.changes} messages of the database server changed")
     print("  " + ", ".join(f"{name}: {count}" for name, count in sorted(state.statuses.items())))
     print(f"longest silence of /health/live: {probed.silence.value:.2f} s  (at most {_LONGEST_SILENCE_S:g})")
+    print(f"answers of 500: {state.failures}  (at most {_MOST_FAILURES_A_MINUTE} a minute)")
     print(f"memory grew by {growth:.0f} MB  (at most {_MOST_GROWTH_MB:g})")
     if not alive:
         print(replica.log.read_text()[-3000:])

@@ -50,6 +50,7 @@ _RELEASED = "released back to the pool"
 # The server ended the session between two queries: the protocol is in a state in which it takes no query, or the pool
 # noticed it while the connection was being released.
 _ENDED_BETWEEN_QUERIES = ("cannot switch to state", "free connection holder")
+_DECODES = "_decode"
 _POOL_CLOSED = ("pool is closed", "pool is closing")
 _POOL_NOT_OPEN = "pool is not initialized"
 _UNENCODABLE = re.compile(
@@ -132,14 +133,19 @@ def is_unreadable(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InternalClientError):
         return not is_lost(error)
     # Errors of the request itself, and answers of the server.
-    others = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TypeError, UnicodeEncodeError, MemoryError)
+    others = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, UnicodeEncodeError, MemoryError)
     if not isinstance(error, Exception) or isinstance(error, others):
         return False
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
-    # The compiled modules, which read messages and decode values.
-    return traceback is not None and traceback.tb_frame.f_code.co_filename.startswith("asyncpg/")
+    if traceback is None:
+        return False
+    # The compiled modules, which read messages and decode values. A TypeError is most often about a parameter.
+    code = traceback.tb_frame.f_code
+    return code.co_filename.startswith("asyncpg/") and (
+        not isinstance(error, TypeError) or code.co_name.endswith(_DECODES)
+    )
 
 
 def is_alive(connection: Connection) -> bool:

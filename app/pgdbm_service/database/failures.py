@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import msgspec
 import structlog
 
 from pgdbm import errors as library
@@ -19,6 +20,7 @@ from ..errors import ServiceError
 from ..errors.codes import ERROR_KINDS
 from .logins import LoginError
 from .masking import masked
+from .rows import UnreadableRowsError
 from .service_schema import SERVICE_SCHEMA
 
 if TYPE_CHECKING:
@@ -81,10 +83,20 @@ def is_unavailable(error: BaseException | None) -> bool:
         return True
     if isinstance(error, asyncpg.InterfaceError):
         return is_lost(error) or is_pool_closed(error)
-    if error is not None and is_unreadable(error):
+    if error is not None and is_not_understood(error):
         return True
     state = getattr(error, "sqlstate", None)
     return isinstance(state, str) and (state in _UNAVAILABLE or state.startswith("08"))
+
+
+def is_not_understood(error: BaseException) -> bool:
+    """Whether an answer of the server is none that the statement can have: something on the way has changed it.
+
+    JSON of requests is decoded where it is received, so that what fails here is JSON of the service's own tables.
+    """
+    if isinstance(error, library.QueryError) and error.original_error is not None:
+        return is_not_understood(error.original_error)
+    return isinstance(error, UnreadableRowsError | msgspec.DecodeError) or is_unreadable(error)
 
 
 def is_conflict(error: BaseException | None) -> bool:
@@ -121,7 +133,7 @@ def database_unavailable(error: BaseException | None = None) -> ServiceError:
     sends them to principals with the scope ``read`` only.
     """
     refusal = _refusal_in(error)
-    if refusal is not None and is_unreadable(refusal):
+    if refusal is not None and is_not_understood(refusal):
         return ServiceError("database_unavailable", _UNREADABLE)
     if refusal is None:
         return ServiceError("database_unavailable", f"{_UNREACHABLE} The service keeps trying to connect.")

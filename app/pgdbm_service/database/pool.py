@@ -20,6 +20,7 @@ from ..errors import ServiceError
 from .failures import (
     database_unavailable,
     is_lock_timeout,
+    is_not_understood,
     is_unavailable,
     misses_service_schema,
     service_schema_forbidden,
@@ -197,10 +198,17 @@ class Database:
         except Exception as error:
             if misses_service_schema(error):
                 self._recover_soon()
+            if is_not_understood(error) or isinstance(error, LookupError | TypeError):
+                # A connection keeps the description of a statement's columns: no later answer would be understood.
+                await self._replace_connections()
             holder = await self._holder() if is_lock_timeout(error) else None
             if holder is not None:
                 raise table_locked(holder) from error
             raise
+
+    async def _replace_connections(self) -> None:
+        if self._pool is not None:
+            await self._pool.expire_connections()
 
     async def _holder(self) -> dict[str, Any] | None:
         """A session that locks one of the service's own tables, and the table; None if there is none."""

@@ -13,6 +13,7 @@ from pgdbm.core.pool import without_reset
 from pgdbm.migrations.sources.files import checksum_of
 
 from ..database.retrying import repeated_on_conflict
+from ..database.rows import reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 from ..errors import ServiceError
@@ -177,10 +178,13 @@ def _registered(name: str, bundle: Bundle) -> Module:
 
 async def _read_modules(db: Queries, known: Registry) -> list[Module]:
     """Every registered module; bundles that ``known`` has are not read again."""
-    digests = {row["name"]: row["digest"] for row in await db.fetch_all(_sql("modules"))}
+    rows = await db.fetch_all(_sql("modules"))
+    with reading_rows():
+        digests = {row["name"]: row["digest"] for row in rows}
     bundles = {module.bundle.digest: module.bundle for module in known.registered.values() if module.bundle}
     bundles |= await _read_bundles(db, set(digests.values()) - bundles.keys())
-    return [_registered(name, bundles[digest]) for name, digest in digests.items()]
+    with reading_rows():
+        return [_registered(name, bundles[digest]) for name, digest in digests.items()]
 
 
 async def _read_bundles(db: Queries, digests: Collection[str]) -> dict[str, Bundle]:
@@ -189,13 +193,16 @@ async def _read_bundles(db: Queries, digests: Collection[str]) -> dict[str, Bund
         return {}
     wanted = list(digests)
     files: dict[str, dict[str, str]] = {digest: {} for digest in wanted}
-    for row in await db.fetch_all(_sql("files"), wanted):
-        files[row["digest"]][row["filename"]] = row["content"]
-    return {
-        row["digest"]: Bundle(
-            digest=row["digest"],
-            settings=msgspec.json.decode(row["settings"], type=CheckedSettings),
-            files=files[row["digest"]],
-        )
-        for row in await db.fetch_all(_sql("settings"), wanted)
-    }
+    rows = await db.fetch_all(_sql("files"), wanted)
+    settings = await db.fetch_all(_sql("settings"), wanted)
+    with reading_rows():
+        for row in rows:
+            files[row["digest"]][row["filename"]] = row["content"]
+        return {
+            row["digest"]: Bundle(
+                digest=row["digest"],
+                settings=msgspec.json.decode(row["settings"], type=CheckedSettings),
+                files=files[row["digest"]],
+            )
+            for row in settings
+        }

@@ -10,6 +10,7 @@ import msgspec
 
 from ..api.runs import ALL_MODULES, ChildRun, MigrateResult, RunOptions
 from ..database.retrying import repeated_on_conflict
+from ..database.rows import reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 from .queue import Item, enqueue
@@ -94,7 +95,8 @@ class ChildRuns:
     async def next(self, run: UUID) -> NextChild | None:
         """The next step; None if the run has ended."""
         rows = await self._rows("next", run, ALL_MODULES)
-        return NextChild(**rows[0]) if rows else None
+        with reading_rows():
+            return NextChild(**rows[0]) if rows else None
 
     async def start(self, run: UUID, position: int, child: UUID, replica: UUID) -> bool:
         """Let ``child`` be the run at ``position``; whether the parent was cancelled."""

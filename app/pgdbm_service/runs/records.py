@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgdbm.core.lru import LRUCache
 
+from ..database.rows import reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 
@@ -55,7 +56,8 @@ class RunRecords:
                 unknown.append(row)
         if unknown:
             answer = await self._rows("runs_of_files", module, schema, [row.filename for row in unknown])
-            runs: dict[str, UUID] = {one["filename"]: one["run"] for one in answer}
+            with reading_rows():
+                runs: dict[str, UUID] = {one["filename"]: one["run"] for one in answer}
             for row in unknown:
                 found[row.id] = run = runs.get(row.filename)
                 self._remember((module, schema, row.id), row.applied_at, run)

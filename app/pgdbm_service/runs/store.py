@@ -16,6 +16,7 @@ from ..api.common import Approvals
 from ..api.freezes import Freeze
 from ..api.runs import Hold, Progress, RunOptions
 from ..database.retrying import repeat_on_conflict, until_available
+from ..database.rows import reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 from .grouped_writes import GroupedWrites
@@ -211,7 +212,8 @@ class Store:
 
     async def find_key(self, principal: str, key: str) -> StoredKey | None:
         rows = await self._rows("find_key", principal, key)
-        return StoredKey(**rows[0]) if rows else None
+        with reading_rows():
+            return StoredKey(**rows[0]) if rows else None
 
     async def delete_key(self, principal: str, key: str, run: UUID) -> None:
         """Delete the key if it belongs to ``run``."""
@@ -226,14 +228,16 @@ class Store:
         if not rows:
             return None
         row: RowDict = dict(rows[0])
-        row["options"] = msgspec.json.decode(rows[0]["options"], type=RunOptions)
-        for name, kind in (("hold", Hold), ("freeze", Freeze), ("approvals", Approvals)):
-            row[name] = None if row[name] is None else msgspec.json.decode(row[name], type=kind)
-        run = TakenRun(**row)
+        with reading_rows():
+            row["options"] = msgspec.json.decode(rows[0]["options"], type=RunOptions)
+            for name, kind in (("hold", Hold), ("freeze", Freeze), ("approvals", Approvals)):
+                row[name] = None if row[name] is None else msgspec.json.decode(row[name], type=kind)
+            run = TakenRun(**row)
         if run.cancelled:
             await self._rows("cancel_chunk", item.run, item.chunk, self._stale_s)
         unfinished = await self._rows("unfinished", item.run, item.chunk, self._stale_s)
-        return run, [UnfinishedSchema(**row) for row in unfinished]
+        with reading_rows():
+            return run, [UnfinishedSchema(**row) for row in unfinished]
 
     async def hold(self, run: UUID, hold: Hold) -> bool:
         """Keep a run from starting; False if it is held for the same already."""

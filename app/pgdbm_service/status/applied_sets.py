@@ -24,6 +24,7 @@ from pgdbm.migrations.sources.files import check_versions
 from pgdbm.migrations.state.journal import TABLE as JOURNAL_TABLE
 
 from ..database.logins import LoginError
+from ..database.rows import numbered
 from ..database.sql import statement
 from ..errors import ServiceError
 from .history_tables import HISTORY_TABLE, chunks, history_of, tables_among, was_dropped
@@ -230,7 +231,7 @@ class AppliedSets:
                 attempts = statement("histories", f"attempts_{form}", attempts=latest)
             parts.append(statement("histories", name, number=str(number), applied=applied, attempts=attempts))
         rows = await db.fetch_all(" UNION ALL ".join(parts), [module for module, _ in keys])
-        return [(keys[row.pop("number") - 1], row) for row in rows]
+        return [(numbered(keys, row, first=1), row) for row in rows]
 
 
 def _pairs(texts: Iterable[str]) -> Iterator[tuple[str, str]]:

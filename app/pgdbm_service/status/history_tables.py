@@ -12,6 +12,7 @@ from pgdbm.core.templating import quote
 from pgdbm.errors import QueryError
 from pgdbm.migrations.state.journal import TABLE as JOURNAL_TABLE
 
+from ..database.rows import numbered, reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 
@@ -104,7 +105,8 @@ async def tables_among(reader: Reader, schemas: Collection[str]) -> dict[str, Hi
     query = statement("histories", "tables_among", **_PARTS)
     values = HISTORY_TABLE, _COLUMNS, SERVICE_SCHEMA, reader.forbidden
     rows = await reader.db.fetch_all(query, *values, list(schemas), JOURNAL_TABLE)
-    return {row.pop("schema"): HistoryTable(**row) for row in rows}
+    with reading_rows():
+        return {row.pop("schema"): HistoryTable(**row) for row in rows}
 
 
 async def readable_among(reader: Reader, schemas: Collection[str]) -> list[str]:
@@ -142,10 +144,11 @@ async def schemas_with_pending(
                 # Migrating the schemas reports which one was dropped.
                 pending.update(some)
                 continue
-            found: list[tuple[int, bool]] = [(row["number"], row["is_started"]) for row in rows]
-            pending.update(some[number] for number, _ in found)
+            with reading_rows():
+                found: list[tuple[str, bool]] = [(numbered(some, row), row["is_started"]) for row in rows]
+            pending.update(schema for schema, _ in found)
             if started is not None:
-                started.update(some[number] for number, is_started in found if is_started)
+                started.update(schema for schema, is_started in found if is_started)
     return [schema for schema in schemas if schema in pending]
 
 
@@ -191,6 +194,7 @@ async def _read_modules(reader: Reader, among: Collection[str] | None) -> list[H
             for number, schema in enumerate(some)
         )
         for row in await reader.db.fetch_all(query):
-            position: int = row["number"]
-            found.append(HistoryModule(some[position], row["module_name"], row["applied"], row["last_filename"]))
+            with reading_rows():
+                module = HistoryModule(numbered(some, row), row["module_name"], row["applied"], row["last_filename"])
+            found.append(module)
     return sorted(found, key=lambda module: (module.schema, module.name))

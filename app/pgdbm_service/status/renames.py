@@ -8,6 +8,7 @@ import msgspec
 
 from pgdbm.errors import QueryError
 
+from ..database.rows import numbered
 from ..database.sql import statement
 from ..errors import ServiceError
 from .history_tables import chunks, history_of, readable_among, was_dropped
@@ -45,7 +46,7 @@ async def find_same_files(
                 raise
             continue
         found += [
-            SameFiles(some[int(row["number"])], row["module"], row["same"], row["applied"])
+            SameFiles(numbered(some, row), row["module"], row["same"], row["applied"])
             for row in rows
             if not row["is_started"]
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import asyncpg.protocol
@@ -135,6 +135,36 @@ def test_a_damaged_answer_is_an_outage(database: str, kind: bytes, byte: int) ->
         assert any("could not be understood" in detail for detail in details)
 
     asyncio.run(use())
+
+
+@pytest.mark.parametrize(
+    ("column", "damaged"),
+    [
+        pytest.param(b"number\0", b"numbeR\0", id="that is read"),
+        pytest.param(b"readable\0", b"readabne\0", id="that is a field"),
+    ],
+)
+def test_a_damaged_column_is_an_outage_and_not_kept(
+    start: Callable[..., Any], proxy: Any, proxied: str, column: bytes, damaged: bytes
+) -> None:
+    service = start(database_url=proxied, max_connections=4)
+    files = [{"filename": "001_a.sql", "content": "SELECT 1;"}]
+    assert service.client.put("/modules/m", json={"migrations": files}).status_code == 201
+    proxy.damages[column] = damaged
+    answers = []
+    for number in range(2, 7):
+        files.append({"filename": f"{number:03}_a.sql", "content": "SELECT 1;"})
+        answers += [
+            service.client.put("/modules/m", json={"migrations": files}),
+            service.post("/modules/m/migrate"),
+            service.get("/modules/m"),
+        ]
+    assert not proxy.damages
+    refused = [one.json() for one in answers if not one.is_success]
+    assert [one["code"] for one in refused] in ([], ["database_unavailable"]), refused
+    assert all("could not be understood" in one["detail"] for one in refused)
+    assert all(one.is_success for one in answers[-6:])
+    assert service.get("/modules/m").json()["applied"] == len(files)
 
 
 def test_messages_may_arrive_in_pieces(database: str) -> None:

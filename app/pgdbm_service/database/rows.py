@@ -1,0 +1,38 @@
+"""What the rows of the database server's answers have to be."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import asyncpg
+
+T = TypeVar("T")
+
+
+class UnreadableRowsError(Exception):
+    """The rows of an answer are none that the statement can return: something on the way has changed them."""
+
+
+@contextmanager
+def reading_rows() -> Iterator[None]:
+    """Raise UnreadableRowsError where the block misses a column, or what a row names, or finds another column."""
+    try:
+        yield
+    except (LookupError, TypeError) as error:
+        raise UnreadableRowsError(f"{type(error).__name__}: {error}") from error
+
+
+def numbered(items: Sequence[T], row: Mapping[str, object] | asyncpg.Record, first: int = 0) -> T:
+    """The one of ``items`` whose place the column ``number`` of ``row`` has, counted from ``first``.
+
+    Raises:
+        UnreadableRowsError: there is none.
+    """
+    number = row.get("number")
+    if not isinstance(number, int) or not 0 <= number - first < len(items):
+        raise UnreadableRowsError(f"the column number has {number!r}, of {len(items)}")
+    return items[number - first]
