@@ -1,4 +1,4 @@
--- The running replicas: each renews its row every few seconds. Others take over the work of one that does not.
+-- The running replicas: each renews its row every few seconds. The work of one that does not is taken over by others.
 CREATE TABLE {{tables.replicas}} (
     id uuid PRIMARY KEY,
     host text NOT NULL,

@@ -28,10 +28,10 @@ CREATE UNIQUE INDEX runs_active ON {{tables.runs}} (module, digest) WHERE status
 CREATE INDEX runs_of_module ON {{tables.runs}} (module, number DESC);
 CREATE INDEX runs_ended_at ON {{tables.runs}} (ended_at) WHERE ended_at IS NOT NULL;
 
--- A run in one of its schemas. The schemas of a chunk are one item of the queue. "replica" works on it; "attempts" is
--- the number of the attempt: only the newest attempt may say that it failed. "deaths" counts replicas that died during
--- an attempt since something was last applied. "pending" is what the first attempt found: what of it is applied in the
--- end was applied by the run, even if a replica dies. "summarized": the module's summaries show how it ended.
+-- A run in one of its schemas. The schemas of a chunk are one item of the queue. "replica" works on it, for the
+-- "attempts"-th time: only the newest attempt may say that it failed. "deaths" counts replicas that died during an
+-- attempt since something was last applied. "pending" is what the first attempt found: what of it is applied in the end was
+-- applied by the run, even if a replica dies. "summarized": the module's summaries show how it ended.
 CREATE TABLE {{tables.run_schemas}} (
     run uuid NOT NULL REFERENCES {{tables.runs}} ON DELETE CASCADE,
     schema text NOT NULL,

@@ -1,5 +1,5 @@
--- Every request that would have changed something, refused ones included. `entry` is generated before it is sent, so
--- that sending it twice writes it once.
+-- Every request that would have changed something, also the refused ones. `entry` is made before it is sent, so that
+-- sending it twice writes it once.
 CREATE TABLE {{tables.audit}} (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     entry uuid NOT NULL UNIQUE,

@@ -1,5 +1,5 @@
 -- Who is signed in to the dashboard. The cookie itself is not kept, only its SHA-256: a copy of the database signs no one
--- in. A session ends with its token. A session of an identity provider has the scopes of its ID token.
+-- in. A session ends with its token. One of an identity provider has the scopes that its ID token had.
 CREATE TABLE {{tables.dashboard_sessions}} (
     id text PRIMARY KEY,
     digest bytea NOT NULL,

@@ -1,4 +1,4 @@
--- Tickets that open a stream of events: a browser's EventSource cannot send a token. Only the SHA-256 is kept.
+-- Tickets to open a stream of events with: a browser's EventSource cannot send a token. Only the SHA-256 is kept.
 CREATE TABLE {{tables.stream_tickets}} (
     digest bytea PRIMARY KEY,
     principal text NOT NULL,
