@@ -60,6 +60,7 @@ def test_large_objects_of_a_dump(project: Project) -> None:
         ("\\set name app\nSELECT :'name';\n", ("write the value",)),
         (f"{T}COPY t TO stdout;\n", ("COPY", "Remove it")),
         (f"{T}VACUUM t;\n", ("001.sql:2:1", "pgdbm:no-transaction")),
+        (f"VACUUM {'t' * 80};\n", (f"statement 1 (VACUUM {'t' * 53}…): VACUUM",)),
         ("ALTER SYSTEM SET work_mem = '5MB';\n", ("pgdbm:no-transaction",)),
     ],
 )

@@ -160,8 +160,18 @@ class TestRemedies:
         assert 'The file dropped the history table "app"."schema_migrations"' in str(error)
         assert await db.table_exists("app.t")
 
-    async def test_a_table_with_the_name_of_the_history(self, db: AsyncDatabaseManager) -> None:
-        error = await failure(db, {"1.sql": "CREATE TABLE app.schema_migrations (version text PRIMARY KEY);"})
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "CREATE TABLE app.schema_migrations (version text PRIMARY KEY);",
+            "INSERT INTO schema_migrations (version) VALUES ('20240101');",
+            "INSERT INTO schema_migrations (id) VALUES (4);",
+            "INSERT INTO schema_migrations (filename, dirty) VALUES ('4', false);",
+        ],
+    )
+    async def test_a_table_with_the_name_of_the_history(self, db: AsyncDatabaseManager, sql: str) -> None:
+        error = await failure(db, {"1.sql": sql})
+        assert '"app"."schema_migrations" is the history of pgdbm. Remove the statement' in str(error)
         assert "migrations_table='pgdbm_migrations'" in str(error)
 
     async def test_the_schema_of_the_module(self, db: AsyncDatabaseManager) -> None:

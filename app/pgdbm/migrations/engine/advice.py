@@ -47,10 +47,12 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
             return "The server reads more than one statement here: end each with a semicolon outside brackets."
         case "2D000" if migration.transactional:
             return f"A procedure or a DO block that commits cannot run in a transaction. {_NO_TRANSACTION}"
-        case "42P07" if f'"{history.table_name}"' in message:
+        case "42P07" | "42703" | "23502" | "23505" | "42804" if f'"{history.table_name}"' in message:
+            # Dumps of other tools create a table of this name, and insert the versions that they have applied.
             return (
-                f"{history.table} is the history of pgdbm. If the file is to have a table of that name, keep the "
-                f"history in another one, with migrations_table='pgdbm_migrations'."
+                f"{history.table} is the history of pgdbm. Remove the statement if it is of another tool. If the file "
+                f"is to have a table of that name, keep the history in another one, with "
+                f"migrations_table='pgdbm_migrations'."
             )
         case "42P06" if f'"{history.schema}"' in message:
             return (

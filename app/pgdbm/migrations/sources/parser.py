@@ -366,6 +366,6 @@ def _refuse(migration: Migration, line: int, column: int, message: str, hint: st
 def refuse(parsed: ParsedMigration, statement: Statement, refusal: Refusal) -> NoReturn:
     """Raise MigrationFileError for ``statement``."""
     line, column = parsed.position(statement.start)
-    shown = _WORDS.sub(" ", parsed.text_of(statement)[: 10 * _LONGEST_QUOTE])[:_LONGEST_QUOTE]
+    shown = _shortened(_WORDS.sub(" ", parsed.text_of(statement)[: 10 * _LONGEST_QUOTE]), _LONGEST_QUOTE)
     message = f"statement {statement.number} ({shown}): {refusal.reason}"
     _refuse(parsed.migration, line, column, message, refusal.hint)
