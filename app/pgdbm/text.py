@@ -1,4 +1,4 @@
-"""Text from other software, in messages."""
+"""Prepares text from other software for messages: its length, its punctuation."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     authenticator, sign_ins = _authentication(settings, verifier, sessions)
     methods = AllowedMethods()
     audit = AuditRecorder(database)
-    views = ModuleViews(database, registrations, lookup, summaries, records, runs.gate)
+    views = ModuleViews(database, registrations, lookup, summaries, records, runs.start_conditions)
     dependencies: dict[str, Any] = {
         "service_version": version_of(settings.revision),
         "database": database,
@@ -231,7 +231,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         "overview": OverviewReader(database, slots, views, runs.recent, runs.freezes),
         "live_pages": LivePages(),
         "operation_queries": operation_queries,
-        "operations": OperationService(database, slots, lookup, contents, runs.gate),
+        "operations": OperationService(database, slots, lookup, contents, runs.start_conditions),
         "runs": runs,
         "registrar": Registrar(
             database,

@@ -1,4 +1,4 @@
-"""The root of the command line.
+"""The command ``pgdbm``, with its groups and the commands of installed packages.
 
 Everything imported here is loaded for each command, and all files of commands for ``--help``: none of them may import
 asyncpg, postgast, rich or asyncio at its top.

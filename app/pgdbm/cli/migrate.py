@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 
 _LATE = {
-    "backfill": "decisions:backfill",
-    "baseline": "decisions:baseline",
+    "backfill": "operations:backfill",
+    "baseline": "operations:baseline",
     "convert": "importing:convert",
-    "drift": "decisions:drift",
+    "drift": "operations:drift",
     "fix": "fix:fix",
     "history": "review:history",
     "import": "importing:import_",
-    "journal": "decisions:journal",
-    "mark": "decisions:mark",
+    "journal": "operations:journal",
+    "mark": "operations:mark",
     "plan": "review:plan",
-    "rehearse": "decisions:rehearse",
+    "rehearse": "operations:rehearse",
     "repair": "repair:repair",
-    "resolve": "decisions:resolve",
-    "revert": "decisions:revert",
+    "resolve": "operations:resolve",
+    "revert": "operations:revert",
     "status": "review:status",
     "verify": "review:verify",
 }

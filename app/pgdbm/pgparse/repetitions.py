@@ -1,4 +1,4 @@
-"""The statements of a data file. Statements that differ only in their constants are parsed once. Pure.
+"""Parses the statements of a data file: of those that differ only in their constants, one is parsed. Pure.
 
 A statement's template is its text with a marker in place of each string and integer. INSERT, UPDATE and DELETE
 statements with the same template have the same tokens but for the values, so if one of them is valid, all are, with the

@@ -1,4 +1,4 @@
-"""SQL in named, described statements.
+"""Loads SQL from ``.sql`` files of named, described statements.
 
 A file ``area.sql`` holds statements, each under a comment ``-- name: what it is for``. ``{{history}}`` and the like are
 filled in by :func:`statement` with identifiers that are quoted already, or with parts of statements; values travel as

@@ -1,4 +1,4 @@
-"""The scope that each handler requires, from its ``opt``. The package's docstring lists the values."""
+"""Checks the scope that each handler requires, from its ``opt``. The package's docstring lists the values."""
 
 from __future__ import annotations
 

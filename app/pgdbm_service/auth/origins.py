@@ -1,4 +1,4 @@
-"""Which requests are refused because of where they come from."""
+"""Refuses requests because of where they come from: other hosts, other sites."""
 
 from __future__ import annotations
 

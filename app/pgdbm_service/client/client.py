@@ -19,7 +19,7 @@ from ..api.runs import MigrateResult, Run
 from .call import read, result_of
 from .endpoints import AsyncSender, Sender
 from .following import SILENCE_S, Following, Migrating
-from .gate_calls import GateCalls
+from .freeze_calls import FreezeCalls
 from .module_calls import ModuleCalls
 from .operation_calls import OperationCalls
 from .retries import Retries
@@ -72,7 +72,7 @@ def _belongs(entry: Path) -> bool:
 T = TypeVar("T")
 
 
-class Calls(ModuleCalls, RunCalls, GateCalls, OperationCalls, WebhookCalls):
+class Calls(ModuleCalls, RunCalls, FreezeCalls, OperationCalls, WebhookCalls):
     """Every call of the API, except health, metrics and documents."""
 
 

@@ -1,4 +1,4 @@
-"""Globs of names in statements. Pure."""
+"""Globs of names, as patterns for LIKE. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rows of the database server's answers have to be."""
+"""Checks rows of query results: a proxy or a damaged connection can change them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class UnreadableRowsError(Exception):
-    """The rows of an answer are none that the statement can return: something on the way has changed them."""
+    """The statement cannot have returned these rows: something between the server and asyncpg has changed them."""
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def reading_rows() -> Iterator[None]:
 
 
 def numbered(items: Sequence[T], row: Mapping[str, object] | asyncpg.Record, first: int = 0) -> T:
-    """The one of ``items`` whose place the column ``number`` of ``row`` has, counted from ``first``.
+    """The item whose position is in the column ``number`` of ``row``, counted from ``first``.
 
     Raises:
         UnreadableRowsError: there is none.

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ..registry.store import RegistrationStore
     from ..status.module_lookup import ModuleLookup
     from ..status.summaries import Summaries
-    from .gate import Gate
     from .plan_binding import BoundPlan
     from .request import MigrationRequest
+    from .start_conditions import StartConditions
     from .store import Store
     from .targets import Target
 
@@ -36,14 +36,14 @@ class RunCreator:
         lookup: ModuleLookup,
         summaries: Summaries,
         store: Store,
-        gate: Gate,
+        start_conditions: StartConditions,
     ) -> None:
         self._slots = slots
         self._registrations = registrations
         self._lookup = lookup
         self._summaries = summaries
         self._store = store
-        self._gate = gate
+        self._start_conditions = start_conditions
 
     async def create_run(self, request: MigrationRequest, target: Target, bound: BoundPlan | None) -> UUID:
         """A new run, or the active one that does the same with the same files. ``bound``: the plan of the target.
@@ -55,7 +55,7 @@ class RunCreator:
         if self._slots.stopping:
             raise ServiceError("shutting_down", "The service is stopping. Another replica serves the request.")
         module, schemas = target.module, target.schemas
-        await self._gate.require_accepted(request, module)
+        await self._start_conditions.require_accepted(request, module)
         bundle = await self._lookup.bundle(module) if bound is None else bound.bundle
         await require_dependencies(self._lookup, self._summaries, module, request.stored)
         reader = self._lookup.databases.reader(module.name)

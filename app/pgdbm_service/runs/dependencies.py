@@ -1,4 +1,4 @@
-"""Whether the modules that a module depends on are migrated."""
+"""Checks that the modules that a module depends on are migrated."""
 
 from __future__ import annotations
 

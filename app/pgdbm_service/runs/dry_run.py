@@ -1,4 +1,4 @@
-"""What migrating a module would apply. Nothing is changed."""
+"""Dry runs: what migrating a module would apply. Nothing is changed."""
 
 from __future__ import annotations
 

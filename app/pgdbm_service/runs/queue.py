@@ -1,4 +1,4 @@
-"""PgQueuer carries items of work to replicas, over the service's pool and its listening connection.
+"""The queue of runs: PgQueuer carries items of work to replicas, over the service's pool and its listening connection.
 
 An item only causes the rows to be read: they state what is to be done, and the engine's lock decides who does it.
 """

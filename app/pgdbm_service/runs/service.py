@@ -24,13 +24,13 @@ from .child_runs import ChildRuns
 from .create import RunCreator
 from .dry_run import DryRuns
 from .freezes import Freezes
-from .gate import Gate
 from .idempotency import IdempotencyKeys
 from .notifier import Notifier
 from .plan_binding import PlanBinding
 from .queries import RunQueries
 from .queue import Queue
 from .recent import RecentRuns
+from .start_conditions import StartConditions
 from .store import Store
 from .streams import RunStreams
 from .submit import RunSubmitter
@@ -84,7 +84,7 @@ class RunService:
         self.freezes = Freezes(database)
         binding = PlanBinding(lookup)
         self.approvals = RunApprovals(database, binding, self.store)
-        self.gate = Gate(lookup.policies, self.freezes, binding, self.approvals)
+        self.start_conditions = StartConditions(lookup.policies, self.freezes, binding, self.approvals)
         # Work that has started waits for the database; a request does not.
         patient_store = Store(database, settings.takeover_s, slots.shutting_down)
         self._attempts = Attempts(
@@ -97,11 +97,11 @@ class RunService:
             login_slots=settings.login_migrations,
             stale_s=settings.takeover_s,
         )
-        worker = Worker(slots, lookup, summaries, patient_store, self._attempts, self.gate, self.replica)
+        worker = Worker(slots, lookup, summaries, patient_store, self._attempts, self.start_conditions, self.replica)
         keys = IdempotencyKeys(self.store, children, lookup)
         self.waiter = RunWaiter(self.queries, self.streams, worker)
         targets = Targets(lookup, summaries)
-        creator = RunCreator(slots, registrations, lookup, summaries, self.store, self.gate)
+        creator = RunCreator(slots, registrations, lookup, summaries, self.store, self.start_conditions)
         dry_runs = DryRuns(database, lookup, targets)
         self.submitter = RunSubmitter(database, keys, targets, creator, dry_runs, self.waiter, self.queries, binding)
         self.all_modules = AllModules(

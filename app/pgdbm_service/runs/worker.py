@@ -11,7 +11,7 @@ import structlog
 from ..database.failures import is_unavailable, log_failure, service_error_of
 from ..database.retrying import until_available
 from ..errors import ServiceError, to_document
-from .background import follow_up_of
+from .background_backfills import follow_up_of
 from .queue import RetryLater
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ..status.module_lookup import ModuleLookup
     from ..status.summaries import Summaries
     from .attempts import Attempts
-    from .gate import Gate
     from .queue import Item
+    from .start_conditions import StartConditions
     from .store import Store, TakenRun
 
 _SOON_S = 1.0
@@ -42,7 +42,7 @@ class Worker:
         summaries: Summaries,
         store: Store,
         attempts: Attempts,
-        gate: Gate,
+        start_conditions: StartConditions,
         replica: UUID,
     ) -> None:
         self._slots = slots
@@ -50,7 +50,7 @@ class Worker:
         self._summaries = summaries
         self._store = store
         self._attempts = attempts
-        self._gate = gate
+        self._start_conditions = start_conditions
         self._replica = replica
         self._items: dict[UUID, int] = {}
         self._changed = asyncio.Event()
@@ -82,7 +82,7 @@ class Worker:
         run, unfinished = taken
         module = await self._module(run)
         if not (run.is_started or run.cancelled or isinstance(module, ServiceError)):  # noqa: SIM102
-            if not await self._gate.admit(run, module, self._store):
+            if not await self._start_conditions.admit(run, module, self._store):
                 return
         for one in unfinished:
             if self._slots.stopping:

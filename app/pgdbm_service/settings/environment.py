@@ -1,4 +1,4 @@
-"""Settings are read from environment variables."""
+"""Reads the settings from environment variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Query parameters that a call does not have are refused, as unknown fields of a body are.
+"""Refuses query parameters that a call does not have, as unknown fields of a body are refused.
 
 ``POST /migrate?dry_run=true`` would otherwise migrate: ``dry_run`` is a field of the body. A parameter that is given
 twice is refused, too, unless it takes several values: one of the two would be ignored.

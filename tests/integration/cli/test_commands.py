@@ -130,7 +130,7 @@ def test_help_does_not_load_what_it_does_not_need(arguments: list[str]) -> None:
 _NOT_FOR_NOTHING = {
     *("difflib", "importlib.resources", "msgspec", "postgast", "rich", "shutil", "structlog", "tempfile"),
     *("pgdbm.fixtures", "pgdbm.monitoring", "pgdbm.testing"),
-    *(f"pgdbm.cli.{name}" for name in ("checks", "database", "decisions", "dev", "fix", "importing", "init")),
+    *(f"pgdbm.cli.{name}" for name in ("checks", "database", "dev", "fix", "importing", "init", "operations")),
     *(f"pgdbm.cli.{name}" for name in ("repair", "review", "schema")),
     *(f"pgdbm.migrations.{name}" for name in ("lint", "operations", "rehearsal", "sources.parser", "state.drift")),
     *(f"pgdbm.migrations.engine.{name}" for name in ("blockers", "execution_errors", "monitor", "script", "session")),

@@ -1,4 +1,4 @@
-"""Webhooks report modules, too: pending for long, files that were changed after they were applied, drift."""
+"""Webhooks about modules: files that are pending for long, files that were changed after they were applied, drift."""
 
 from __future__ import annotations
 

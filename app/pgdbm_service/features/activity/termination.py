@@ -1,4 +1,4 @@
-"""Ending a session that keeps a migration waiting."""
+"""Terminates a session that keeps a migration waiting."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from ...database.pool import Database
     from ...registry.store import RegistrationStore
-    from ...runs.gate import Gate
     from ...runs.records import LastRun, RunRecords
+    from ...runs.start_conditions import StartConditions
     from ...status.applied_sets import SchemaState
     from ...status.module_lookup import ModuleLookup
     from ...status.summaries import AppliedSetCounts, Summaries, UnregisteredModule
@@ -65,14 +65,14 @@ class ModuleViews:
         lookup: ModuleLookup,
         summaries: Summaries,
         records: RunRecords,
-        gate: Gate,
+        start_conditions: StartConditions,
     ) -> None:
         self._database = database
         self._registrations = registrations
         self._lookup = lookup
         self._summaries = summaries
         self._records = records
-        self._gate = gate
+        self._start_conditions = start_conditions
 
     @within_timeout
     async def page(
@@ -117,7 +117,7 @@ class ModuleViews:
         (detail,) = await self._details([found])
         if detail.problem is None:
             detail.digest = (await self._lookup.bundle(found, settled=False)).digest
-            detail.hold = await self._gate.hold_of(found)
+            detail.hold = await self._start_conditions.hold_of(found)
             detail.approvals = self._lookup.policies.approvals_of(found)
         last_run = (await self._add_runs([detail])).get(name)
         detail.invalid_indexes = _as_wire(of_module(await invalid_indexes(self._database.manager()), found))

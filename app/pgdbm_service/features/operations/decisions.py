@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ...database.slots import Slots
     from ...registry.file_contents import FileContents
     from ...registry.modules import Module
-    from ...runs.gate import Gate
+    from ...runs.start_conditions import StartConditions
     from ...status.module_lookup import ModuleLookup
 
 
@@ -127,13 +127,18 @@ class OperationService:
     """
 
     def __init__(
-        self, database: Database, slots: Slots, lookup: ModuleLookup, contents: FileContents, gate: Gate
+        self,
+        database: Database,
+        slots: Slots,
+        lookup: ModuleLookup,
+        contents: FileContents,
+        start_conditions: StartConditions,
     ) -> None:
         self._database = database
         self._executor = slots
         self._lookup = lookup
         self._contents = contents
-        self._gate = gate
+        self._start_conditions = start_conditions
 
     async def mark(self, name: str, body: MarkBody) -> Marked:
         async def work(manager: AsyncMigrationManager) -> Marked:
@@ -143,7 +148,7 @@ class OperationService:
             await manager.mark(body.filename, applied=body.applied)
             return Marked(module=name, schema=manager.schema, filename=body.filename, applied=body.applied)
 
-        return await self._run("mark", name, body.schema, work, check=self._gate.require_unfrozen)
+        return await self._run("mark", name, body.schema, work, check=self._start_conditions.require_unfrozen)
 
     async def baseline(self, name: str, body: BaselineBody) -> BaselineResult:
         async def work(manager: AsyncMigrationManager) -> BaselineResult:
@@ -152,7 +157,7 @@ class OperationService:
                 module=name, schema=manager.schema, version=body.version, checked=body.check, baselined=baselined
             )
 
-        return await self._run("baseline", name, body.schema, work, check=self._gate.require_unfrozen)
+        return await self._run("baseline", name, body.schema, work, check=self._start_conditions.require_unfrozen)
 
     async def rehearse(self, name: str, body: RehearseBody) -> Rehearsal:
         """Changes nothing, but takes as long as a migration, on a connection of its own."""
@@ -174,7 +179,7 @@ class OperationService:
             ]
             return RepairResult(module=name, schema=manager.schema, accepted=body.accept, items=items)
 
-        check = self._gate.require_unfrozen if body.accept else None
+        check = self._start_conditions.require_unfrozen if body.accept else None
         return await self._run("repair", name, body.schema, work, check=check, needs_slot=body.accept)
 
     async def revert(self, name: str, body: RevertBody) -> RevertResult:
@@ -185,7 +190,7 @@ class OperationService:
             ]
             return RevertResult(module=name, reverted=reverted)
 
-        check = self._gate.require_revertible if body.break_glass is None else None
+        check = self._start_conditions.require_revertible if body.break_glass is None else None
         return await self._run("revert", name, body.schema, work, check=check)
 
     async def resolve(self, name: str, body: ResolveBody) -> Resolved:
@@ -196,7 +201,7 @@ class OperationService:
                 module=name, schema=manager.schema, filename=body.filename, statement=body.statement, done=body.done
             )
 
-        return await self._run("resolve", name, body.schema, work, check=self._gate.require_unfrozen)
+        return await self._run("resolve", name, body.schema, work, check=self._start_conditions.require_unfrozen)
 
     async def _run(
         self,

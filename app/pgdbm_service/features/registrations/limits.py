@@ -1,4 +1,4 @@
-"""How much may be registered: by each principal, and in total."""
+"""Limits how much may be registered: by each principal, and in total."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What webhooks report of modules: pending for long, changed files, drift. Each once, for as long as it is so."""
+"""Finds what webhooks report about modules: files that are pending for long, changed files, drift; each once while it
+lasts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends what is due to the webhooks, again and again until it is accepted."""
+"""Sends due deliveries to the webhooks, and retries them until they are accepted."""
 
 from __future__ import annotations
 

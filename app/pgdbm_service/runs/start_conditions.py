@@ -1,4 +1,4 @@
-"""Whether a run may start now: not before its time, in the windows of its module, and while nothing freezes it.
+"""Decides whether a run may start now: its approvals, its start time, the windows of its module, and freezes.
 
 A run that has started is not held: it continues until it ends.
 """
@@ -38,7 +38,7 @@ _SHORTEST_HOLD_S = 0.05
 logger = structlog.get_logger("pgdbm_service")
 
 
-class Gate:
+class StartConditions:
     def __init__(
         self, policies: ModulePolicies, freezes: Freezes, binding: PlanBinding, approvals: RunApprovals
     ) -> None:
@@ -161,7 +161,7 @@ def _not_before(at: datetime | None, now: datetime) -> Hold | None:
 def _seconds_to(until: datetime | None, now: datetime) -> float:
     if until is None:
         return _LONGEST_HOLD_S
-    # Rounded up: a little late is better than too early.
+    # A little later than necessary: too early would hold the run again.
     return min(max((until - now) / timedelta(seconds=1) + _SHORTEST_HOLD_S, _SHORTEST_HOLD_S), _LONGEST_HOLD_S)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class GateCalls:
+class FreezeCalls:
     """The calls of both clients about when runs start."""
 
     @call
