@@ -86,11 +86,12 @@ ON CONFLICT (filename, module_name) DO UPDATE
 SET checksum = EXCLUDED.checksum, applied_at = EXCLUDED.applied_at, applied_by = EXCLUDED.applied_by,
     execution_time_ms = EXCLUDED.execution_time_ms
 
--- elapsed: milliseconds since the migration began; null where the file has reset the setting
-CASE WHEN pg_catalog.length(pg_catalog.current_setting('pgdbm.began', true)) OPERATOR(pg_catalog.>) 0
-     THEN 1000::numeric OPERATOR(pg_catalog.*) (
-         EXTRACT(epoch FROM pg_catalog.clock_timestamp())::numeric
-         OPERATOR(pg_catalog.-) pg_catalog.current_setting('pgdbm.began', true)::numeric) END
+-- elapsed: milliseconds since the migration began; since its transaction did where the file has reset the setting
+1000::numeric OPERATOR(pg_catalog.*) (
+    EXTRACT(epoch FROM pg_catalog.clock_timestamp())::numeric OPERATOR(pg_catalog.-)
+    CASE WHEN pg_catalog.length(pg_catalog.current_setting('pgdbm.began', true)) OPERATOR(pg_catalog.>) 0
+         THEN pg_catalog.current_setting('pgdbm.began', true)::numeric
+         ELSE EXTRACT(epoch FROM pg_catalog.now())::numeric END)
 
 -- clean: what a file may have left in the session. Not DISCARD ALL, which cannot run in a transaction block, and would
 -- take asyncpg's prepared statements with it. RESET ALL does not reset roles.

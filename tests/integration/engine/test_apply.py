@@ -271,6 +271,10 @@ class TestSessions:
         result = await apply(db, {"1.sql": "RESET ALL; SET datestyle = 'German, DMY'; SELECT 1", "2.sql": A})
         assert len(result["applied"]) == 2
 
+    async def test_a_file_that_resets_settings_has_its_time(self, db: AsyncDatabaseManager) -> None:
+        result = await apply(db, {"1.sql": A, "2.sql": "SELECT pg_sleep(0.3); RESET ALL; SELECT pg_sleep(0.1)"})
+        assert result["applied"][1]["execution_time_ms"] >= 400
+
     async def test_a_comment_is_not_a_statement(self, db: AsyncDatabaseManager) -> None:
         files = {
             "1.sql": "-- only a comment",
