@@ -203,7 +203,9 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         on_attempt=metrics.webhook_attempted,
     )
     webhooks = WebhookStore(database, maximum=settings.max_webhooks, allow_http=settings.webhook_private_addresses)
-    conditions = ModuleConditions(database, pending_after_s=settings.webhook_pending_after_s)
+    conditions = ModuleConditions(
+        database, pending_after_s=settings.webhook_pending_after_s, is_migrating=records.is_migrating
+    )
     sampler.on_sample = conditions.sampled
     operation_queries = OperationQueries(database, lookup, conditions.compared)
     repository_watch = RepositoryWatch(settings.migrations_repo, registry)

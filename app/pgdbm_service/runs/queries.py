@@ -75,6 +75,11 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
 
 
+def condition_of(wanted: RunFilter) -> str:
+    """That of the index runs_not_succeeded, if ``wanted`` implies it: a generic plan does not see parameters."""
+    return "" if wanted.statuses is None or "succeeded" in wanted.statuses else "AND status <> 'succeeded'"
+
+
 class Outcome(NamedTuple):
     """How a run ended: ``result`` if it succeeded, ``problem`` if it failed."""
 
@@ -129,7 +134,8 @@ class RunQueries:
 
     async def page(self, wanted: RunFilter, limit: int, before: int | None) -> tuple[list[RunItem], int | None]:
         """The newest of the runs ``wanted``, and the number before which the next page begins."""
-        rows = await self._rows("page", before, *msgspec.structs.astuple(wanted), limit + 1)
+        values = msgspec.structs.astuple(wanted)
+        rows = await self._rows("page", before, *values, limit + 1, also=condition_of(wanted))
         following = rows[limit - 1]["number"] if len(rows) > limit else None
         return [_item(row) for row in rows[:limit]], following
 

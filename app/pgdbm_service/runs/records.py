@@ -87,6 +87,11 @@ class RunRecords:
         (row,) = await self._rows("is_waiting", run)
         return bool(row["is_waiting"])
 
+    async def is_migrating(self, module: str) -> bool:
+        """Whether a run of ``module`` is under way."""
+        (row,) = await self._rows("is_migrating", module)
+        return bool(row["is_migrating"])
+
     async def replicas(self) -> int:
         """The number of replicas that are alive."""
         rows = await self._database.manager(SERVICE_SCHEMA).fetch_all(statement("replicas", "count"))

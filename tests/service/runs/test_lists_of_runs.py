@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from pgdbm.core.templating import render_query
 from pgdbm_service.client import Client
+from pgdbm_service.database.sql import statement
+from pgdbm_service.runs.queries import RunFilter, condition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +118,32 @@ def test_a_total_counts_among_the_newest_ten_thousand(service: Any, sql: Any) ->
     assert counted("") == (2, 10_000, True)
     assert counted("&module=b") == (2, 3, True)
     assert counted("&module=a") == (2, 9_998, True)
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize(("statuses", "found"), [("failed", 10), ("failed,cancelled", 20), ("held", 0)])
+def test_the_few_runs_that_did_not_succeed_are_found_by_an_index(
+    service: Any, sql: Any, database: str, statuses: str, found: int, mode: str
+) -> None:
+    sql(
+        "INSERT INTO pgdbm_service.runs (id, module, status, options, digest, created_by, ended_at) "
+        "SELECT gen_random_uuid(), 'm', CASE n % 2000 WHEN 7 THEN 'failed' WHEN 8 THEN 'cancelled' ELSE 'succeeded' "
+        "END, '{}', n, 'token:ci', now() FROM generate_series(1, 20000) AS n"
+    )
+    sql("ANALYZE pgdbm_service.runs")
+    asked = RunFilter(statuses=tuple(statuses.split(",")))
+    page = render_query(statement("run_queries", "page", also=condition_of(asked)), "pgdbm_service")
+    with psycopg.connect(database) as connection:
+        connection.execute(f"SET plan_cache_mode = {mode}")
+        connection.execute(f"PREPARE page AS {page}".encode())
+        arguments = f"(NULL, NULL, '{{{statuses}}}', NULL, NULL, NULL, NULL, 50)"
+        plan = "\n".join(line for (line,) in connection.execute(f"EXPLAIN EXECUTE page {arguments}".encode()))
+        assert len(connection.execute(f"EXECUTE page {arguments}".encode()).fetchall()) == found
+    assert "Index Scan using runs_not_succeeded on runs" in plan
+    assert "Seq Scan on runs" not in plan
+    assert len(service.get(f"/runs?status={statuses}&limit=50").json()["items"]) == found
+    # Without the condition of the index: most runs have the status.
+    assert len(service.get(f"/runs?status={statuses},succeeded&limit=50").json()["items"]) == 50
 
 
 @pytest.mark.parametrize(

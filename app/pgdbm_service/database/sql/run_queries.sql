@@ -2,7 +2,7 @@
 SELECT * FROM {{tables.runs}} WHERE id = $1
 
 -- page: runs, the newest first, each with its schemas by status and with what one of them is doing
--- The schemas of a run that has ended are counted once, when it ends.
+-- The schemas of a run that has ended are counted once, when it ends. "also" is the condition of an index, or empty.
 SELECT r.*, s.schema, s.progress,
        COALESCE(
            r.result -> 'schema_counts',
@@ -12,7 +12,7 @@ SELECT r.*, s.schema, s.progress,
 FROM (SELECT * FROM {{tables.runs}}
       WHERE ($1::bigint IS NULL OR number < $1)
         AND ($2::text[] IS NULL OR module = ANY ($2))
-        AND ($3::text[] IS NULL OR status = ANY ($3))
+        AND ($3::text[] IS NULL OR status = ANY ($3)) {{also}}
         AND ($4::text IS NULL
              OR EXISTS (SELECT FROM {{tables.run_schemas}} s WHERE s.run = {{tables.runs}}.id AND s.schema = $4))
         AND ($5::text IS NULL OR created_by = $5)
@@ -117,6 +117,9 @@ GROUP BY r.module
 
 -- schema_statuses: every schema of a run with its status and its problem, in order
 SELECT schema, status, problem ->> 'detail' AS detail FROM {{tables.run_schemas}} WHERE run = $1 ORDER BY position
+
+-- is_migrating: whether a run of the module $1 is under way
+SELECT EXISTS (SELECT FROM {{tables.runs}} WHERE module = $1 AND status = 'running') AS is_migrating
 
 -- is_waiting: whether any schema of a run waits for a lock or another runner
 SELECT EXISTS (

@@ -170,9 +170,6 @@ WITH given AS (
 )
 SELECT pg_catalog.pg_notify('pgdbm_service_webhooks', '') FROM sent LIMIT 1
 
--- is_migrating: whether a run of the module $1 is under way
-SELECT EXISTS (SELECT FROM {{tables.runs}} WHERE module = $1 AND status = 'running') AS is_migrating
-
 -- start_drift_watch: whether to compare schemas now: no replica has started to within $1 seconds
 UPDATE {{tables.drift_watch}} SET started_at = pg_catalog.clock_timestamp()
 WHERE started_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) RETURNING started_at

@@ -12,7 +12,7 @@ from ...database.service_schema import SERVICE_SCHEMA
 from ...database.sql import statement
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
     from ...api.operations import Drift
     from ...database.pool import Database
@@ -44,10 +44,16 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class ModuleConditions:
-    """Pending migrations are reported once they have been pending for ``pending_after_s``."""
+    """Pending migrations are reported once they have been pending for ``pending_after_s``.
 
-    def __init__(self, database: Database, *, pending_after_s: float) -> None:
+    ``is_migrating``: whether a run of the module is under way.
+    """
+
+    def __init__(
+        self, database: Database, *, pending_after_s: float, is_migrating: Callable[[str], Awaitable[bool]]
+    ) -> None:
         self._database = database
+        self._is_migrating = is_migrating
         self._pending_after_s = pending_after_s
 
     async def sampled(self, samples: Mapping[str, Sample], registered: Collection[str]) -> None:
@@ -59,9 +65,8 @@ class ModuleConditions:
         """Report the drift of the schema that ``module`` is in, unless the same was reported before."""
         found = []
         if drift.changes:
-            (under_way,) = await self._rows("is_migrating", module)
-            if under_way["is_migrating"]:
-                # What its run has changed so far is no drift.
+            if await self._is_migrating(module):
+                # Changes by an unfinished run are not drift.
                 return
             changes = [{"kind": one.kind, "object_kind": one.object_kind, "name": one.name} for one in drift.changes]
             digest = hashlib.sha256(msgspec.json.encode(drift.changes)).hexdigest()
