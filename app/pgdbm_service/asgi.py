@@ -29,6 +29,7 @@ from .dashboard.pages import PageController, get_asset
 from .dashboard.prefix import with_prefix
 from .dashboard.sign_in import AccountController, SignInController
 from .dashboard.tokens import TokenPages
+from .dashboard.webhook_pages import WebhookPages
 from .database.idle import answer
 from .database.periodic import Job, background
 from .database.pool import Database
@@ -326,6 +327,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
             SignInController,
             AccountController,
             TokenPages,
+            WebhookPages,
             get_asset,
             get_overview,
             list_replicas,

@@ -72,6 +72,8 @@ def show_error(request: HTTPRequest, error: Exception) -> Response[Any]:
 def _back_of(request: HTTPRequest) -> tuple[str, str]:
     """The page that an action was about: its address and its name."""
     parts = request.url.path.strip("/").split("/")
+    if parts[:2] == ["ui", "webhooks"] and len(parts) > 3:
+        return f"/ui/webhooks/{parts[2]}", "the webhook"
     match parts[-3:]:
         case ["modules", module, ("migrate" | "rehearse" | "dry-run")]:
             return f"/ui/modules/{module}?tab=plan", f"the plan of {module}"

@@ -32,6 +32,7 @@ _TONES: dict[str, Tone] = {
     "succeeded": "ok",
     "success": "ok",
     "active": "ok",
+    "delivered": "ok",
     "running": "run",
     "backfilling": "run",
     "queued": "wait",
@@ -47,6 +48,8 @@ _TONES: dict[str, Tone] = {
     "unregistered": "pend",
     "not_reached": "pend",
     "cancelled": "pend",
+    "disabled": "pend",
+    "dropped": "pend",
     "expired": "pend",
 }
 

@@ -34,6 +34,43 @@ TAX = """UPDATE {{tables.rates}} SET rate = 0.19 WHERE id = 1;
 ALTER TABLE {{tables.invoices}}
     ADD COLUMN rate_id bigint REFERENCES {{tables.rates}} (id);
 """
+# As after runs whose events were posted, without a receiver.
+DELIVERIES = """
+    INSERT INTO pgdbm_service.webhook_deliveries
+        (webhook, event, module, data, at, status, attempts, http_status, reason, delivered_at, next_attempt_at)
+    SELECT w.id, d.event, d.module, '{}', now() - d.ago, d.status, d.attempts, d.http_status, d.reason,
+           CASE d.status WHEN 'delivered' THEN now() - d.ago END, now() + interval '20 minutes'
+    FROM pgdbm_service.webhooks w
+    JOIN (VALUES
+        ('https://hooks.acme.example/chat/T01/B7', 'run.blocked', 'orders', interval '3 h', 'delivered', 1, 200, NULL),
+        ('https://hooks.acme.example/chat/T01/B7', 'run.failed', 'orders', interval '4 min', 'delivered', 2, 200, NULL),
+        ('https://ci.acme.example/pgdbm', 'run.succeeded', 'identity', interval '3 h', 'delivered', 1, 204, NULL),
+        ('https://ci.acme.example/pgdbm', 'run.blocked', 'billing', interval '50 min', 'dropped', 0, NULL,
+         'the run was no longer blocked when it was due'),
+        ('https://ci.acme.example/pgdbm', 'run.failed', 'orders', interval '4 min', 'pending', 6, 503,
+         'the receiver answered 503')
+    ) AS d (url, event, module, ago, status, attempts, http_status, reason) ON d.url = w.url
+    ORDER BY d.ago DESC
+"""
+
+
+def add_webhooks(service: Any, sql: Callable[..., list[Any]]) -> str:
+    """Three webhooks: one fails, one is disabled, one is in order. Returns the id of the one that fails."""
+    bodies: list[dict[str, Any]] = [
+        {"url": "https://hooks.acme.example/chat/T01/B7", "format": "slack", "events": ["run.failed", "run.blocked"]},
+        {"url": "https://ci.acme.example/pgdbm"},
+        {"url": "https://status.acme.example/hooks", "modules": "billing*", "events": ["run.failed"]},
+    ]
+    ids = []
+    for body in bodies:
+        answer = service.post("/webhooks", json=body)
+        assert answer.status_code == 201
+        ids.append(answer.json()["id"])
+    sql(DELIVERIES)
+    sql("UPDATE pgdbm_service.webhooks SET failing_since = now() - interval '4 min' WHERE id = $1::text::uuid", ids[1])
+    assert service.client.patch(f"/webhooks/{ids[2]}", json={"is_enabled": False}).status_code == 200
+    failing: str = ids[1]
+    return failing
 
 
 @pytest.fixture
@@ -69,11 +106,13 @@ def pages(service: Any, repo: Any, database: str, sql: Callable[..., list[Any]])
         body = {"lock_timeout_ms": 20_000}
         blocked = service.post("/modules/billing/migrate", headers=ASYNC, json=body).headers["location"]
         eventually(lambda: "holds it and is idle" in service.get(f"/ui{blocked}").text)
+        webhook = add_webhooks(service, sql)
         yield {
             "overview": "/ui",
             "run-blocked": f"/ui{blocked}",
             "run-failed": f"/ui/runs/{failed}",
             "run-many": f"/ui/runs/{tenants}",
+            "module-live": "/ui/modules/billing",
             "plan": "/ui/modules/orders?tab=plan",
             "history": "/ui/modules/orders?tab=history",
             "drift": "/ui/modules/identity?tab=drift",
@@ -86,7 +125,12 @@ def pages(service: Any, repo: Any, database: str, sql: Callable[..., list[Any]])
             "runs": "/ui/runs",
             "database": "/ui/database",
             "audit": "/ui/audit",
+            "webhooks": "/ui/webhooks",
+            "webhook": f"/ui/webhooks/{webhook}",
+            "webhook-disable": f"/ui/webhooks/{webhook}/disable",
         }
+        # Nothing is sent of the run that ends now.
+        sql("DELETE FROM pgdbm_service.webhooks")
 
 
 PAINTED = "document.querySelector('canvas.grid')?.dataset.painted ?? !document.querySelector('canvas.grid')"
