@@ -1,9 +1,10 @@
-"""Prepares text from other software for messages: its length, its punctuation."""
+"""Text for messages: punctuation and length of what other software says, and objects of a schema in words."""
 
 from __future__ import annotations
 
 _LONGEST = 2_000
 _ENDS = (".", "?", "!", "…")
+_ATTRIBUTES = {"owner": "of", "comment": "on", "privileges": "on"}
 
 
 def sentence(text: str) -> str:
@@ -16,3 +17,11 @@ def bounded(text: str) -> str:
     if len(text) <= _LONGEST:
         return text
     return f"{text[:_LONGEST]}… ({len(text) - _LONGEST:,} more characters)"
+
+
+def object_in_words(kind: str, name: str) -> str:
+    """An object of a schema as drift lists it, ``("owner", "table orders")``, in words: owner of table orders."""
+    if kind in _ATTRIBUTES:
+        name = "the schema" if name == "schema {{schema}}" else name
+        return f"{kind} {_ATTRIBUTES[kind]} {name}"
+    return "the schema" if kind == "schema" else f"{kind} {name}"

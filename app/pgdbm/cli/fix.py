@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import AsyncDBError
+from ..text import object_in_words
 from .errors import FAILED
 from .migrate import migrate
 from .options import DATABASE, MODULES, command
@@ -115,7 +116,7 @@ def _print(output: Output, document: dict[str, Any], *, shown: bool) -> None:
         if one["reason"] is not None:
             output.line(f"    {one['reason']}")
         for change in one["differences"]:
-            output.line(f"    {change['kind']:<8}  {change['object_kind']} {change['name']}")
+            output.line(f"    {change['kind']:<8}  {object_in_words(change['object_kind'], change['name'])}")
         if one["note"] is not None:
             output.line(f"    {one['note']}")
         for file in one["files"]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..text import object_in_words
 from .errors import FAILED, MISUSED, CommandError
 from .migrate import migrate
 from .options import DATABASE, MODULE, command, seconds_option
 from .output import backfill_progress, backfill_state, utc
+from .questions import confirm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,7 +32,7 @@ async def drift(context: CommandContext, **selection: Any) -> int:
     if found.reason:
         context.output.line(f"  {found.reason}")
     for change in found.changes:
-        context.output.line(f"  {change.kind:<8}  {change.object_kind} {change.name}")
+        context.output.line(f"  {change.kind:<8}  {object_in_words(change.object_kind, change.name)}")
     context.output.document(asdict(found))
     return FAILED if found.changes else 0
 
@@ -101,7 +103,7 @@ async def rehearse(context: CommandContext, target: str | None, timeout: float, 
 async def revert(context: CommandContext, steps: int, yes: bool, **selection: Any) -> None:
     """Run the down migrations of the newest applied files."""
     if not yes:
-        click.confirm(f"Revert the newest {steps}?", abort=True, err=True)
+        confirm(f"Revert the newest {steps}?")
     async with _manager(context, selection) as manager:
         found = await manager.revert(steps)
     for one in found:

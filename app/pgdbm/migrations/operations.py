@@ -49,7 +49,11 @@ class Operations:
         """
         migrations = {one.filename: one for one in await self.engine.collect()}
         if applied and filename not in migrations:
-            raise MigrationError(f"There is no migration {filename!r} to mark as applied.", filename)
+            from difflib import get_close_matches  # imported late: only errors need it
+
+            close = get_close_matches(filename, migrations, 1)
+            near = f" Did you mean {close[0]}?" if close else ""
+            raise MigrationError(f"There is no migration {filename!r} to mark as applied.{near}", filename)
         history = self.engine.history
 
         async def check(connection: Connection) -> None:

@@ -8,6 +8,7 @@ import click
 
 from pgdbm.cli.errors import CommandError
 from pgdbm.cli.options import command
+from pgdbm.cli.questions import confirm
 
 from .runs import describe
 from .server import EXIT_CODES, SERVER, ServerOptions
@@ -53,7 +54,7 @@ async def approve(
             await _show_plan(client, context.output, run)
         if not yes:
             verb = "Break the glass, and start" if break_glass else "Approve"
-            click.confirm(f"{verb} run {run_id} of {run.module}?", abort=True, err=True)
+            confirm(f"{verb} run {run_id} of {run.module}?")
         if break_glass:
             assert reason is not None
             run = await client.break_glass(run_id, reason)

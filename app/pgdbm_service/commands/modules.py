@@ -9,6 +9,8 @@ import click
 from pgdbm.cli.errors import FAILED
 from pgdbm.cli.options import command
 from pgdbm.cli.output import size, utc
+from pgdbm.cli.questions import confirm
+from pgdbm.text import object_in_words
 
 from .server import EXIT_CODES, SERVER, client_of, document_of, items_of
 
@@ -110,7 +112,7 @@ async def drift(context: CommandContext, module: str, schema: str | None, **serv
     if found.reason:
         context.output.line(f"  {found.reason}")
     for change in found.changes:
-        context.output.line(f"  {change.kind:<8}  {change.object_kind} {change.name}")
+        context.output.line(f"  {change.kind:<8}  {object_in_words(change.object_kind, change.name)}")
     context.output.document(document_of(found))
     return FAILED if found.changes else 0
 
@@ -290,7 +292,7 @@ async def revert(
 ) -> None:
     """Run the down migrations of the newest applied files of a module."""
     if not yes:
-        click.confirm(f"Revert the newest {steps} of {module}?", abort=True, err=True)
+        confirm(f"Revert the newest {steps} of {module}?")
     async with client_of(context, service) as client:
         found = await client.revert_module(module, steps=steps, schema=schema)
     for one in found.reverted:

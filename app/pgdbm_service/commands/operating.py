@@ -8,6 +8,7 @@ import click
 
 from pgdbm.cli.options import command
 from pgdbm.cli.output import utc
+from pgdbm.cli.questions import confirm
 
 from .server import EXIT_CODES, SERVER, client_of, document_of, items_of
 
@@ -76,7 +77,7 @@ async def terminate(
 ) -> None:
     """End a session of the service's database that blocks a migration, and roll back its transaction."""
     if not yes:
-        click.confirm(f"Terminate the session with pid {pid}?", abort=True, err=True)
+        confirm(f"Terminate the session with pid {pid}?")
     async with client_of(context, service) as client:
         found = await client.terminate_backend(pid, backend_start=backend_start)
     who = found.application_name or "no application name"
@@ -117,7 +118,7 @@ async def unregister(
 ) -> None:
     """Unregister a module. Its schemas, data and history stay."""
     if not yes:
-        click.confirm(f"Unregister {module}?", abort=True, err=True)
+        confirm(f"Unregister {module}?")
     async with client_of(context, service) as client:
         found = await client.unregister_module(module, force=force or None)
     context.output.line(f"{module}: unregistered")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from litestar import Response
 
+from pgdbm.text import object_in_words
 from pgdbm.version import __version__
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def _environment() -> Environment:
         "diff_lines": highlight.diff_lines,
         "fix_diff": highlight.fix_diff,
         "object_diff": highlight.object_diff,
+        "object_in_words": object_in_words,
         "left_words": wording.left,
         "used_tables": lock_words.used_tables,
         "waits_for": wording.waits_for,

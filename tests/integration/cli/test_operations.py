@@ -51,6 +51,34 @@ def test_a_migration_is_reverted(project: Project) -> None:
     assert project.json("migrate", "status", "users")["state"] == "pending"
 
 
+@pytest.mark.parametrize(
+    ("given", "code", "error"), [("", 2, "the input has ended without an answer"), ("n\n", 130, ""), ("y\n", 0, "")]
+)
+def test_a_revert_is_confirmed(project: Project, given: str, code: int, error: str) -> None:
+    project.json("migrate", "apply", "users")
+    done = project.run("migrate", "revert", "--module", "users", given=given)
+    assert done.returncode == code
+    assert error.lower() in done.stderr.lower()
+    assert project.json("migrate", "status", "users")["state"] == ("up_to_date" if code else "pending")
+
+
+def test_a_misspelled_file_is_not_marked(project: Project) -> None:
+    error = project.json("migrate", "mark", "02_more.sql", "--module", "users", exit_code=1)
+    assert "Did you mean 002_more.sql?" in str(error)
+
+
+def test_a_schema_that_does_not_exist_has_no_baseline(project: Project) -> None:
+    error = project.json("migrate", "baseline", "001", "--module", "users", exit_code=1)
+    assert "There is no schema 'users'" in str(error)
+
+
+def test_the_owner_of_the_schema_has_changed(project: Project, database: str) -> None:
+    project.json("migrate", "apply", "users")
+    execute(database, "ALTER SCHEMA users OWNER TO pg_monitor")
+    done = project.run("migrate", "drift", "--module", "users")
+    assert "  changed   owner of the schema\n" in done.stdout
+
+
 def test_drift_is_a_failure(project: Project, database: str) -> None:
     project.json("migrate", "apply", "users")
     assert project.json("migrate", "drift", "--module", "users")["clean"] is True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...errors import BaselineMismatchError, MigrationError
+from ...text import object_in_words
 from ..state.catalog import difference
 
 if TYPE_CHECKING:
@@ -36,9 +37,18 @@ def require_same(rehearsal: Rehearsal, found: Iterable[CatalogObject], schema: s
             f"The migrations up to {version} could not be built completely to compare them"
             f"{': ' + rehearsal.stopped if rehearsal.stopped else ''}. Pass check=False if you know that they match."
         )
-    changes = difference(rehearsal.catalog, found)
+    objects = tuple(found)
+    changes = difference(rehearsal.catalog, objects)
+    if not objects:
+        raise BaselineMismatchError(
+            f"There is no schema {schema!r}, and so nothing that could have been created by the migrations up to "
+            f"{version}. Apply them.",
+            changes,
+        )
     if changes:
-        shown = "; ".join(f"{one.object_kind} {one.name} {_WORDS[one.kind]}" for one in changes[:_MOST_SHOWN])
+        shown = "; ".join(
+            f"{object_in_words(one.object_kind, one.name)} {_WORDS[one.kind]}" for one in changes[:_MOST_SHOWN]
+        )
         more = f"; and {len(changes) - _MOST_SHOWN} more" if len(changes) > _MOST_SHOWN else ""
         raise BaselineMismatchError(
             f"Schema {schema!r} differs from what the migrations up to {version} create: {shown}{more}.", changes

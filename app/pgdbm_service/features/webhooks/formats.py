@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pgdbm.text import object_in_words
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -93,7 +95,7 @@ def _of_module(event: str, data: Mapping[str, Any]) -> str:
     first = data["changes"][0]
     text = f"was changed other than by migrations in the schema {data['schema']}: "
     rest = data["change_count"] - 1
-    text += f"{first['object_kind']} {first['name']} {first['kind']}"
+    text += f"{object_in_words(first['object_kind'], first['name'])} {first['kind']}"
     return text + (f", and {_counted(rest, 'more change')}" if rest else "")
 
 
