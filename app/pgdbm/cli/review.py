@@ -25,17 +25,6 @@ if TYPE_CHECKING:
     from .config import ModuleConfig
     from .context import CommandContext
 
-_WORST_FIRST = (
-    "unknown",
-    "partial",
-    "failed",
-    "changed",
-    "out_of_order",
-    "pending",
-    "missing",
-    "ahead",
-    "up_to_date",
-)
 _WRONG = {
     "changed": "was modified after it was applied: restore it, and write the change as a new migration",
     "missing": "was applied and its file is missing: restore it",
@@ -61,6 +50,8 @@ async def status(
     show_all: bool,
 ) -> int:
     """Show the state of each module."""
+    from ..migrations.results import MODULE_STATES
+
     modules = context.modules((*module_names, *module_options), folder, schema)
     context.require_folders(modules)
     found = await _statuses(context, modules)
@@ -79,7 +70,7 @@ async def status(
             output.line(f"  {migration.state:<12}  {migration.filename}")
     output.document(
         {
-            "state": min((one.state for one in found), key=_WORST_FIRST.index),
+            "state": min((one.state for one in found), key=MODULE_STATES.index),
             "modules": [_module_document(one) for one in found],
         }
     )

@@ -44,6 +44,8 @@ ModuleState = Literal[
     "ahead",
     "up_to_date",
 ]
+MODULE_STATES: tuple[ModuleState, ...] = get_args(ModuleState)
+"""The states of a module, the most urgent first."""
 OutOfOrder = Literal["allow", "reject"]
 Blocked = Literal["nothing", "schema changes", "writes", "reads and writes"]
 BLOCKED: tuple[Blocked, ...] = get_args(Blocked)
@@ -249,9 +251,8 @@ class ModuleStatus:
     @property
     def state(self) -> ModuleState:
         """The most urgent state of its migrations; those that wait for a backfill do not count."""
-        order: tuple[ModuleState, ...] = get_args(ModuleState)
         present: set[str] = {one.state for one in self.migrations if one.waits_for is None or one.state != "pending"}
-        for state in order:
+        for state in MODULE_STATES:
             if state in present:
                 return state
         return "up_to_date"

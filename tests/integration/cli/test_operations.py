@@ -93,14 +93,16 @@ def test_an_outcome_that_is_not_unknown_is_refused(project: Project) -> None:
 
 
 def test_a_backfill_is_paused_and_continues(project: Project, database: str) -> None:
+    project.write("users/002_more.sql", "CREATE TABLE {{tables.more}} (id int PRIMARY KEY, n int);\n")
+    project.json("migrate", "apply", "users")
     project.write(
         "users/003_fill.sql",
         "-- pgdbm:backfill table={{tables.more}} key=id\n"
         "UPDATE {{tables.more}} SET n = 1 WHERE id BETWEEN $from AND $to",
     )
-    project.write("users/002_more.sql", "CREATE TABLE {{tables.more}} (id int PRIMARY KEY, n int);\n")
     (found,) = project.json("migrate", "backfill", "003_fill", "--pause", "--rate", "50", "--module", "users")["items"]
     assert (found["filename"], found["paused"], found["rate"]) == ("003_fill.sql", True, 50)
+    assert project.json("migrate", "status", "users")["state"] == "backfilling"
     (found,) = project.json("migrate", "backfill", "003_fill.sql", "--resume", "--module", "users")["items"]
     assert found["paused"] is False
     project.json("migrate", "apply", "users")
