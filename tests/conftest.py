@@ -27,6 +27,8 @@ from pgdbm import AsyncDatabaseManager, DatabaseConfig
 from pgdbm.embedded import EmbeddedPostgres
 from pgdbm.testing.server import parent_folder
 
+from .support.pgbouncer import IGNORED, pgbouncer
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
     from contextlib import AbstractAsyncContextManager
@@ -220,3 +222,16 @@ def connect(database: str) -> Callable[[], AbstractAsyncContextManager[Any]]:
             await connection.close()
 
     return opened
+
+
+@pytest.fixture(scope="module")
+def pooler(postgres_dsn: str) -> Iterator[str]:
+    """The start of a DSN, without the database, that leads through PgBouncer in transaction mode."""
+    with pgbouncer(postgres_dsn, ignored=IGNORED) as base:
+        yield base
+
+
+@pytest.fixture
+def pooled(pooler: str, database: str) -> str:
+    """:func:`database` through the pooler."""
+    return pooler + urlsplit(database).path

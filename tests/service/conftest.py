@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -28,6 +28,7 @@ import structlog
 import pgdbm_service
 from pgdbm_service.database.queue_schema import prepare_queue
 from pgdbm_service.database.service_schema import migrate_service_schema
+from tests.support.dsn import through
 from tests.support.waiting import eventually
 
 from .forked_service import ForkedService
@@ -352,9 +353,7 @@ def proxy(database: str) -> Iterator[Proxy]:
 @pytest.fixture
 def proxied(database: str, proxy: Proxy) -> str:
     """The DSN of the database through the proxy."""
-    parts = urlsplit(database)
-    credentials = parts.netloc.rpartition("@")[0]
-    return urlunsplit(parts._replace(netloc=f"{credentials}@127.0.0.1:{proxy.port}"))
+    return through(proxy.port, database)
 
 
 @dataclass

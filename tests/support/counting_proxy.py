@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from .dsn import through
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,9 +33,7 @@ class CountingProxy:
 
     @property
     def dsn(self) -> str:
-        port = self._server.sockets[0].getsockname()[1]
-        user_info = self._parts.netloc.rpartition("@")[0]
-        return urlunsplit(self._parts._replace(netloc=f"{user_info}@127.0.0.1:{port}"))
+        return through(self._server.sockets[0].getsockname()[1], self._parts.geturl())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving = asyncio.current_task()

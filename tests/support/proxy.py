@@ -6,7 +6,9 @@ import asyncio
 import struct
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from .dsn import through
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,9 +45,7 @@ class Proxy:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self._stack.push_async_callback(server.wait_closed)
         self._stack.callback(server.close)
-        user_info = self._parts.netloc.rpartition("@")[0]
-        port = server.sockets[0].getsockname()[1]
-        self.dsn = urlunsplit(self._parts._replace(netloc=f"{user_info}@127.0.0.1:{port}"))
+        self.dsn = through(server.sockets[0].getsockname()[1], self._parts.geturl())
         return self
 
     async def __aexit__(

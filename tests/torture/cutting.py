@@ -6,7 +6,9 @@ import asyncio
 import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from tests.support.dsn import through
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,9 +47,7 @@ class CuttingProxy:
 
     @property
     def dsn(self) -> str:
-        port = self._server.sockets[0].getsockname()[1]
-        user_info = self._parts.netloc.rpartition("@")[0]
-        return urlunsplit(self._parts._replace(netloc=f"{user_info}@127.0.0.1:{port}"))
+        return through(self._server.sockets[0].getsockname()[1], self._parts.geturl())
 
     def arm(self, cut_at: int | None, side: Side = "before") -> None:
         """Count from here; None only counts."""

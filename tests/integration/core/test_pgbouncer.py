@@ -22,7 +22,7 @@ from pgdbm import (
 )
 
 from ...support.migration_processes import migration_processes
-from ...support.pgbouncer import IGNORED, SERVER_CONNECTIONS, pgbouncer
+from ...support.pgbouncer import SERVER_CONNECTIONS, pgbouncer
 from ..engine.test_concurrent_runners import TABLES, applied_counts
 
 if TYPE_CHECKING:
@@ -35,18 +35,6 @@ if TYPE_CHECKING:
 
 POOLED: dict[str, Any] = {"statement_cache_size": 0, "shared_pool_search_path": None}
 """What a config needs for a transaction pooler that drops the search_path."""
-
-
-@pytest.fixture(scope="module")
-def pooler(postgres_dsn: str) -> Iterator[str]:
-    with pgbouncer(postgres_dsn, ignored=IGNORED) as base:
-        yield base
-
-
-@pytest.fixture
-def pooled(pooler: str, database: str) -> str:
-    """:func:`database` through the pooler."""
-    return pooler + urlsplit(database).path
 
 
 @asynccontextmanager

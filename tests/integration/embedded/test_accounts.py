@@ -17,20 +17,6 @@ from .processes import HOLD_A_SERVER, Script, is_gone, query, wait_until
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the embedded server is for Linux")
 
 
-@pytest.mark.parametrize(
-    ("euid", "has_name", "can_map", "way"),
-    [
-        (1000, True, True, launch.PLAIN),
-        (1000, False, True, launch.MAPPED),
-        (1000, False, False, launch.PLAIN),
-        (0, True, True, launch.MAPPED),
-        (0, True, False, launch.NOBODY),
-    ],
-)
-def test_the_account_of_the_server_depends_on_the_caller(euid: int, has_name: bool, can_map: bool, way: str) -> None:
-    assert launch.choose_account(euid, has_name=has_name, can_map=lambda: can_map) == way
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change the user")
 def test_an_ordinary_user_runs_the_server_as_itself(open_folder: Path) -> None:
     probe = "from pgdbm import embedded; embedded.cluster.binaries(); print('fine')"

@@ -64,6 +64,18 @@ async def until_ended(connection: asyncpg.Connection[Any], pid: int) -> None:
             await asyncio.sleep(0.02)
 
 
+async def killed_while_blocked(database: str, connect: Connect, files: dict[str, str], blocking: str) -> None:
+    """Let a process apply ``files``, and kill it and its backend while it waits for a session that ran ``blocking``."""
+    async with MigrationProcess(database) as runner, connect() as blocker, connect() as connection:
+        await blocker.execute(blocking)
+        await runner.send("app", files, lock_timeout=None)
+        pid = await until_blocked(connection)
+        await runner.kill()
+        await connection.execute("SELECT pg_terminate_backend($1)", pid)
+        await until_ended(connection, pid)
+        await blocker.execute("ROLLBACK")
+
+
 async def test_a_syntax_error_of_the_server_has_its_line_and_nothing_is_kept(db: AsyncDatabaseManager) -> None:
     with pytest.raises(pgdbm.MigrationExecutionError) as caught:
         await manager(db, FIRST + "-- é\n\nFROBNICATE\n  TABLE t;\nCREATE TABLE u ();").apply_pending_migrations()
@@ -151,14 +163,7 @@ async def test_a_killed_runner_leaves_nothing_of_an_unreadable_statement_in_a_tr
     made = {"1.sql": HEAD + FIRST + "CREATE TABLE {{tables.r}} (x text);\nSELECT 1/0"}
     with pytest.raises(pgdbm.MigrationExecutionError):
         await AsyncMigrationManager(db, made, "racer").apply_pending_migrations()
-    async with MigrationProcess(database) as runner, connect() as blocker, connect() as connection:
-        await blocker.execute("BEGIN; LOCK TABLE app.r IN SHARE MODE")
-        await runner.send("app", files, lock_timeout=None)
-        pid = await until_blocked(connection)
-        await runner.kill()
-        await connection.execute("SELECT pg_terminate_backend($1)", pid)
-        await until_ended(connection, pid)
-        await blocker.execute("ROLLBACK")
+    await killed_while_blocked(database, connect, files, "BEGIN; LOCK TABLE app.r IN SHARE MODE")
     assert (await AsyncMigrationManager(db, files, "racer").apply_pending_migrations())["status"] == "success"
     assert await db.fetch_value("SELECT count(*) FROM {{tables.r}}") == 3
     assert await db.table_exists("after")
@@ -173,14 +178,8 @@ async def test_the_outcome_outside_a_transaction_is_unknown_after_a_kill(
         + f"CREATE INDEX CONCURRENTLY i ON {{{{tables.t}}}} (({DEEP}));\nCREATE TABLE {{{{tables.after}}}} ();"
     }
     run = AsyncMigrationManager(db, files, "racer")
-    async with MigrationProcess(database) as runner, connect() as blocker, connect() as connection:
-        await blocker.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
-        await runner.send("app", files, lock_timeout=None)
-        pid = await until_blocked(connection)
-        await runner.kill()
-        await connection.execute("SELECT pg_terminate_backend($1)", pid)
-        await until_ended(connection, pid)
-        await blocker.execute("ROLLBACK")
+    snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class"
+    await killed_while_blocked(database, connect, files, snapshot)
     with pytest.raises(pgdbm.MigrationUnknownError, match=r"1\.sql:3:1: statement 2.*resolve_statement"):
         await run.apply_pending_migrations()
     await db.execute("DROP INDEX app.i")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.support.http_server import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,15 +83,11 @@ def issuer() -> Iterator[Issuer]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        issuer.url = f"http://127.0.0.1:{server.server_port}"
+    with served(Handler) as port:
+        issuer.url = f"http://127.0.0.1:{port}"
         issuer.publish("rsa", RSA_KEY)
         issuer.publish("ec", EC_KEY)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
         yield issuer
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -7,15 +7,16 @@ import contextlib
 import hashlib
 import json
 import secrets
-import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.support.http_server import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,11 +151,7 @@ def running() -> Iterator[IdentityProvider]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with served(Handler) as port:
         # Another host name than the service's: to a browser they are two sites.
-        provider.url = f"http://localhost:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+        provider.url = f"http://localhost:{port}"
         yield provider
-        server.shutdown()
-        thread.join()
