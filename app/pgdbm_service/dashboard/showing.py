@@ -28,7 +28,14 @@ def show(request: HTTPRequest, template: str, here: str, status_code: int = 200,
 
 def confirm(request: HTTPRequest, here: str = "", **context: object) -> Response[str]:
     """A page that asks for confirmation before something is changed."""
-    defaults: dict[str, object] = {"fields": {}, "rows": [], "rows_title": "", "rehearsal": None, "choices": []}
+    defaults: dict[str, object] = {
+        "fields": {},
+        "rows": [],
+        "rows_title": "",
+        "rehearsal": None,
+        "choices": [],
+        "stays": True,
+    }
     return page("confirm.html", _frame(request, here) | defaults | {"asks_rehearsal": None} | context)
 
 

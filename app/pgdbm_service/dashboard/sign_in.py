@@ -129,33 +129,44 @@ class AccountController(Controller):
     ) -> Response[Any]:
         """End the session here, then at the identity provider that it came from, if that is possible."""
         own = _session(request)
-        if own is None:
-            return _see(request, SIGN_IN_PAGE, jar.clear(request.scope, SESSION))
-        await sessions.end(own.id)
-        address = await sign_ins.sign_out_address(own.issuer, _prefix(request))
-        if address is None:
-            return _see(request, SIGN_IN_PAGE, jar.clear(request.scope, SESSION))
-        # A page that leads there: the Content-Security-Policy refuses the redirect of a form to another site.
-        viewer = replace(viewer_of(request, principal_of(request)), signed_in=False)
-        shown = show(request, "signed_out.html", "", viewer=viewer, address=address)
-        shown.cookies.append(jar.clear(request.scope, SESSION))
-        return shown
+        if own is not None:
+            await sessions.end(own.id)
+        return await _signed_out(request, sign_ins, jar, "Your session here has ended.")
 
-    @post("/sign-out/everywhere")
-    async def sign_out_everywhere(self, request: HTTPRequest, sessions: Sessions, jar: Cookies) -> Redirect:
+    @post("/sign-out/everywhere", status_code=200)
+    async def sign_out_everywhere(
+        self, request: HTTPRequest, sign_ins: SignIns, sessions: Sessions, jar: Cookies
+    ) -> Response[Any]:
+        """End every session here, then that of this browser at the identity provider, if that is possible."""
         await sessions.end_all(principal_of(request))
-        return _see(request, SIGN_IN_PAGE, jar.clear(request.scope, SESSION))
+        return await _signed_out(request, sign_ins, jar, "All your sessions here have ended.")
 
     @get("/sign-out/everywhere")
-    async def confirm_sign_out_everywhere(self, request: HTTPRequest, sessions: Sessions) -> Response[str]:
+    async def confirm_sign_out_everywhere(
+        self, request: HTTPRequest, sign_ins: SignIns, sessions: Sessions
+    ) -> Response[str]:
         found = await sessions.of(principal_of(request))
+        own = _session(request)
+        if own is None or own.issuer is None:
+            rest = "A token stays valid: anyone who has it can sign in again. Revoke it if it was lost."
+        elif await sign_ins.sign_out_address(own.issuer, _prefix(request)) is not None:
+            rest = (
+                f"You are then signed out at {own.issuer}, too, in this browser. Your other browsers stay signed in "
+                "there, as only a browser itself can end its session there: they may sign in here again without a "
+                "password. If a device was lost, end its session there."
+            )
+        else:
+            rest = (
+                f"{own.issuer} offers no way to sign out there: your browsers may sign in here again without a "
+                "password. If a device was lost, end its session there."
+            )
         return confirm(
             request,
             title="Sign out everywhere?",
             texts=[
                 f"{count(len(found), 'session')} of {principal_of(request).name} will end, this one included.",
                 "Open pages stop within three seconds.",
-                "A token stays valid: anyone who has it can sign in again. Revoke it if it was lost.",
+                rest,
             ],
             rows=[],
             action="/ui/sign-out/everywhere",
@@ -164,7 +175,24 @@ class AccountController(Controller):
             verb="Sign out everywhere",
             tone="danger",
             fields={},
+            # The answer may be a page that leads to the identity provider.
+            stays=False,
         )
+
+
+async def _signed_out(request: HTTPRequest, sign_ins: SignIns, jar: Cookies, ended: str) -> Response[Any]:
+    """What follows once the session has ended here: the identity provider that it came from, if it has a way to sign
+    out, else the page to sign in.
+    """
+    own = _session(request)
+    address = None if own is None else await sign_ins.sign_out_address(own.issuer, _prefix(request))
+    if address is None:
+        return _see(request, SIGN_IN_PAGE, jar.clear(request.scope, SESSION))
+    # A page that leads there: the Content-Security-Policy refuses the redirect of a form to another site.
+    viewer = replace(viewer_of(request, principal_of(request)), signed_in=False)
+    shown = show(request, "signed_out.html", "", viewer=viewer, address=address, ended=ended)
+    shown.cookies.append(jar.clear(request.scope, SESSION))
+    return shown
 
 
 async def _signed_in(

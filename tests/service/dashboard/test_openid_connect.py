@@ -139,10 +139,16 @@ def test_a_session_works_on_every_replica_and_so_does_the_return(
         eventually(lambda: there.open("/ui").status_code == 303)
 
 
-def test_signing_out_leads_to_the_provider_if_it_can_end_its_session(ada: Person, provider: IdentityProvider) -> None:
+@pytest.mark.parametrize("path", ["/ui/sign-out", "/ui/sign-out/everywhere"])
+def test_signing_out_leads_to_the_provider_if_it_can_end_its_session(
+    ada: Person, provider: IdentityProvider, path: str
+) -> None:
     provider.discovery = {"end_session_endpoint": f"{provider.url}/end?realm=shop"}
     ada.open(return_path(ada))
-    page = ada.send("/ui/sign-out")
+    asked = text_of(ada.open("/ui/sign-out/everywhere"))
+    assert f"You are then signed out at {provider.url}, too, in this browser." in asked
+    assert "Your other browsers stay signed in there, as only a browser itself can end its session there" in asked
+    page = ada.send(path)
     assert page.status_code == 200
     assert ada.cookie is None
     (link,) = re.findall(r'<a class="button wide primary" href="([^"]+)"', page.text)
@@ -162,8 +168,10 @@ def test_otherwise_it_leads_to_the_page_to_sign_in(
     ada: Person, provider: IdentityProvider, discovery: dict[str, str]
 ) -> None:
     provider.discovery = discovery
-    ada.open(return_path(ada))
-    assert place_of(ada.send("/ui/sign-out")) == "/ui/sign-in"
+    for path in ("/ui/sign-out", "/ui/sign-out/everywhere"):
+        ada.open(return_path(ada))
+        assert f"{provider.url} offers no way to sign out there" in text_of(ada.open("/ui/sign-out/everywhere"))
+        assert place_of(ada.send(path)) == "/ui/sign-in"
 
 
 def test_an_answer_that_does_not_match_is_refused(ada: Person) -> None:

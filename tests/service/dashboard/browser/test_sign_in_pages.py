@@ -104,6 +104,26 @@ def test_signing_out_ends_the_session_of_the_identity_provider(
     assert page.context.cookies() == []
 
 
+def test_signing_out_everywhere_ends_the_session_of_this_browser_at_the_identity_provider(
+    open_page: Open, provider: IdentityProvider
+) -> None:
+    provider.discovery = {"end_session_endpoint": f"{provider.url}/end"}
+    here, there = open_page("/ui/account"), open_page("/ui")
+    for page in (here, there):
+        page.get_by_role("link", name="Sign in with Acme").click()
+        page.get_by_role("link", name="Sign in as ada").click()
+    there.get_by_text("live", exact=True).wait_for()
+    here.reload()
+    assert here.get_by_role("row").count() >= 3
+    here.get_by_role("link", name="Sign out everywhere…").click()
+    here.get_by_text("Your other browsers stay signed in there").wait_for()
+    here.get_by_role("button", name="Sign out everywhere").click()
+    here.get_by_role("heading", name="Sign in").wait_for()
+    assert [one["client_id"] for one in provider.ended] == [CLIENT]
+    assert here.context.cookies() == []
+    there.get_by_role("heading", name="Sign in").wait_for()
+
+
 def test_signing_in_at_an_identity_provider(open_page: Open, provider: IdentityProvider, service: Any) -> None:
     page = open_page("/ui/database")
     page.get_by_role("link", name="Sign in with Acme").click()
@@ -190,8 +210,9 @@ def test_a_token_is_made_copied_and_revoked(open_page: Open, service: Any, make_
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_are_accessible_fit_a_phone_and_have_their_pictures(
-    open_page: Open, service: Any, make_token: Any, pictures: Path, scheme: str
+    open_page: Open, service: Any, provider: IdentityProvider, make_token: Any, pictures: Path, scheme: str
 ) -> None:
+    provider.discovery = {"end_session_endpoint": f"{provider.url}/end"}
     admin = make_token("admin", name="ada")
     for name, scopes in {"deploy-orders": ("read", "migrate:orders", "register:orders"), "grafana": ("read",)}.items():
         make_token(*scopes, name=name, expires="30d")
@@ -234,3 +255,15 @@ def test_the_pages_are_accessible_fit_a_phone_and_have_their_pictures(
         see("token-created")
         page.goto("/ui/account")
         see("account")
+        page.context.clear_cookies()
+        page.goto("/ui/account")
+        page.get_by_role("link", name="Sign in with Acme").click()
+        page.get_by_role("link", name="Sign in as ada").click()
+        page.get_by_role("link", name="Sign out everywhere…").click()
+        page.get_by_text("Your other browsers stay signed in there").wait_for()
+        see("sign-out-everywhere")
+        # The page leads to the provider immediately: here it does not answer with a page.
+        page.route("**/end?**", lambda route: route.fulfill(status=204))
+        page.get_by_role("button", name="Sign out everywhere").click()
+        page.get_by_role("heading", name="Signed out").wait_for()
+        see("signed-out")
