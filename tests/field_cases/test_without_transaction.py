@@ -44,6 +44,93 @@ def test_reindexing_a_partitioned_table_runs(project: Project, statement: str, h
     assert outcome.succeeded if head else outcome.succeeded or outcome.failed_with("-- pgdbm:no-transaction")
 
 
+ROWS = "COPY {{tables.t}} FROM stdin;\n1\n2\n\\.\n"
+
+
+def test_rows_are_copied(project: Project) -> None:
+    text = f"{HEAD}{T}\n{ROWS}CREATE INDEX CONCURRENTLY t_id ON {{{{tables.t}}}} (id);\n{ROWS}"
+    outcome = project.apply({"001.sql": text})
+    assert outcome.succeeded, outcome.text
+    assert project.sql("SELECT count(*) FROM app.t") == [(4,)]
+
+
+def test_rows_are_copied_once_whatever_fails_after_them(project: Project) -> None:
+    after = "INSERT INTO {{tables.t}} SELECT count(*) FROM {{tables.missing}};\n"
+    text = f"{HEAD}{T}\n{ROWS}BEGIN;\n{ROWS}DELETE FROM {{{{tables.t}}}} WHERE id = 1;\n{ROWS}{after}COMMIT;\n"
+    first = project.apply({"001.sql": text})
+    assert first.failed_with("missing", f"001.sql:{text[: text.index('INSERT')].count(chr(10)) + 1}:"), first.text
+    assert project.sql("SELECT count(*) FROM app.t") == [(2,)]
+    project.sql("CREATE TABLE app.missing ()")
+    outcome = project.apply()
+    assert outcome.succeeded, outcome.text
+    assert project.sql("SELECT id, count(*)::int FROM app.t GROUP BY id ORDER BY id") == [(0, 1), (1, 1), (2, 3)]
+
+
+def test_copied_rows_must_not_change_before_the_rest_is_applied(project: Project) -> None:
+    text = f"{HEAD}{T}\n{ROWS}SELECT 1 / 0;\n"
+    assert not project.apply({"001.sql": text}).succeeded
+    outcome = project.apply({"001.sql": text.replace("\n2\n", "\n3\n").replace("1 / 0", "1")})
+    assert outcome.failed_with("statement 2", "changed in the file")
+    assert project.apply({"001.sql": text.replace("1 / 0", "1")}).succeeded
+    assert project.sql("SELECT id FROM app.t ORDER BY id") == [(1,), (2,)]
+
+
+def test_a_row_that_the_server_rejects_has_its_line(project: Project) -> None:
+    text = f"{HEAD}{T}\n{ROWS.replace('2', 'two')}"
+    assert project.apply({"001.sql": text}).failed_with("001.sql:5:1", "two")
+    assert project.sql("SELECT count(*) FROM app.t") == [(0,)]
+
+
+BLOCKS = (
+    f"BEGIN;\n{T}\nINSERT INTO {{{{tables.t}}}} VALUES (1);\nCOMMIT;\n\n"
+    "START TRANSACTION ISOLATION LEVEL SERIALIZABLE;\nINSERT INTO {{tables.t}} VALUES (2);\n"
+    "INSERT INTO {{tables.t}} SELECT 1 FROM {{tables.missing}};\nEND;\n\nbegin;\nINSERT INTO {{tables.t}} VALUES (3);\n"
+    "commit;\n"
+)
+
+
+def test_several_transactions_of_a_file_are_each_applied_once(project: Project) -> None:
+    first = project.apply({"001.sql": BLOCKS})
+    assert first.failed_with("001.sql:8:", "missing"), first.text
+    assert project.sql("SELECT id FROM app.t") == [(1,)]
+    project.sql("CREATE TABLE app.missing ()")
+    outcome = project.apply()
+    assert outcome.succeeded, outcome.text
+    assert project.sql("SELECT id FROM app.t ORDER BY id") == [(1,), (2,), (3,)]
+    assert project.apply().succeeded
+    assert project.sql("SELECT count(*) FROM app.t") == [(3,)]
+
+
+def test_statements_between_the_transactions_of_a_file_run_as_in_psql(project: Project) -> None:
+    text = (
+        f"BEGIN;\n{T}\nCOMMIT;\nCREATE INDEX CONCURRENTLY t_id ON {{{{tables.t}}}} (id);\n"
+        "BEGIN;\nSAVEPOINT a;\nINSERT INTO {{tables.t}} VALUES (1);\nROLLBACK TO a;\nCOMMIT;\n"
+    )
+    outcome = project.apply({"001.sql": text})
+    assert outcome.succeeded, outcome.text
+    assert project.sql("SELECT count(*) FROM app.t") == [(0,)]
+    assert project.sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'app.t_id'::regclass") == [(True,)]
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ("BEGIN;\nSELECT 1;\nROLLBACK;\n", ("001.sql:6:1", "never executed twice", "COMMIT")),
+        ("BEGIN;\nSELECT 1;\nCOMMIT AND CHAIN;\nCOMMIT;\n", ("001.sql:6:1", "never executed twice", "COMMIT")),
+        ("BEGIN;\nSELECT 1;\nPREPARE TRANSACTION 'a';\n", ("001.sql:6:1", "never executed twice", "COMMIT")),
+        ("BEGIN;\nSELECT 1;\n", ("001.sql:4:1", "Write COMMIT")),
+        ("BEGIN;\nBEGIN;\nCOMMIT;\n", ("001.sql:4:1", "Write COMMIT")),
+        ("BEGIN;\nVACUUM {{tables.t}};\nCOMMIT;\n", ("001.sql:5:1", "between the transactions")),
+    ],
+)
+def test_transactions_that_leave_no_record_are_refused_before_anything_runs(
+    project: Project, second: str, words: tuple[str, ...]
+) -> None:
+    outcome = project.apply({"001.sql": f"BEGIN;\n{T}\nCOMMIT;\n{second}"})
+    assert outcome.failed_with(*words), outcome.text
+    assert not project.exists("app.t")
+
+
 def test_discard_all_inside_runs_or_is_refused_before_anything_runs(project: Project) -> None:
     text = f"{HEAD}INSERT INTO {{{{tables.t}}}} VALUES (1);\nDISCARD ALL;\nINSERT INTO {{{{tables.t}}}} VALUES (2);\n"
     outcome = project.apply({"001.sql": T, "002.sql": text})

@@ -74,6 +74,11 @@ _OUTSIDE = {
         "ALTER TYPE {{schema}}.mood ADD VALUE 'mad';\n"
         "INSERT INTO {{tables.people}} VALUES ('Ann', 'mad');\n" + mark("040")
     ),
+    "041_copies.sql": (
+        HEAD + "COPY {{tables.log}} FROM stdin;\n041 first\n\\.\n"
+        "BEGIN;\nCOPY {{tables.log}} FROM stdin;\n041 second\n\\.\n" + mark("041 third") + "COMMIT;\n"
+    ),
+    "042_own.sql": f"BEGIN;\n{mark('042 first')}COMMIT;\n{mark('042 second')}BEGIN;\n{mark('042 third')}COMMIT;\n",
     "050_c.sql": _table(50) + mark("050"),
     "051_d.sql": "ALTER TABLE {{tables.t50}} ADD COLUMN more text;\n" + mark("051"),
     "052_e.sql": "UPDATE {{tables.items}} SET code = upper(code) WHERE id < 100;\n" + mark("052"),

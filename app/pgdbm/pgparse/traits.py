@@ -25,7 +25,7 @@ class Refusal(NamedTuple):
 _NO_TRANSACTION_HINT = "Put the line `-- pgdbm:no-transaction` at the top of a file of its own for it."
 _CONTROL = Refusal(
     "transaction control does not belong in a transactional migration, except BEGIN as the first statement with COMMIT "
-    "as the last: the engine begins and commits",
+    "as the last, or several transactions from BEGIN to COMMIT: the engine begins and commits",
     "Remove it, or put the line `-- pgdbm:no-transaction` at the top of the file.",
 )
 DISCARD_ALL = Refusal(
@@ -34,9 +34,6 @@ DISCARD_ALL = Refusal(
 )
 _COPY_FROM = Refusal(
     "COPY … FROM stdin has no rows", "Write them from the next line on, and a line \\. after the last one."
-)
-_COPY_WITHOUT_TRANSACTION = Refusal(
-    "COPY … FROM stdin runs in a transaction", "Put it into a file without `-- pgdbm:no-transaction`."
 )
 _COPY_TO = Refusal("COPY … TO stdout sends rows to the client, which has no use for them", "Remove it.")
 _OPAQUE = "unknown"
@@ -80,8 +77,6 @@ class Traits(NamedTuple):
             return _COPY_TO
         if self.copies_from_client and not has_copy_data:
             return _COPY_FROM
-        if self.copies_from_client and not transactional:
-            return _COPY_WITHOUT_TRANSACTION
         if transactional and self.non_transactional is not None:
             return Refusal(f"{self.non_transactional} cannot run inside a transaction", _NO_TRANSACTION_HINT)
         if transactional and self.controls_transaction:

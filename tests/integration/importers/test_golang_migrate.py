@@ -113,7 +113,7 @@ def test_begin_and_commit_are_removed(tmp_path: Path, sql: str, expected: str) -
         "BEGIN; SELECT 1; COMMIT; SELECT 2;",
         "BEGIN; SELECT 1; ROLLBACK;",
         "COMMIT;",
-        "BEGIN; SELECT 1; COMMIT; BEGIN; SELECT 1; COMMIT;",
+        "BEGIN; SELECT 1; COMMIT; BEGIN; SELECT 1; ROLLBACK;",
         "selec 1",
     ],
 )
@@ -121,4 +121,11 @@ def test_ambiguous_transaction_control_is_kept_and_noted(tmp_path: Path, sql: st
     (tmp_path / "1_a.up.sql").write_text(sql)
     (note,) = convert("golang-migrate", tmp_path, tmp_path / "ours").notes
     assert note.startswith("1_a.sql:")
+    assert (tmp_path / "ours" / "1_a.sql").read_text() == sql
+
+
+def test_several_transactions_are_kept_since_each_is_applied_as_one(tmp_path: Path) -> None:
+    sql = "BEGIN; SELECT 1; COMMIT; BEGIN; SELECT 1; COMMIT;"
+    (tmp_path / "1_a.up.sql").write_text(sql)
+    assert convert("golang-migrate", tmp_path, tmp_path / "ours").notes == ()
     assert (tmp_path / "ours" / "1_a.sql").read_text() == sql

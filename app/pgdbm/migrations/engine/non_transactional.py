@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ..sources.parser import ParsedMigration
+    from ..sources.statements import Statement
     from ..state.journal import StatementRecord
     from .session import Session
-    from .steps import Step
+    from .steps import Part, Step
 
 logger = logging.getLogger("pgdbm.migrations")
 
@@ -101,6 +102,7 @@ class ResumableFile:
         self._migration = migration
         self._filename = migration.filename
         self._indexes = Indexes(session, migration)
+        self._sent: Part | None = None
         # Whether the session's current user may differ from the connecting user.
         self._has_other_user = session.script.leaves_traces(migration)
 
@@ -164,7 +166,7 @@ class ResumableFile:
                 self._connection,
                 self._filename,
                 step.number,
-                hash_of(step.text),
+                hash_of(step.content),
                 attempt,
                 message=None if in_transaction or step.is_block else OUTSIDE,
             )
@@ -174,12 +176,8 @@ class ResumableFile:
         end = self._end_in_transaction(entry, step)
         try:
             await self._require_statements(step)
-            if step.before_end is not None:
-                await session.send_text(migration, f"{text[: step.before_end]}{end};\n{text[step.before_end :]}")
-            elif head:
-                await session.send_text(migration, f"{head}{text}\n;\n{end};\nCOMMIT")
-            else:
-                await session.send_text(migration, text)
+            await self._send(step, text, head, end)
+            if step.before_end is None and not head:
                 await self._indexes.check(running)
                 async with self.as_ourselves():
                     await self._journal.end(self._connection, entry, "applied", with_session=step.changes_session)
@@ -187,8 +185,8 @@ class ResumableFile:
         except asyncpg.PostgresError as error:
             if is_lost(error):
                 raise
+            failed, offset = self._failed_in(step, error, head)
             await session.roll_back()
-            failed, offset = step.at(max(offset_of(error) - len(head), 0))
             advice = await advise(session, error, migration)
             reason = execution_error(error, migration, failed, offset, advice, resumes_at=step.number)
             async with self.as_ourselves():
@@ -207,6 +205,37 @@ class ResumableFile:
             len(migration.statements),
             execution_time_ms=(time.perf_counter() - started) * 1000,
         )
+
+    async def _send(self, step: Step, text: str, head: str, end: str) -> None:
+        """Run ``text``; ``end`` at the end of its transaction. ``head`` begins one, where the file does not."""
+        session, migration, parts = self._session, self._migration, step.parts(text)
+        for part in parts:
+            self._sent = part
+            if part.copy is not None:
+                if head:
+                    await session.send(head)
+                await session.send_statement(migration, part.copy)
+                if head:
+                    await session.send(f"{end};\nCOMMIT")
+            elif head:
+                await session.send_text(migration, f"{head}{part.text}\n;\n{end};\nCOMMIT")
+            elif step.before_end is not None and part is parts[-1]:
+                before_end = step.before_end - part.start
+                await session.send_text(migration, f"{part.text[:before_end]}{end};\n{part.text[before_end:]}")
+            else:
+                await session.send_text(migration, part.text)
+
+    def _failed_in(self, step: Step, error: asyncpg.PostgresError, head: str) -> tuple[Statement, int]:
+        """The statement of ``step`` that failed, and the offset in its text."""
+        part = self._sent
+        if part is None:
+            return step.first, 0
+        if part.copy is not None:
+            return part.copy, offset_of(error)
+        if error.position or not step.is_block or not self._session.notices.is_counting:
+            return step.at(part.start + max(offset_of(error) - len(head), 0))
+        index = part.first + self._session.notices.completed
+        return step.statements[min(index, len(step.statements) - 1)], 0
 
     async def _require_statements(self, step: Step) -> None:
         """Raise MigrationExecutionError if the server does not read each opaque statement of ``step`` as one."""

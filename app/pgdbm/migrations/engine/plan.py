@@ -207,7 +207,7 @@ def statuses(
 
 def _unfinished(migration: Migration, event: JournalEvent | None) -> State:
     if event == "failed":
-        return "partial" if migration.wants_no_transaction else "failed"
+        return "partial" if migration.runs_without_transaction else "failed"
     if event in _UNDER_WAY and migration.is_backfill:
         # The position of a backfill is always known.
         return "backfilling"
@@ -225,7 +225,7 @@ def _status(
         state=state,
         checksum=migration.checksum if migration else row.checksum if row else "",
         recorded_checksum=row.checksum if row else None,
-        transactional=not (migration and migration.wants_no_transaction),
+        transactional=not (migration and migration.runs_without_transaction),
         applied_at=row.applied_at if row else None,
         applied_by=row.applied_by if row else None,
         execution_time_ms=row.execution_time_ms if row else None,

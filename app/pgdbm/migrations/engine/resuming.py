@@ -31,7 +31,7 @@ _NOT_IN_PG_SETTINGS = re.compile(
 
 def require_unchanged(migration: ParsedMigration, steps: Sequence[Step], known: Mapping[int, StatementRecord]) -> None:
     """Raise MigrationError if a step that an earlier run has started or applied was changed in the file."""
-    texts = {step.number: step.text for step in steps}
+    texts = {step.number: step.content for step in steps}
     for record in known.values():
         if record.event != "failed" and hash_of(texts.get(record.statement, "")) != record.statement_hash:
             raise MigrationError(

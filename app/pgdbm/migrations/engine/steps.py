@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import MigrationFileError
 
@@ -17,6 +17,18 @@ _BEGINS = re.compile(r"(?:BEGIN|START)\b", re.IGNORECASE)
 _ENDS = re.compile(r"(?:COMMIT|END|ROLLBACK|ABORT)\b(?!\s+(?:PREPARED|TO)\b)", re.IGNORECASE)
 _COMMITS = re.compile(r"(?:COMMIT|END)\b", re.IGNORECASE)
 _CHAINS = re.compile(r"\bAND\s+CHAIN\b", re.IGNORECASE)
+
+
+class Part(NamedTuple):
+    """A part of a step that is one message: statements, or a COPY with its rows.
+
+    ``start`` is an offset in the text of the step, ``first`` the index of the first statement.
+    """
+
+    start: int
+    first: int
+    text: str
+    copy: Statement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,22 @@ class Step:
     def first(self) -> Statement:
         return self.statements[0]
 
+    def parts(self, text: str) -> list[Part]:
+        """``text``, which is that of the step or runs in its place, in the parts that are sent one by one."""
+        found: list[Part] = []
+        position = number = 0
+        for index, one in enumerate(self.statements):
+            if one.copy_data is None:
+                continue
+            start = one.start - self.first.start
+            if text[position:start].strip("; \t\r\n"):
+                found.append(Part(position, number, text[position:start]))
+            found.append(Part(start, index, "", one))
+            position, number = one.end - self.first.start, index + 1
+        if not found or text[position:].strip("; \t\r\n"):
+            found.append(Part(position, number, text[position:]))
+        return found
+
     @property
     def number(self) -> int:
         return self.first.number
@@ -41,6 +69,17 @@ class Step:
     @property
     def traits(self) -> Traits:
         return self.first.traits
+
+    @property
+    def copies(self) -> tuple[Statement, ...]:
+        """The statements with rows, which are sent with the COPY protocol."""
+        return tuple(one for one in self.statements if one.copy_data is not None)
+
+    @property
+    def content(self) -> str:
+        """What must not change once the step is applied: the text, and the rows."""
+        rows = [one.copy_data.text for one in self.copies if one.copy_data is not None]
+        return "\n".join([self.text, *rows]) if rows else self.text
 
     @property
     def is_block(self) -> bool:

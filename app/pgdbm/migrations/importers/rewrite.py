@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ...errors import MigrationFileError
 from ...text import sentence
 from ..sources.files import Migration
+from ..sources.own_transaction import OwnBlocks, own_blocks
 from ..sources.parser import parse
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Converted:
         except MigrationFileError as error:
             self.notes.append(f"{sentence(error.message)} It was written unchanged: check it.")
             return DIRECTIVE + sql if no_transaction else sql
+        if not no_transaction and own_blocks(parsed.rendered, parsed.statements) == OwnBlocks():
+            return sql
         if no_transaction or any(statement.traits.non_transactional for statement in parsed.statements):
             return DIRECTIVE + sql
         control = [statement for statement in parsed.statements if statement.traits.controls_transaction]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -75,6 +75,11 @@ class Migration:
         return any(one.name in (NO_TRANSACTION, BACKFILL) for one in directives(self.content))
 
     @property
+    def runs_without_transaction(self) -> bool:
+        """:attr:`wants_no_transaction`, or whether the file begins several transactions, as far as its lines show."""
+        return self.wants_no_transaction or _begins_several(self.content)
+
+    @property
     def is_backfill(self) -> bool:
         """Whether the file has ``-- pgdbm:backfill`` above its first statement: it runs in batches."""
         return any(one.name == BACKFILL for one in directives(self.content))
@@ -103,6 +108,19 @@ class Migration:
 
 
 _LONG = 1024 * 1024
+_BEGINS = re.compile(
+    r"^[ \t]*(?:BEGIN|START[ \t]+TRANSACTION)"
+    r"(?:[ \t]+(?:WORK|TRANSACTION|ISOLATION|READ|NOT|DEFERRABLE)\b[^;\n]*)?[ \t]*;",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+def _begins_several(content: str) -> bool:
+    if not any(word in content for word in ("BEGIN", "begin", "Begin", "TRANSACTION", "transaction")):
+        return False
+    return len(list(islice(_BEGINS.finditer(content, 0, _LONG), 2))) == 2
+
+
 _LEADING_SPACE = re.compile(r"\s*")
 _SAVE_AS_UTF_8 = "Save the file as UTF-8."
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")

@@ -1,10 +1,12 @@
-"""BEGIN and COMMIT in the files of other tools, where they are redundant: the engine begins and commits. Pure."""
+"""BEGIN and COMMIT in files without a directive: redundant, or the file's own division into transactions. Pure."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
+
+from ...pgparse.traits import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +16,18 @@ if TYPE_CHECKING:
 
 _BEGIN = re.compile(r"(?:BEGIN(?:\s+(?:WORK|TRANSACTION)\b)?|START\s+TRANSACTION\b)\s*(?P<modes>.*)\Z", re.I | re.S)
 _COMMIT = re.compile(r"(?:COMMIT|END)(?:\s+(?:WORK|TRANSACTION))?(?:\s+AND\s+NO\s+CHAIN)?\s*\Z", re.IGNORECASE)
+# The end of a transaction that leaves no record of it, or begins the next one immediately.
+_OTHER_END = re.compile(
+    r"(?:COMMIT|END|ROLLBACK|ABORT|PREPARE)\b(?!(?:\s+(?:WORK|TRANSACTION))?\s+TO\b)", re.IGNORECASE
+)
+_NOT_INSIDE = "cannot run inside a transaction, and this is inside one"
+_BETWEEN = "Put it between the transactions of the file, or into a file of its own with `-- pgdbm:no-transaction`."
+_NO_COMMIT = Refusal("the transaction that the file begins has no end", "Write COMMIT at its end.")
+_NO_RECORD = Refusal(
+    "each of several transactions in a file has to end with COMMIT, and its success is recorded in it, so that it is "
+    "never executed twice; this leaves no record",
+    "Write COMMIT, or remove the transaction.",
+)
 _LARGE_OBJECT = re.compile(r"SELECT pg_catalog\.(?:lo_open|lowrite|lo_close)\(")
 _NOT_A_LINE_BREAK = re.compile(r"[^\n]")
 
@@ -61,6 +75,38 @@ def _around_large_objects(rendered: Rendered, statements: Sequence[Statement]) -
 
 def _controls(statements: Sequence[Statement]) -> list[int]:
     return [index for index, one in enumerate(statements) if one.traits.controls_transaction]
+
+
+class OwnBlocks(NamedTuple):
+    """The transactions of a file that has several of its own.
+
+    ``refused``: the index of a statement that cannot run there, and why.
+    """
+
+    refused: tuple[int, Refusal] | None = None
+
+
+def own_blocks(rendered: Rendered, statements: Sequence[Statement]) -> OwnBlocks | None:
+    """The transactions of a file that begins two or more; None for any other file."""
+    begins = [one for one in _controls(statements) if _BEGIN.match(_text(rendered, statements[one]))]
+    if len(begins) < 2:
+        return None
+    opened: int | None = None
+    for index, one in enumerate(statements):
+        if not one.traits.controls_transaction:
+            if opened is not None and one.traits.non_transactional is not None:
+                return OwnBlocks((index, Refusal(f"{one.traits.non_transactional} {_NOT_INSIDE}", _BETWEEN)))
+            continue
+        text = _text(rendered, one)
+        if _BEGIN.match(text):
+            if opened is not None:
+                return OwnBlocks((opened, _NO_COMMIT))
+            opened = index
+        elif opened is not None and _COMMIT.match(text):
+            opened = None
+        elif opened is None or _OTHER_END.match(text):
+            return OwnBlocks((index, _NO_RECORD))
+    return OwnBlocks() if opened is None else OwnBlocks((opened, _NO_COMMIT))
 
 
 def blanked(rendered: Rendered, statements: Sequence[Statement]) -> Rendered:

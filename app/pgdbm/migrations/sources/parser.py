@@ -23,7 +23,7 @@ from ...pgparse.tree import statement_node
 from .backfill import BackfillError, complete, header_of, with_parameters
 from .directives import NO_TRANSACTION, may_have_directives, misplaced, verify_lines
 from .foreign_formats import foreign_format
-from .own_transaction import blanked, own_transaction
+from .own_transaction import blanked, own_blocks, own_transaction
 from .psql_commands import advice_on
 from .psql_scripts import read_script
 from .statements import ManyStatements, Statement, without
@@ -269,6 +269,13 @@ def checked(migration: Migration, rendered: Rendered, split: Split) -> ParsedFil
         # The engine begins and commits.
         rendered = blanked(rendered, [split.statements[index] for index in own.indexes])
         split = split.without(frozenset(own.indexes))
+    elif transactional and (blocks := own_blocks(rendered, split.statements)) is not None:
+        transactional = False
+        if blocks.refused is not None:
+            index, reason = blocks.refused
+            refuse(
+                ParsedMigration(migration, rendered, split.statements, transactional), split.statements[index], reason
+            )
     queries = _verifying(migration, rendered, split.statements) if has_directives else _NO_QUERIES
     modes = own.modes if own is not None else ""
     parsed = ParsedMigration(migration, rendered, split.statements, transactional, queries=queries, modes=modes)

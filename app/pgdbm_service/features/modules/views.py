@@ -211,7 +211,7 @@ class ModuleViews:
             filename=filename,
             version=file.version,
             checksum=file.checksum,
-            transactional=not file.wants_no_transaction,
+            transactional=not file.runs_without_transaction,
             sql=file.content,
             rendered=rendered,
         )
