@@ -158,3 +158,53 @@ def test_a_procedure_that_commits_runs_or_names_the_marker(project: Project) -> 
     outcome = project.apply({"001.sql": procedure, "002.sql": "CALL {{schema}}.p()"})
     assert outcome.succeeded or outcome.failed_with("-- pgdbm:no-transaction"), outcome.text
     assert project.apply({"002.sql": HEAD + "CALL {{schema}}.p()"}).succeeded
+
+
+ENUM = "CREATE TYPE {{schema}}.mood AS ENUM ('sad'); CREATE TABLE {{tables.p}} (name text, mood {{schema}}.mood);"
+ADD = "ALTER TYPE {{schema}}.mood ADD VALUE 'calm';\n"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "INSERT INTO {{tables.p}} VALUES ('calm', 'calm')",
+        "UPDATE {{tables.p}} SET mood = 'calm'",
+        "DELETE FROM {{tables.p}}\nWHERE mood = 'calm'",
+        "SELECT 'calm'::{{schema}}.mood",
+        "ALTER TABLE {{tables.p}} ADD m {{schema}}.mood DEFAULT 'calm'",
+        "CREATE TABLE {{tables.q}} (m {{schema}}.mood CHECK (m = 'calm'))",
+        "CREATE INDEX p_calm ON {{tables.p}} (name) WHERE mood = 'calm'::{{schema}}.mood",
+    ],
+)
+def test_a_value_of_an_enum_that_its_transaction_uses_is_refused_first(project: Project, use: str) -> None:
+    assert project.apply({"001.sql": ENUM}).succeeded
+    outcome = project.apply({"002.sql": T, "003.sql": f"{ADD}\n{use};\n"})
+    assert outcome.failed_with("003.sql:", "'calm'", "a file of its own"), outcome.text
+    assert not outcome.failed_with("SQLSTATE")
+    assert not project.exists("app.t")
+    assert project.apply({"003.sql": ADD, "004.sql": f"{use};\n"}).succeeded
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "INSERT INTO {{tables.p}} (name) VALUES ('calm')",
+        "COMMENT ON TABLE {{tables.p}} IS 'calm'",
+        "CREATE TABLE {{tables.q}} (word text DEFAULT 'calm')",
+        "INSERT INTO {{tables.p}} VALUES ('calm', 'sad')",
+    ],
+)
+def test_the_same_text_without_the_enum_is_no_use(project: Project, use: str) -> None:
+    assert project.apply({"001.sql": ENUM, "002.sql": f"{ADD}{use};\n"}).succeeded
+
+
+def test_a_value_that_the_enum_has_already_is_used(project: Project) -> None:
+    again = ADD.replace("ADD VALUE", "ADD VALUE IF NOT EXISTS") + "INSERT INTO {{tables.p}} VALUES ('a', 'calm');\n"
+    assert project.apply({"001.sql": ENUM, "002.sql": ADD, "003.sql": again}).succeeded
+    assert project.apply({"004.sql": again}).succeeded
+
+
+def test_a_use_that_only_the_server_finds_says_what_to_do(project: Project) -> None:
+    text = ENUM.split("; ")[1] + f"\n{ADD}INSERT INTO {{{{tables.p}}}} VALUES ('a', 'calm');\n"
+    outcome = project.apply({"001.sql": ENUM.split(";")[0], "002.sql": text})
+    assert outcome.failed_with("002.sql:3:", "55P04", "a file of its own"), outcome.text

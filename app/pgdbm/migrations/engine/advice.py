@@ -45,6 +45,8 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
             return _NO_TRANSACTION
         case "42601" if not error.position and not error.internal_position:
             return "The server reads more than one statement here: end each with a semicolon outside brackets."
+        case "55P04":
+            return "Add the value of the enum in a file of its own, before the one that uses it."
         case "2D000" if migration.transactional:
             return f"A procedure or a DO block that commits cannot run in a transaction. {_NO_TRANSACTION}"
         case "42P07" | "42703" | "23502" | "23505" | "42804" if f'"{history.table_name}"' in message:

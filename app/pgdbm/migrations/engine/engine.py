@@ -27,7 +27,7 @@ from ..results import Applied, ApplyResult, Renamed
 from ..state.history import require_own_table
 from .notices import NoticeCollector, collected
 from .plan import build_plan
-from .preparation import check_backfills, create_tables, read_history
+from .preparation import check_pending, create_tables, read_history
 from .retries import retry_pauses
 from .run import Run
 
@@ -207,7 +207,7 @@ class MigrationEngine:
         if not pending:
             return []
         files = self.parse_each(tuple(pending), server_version)
-        return await check_backfills(self.db, await asyncio.to_thread(lambda: [file.migration for file in files]))
+        return await check_pending(self, await asyncio.to_thread(lambda: [file.migration for file in files]))
 
     def parse_each(self, pending: Sequence[Migration], server_version: int) -> Iterator[ParsedFile]:
         """:meth:`parse`, file by file, with the parse trees. Iterate in a thread."""

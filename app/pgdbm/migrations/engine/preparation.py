@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..sources.parser import ParsedMigration
     from ..state.history import History
     from ..state.lock import MigrationLock
+    from .engine import MigrationEngine
     from .events import Announcer
 
 logger = logging.getLogger("pgdbm.migrations")
@@ -138,6 +139,16 @@ async def _privilege_error(
         f"run: {grant}",
         details={"sqlstate": error.sqlstate},
     )
+
+
+async def check_pending(engine: MigrationEngine, parsed: list[ParsedMigration]) -> list[ParsedMigration]:
+    """``parsed``. Raises MigrationFileError for what only the catalog shows: see the functions that it calls."""
+    await check_backfills(engine.db, parsed)
+    if any(one.kind == "alter_enum_stmt" for migration in parsed for one in migration.distinct_traits):
+        from .enum_values import require_usable_values  # imported late: few files add a value to an enum
+
+        await require_usable_values(engine, parsed)
+    return parsed
 
 
 async def check_backfills(db: AsyncDatabaseManager, parsed: list[ParsedMigration]) -> list[ParsedMigration]:
