@@ -369,7 +369,7 @@ CLIENT_ERRORS = (
     ErrorKind(
         "migration_error",
         422,
-        "The migrations cannot be applied",
+        "The state of the module does not allow it",
         "The state of the module does not allow the operation; `detail` states why.",
         "Follow `detail`.",
         "module filename",
