@@ -13,6 +13,7 @@
     │   ├── MigrationFileError          line, column, hint
     │   ├── ChecksumMismatchError       recorded, current
     │   ├── OutOfOrderError             newest_applied, applied_as
+    │   ├── PlanMovedError              plan, current_plan, applied
     │   ├── PlanRefusedError            limit, statement, line, column, hint
     │   ├── MigrationExecutionError     statement, line, column, sqlstate, detail, hint, applied
     │   ├── BaselineMismatchError       changes
@@ -31,7 +32,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "AsyncDBError",
@@ -47,6 +48,7 @@ __all__ = [
     "MigrationUnknownError",
     "MonitoringError",
     "OutOfOrderError",
+    "PlanMovedError",
     "PlanRefusedError",
     "PoolError",
     "QueryError",
@@ -316,6 +318,24 @@ class PlanRefusedError(MigrationError):
 
     def fields(self) -> Fields:
         return super().fields() | self.details
+
+
+class PlanMovedError(MigrationError):
+    """What is pending is not the plan that may be applied. ``applied``: what the run had applied of it before."""
+
+    code = "plan_moved"
+
+    def __init__(self, module: str, plan: str, current_plan: str, applied: Iterable[str] = ()) -> None:
+        self.plan, self.current_plan, self.applied = plan, current_plan, list(applied)
+        done = f"{', '.join(self.applied)} had been applied of it before" if self.applied else "Nothing was applied"
+        super().__init__(
+            f"What is pending in {module} now differs from the plan: another runner applied some of it, or files were "
+            f"added or changed. {done}. Make a new plan, and apply that.",
+            details={"plan": plan, "current_plan": current_plan},
+        )
+
+    def fields(self) -> Fields:
+        return {"plan": self.plan, "current_plan": self.current_plan, "applied": self.applied}
 
 
 class MigrationExecutionError(MigrationError):

@@ -47,6 +47,10 @@ CASES: list[tuple[errors.AsyncDBError, Mapping[str, Any]]] = [
         {"filename": "1.sql", "limit": "max_rewrite", "statement": 1, "line": 2, "column": 3, "hint": "h"},
     ),
     (
+        errors.PlanMovedError("m", "sha256:a", "sha256:b", ["1.sql"]),
+        {"plan": "sha256:a", "current_plan": "sha256:b", "applied": ["1.sql"]},
+    ),
+    (
         EXECUTION,
         {
             "filename": "1.sql",

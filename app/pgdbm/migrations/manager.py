@@ -192,11 +192,12 @@ class AsyncMigrationManager:
         return type(self)(self.db, **(self._options | options))
 
     async def apply_pending_migrations(
-        self, dry_run: bool = False, *, target: str | None = None, atomic: Atomic = "file"
+        self, dry_run: bool = False, *, target: str | None = None, atomic: Atomic = "file", plan: str | None = None
     ) -> dict[str, Any]:
         """Apply what is pending, in order. ``dry_run`` parses and lists it, and creates nothing.
 
         ``target``: nothing after this version (or file name). ``atomic="all"``: one transaction for everything.
+        ``plan``: the digest of the only plan that may be applied; it is compared again under the lock.
 
         Returns ``status`` (success, up_to_date or dry_run), ``applied`` (filename and execution_time_ms of each),
         ``skipped`` (names applied before), ``total``, and ``total_time_ms``, on a dry run ``pending`` instead. If there
@@ -209,6 +210,7 @@ class AsyncMigrationManager:
             ChecksumMismatchError: an applied file was changed; nothing has run.
             OutOfOrderError: a file sorts before an applied one; nothing has run.
             PlanRefusedError: ``limits`` do not allow what is pending; nothing has run.
+            PlanMovedError: something else is pending than in ``plan``.
             MigrationExecutionError: the server rejected a statement; ``applied`` has what was applied before.
             MigrationLockTimeoutError: another runner held the lock for too long.
             ConnectionError: the server could not be reached, or the connection was lost.
@@ -216,7 +218,7 @@ class AsyncMigrationManager:
         with self._own_errors():
             if not dry_run:
                 await self._require_allowed(target)
-            result = await self._engine.apply(dry_run=dry_run, target=target, atomic=atomic)
+            result = await self._engine.apply(dry_run=dry_run, target=target, atomic=atomic, digest=plan)
         return result.to_dict()
 
     async def find_migration_files(self) -> list[Migration]:

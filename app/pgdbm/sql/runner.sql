@@ -49,6 +49,17 @@ WHERE filename OPERATOR(pg_catalog.=) {{filename}}::pg_catalog.text
   AND (module_name OPERATOR(pg_catalog.=) {{module}}::pg_catalog.text OR module_name IS NULL)
   AND checksum OPERATOR(pg_catalog.=) {{checksum}}::pg_catalog.text
 
+-- probe_history: fail if the history is not the one with this digest, which the plan to apply was compared with
+SELECT CASE WHEN pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(COALESCE(
+                pg_catalog.string_agg(one.digest, '' ORDER BY one.digest COLLATE pg_catalog."C"), ''), 'UTF8')), 'hex')
+            OPERATOR(pg_catalog.<>) {{digest}}::pg_catalog.text
+            THEN pg_catalog.set_config('pgdbm.refused', 'pgdbm:already-applied', true)::integer END
+FROM (SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+                 pg_catalog.concat(pg_catalog."left"(filename, 255), pg_catalog.chr(10), pg_catalog."left"(checksum, 64)),
+                 'UTF8')), 'hex') AS digest
+      FROM {{history}}
+      WHERE module_name OPERATOR(pg_catalog.=) {{module}}::pg_catalog.text OR module_name IS NULL) AS one
+
 -- own_user_again: return to the connecting user, whatever role the file has set
 RESET SESSION AUTHORIZATION;
 RESET ROLE

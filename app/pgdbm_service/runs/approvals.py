@@ -222,7 +222,8 @@ class RunApprovals:
         logger.warning("approvals voided", run_id=str(run), **problem.for_log())
 
     async def _lock(self, tx: TransactionManager, run: UUID) -> RowDict:
-        row = await tx.fetch_one(_sql("lock"), run)
+        await tx.execute(_sql("lock"), run)
+        row = await tx.fetch_one(_sql("locked"), run)
         if row is None:
             raise unknown_run(run)
         return row

@@ -11,6 +11,7 @@ import structlog
 
 from pgdbm.errors import AsyncDBError, ConfigurationError, MigrationError, MigrationLockTimeoutError
 from pgdbm.migrations.engine.blockers import BlockerPolicy
+from pgdbm.migrations.engine.migration_plan import plan_digest
 from pgdbm.migrations.results import Notice
 
 from ..database.failures import log_failure, service_error_of
@@ -225,10 +226,10 @@ class Attempts:
         if is_first:
             started.pending = pending
         if pending:
-            _require_planned(run, started, plan, pending, is_first=is_first)
+            bound = _require_planned(run, started, plan, pending, is_first=is_first)
             db = self._lookup.databases.of(module.name, started.schema)
             recorder = Recorder(self._database, db, self._store, run, started, len(pending))
-            result = await self._apply(run, started, recorder, manager, observed)
+            result = await self._apply(run, started, recorder, manager, observed, bound)
             steps = [Step(one["filename"], one["execution_time_ms"]) for one in result["applied"]]
             total_time_ms = result["total_time_ms"]
         if not is_first and started.pending:
@@ -243,6 +244,7 @@ class Attempts:
         recorder: Recorder,
         manager: AsyncMigrationManager,
         observed: ObservedRun,
+        plan: str | None,
     ) -> dict[str, Any]:
         options = run.options
 
@@ -263,7 +265,8 @@ class Attempts:
         )
         # First: what is pending now, and applied at the end, counts as applied by the run, even if this replica dies.
         await recorder.flush()
-        task = asyncio.create_task(manager.apply_pending_migrations(target=options.target, atomic=options.atomic))
+        applying = manager.apply_pending_migrations(target=options.target, atomic=options.atomic, plan=plan)
+        task = asyncio.create_task(applying)
         attempt = Attempt(recorder, task)
         attempts = self._running.setdefault(run.id, {})
         attempts[started.schema] = attempt
@@ -350,18 +353,21 @@ def _cancelled(run: TakenRun) -> ServiceError:
 
 def _require_planned(
     run: TakenRun, started: StartedSchema, plan: Plan, pending: Sequence[str], *, is_first: bool
-) -> None:
-    """Raise a ServiceError (plan_moved) if something else is pending than the plan of the run has.
+) -> str | None:
+    """The digest of what is left of the plan of the run; None if it is bound to no plan.
 
-    After the first attempt a part of the plan may be applied.
+    Raises:
+        ServiceError: plan_moved, if something else is pending. After the first attempt a part of it may be applied.
     """
     bound = started.plan or run.options.plan
     if bound is None:
-        return
+        return None
     if is_first:
         require_digest(run.module, started.schema, plan, bound)
     elif started.plan is not None and set(pending) - set(started.pending or ()):
         raise plan_moved(run.module, bound, None)
+    # The engine compares it again, with every other runner locked out.
+    return plan_digest(run.module, started.schema, plan.to_run)
 
 
 def _renamed(filename: str, applied_as: str) -> Notice:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+import psycopg
 import pytest
 
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 from pgdbm_service.api.common import Approvals
 from pgdbm_service.settings import ModulePolicy
 
@@ -343,3 +347,33 @@ class TestTimes:
         assert people.dev.send("PUT", "/modules/orders", FILES | wide).status_code == 201
         run = people.dev.migrate()
         eventually(lambda: people.dev.run(run)["status"] == "held")
+
+
+class TestTheCommandLine:
+    def test_between_the_check_of_an_approved_plan_and_its_run(
+        self, repo: Any, people: People, database: str, sql: Callable[..., list[Any]]
+    ) -> None:
+        """It applies a file of the plan while the approved run, which has compared the plan, waits for it."""
+        files = {"_001_a": "INSERT INTO public.gate DEFAULT VALUES", "_002_b": TABLE, "_003_c": "SELECT 1"}
+        repo.write("orders", APPROVALS, **files)
+        people.admin.post("/repo/sync")
+        sql("CREATE TABLE public.gate (id int)")
+        run = people.dev.migrate()
+        with psycopg.connect(database) as gate, ThreadPoolExecutor(1) as process:
+            gate.execute("LOCK TABLE public.gate IN ACCESS EXCLUSIVE MODE")
+            other = process.submit(lambda: asyncio.run(_apply(database, "001_a.sql", files["_001_a"])))
+            eventually(lambda: sql("SELECT FROM pg_locks WHERE NOT granted AND relation = 'public.gate'::regclass"))
+            assert people.lead.approve(run).status_code == 200
+            waits = "SELECT FROM pgdbm_service.run_events WHERE kind = 'waiting_for_runner'"
+            eventually(lambda: sql(waits))
+            gate.commit()
+            other.result()
+        ended = people.dev.ended(run)
+        assert (ended["status"], ended["problem"]["code"]) == ("failed", "plan_moved")
+        assert [row[0] for row in sql("SELECT filename FROM orders.schema_migrations")] == ["001_a.sql"]
+
+
+async def _apply(database: str, filename: str, sql: str) -> None:
+    async with asyncpg.create_pool(database, min_size=1, max_size=2) as pool:
+        db = AsyncDatabaseManager(pool=pool, schema="orders")
+        await AsyncMigrationManager(db, {filename: sql}, "orders").apply_pending_migrations()

@@ -16,6 +16,7 @@ from pgdbm.errors import (
     MigrationLockTimeoutError,
     MigrationUnknownError,
     OutOfOrderError,
+    PlanMovedError,
     PlanRefusedError,
 )
 from pgdbm_service.api.common import ModuleProblem
@@ -26,6 +27,7 @@ LIBRARY: tuple[MigrationError, ...] = (
     MigrationFileError("x"),
     ChecksumMismatchError("x", "1", "2"),
     OutOfOrderError("x", "y", "z"),
+    PlanMovedError("x", "x", "y"),
     PlanRefusedError("x", "x", limit="x", statement=1, position=(1, 1), hint="x"),
     MigrationExecutionError("x", "x"),
     BaselineMismatchError("x", ()),

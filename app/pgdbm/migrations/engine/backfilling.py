@@ -116,7 +116,9 @@ async def apply_backfill(session: Session, migration: ParsedMigration) -> None:
     connection, history, filename = session.connection, session.history, migration.filename
     session = replace(session, lock=lock_of(session.lock, history.schema, history.module, migration))
     async with session.under_lock():
-        if filename in await session.applied():
+        # While one is in the background, other files are applied.
+        in_background = migration.backfill is not None and migration.backfill.in_background
+        if filename in await (session.applied() if in_background else session.applied_before(filename)):
             raise AlreadyAppliedError
         session.announcer.emit("migration_started", filename, statements=len(migration.statements))
         session.notices.start([filename])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,17 +22,16 @@ import asyncpg
 from ...core.asyncpg_errors import FAILURES, is_alive, is_lost
 from ...errors import AsyncDBError, ConnectionError, MigrationError, MigrationExecutionError
 from ...sql import statement
-from ...text import sentence
 from ..results import Applied, ApplyResult, Renamed
 from ..state.history import require_own_table
 from .notices import NoticeCollector, collected
 from .plan import build_plan
 from .preparation import check_pending, create_tables, read_history
 from .retries import retry_pauses
-from .run import Run
+from .run import Run, lost, with_applied
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from ...core.connection import Connection
     from ...core.manager import AsyncDatabaseManager
@@ -78,17 +77,26 @@ class MigrationEngine:
         plan, server_version, _ = await self._read_plan(await self.collect(), self.options.out_of_order, target)
         return plan, server_version
 
-    async def apply(self, *, dry_run: bool = False, target: str | None = None, atomic: Atomic = "file") -> ApplyResult:
+    async def apply(
+        self, *, dry_run: bool = False, target: str | None = None, atomic: Atomic = "file", digest: str | None = None
+    ) -> ApplyResult:
         """Apply what is pending, up to version ``target``. A dry run only parses it.
 
-        ``atomic="all"``: every pending migration in one transaction.
+        ``atomic="all"``: every pending migration in one transaction. ``digest``: that of the only plan to apply.
         """
         run = self._run()
+        guard = None
+        if digest is not None:
+            from .plan_guard import PlanGuard
+
+            guard = PlanGuard(self.history.module, self.history.schema, digest)
         migrations = await self.collect()
-        with _with_applied(run):
+        with with_applied(run):
             while True:
-                plan, server_version, is_new = await self._read_plan(migrations, self.options.out_of_order, target)
-                async with self._creating(is_new and bool(migrations) and not dry_run):
+                plan, server_version, recorded = await self._read_plan(migrations, self.options.out_of_order, target)
+                if guard is not None:
+                    guard.require(plan.to_run, run.applied)
+                async with self._creating(recorded is None and bool(migrations) and not dry_run):
                     parsed = await self.parse(plan.to_apply(self.options.defer_background), server_version)
                 if plan.renamed and not dry_run:
                     await self._rename(run, plan)
@@ -100,6 +108,8 @@ class MigrationEngine:
                 if dry_run or not parsed:
                     return await self._result(run, plan, dry_run=dry_run)
                 run.starts_history = not plan.skipped
+                if guard is not None:
+                    run.histories = guard.histories(recorded or {}, parsed)
                 if len(run.applied) == len(run.renamed):
                     self.announcer.emit("run_started", pending=[one.filename for one in parsed])
                 if not await self._work(run, parsed, atomic):
@@ -109,12 +119,12 @@ class MigrationEngine:
         """Apply ``migration``, whatever else is pending. Returns milliseconds; 0 if it was applied already."""
         run = self._run()
         while True:
-            plan, server_version, is_new = await self._read_plan((migration,), "allow", None, only=True)
+            plan, server_version, recorded = await self._read_plan((migration,), "allow", None, only=True)
             if not plan.pending:
                 return (await self._result(run, plan)).applied[0].execution_time_ms if run.applied else 0
-            async with self._creating(is_new):
+            async with self._creating(recorded is None):
                 parsed = await self.parse(plan.pending, server_version)
-            run.starts_history = is_new
+            run.starts_history = recorded is None
             await self._work(run, parsed, "file")
 
     def _run(self) -> Run:
@@ -138,8 +148,8 @@ class MigrationEngine:
         target: str | None,
         *,
         only: bool = False,
-    ) -> tuple[Plan, int, bool]:
-        """The plan, the server's major version, and whether there is no history yet.
+    ) -> tuple[Plan, int, dict[str, str] | None]:
+        """The plan, the server's major version, and the checksums of what is applied; None without a history.
 
         ``only``: ``migrations`` are some of the files, so other names in the history are not treated as renamed files.
         """
@@ -148,7 +158,7 @@ class MigrationEngine:
         if only:
             names = {migration.filename for migration in migrations}
             recorded = {name: checksum for name, checksum in recorded.items() if name in names}
-        return build_plan(migrations, recorded, out_of_order, target), server_version, applied is None
+        return build_plan(migrations, recorded, out_of_order, target), server_version, applied
 
     async def _rename(self, run: Run, plan: Plan) -> None:
         """Give the rows of renamed files their new names."""
@@ -257,8 +267,8 @@ class MigrationEngine:
         except (MigrationError, *FAILURES) as error:
             logger.warning("No snapshot of schema %s was stored: %s", self.history.schema, error)
 
-    def script(self, connection: Connection) -> ScriptBuilder:
-        """The script builder for the server of ``connection``."""
+    def script(self, connection: Connection, histories: Mapping[str, str] | None = None) -> ScriptBuilder:
+        """The script builder for the server of ``connection``. ``histories``: as :class:`ScriptBuilder` takes them."""
         from .script import ScriptBuilder
         from .search_path import search_path_of_files
 
@@ -269,6 +279,7 @@ class MigrationEngine:
             connection.get_server_version().major,
             self.options.role,
             search_path_of_files(self.db, self.history.schema),
+            histories,
         )
 
     def session(self, connection: Connection, last: ParsedMigration, run: Run | None = None) -> Session:
@@ -278,7 +289,7 @@ class MigrationEngine:
         run = run or self._run()
         return Session(
             connection=connection,
-            script=self.script(connection),
+            script=self.script(connection, run.histories),
             history=self.history,
             journal=self.journal,
             lock=self.lock,
@@ -432,7 +443,7 @@ class MigrationEngine:
             except (AsyncDBError, *FAILURES) as away:
                 if time.monotonic() - started + pause > self.options.reconnect_for:
                     raise ConnectionError(
-                        f"{_lost(error)} What was committed could not be read ({away}). Run again: that reads it, and "
+                        f"{lost(error)} What was committed could not be read ({away}). Run again: that reads it, and "
                         f"applies the rest.",
                         details={"applied": run.applied[: run.durable], "error_type": type(error).__name__},
                     ) from error
@@ -448,27 +459,6 @@ class MigrationEngine:
         run.durable = len(run.applied)
         if missing:
             raise ConnectionError(
-                f"{_lost(error)} {len(run.applied)} of them are applied; {missing[0]} is not. Run again.",
+                f"{lost(error)} {len(run.applied)} of them are applied; {missing[0]} is not. Run again.",
                 details={"applied": list(run.applied), "pending": missing, "error_type": type(error).__name__},
             ) from error
-
-
-def _lost(error: BaseException) -> str:
-    return sentence(f"The connection was lost while migrations were applied: {error}")
-
-
-@contextmanager
-def _with_applied(run: Run) -> Iterator[None]:
-    """Add the migrations that were applied before to the error of a lost connection."""
-    try:
-        yield
-    except ConnectionError as error:
-        error.details.setdefault("applied", list(run.applied))
-        raise
-    except FAILURES as error:
-        if not is_lost(error):
-            raise
-        raise ConnectionError(
-            f"The connection to the server was lost or refused: {error or type(error).__name__}",
-            details={"applied": list(run.applied), "error_type": type(error).__name__},
-        ) from error

@@ -26,7 +26,7 @@ class LockHeldError(Exception):
 
 
 class AlreadyAppliedError(Exception):
-    """Another runner applied the migration after this one read the history."""
+    """Another runner applied the migration, or changed the history of a given plan, after this one read the history."""
 
 
 class HistoryLostError(Exception):

@@ -60,7 +60,7 @@ async def apply_without_transaction(session: Session, migration: ParsedMigration
     """
     connection, filename, checksum = session.connection, migration.filename, migration.migration.checksum
     async with session.under_lock():
-        recorded = (await session.applied()).get(filename)
+        recorded = (await session.applied_before(filename)).get(filename)
         if recorded is not None and (not migration.migration.is_repeatable or recorded == checksum):
             raise AlreadyAppliedError
         session.announcer.emit("migration_started", filename, statements=len(migration.statements))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...core.asyncpg_errors import FAILURES, is_lost
+from ...errors import ConnectionError
+from ...text import sentence
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from .blockers import BlockerEnding
     from .notices import NoticeCollector
@@ -23,7 +28,8 @@ class Run:
     ``blockers`` are the sessions that were last seen to block a statement; ``watch_locks`` starts to poll for them;
     ``ending`` ends them.
     ``is_pausing``: between two attempts. ``joins_statements``: several statements of a file may share a message.
-    ``starts_history``: every file was pending when the run was planned.
+    ``starts_history``: every file was pending when the run was planned. ``histories``: the digest of the history that
+    each file has to find, if only a given plan may be applied.
     """
 
     notices: NoticeCollector
@@ -40,7 +46,30 @@ class Run:
     is_pausing: bool = False
     joins_statements: bool = False
     starts_history: bool = False
+    histories: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def milliseconds(self) -> float:
         return (time.perf_counter() - self.started) * 1000
+
+
+def lost(error: BaseException) -> str:
+    """That the connection was lost, and by which ``error``."""
+    return sentence(f"The connection was lost while migrations were applied: {error}")
+
+
+@contextmanager
+def with_applied(run: Run) -> Iterator[None]:
+    """Add the migrations that were applied before to the error of a lost connection."""
+    try:
+        yield
+    except ConnectionError as error:
+        error.details.setdefault("applied", list(run.applied))
+        raise
+    except FAILURES as error:
+        if not is_lost(error):
+            raise
+        raise ConnectionError(
+            f"The connection to the server was lost or refused: {error or type(error).__name__}",
+            details={"applied": list(run.applied), "error_type": type(error).__name__},
+        ) from error

@@ -17,7 +17,7 @@ from ...pgparse.lexer import statement_spans
 from ...sql import statement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..sources.parser import ParsedMigration
     from ..state.history import History
@@ -33,7 +33,7 @@ _MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
 # While a message is sent, three copies of it are in memory.
 _LONGEST_FILE_IN_MESSAGE = 4 * 1024 * 1024
 _LONGEST_FILE_WITH_LISTENER = 64 * 1024
-_DONE, _FILENAME, _CHECKSUM, _BEGIN = "$done$", "$filename$", "$checksum$", "$begin$"
+_DONE, _FILENAME, _CHECKSUM, _BEGIN, _DIGEST = "$done$", "$filename$", "$checksum$", "$begin$", "$digest$"
 _SET_TRANSACTION = re.compile(r"SET\s+TRANSACTION\s+(?!SNAPSHOT\b)(?P<modes>.+)\Z", re.IGNORECASE | re.DOTALL)
 
 
@@ -43,6 +43,7 @@ class ScriptBuilder:
     ``lock_timeout`` is in seconds; None leaves the setting unchanged. With a ``role`` the files run as that role; lock,
     probe and history row run as the connecting user. ``search_path`` is that of the files, None for the connection's
     own.
+    ``histories``: the digest of the history that files have to find at the beginning of a transaction, by name.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class ScriptBuilder:
         server_version: int,
         role: str | None = None,
         search_path: str | None = None,
+        histories: Mapping[str, str] | None = None,
     ) -> None:
         self.role = role
+        self._histories = histories or {}
         self._enter = "" if search_path is None else f";\n{statement('runner', 'file_path', path=search_path)}"
         if role is not None:
             self._enter += f";\n{statement('runner', 'enter_role', role=quote(role))}"
@@ -88,6 +91,7 @@ class ScriptBuilder:
             "checksum": _CHECKSUM,
         }
         self._probe = statement("runner", "probe", **slots)
+        self._probe_history = statement("runner", "probe_history", **slots, digest=_DIGEST)
         self._probe_repeatable = statement("runner", "probe_repeatable", **slots)
         elapsed = statement("runner", "elapsed")
         self._record = statement("runner", "record", **slots, elapsed=elapsed)
@@ -107,6 +111,9 @@ class ScriptBuilder:
     ) -> str:
         """What precedes a file that begins a transaction."""
         opening = self.opening(synchronous_commit=synchronous_commit, done=done, begin=begin)
+        digest = self._histories.get(migration.filename)
+        if digest is not None:
+            opening = f"{opening};\n{self._probe_history.replace(_DIGEST, literal(digest))}"
         return f"{opening};\n{self._probed(migration)}"
 
     def next_preamble(self, migration: ParsedMigration, previous: ParsedMigration) -> str:

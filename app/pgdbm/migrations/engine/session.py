@@ -10,7 +10,8 @@ from ...core.asyncpg_errors import is_alive
 from ...core.templating import quote
 from ...sql import statement
 from .copy_rows import send_statement
-from .execution_errors import HistoryLostError
+from .execution_errors import AlreadyAppliedError, HistoryLostError
+from .plan_guard import history_digest
 from .script import clean_session
 from .verification import require_no_row
 
@@ -144,6 +145,18 @@ class Session:
         """Whether a trigger may record the text of a message: if so, each statement is sent as a message of its own."""
         found: bool = await self.connection.fetchval(statement("runner", "is_audited"))
         return found
+
+    async def applied_before(self, filename: str) -> dict[str, str]:
+        """:meth:`applied`, under the lock and before ``filename`` is applied.
+
+        Raises:
+            AlreadyAppliedError: only a given plan may be applied, and the history has changed since it was compared.
+        """
+        applied = await self.applied()
+        wanted = self.run.histories.get(filename)
+        if wanted is not None and history_digest(applied) != wanted:
+            raise AlreadyAppliedError
+        return applied
 
     async def applied(self) -> dict[str, str]:
         """Checksum by file name; empty without a history table.

@@ -1,11 +1,14 @@
--- lock: a run, locked: who asked for it, what it needs, and how many have approved it
+-- lock: lock a run. In a statement of its own: what the next one reads is as new as the lock
+SELECT FROM {{tables.runs}} WHERE id = $1 FOR UPDATE
+
+-- locked: a locked run: who asked for it, what it needs, and how many have approved it
 -- One whose schemas have ended is about to end.
 SELECT r.id, r.module, r.status, r.bundle, r.created_by, r.options, r.plan, r.approvals, r.approvals_needed,
        r.started_at IS NOT NULL AS is_started,
        r.ended_at IS NOT NULL
            OR NOT EXISTS (SELECT FROM {{tables.run_schemas}} s WHERE s.run = r.id AND s.status = 'queued') AS has_ended,
        (SELECT pg_catalog.count(*) FROM {{tables.run_approvals}} a WHERE a.run = r.id) AS given
-FROM {{tables.runs}} r WHERE r.id = $1 FOR UPDATE
+FROM {{tables.runs}} r WHERE r.id = $1
 
 -- add: the approval of the principal $2; no row if there is one already
 INSERT INTO {{tables.run_approvals}} (run, principal, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING at

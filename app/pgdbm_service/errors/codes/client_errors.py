@@ -213,9 +213,10 @@ CLIENT_ERRORS = (
         "The plan has changed",
         "The digest in `plan` does not match what is pending now: files were added or changed, or the module was "
         "migrated. With a `target`, the plan must be one for the same target. Of a run that was to be approved: it has "
-        "ended, and its approvals are void. Nothing was applied.",
+        "ended, and its approvals are void. If another runner changes the history during the run, what was applied "
+        "before is in `applied`; else nothing was applied.",
         "Review `GET /modules/{module}/plan` again, and migrate with its digest.",
-        "module plan current_plan bundle current_bundle run_id",
+        "module plan current_plan applied bundle current_bundle run_id",
     ),
     ErrorKind(
         "bundle_moved",
