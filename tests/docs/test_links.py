@@ -32,6 +32,15 @@ def test_links() -> None:
     assert broken == []
 
 
+def test_the_index_has_every_page() -> None:
+    index = ROOT / "docs" / "index.md"
+    listed = {(index.parent / target.partition("#")[0]).resolve() for target in links(index)}
+    folders = ("tutorial", "howto", "reference", "explanation")
+    pages = {page for folder in folders for page in (ROOT / "docs" / folder).glob("*.md")}
+    assert len(pages) > 30
+    assert sorted(str(page.relative_to(ROOT)) for page in pages - listed) == []
+
+
 def test_named_files_exist() -> None:
     named = {(page, span) for page in documents() for span in code_spans(page) if _OURS.fullmatch(span)}
     assert len(named) > 20
