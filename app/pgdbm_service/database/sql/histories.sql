@@ -1,9 +1,10 @@
 -- has_columns: part of a statement: the table has the columns $2, all of built-in types
 -- Other tools have tables of this name, too. Reading a column of a user-defined type may call a function.
+-- The names are cast in a query of their own: once, and not for each column of each table.
 c.relkind IN ('r', 'p')
 AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
-     WHERE a.attrelid = c.oid AND a.attnum > 0::smallint AND NOT a.attisdropped AND a.attname = ANY ($2::text[]::name[])
-       AND a.atttypid < 16384::oid) = pg_catalog.array_length($2::text[], 1)::bigint
+     WHERE a.attrelid = c.oid AND a.attnum > 0::smallint AND NOT a.attisdropped AND a.atttypid < 16384::oid
+       AND a.attname = ANY ((SELECT $2::text[]::name[])::name[])) = pg_catalog.cardinality($2::text[])
 
 -- may_read: part of a statement: {{table}} may be read, and belongs to a role that the database user is a member of, but
 -- none of the logins $4; null: the database user is a login itself
