@@ -145,7 +145,10 @@ def render(source: str, schema: str | None) -> Rendered:
         return Rendered(source, source, schema)
     if len(source) > _LONG:
         return Rendered("".join(_blocks(source, schema)), source, schema)
-    text = _placeholders(source).sub(partial(_replacement, schema), source)
+    if "\\{{" in source:
+        text = _MAYBE_ESCAPED.sub(partial(_replacement, schema), source)
+    else:
+        text = _PLACEHOLDER.sub(partial(_plain_replacement, schema), source)
     return Rendered(text, source, schema)
 
 
@@ -170,6 +173,14 @@ def render_query(source: str, schema: str | None) -> str:
 
 def _placeholders(source: str) -> re.Pattern[str]:
     return _MAYBE_ESCAPED if "\\{{" in source else _PLACEHOLDER
+
+
+def _plain_replacement(schema: str | None, match: re.Match[str]) -> str:
+    """:func:`_replacement` of a placeholder that is not escaped, in half of the time."""
+    try:
+        return _expanded(match[1], match[2], schema)
+    except _RefusedError:
+        return _replacement(schema, match)
 
 
 def _replacement(schema: str | None, match: re.Match[str]) -> str:

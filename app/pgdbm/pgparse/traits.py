@@ -69,7 +69,7 @@ class Traits(NamedTuple):
         """Whether the statement has no parse tree, so that only its first words are known."""
         return self.kind == _OPAQUE
 
-    def refusal(self, transactional: bool, *, has_copy_data: bool = False) -> Refusal | None:
+    def refusal(self, transactional: bool, has_copy_data: bool = False) -> Refusal | None:
         """Why the statement cannot run in a file; None if it can."""
         if self.refused is not None:
             return self.refused

@@ -15,6 +15,7 @@ from ...pgparse.parse import SQLParseError, parse_joined, parser_thread
 from ...pgparse.pieces import PieceTrees
 from ...pgparse.repetitions import Repetitions
 from ...pgparse.traits import traits_of
+from .directives import may_have_directives
 from .parser import GRAMMAR_VERSION, ParsedFile, ParsedMigration, Split, checked, parse_file
 from .psql_scripts import may_be_script
 from .statements import Statement
@@ -90,7 +91,7 @@ def in_batches(migrations: Sequence[Migration]) -> Iterator[list[Migration]]:
     for migration in migrations:
         content = migration.content
         alone = "/*" in content or not content.isascii() or len(content) > SHORT_CHARACTERS or may_be_script(content)
-        alone = alone or migration.is_backfill
+        alone = alone or (may_have_directives(content) and migration.is_backfill)
         if batch and (alone or len(batch) == _MAX_FILES or length > _MAX_CHARACTERS):
             yield batch
             batch, length = [], 0
@@ -177,8 +178,9 @@ class Batch:
         What one file leaves open, such as a string, continues in the next: a statement then begins in one file and
         ends in another.
         """
-        found: list[tuple[list[Statement], list[Node | None], list[int]]] = [([], [], []) for _ in self._migrations]
+        found: list[tuple[list[Statement], list[Node | None]]] = [([], []) for _ in self._migrations]
         index, begin = 0, 0
+        begins = [begin]
         length = len(self._rendered[0].text)
         for raw in raw_statements:
             start = raw.stmt_location - begin
@@ -187,6 +189,7 @@ class Batch:
                 start -= length + len(_SEPARATOR)
                 index += 1
                 length = len(self._rendered[index].text)
+                begins.append(begin)
             size = raw.stmt_len
             end = start + size if size else len(self._text or "") - begin
             if end > length:
@@ -197,9 +200,10 @@ class Batch:
             if start < 0:
                 return None
             tree = raw.stmt
-            statements, trees, shifts = found[index]
+            statements, trees = found[index]
             kind = tree.WhichOneof("node")
             statements.append(Statement(len(statements) + 1, start, end, traits_of(kind, getattr(tree, kind))))
             trees.append(tree)
-            shifts.append(-begin)
-        return found
+        # Files without a statement at the end have no entry in begins.
+        begins += [begin] * (len(found) - len(begins))
+        return [(one[0], one[1], [-begin] * len(one[0])) for one, begin in zip(found, begins, strict=True)]

@@ -283,9 +283,9 @@ def checked(migration: Migration, rendered: Rendered, split: Split) -> ParsedFil
     if distinct is not None and not queries and not any(one.refusal(transactional) for one in distinct):
         return ParsedFile(parsed, split.trees, split.shifts)
     for statement in split.statements:
-        if statement.number in queries and statement.traits.kind != "select_stmt":
+        if queries and statement.number in queries and statement.traits.kind != "select_stmt":
             refuse(parsed, statement, _NO_VERIFICATION)
-        refusal = statement.traits.refusal(transactional, has_copy_data=statement.copy_data is not None)
+        refusal = statement.traits.refusal(transactional, statement.copy_data is not None)
         if refusal is not None:
             refuse(parsed, statement, refusal)
     return ParsedFile(parsed, split.trees, split.shifts)
