@@ -30,6 +30,8 @@ NAMES = (
     "schema_changes",
     "plan",
 )
+# The pages of 10,000 histories and their catalogs do not fit into the default buffers of 128 MB.
+_SETTINGS = {"max_connections": "100", "shared_buffers": "512MB"}
 
 
 def main() -> None:
@@ -41,7 +43,7 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores; all figures from this run.")
     with (
         tempfile.TemporaryDirectory() as folder,
-        EmbeddedPostgres(Path(folder) / "data", settings={"max_connections": "100"}) as server,
+        EmbeddedPostgres(Path(folder) / "data", settings=_SETTINGS) as server,
     ):
         for name in arguments.names or NAMES:
             module = importlib.import_module(f"tests.benchmarks.bench_{name}")
