@@ -108,7 +108,17 @@
     for (const id of opened) { const one = $(id); if (one) one.open = true; }
     filter();
     show();
+    reachable();
   }
+
+  // A card that is wider than a phone is scrolled: by keyboard, too, if nothing in it takes the focus.
+  function reachable() {
+    for (const card of document.querySelectorAll(".card")) {
+      if (card.scrollWidth > card.clientWidth && !card.querySelector("a, button, input, summary, [tabindex]")) card.tabIndex = 0;
+    }
+  }
+  addEventListener("resize", reachable);
+  document.addEventListener("htmx:after:swap", reachable);
 
   // The filter of the modules, applied while typing and kept in the address.
   function filter() {
@@ -228,4 +238,5 @@
   window.pgdbm = { keep, isPaused: () => reason() !== "" };
   filter();
   show();
+  reachable();
 })();
