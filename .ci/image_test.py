@@ -235,6 +235,6 @@ def run_tests(path: str, **variables: str) -> int:
 
 
 if __name__ == "__main__":
-    # When the time is up, the daemon is ended, too.
+    # When the time is up, the daemon is stopped, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Text for messages: punctuation and length of what other software says, and objects of a schema in words."""
+"""Text for messages: punctuates and shortens text from other software, and describes objects of a schema."""
 
 from __future__ import annotations
 

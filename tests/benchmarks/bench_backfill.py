@@ -120,7 +120,7 @@ def _manager(pool: Any, options: str, on_event: Callable[[Event], None] | None =
 
 
 async def _latencies(databases: Databases, folder: Path, rounds: int) -> None:
-    """The 99th percentile of writers, in turns without and with a throttled backfill of their table."""
+    """The 99th percentile of the latency of writers, in turns without and with a throttled backfill of their table."""
     rows = _SIZES[1]
     target = await databases.fresh(await _template(databases, folder, rows))
     script = folder / "write.sql"

@@ -140,7 +140,7 @@ def gitlab_job(
 
 
 class CodeHost:
-    """Comments of a pull request of GitHub, and notes of a merge request of GitLab, over their HTTP calls."""
+    """Comments on a GitHub pull request and notes on a GitLab merge request, over HTTP."""
 
     def __init__(self) -> None:
         self.comments: dict[int, str] = {}

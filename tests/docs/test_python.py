@@ -36,7 +36,7 @@ _MOST_NOT_RUN = 2
 
 _USERS = "CREATE TABLE {{tables.users}} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, email text NOT NULL);"
 _ORDERS = "CREATE TABLE {{tables.orders}} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id bigint);"
-# What the blocks find in the folder that they run in.
+# The files in the folder that the blocks run in.
 FOLDERS = {
     "migrations/001_users.sql": _USERS,
     "migrations/users/001_users.sql": _USERS,

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def with_returning_id(sql: str) -> str:
     """``sql`` with ``RETURNING id`` appended, unless the statement has a RETURNING clause.
 
-    The word in a string, a comment, a name or a sub-query does not count. To SQL with a syntax error the clause is
-    appended, too; the server then reports the error.
+    The word in a string, a comment, a name or a sub-query does not count. The clause is also appended to SQL with a
+    syntax error, which the server then reports.
     """
     if "returning" not in sql.lower() and ";" not in sql:
         return f"{sql}\nRETURNING id"

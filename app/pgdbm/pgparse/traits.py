@@ -228,7 +228,7 @@ def _reindex(kind: str, node: Node) -> Traits:
     whole = enum_name(node, "kind")
     if whole in ("REINDEX_OBJECT_DATABASE", "REINDEX_OBJECT_SYSTEM", "REINDEX_OBJECT_SCHEMA"):
         return Traits(kind, non_transactional=f"REINDEX {whole.rpartition('_')[2]}", idempotent=True)
-    # Not of what is partitioned.
+    # This fails in a transaction if the table is partitioned.
     return Traits(kind, may_refuse_transaction=True, idempotent=True)
 
 
@@ -238,7 +238,7 @@ def _vacuum(kind: str, node: Node) -> Traits:
 
 def _cluster(kind: str, node: Node) -> Traits:
     if node.HasField("relation"):
-        # Not of what is partitioned.
+        # This fails in a transaction if the table is partitioned.
         return Traits(kind, may_refuse_transaction=True, idempotent=True)
     return Traits(kind, non_transactional="CLUSTER without a table", idempotent=True)
 
@@ -261,7 +261,7 @@ def _alter_subscription(kind: str, node: Node) -> Traits:
         return Traits(
             kind, non_transactional="ALTER SUBSCRIPTION … PUBLICATION with a refresh", idempotent=done.startswith("SET")
         )
-    # For some options, such as two_phase.
+    # Some options, such as two_phase, cannot be set in a transaction.
     return Traits(kind, may_refuse_transaction=done == "OPTIONS", idempotent=done == "OPTIONS")
 
 

@@ -91,7 +91,7 @@ _OF_RELATIONS = frozenset({"OBJECT_COLUMN", "OBJECT_POLICY", "OBJECT_RULE", "OBJ
 
 
 def owner_name(kind: str, name: list[str]) -> list[str] | None:
-    """The parts of the name of what a schema holds: the object ``name`` itself, or the relation that it belongs to.
+    """The parts of the name of the schema's object: ``name`` itself, or the relation that it belongs to.
 
     ``kind`` is the object's, such as ``OBJECT_TRIGGER``. None for objects that are not in schemas.
     """

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS {{backfills}} (
     PRIMARY KEY (module, filename)
 )
 
--- start: the row of a backfill; from the beginning, if it had ended and its file is to run again
+-- start: the row of a backfill; reset to the beginning if it had ended and its file is to run again
 INSERT INTO {{backfills}} AS b (module, filename, table_name, key, batch_rows, total_rows, started_at)
 VALUES ($1, $2, $3, $4, $5, $6, pg_catalog.clock_timestamp())
 ON CONFLICT (module, filename) DO UPDATE

@@ -90,7 +90,7 @@ WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({{table_literal}})::pg_c
 INSERT INTO {{history}} (filename, checksum, module_name, applied_at, execution_time_ms)
 VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()), {{elapsed}})
 
--- record_repeatable: the history row, or what is new about it
+-- record_repeatable: insert the history row, or update it
 INSERT INTO {{history}} AS history (filename, checksum, module_name, applied_at, execution_time_ms)
 VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()), {{elapsed}})
 ON CONFLICT (filename, module_name) DO UPDATE

@@ -32,7 +32,7 @@ At = Annotated[datetime, Meta(tz=True)]
 class MigrateAllBody(msgspec.Struct, forbid_unknown_fields=True):
     """``dry_run``: report what would be applied, change nothing. ``wait_s``: seconds to wait for the end.
 
-    ``not_before`` and ``if_closed`` hold for each of the modules, as for one.
+    ``not_before`` and ``if_closed`` apply to each of the modules.
     """
 
     dry_run: bool = False

@@ -264,7 +264,7 @@ def _inspected(folder: Path, registration: Registration) -> list[MigrationInspec
     # If there are several schemas, one is shown; for a pattern, none.
     schema = registration.schema or (_ANY_SCHEMA if isinstance(schemas, str) else schemas[0])
     files = {migration.filename: migration for migration in source_of(folder).collect()}
-    # The service has accepted the files: what the grammar does not know, its server does.
+    # The service has accepted the files, so its server knows syntax that the parser's grammar lacks.
     pending = (parse_file(files[name], schema, GRAMMAR_VERSION + 1) for name in registration.pending if name in files)
     return inspect(pending, GRAMMAR_VERSION, schema=schema)
 

@@ -86,7 +86,7 @@ def break_glass_entry(
 
 
 def policy_entry(module: str, run_id: str, reason: str) -> tuple[uuid.UUID, AuditEntry]:
-    """An entry about a session that the policy of ``module`` ended, under the path of the request with that effect."""
+    """An entry about a session that the policy of ``module`` ended, under the path of the call that ends a session."""
     number = uuid.uuid4()
     entry = AuditEntry(
         at=datetime.now(UTC),

@@ -1,4 +1,4 @@
-"""The plan that a run is bound to, if its module needs approvals: it applies nothing else."""
+"""The plan that a run is bound to, if its module needs approvals: the run applies nothing else."""
 
 from __future__ import annotations
 

@@ -324,7 +324,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drift_check_s: Annotated[
         float | None,
         Meta(
-            description="Seconds between comparisons of all schemas with how their migrations left them, for webhooks. "
+            description="Seconds between checks of all schemas for drift, which webhooks report. "
             "Unset: only those that someone asks for.",
             ge=1,
             le=31536000,

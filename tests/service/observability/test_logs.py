@@ -74,7 +74,7 @@ def test_migrating_all_logs_each_module(
 
 
 def test_every_line_of_a_run_names_it(repo: Any, database: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """The lines of the library too, which knows nothing of runs."""
+    """Lines of the library have the run, too, although the library has no runs."""
     configure_logs(Settings(log_level="info", log_format="json"))
     _, observer = observed(repo, database)
     with observer.run("m", "run-1"):

@@ -29,7 +29,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """``statuses`` are the answers to the next requests; then it is 204. ``delay_s`` is how long each takes."""
+    """``statuses`` are the answers to the next requests; later ones get 204. ``delay_s`` is how long each takes."""
 
     port: int = 0
     statuses: list[int] = field(default_factory=list)

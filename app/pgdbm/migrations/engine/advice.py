@@ -52,8 +52,8 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
         case "42P07" | "42703" | "23502" | "23505" | "42804" if f'"{history.table_name}"' in message:
             # Dumps of other tools create a table of this name, and insert the versions that they have applied.
             return (
-                f"{history.table} is the history of pgdbm. Remove the statement if it is of another tool. If the file "
-                f"is to have a table of that name, keep the history in another one, with "
+                f"{history.table} is the history of pgdbm. Remove the statement if another tool generated it. If the "
+                f"file is to have a table of that name, keep the history in another one, with "
                 f"migrations_table='pgdbm_migrations'."
             )
         case "42P06" if f'"{history.schema}"' in message:

@@ -48,7 +48,7 @@ class ManyStatements(Sequence[Statement]):
         self._known: dict[Traits, Traits] = {}
 
     def append(self, start: int, end: int, traits: Traits) -> None:
-        """Add a statement. Most statements of a long file have the traits of another."""
+        """Add a statement. Most statements of a long file have the same traits as another one."""
         self._starts.append(start)
         self._ends.append(end)
         self._traits.append(self._known.setdefault(traits, traits))

@@ -22,8 +22,8 @@ ORDER BY until DESC NULLS FIRST LIMIT 1
 DELETE FROM {{tables.freezes}} WHERE $1::text IS NULL OR modules = $1
 RETURNING modules, reason, until, frozen_by, frozen_at
 
--- wake: make the items of runs that a freeze held due now: of modules LIKE $1, or if that is null, of all that no
--- freeze holds any more
+-- wake: make the items of held runs due now: those of modules LIKE $1; if that is null, all that no freeze holds any
+-- more
 UPDATE {{tables.pgqueuer}} q SET execute_after = pg_catalog.now()
 FROM {{tables.runs}} r
 WHERE r.status = 'held' AND r.hold ->> 'reason' = 'freeze'

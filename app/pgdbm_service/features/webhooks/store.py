@@ -142,7 +142,7 @@ class WebhookStore:
                 f"The webhook {values[0]} is {found['name']!r} of PGDBM_WEBHOOKS, the settings of the service.",
             )
         if not rows:
-            raise ServiceError("webhook_unknown", f"There is no webhook {values[0]} with what was asked for.")
+            raise ServiceError("webhook_unknown", f"There is no webhook {values[0]} with these fields.")
         return dict(rows[0])
 
     async def _rows(self, name: str, *values: object) -> list[RowDict]:

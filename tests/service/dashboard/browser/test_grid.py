@@ -156,7 +156,7 @@ class TestTenThousandSchemas:
                 )
                 eventually(lambda shown=shown: shown.evaluate(PAINTED) == COUNT)
                 shown.screenshot(path=pictures / f"tenants-of-10000-{scheme}{size}.png")
-                # On the first screen, without a scroll.
+                # Visible on the first screen, without scrolling.
                 names = shown.get_by_role("list", name="pending").get_by_role("link")
                 assert names.all_inner_texts() == behind
                 assert shown.evaluate(BOTTOM, ".odd li") < 800

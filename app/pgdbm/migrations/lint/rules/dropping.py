@@ -65,7 +65,7 @@ def rename(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
     if about not in _READ_BY_PROGRAMS or file.is_new(statement.table):
         return
     old = f"{statement.table}.{statement.node.subname}" if about == "COLUMN" else statement.table
-    yield Hit(f"Programs that run, and know {old} by its old name, fail from the commit on.")
+    yield Hit(f"Running programs that use the old name {old} fail from the commit on.")
 
 
 @rule(
