@@ -1,4 +1,4 @@
-"""Three small migrations in a schema with 1,000 tables and 1,000 applied: the command line against psql."""
+"""Three small migrations in a schema with 1,000 tables and 1,000 applied: command line and service against psql."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
+from pgdbm_service.client import AsyncClient
 
+from .bench_service import running
 from .databases import Databases, ddl, psql_scripts, run_psql, shared_pool, write_migrations
 from .harness import race, timed
 
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
 _APPLIED = 1000
 _PENDING = 3
 _MOST_EXTRA_MS = 150
+_MOST_OF_PSQL_OVER_HTTP = 1.3
+_MOST_EXTRA_MS_OVER_HTTP = 30
 
 
 async def main(dsn: str, folder: Path, rounds: int) -> None:
     databases = Databases(dsn)
-    files = folder / "few_pending"
+    repository = folder / "few_repository"
+    files = repository / "app"
     plain = write_migrations(files, _APPLIED + _PENDING, ddl)
     script = folder / "few_pending.sql"
     # The history and the schema exist.
@@ -39,17 +44,35 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
         arguments = ("-m", "pgdbm.cli", "migrate", "apply", "app", "--schema", "app", "--dir", str(files))
         return await timed(lambda: _run(*arguments, "--database-url", target))
 
+    async def service() -> float:
+        target = await databases.fresh(template)
+        variables = {
+            "DATABASE_URL": target,
+            "PGDBM_MIGRATIONS_REPO": str(repository),
+            "PGDBM_LOG_LEVEL": "warning",
+        }
+        async with running("-m", "pgdbm_service", **variables) as one, AsyncClient(one.url) as client:
+            # A service has connections, and has read its files.
+            await client.get_module("app")
+            return await timed(lambda: client.migrate("app"))
+
     async def psql() -> float:
         target = await databases.fresh(template)
         return await timed(lambda: run_psql(target, script))
 
     title = f"{_PENDING} small migrations, {_APPLIED:,} applied, {_APPLIED:,} tables"
-    result = await race(title, {"pgdbm migrate apply": command, "psql, same work": psql}, rounds)
+    names = "pgdbm migrate apply", "POST /modules/app/migrate", "psql, same work"
+    command_line, http, baseline = names
+    result = await race(title, dict(zip(names, (command, service, psql), strict=True)), rounds)
     result.show()
-    pairs = zip(result.seconds["pgdbm migrate apply"], result.seconds["psql, same work"], strict=True)
-    extra = statistics.median(ours - theirs for ours, theirs in pairs) * 1000
-    verdict = "ok" if extra <= _MOST_EXTRA_MS else "OVER"
-    print(f"  pgdbm migrate apply - psql: {extra:.0f} ms  (at most {_MOST_EXTRA_MS})  {verdict}")
+    for name, ratio, most in (
+        (command_line, 1.0, _MOST_EXTRA_MS),
+        (http, _MOST_OF_PSQL_OVER_HTTP, _MOST_EXTRA_MS_OVER_HTTP),
+    ):
+        pairs = zip(result.seconds[name], result.seconds[baseline], strict=True)
+        extra = statistics.median(ours - ratio * theirs for ours, theirs in pairs) * 1000
+        verdict = "ok" if extra <= most else "OVER"
+        print(f"  {name} - {ratio} of psql: {extra:.0f} ms  (at most {most})  {verdict}")
 
 
 async def _run(*arguments: str) -> None:
