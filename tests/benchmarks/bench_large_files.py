@@ -33,15 +33,19 @@ BEGIN;
 {text}COMMIT;
 \! cat /proc/$PID/schedstat
 """
+_ENTRY = "CREATE TABLE {{tables.entry}} (id int PRIMARY KEY, note text);\n"
+_INSERT = "INSERT INTO {{tables.entry}} (id, note) VALUES"
 _ALONE = """
-import asyncio, resource, sys
+import re, sys
+from pathlib import Path
 from pgdbm.cli import main
 
 try:
-    main(["migrate", "apply", "m", "--dir", sys.argv[2], "--database-url", sys.argv[1]])
+    main(["migrate", sys.argv[3], "m", "--dir", sys.argv[2], "--database-url", sys.argv[1]])
 except SystemExit as ended:
     assert not ended.code, ended
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+# Not getrusage: that of a child begins with the peak of its parent.
+print(re.search("VmHWM:(.*) kB", Path("/proc/self/status").read_text())[1], file=sys.stderr)
 """
 
 
@@ -65,12 +69,17 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
         rounds,
     )
     result.show(("pgdbm, with a listener", "psql -1", 1.5), ("pgdbm", "psql -1", 1.5))
-    megabytes = await _peak_memory(await databases.fresh(), folder / "large")
-    bound = _MOST_OF_FILE * _MEMORY_BYTES / 1e6
-    print(
-        f"\npgdbm migrate apply of a file of {_MEMORY_BYTES / 1e6:.0f} MB: at most {megabytes:.0f} MB of memory", end=""
-    )
-    print(f"  (at most {bound:.0f})  {'ok' if megabytes <= bound else 'OVER'}")
+    (folder / "none").mkdir()
+    (folder / "none" / "1_entry.sql").write_text(_ENTRY)
+    for command, size in (("apply", _MEMORY_BYTES), ("plan", _MEMORY_BYTES // 2)):
+        target = await databases.fresh()
+        base = await _peak_memory(target, folder / "none", command)
+        _write_rows(folder / command, size, is_one=command == "plan")
+        megabytes = await _peak_memory(target, folder / command, command) - base
+        bound = _MOST_OF_FILE * size / 1e6
+        what = "INSERTs" if command == "apply" else "one INSERT"
+        print(f"\npgdbm migrate {command} of {size / 1e6:.0f} MB of {what}: {megabytes:.0f} MB of memory", end="")
+        print(f"  (at most {bound:.0f})  {'ok' if megabytes <= bound else 'OVER'}")
 
 
 async def _compare_updates(databases: Databases, folder: Path, count: int, rounds: int) -> None:
@@ -128,15 +137,24 @@ def _updates(count: int) -> str:
     return f"{_TABLE}INSERT INTO public.entry SELECT i, '' FROM generate_series(1, {count}) i;\n" + "".join(lines)
 
 
-async def _peak_memory(dsn: str, folder: Path) -> float:
+def _write_rows(folder: Path, size: int, *, is_one: bool) -> None:
+    """A file of ``size`` bytes with an INSERT for each row, or one for all."""
     folder.mkdir()
-    with (folder / "1_entry.sql").open("w") as file:
-        length = file.write("CREATE TABLE {{tables.entry}} (id int PRIMARY KEY, note text);\n")
+    (folder / "1_entry.sql").write_text(_ENTRY)
+    with (folder / "2_rows.sql").open("w") as file:
+        length = file.write(f"{_INSERT}\n") if is_one else 0
         number = 0
-        while length < _MEMORY_BYTES:
+        while length < size:
             number += 1
-            length += file.write(f"INSERT INTO {{{{tables.entry}}}} (id, note) VALUES ({number}, '{'note ' * 20}');\n")
-    arguments = (sys.executable, "-c", _ALONE, dsn, str(folder))
+            row = f"({number}, '{'note ' * 20}')"
+            length += file.write(f"{row},\n" if is_one else f"{_INSERT} {row};\n")
+        if is_one:
+            file.write("(0, '');\n")
+
+
+async def _peak_memory(dsn: str, folder: Path, command: str) -> float:
+    """Megabytes."""
+    arguments = (sys.executable, "-c", _ALONE, dsn, str(folder), command)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.DEVNULL, stderr=pipe)
     _, printed = await process.communicate()

@@ -35,6 +35,7 @@ _WRONG = {
 # An unknown outcome is not among them: apply can often determine it.
 _REFUSED = {"changed", "out_of_order"}
 _SHOWN_SQL = 72
+_READ_SQL = 1024
 
 
 @command(migrate, "status", MODULES, DATABASE)
@@ -300,8 +301,9 @@ def _print_plan(context: CommandContext, document: dict[str, Any]) -> None:
         for table, words in _used_tables(migration).items():
             output.line(f"    {table}: {words}.")
         for statement in migration["statements"]:
-            sql = re.sub(r"\s+", " ", statement["sql"])
-            shown = sql if len(sql) <= _SHOWN_SQL else sql[: _SHOWN_SQL - 3] + "..."
+            sql = re.sub(r"\s+", " ", statement["sql"][:_READ_SQL])
+            is_short = len(sql) <= _SHOWN_SQL and len(statement["sql"]) <= _READ_SQL
+            shown = sql if is_short else sql[: _SHOWN_SQL - 3] + "..."
             blocks = "" if statement["blocks"] == "nothing" else f"  [blocks {statement['blocks']}]"
             output.line(f"    {statement['line']:>4}  {shown}{blocks}")
         for finding in migration["findings"]:

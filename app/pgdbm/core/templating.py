@@ -8,6 +8,7 @@ template. Elsewhere it cannot be SQL and is an error. ``\\{{schema}}`` stands fo
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -112,12 +113,14 @@ class Rendered:
         return min(offset + source_start + source_length - start - length, len(self.source))
 
     @cached_property
-    def _edit_starts(self) -> list[int]:
-        return [start for start, *_ in self.edits]
+    def _edit_starts(self) -> array[int]:
+        return array("q", (start for start, *_ in self.edits))
 
     @cached_property
-    def _line_starts(self) -> list[int]:
-        return [0, *(found.end() for found in _LINE_BREAK.finditer(self.source))]
+    def _line_starts(self) -> array[int]:
+        starts = array("q", (0,))
+        starts.extend(found.end() for found in _LINE_BREAK.finditer(self.source))
+        return starts
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column (from 1) in the source for ``offset`` in the rendered text.
@@ -204,20 +207,23 @@ def _quoted_text(text: str) -> QuotedText:
 
 
 class QuotedText:
-    """The string constants, quoted identifiers, dollar quotes and comments of a text. Scanned on first use."""
+    """The string constants, quoted identifiers, dollar quotes and comments of a text, which is read as far as asked."""
 
     def __init__(self, text: str) -> None:
-        self._text = text
-
-    @cached_property
-    def spans(self) -> list[tuple[int, int]]:
-        """Start and end of each, in order. An unterminated one extends to the end of the text."""
-        return [(start, end) for kind, start, end in quoted_tokens(self._text) if kind != "word"]
+        self._tokens = quoted_tokens(text)
+        self._starts, self._ends = array("q"), array("q")
 
     def span_at(self, offset: int) -> tuple[int, int] | None:
-        """Start and end of the quoted text around ``offset``."""
-        index = bisect_right(self.spans, (offset, len(self._text) + 1)) - 1
-        return self.spans[index] if index >= 0 and offset < self.spans[index][1] else None
+        """Start and end of the quoted text around ``offset``. An unterminated one extends to the end of the text."""
+        while not self._starts or self._starts[-1] <= offset:
+            found = next(self._tokens, None)
+            if found is None:
+                break
+            if found.kind != "word":
+                self._starts.append(found.start)
+                self._ends.append(found.end)
+        index = bisect_right(self._starts, offset) - 1
+        return (self._starts[index], self._ends[index]) if index >= 0 and offset < self._ends[index] else None
 
 
 class _RefusedError(Exception):

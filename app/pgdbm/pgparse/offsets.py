@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from functools import cached_property
 
@@ -18,34 +19,28 @@ class CharacterOffsets:
         self._is_ascii = text.isascii()
 
     @cached_property
-    def _encoded(self) -> bytes:
-        return self._text.encode()
-
-    @cached_property
-    def _before_block(self) -> list[int]:
-        """The number of characters before each block of bytes."""
-        counts = [0]
-        for start in range(0, len(self._encoded), _BLOCK):
-            counts.append(counts[-1] + _characters_in(self._encoded[start : start + _BLOCK]))
+    def _before_block(self) -> array[int]:
+        """The number of bytes before each block of characters."""
+        counts = array("q", (0,))
+        for start in range(0, len(self._text) - _BLOCK, _BLOCK):
+            counts.append(counts[-1] + len(self._text[start : start + _BLOCK].encode()))
         return counts
 
     def of_byte(self, offset: int) -> int:
         """The offset in characters of the character that begins at ``offset``, in bytes."""
         if self._is_ascii:
             return offset
-        block = offset // _BLOCK
-        return self._before_block[block] + _characters_in(self._encoded[block * _BLOCK : offset])
+        block = bisect_right(self._before_block, offset) - 1
+        begin = block * _BLOCK
+        encoded = self._text[begin : begin + _BLOCK].encode()
+        return begin + _characters_in(encoded[: offset - self._before_block[block]])
 
     def to_byte(self, offset: int) -> int:
         """The offset in bytes of the character at ``offset``."""
         if self._is_ascii:
             return offset
-        block = bisect_right(self._before_block, offset) - 1
-        begin = min(block * _BLOCK, len(self._encoded))
-        # The last character of the block before may end in this one.
-        while begin < len(self._encoded) and self._encoded[begin] in _CONTINUATION_BYTES:
-            begin += 1
-        return begin + len(self._text[self._before_block[block] : offset].encode())
+        block = min(offset // _BLOCK, len(self._before_block) - 1)
+        return self._before_block[block] + len(self._text[block * _BLOCK : offset].encode())
 
 
 def _characters_in(encoded: bytes) -> int:

@@ -34,7 +34,8 @@ def _cut(sql: str, start: int, wanted: int) -> int:
     while (found := _END.search(sql, wanted)) is not None:
         line = max(sql.rfind("\n", start, found.start()) + 1, start)
         if "--" not in sql[line : found.start()]:
-            return found.start() + 1
+            # Without a copy of a text that is one piece, but for its last line break.
+            return len(sql) if found.end() == len(sql) else found.start() + 1
         wanted = found.end()
     return len(sql)
 

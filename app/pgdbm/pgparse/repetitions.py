@@ -44,6 +44,8 @@ class Repetitions:
 
         ``start`` and ``end`` must be at the ends of statements.
         """
+        if sql.count(_END, start, end) < _LEAST_REPETITIONS - 1:
+            return None
         piece = sql[start:end].removesuffix(";")
         templates = _templates(piece)
         texts = piece.split(_END)

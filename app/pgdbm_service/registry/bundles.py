@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from pgdbm.errors import MigrationFileError
-from pgdbm.migrations.sources.files import checksum_of, source_of
+from pgdbm.migrations.sources.files import checksum_of, hash_of_part, source_of
 from pgdbm.migrations.sources.names import is_migration_name
 
 from ..errors import ServiceError
@@ -51,7 +51,7 @@ def digest_of(settings: CheckedSettings, files: Iterable[Migration]) -> str:
     It covers the content besides the checksum: the checksum ignores white space that may matter to SQL.
     """
     content = [
-        [file.filename, file.checksum, hashlib.sha256(file.content.encode()).hexdigest()]
+        [file.filename, file.checksum, hash_of_part(file.content)]
         for file in sorted(files, key=lambda file: file.filename)
     ]
     given = msgspec.to_builtins(settings)

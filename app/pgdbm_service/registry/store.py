@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from pgdbm.core.pool import without_reset
-from pgdbm.migrations.sources.files import checksum_of
+from pgdbm.migrations.sources.files import checksum_of, hash_of_part
 
 from ..database.retrying import repeated_on_conflict
 from ..database.rows import reading_rows
@@ -43,6 +42,8 @@ class RegistrationStore:
         self._database = database
         self._registry = registry
         self._version: RowDict | None = None
+        # The last one that was stored. Its files are those that were read from the repository: this is no copy.
+        self._stored: Bundle | None = None
         self._read = SingleFlight(lambda: database.with_timeout(self._read_changes()))
 
     @property
@@ -68,8 +69,10 @@ class RegistrationStore:
         Raises:
             ServiceError: bundle_unknown.
         """
-        with without_reset():
-            bundle = (await _read_bundles(self._own, [digest])).get(digest)
+        bundle = self._stored
+        if bundle is None or bundle.digest != digest:
+            with without_reset():
+                bundle = (await _read_bundles(self._own, [digest])).get(digest)
         if bundle is None:
             raise ServiceError(
                 "bundle_unknown", f"There is no bundle {digest} of module {name}.", module=name, bundle=digest
@@ -80,6 +83,7 @@ class RegistrationStore:
     async def store_bundle(self, bundle: Bundle) -> None:
         """Store ``bundle`` without registering it: then every replica can read it with :meth:`in_bundle`."""
         await _store(self._own, bundle)
+        self._stored = bundle
 
     async def contents(self, checksums: Collection[str]) -> dict[str, str]:
         """The contents of registered files by checksum, of those that were registered once."""
@@ -167,7 +171,7 @@ async def _store(db: Queries, bundle: Bundle) -> None:
         return
     settings = msgspec.json.encode(bundle.settings).decode()
     contents = list(bundle.files.values())
-    hashes = [hashlib.sha256(content.encode()).hexdigest() for content in contents]
+    hashes = [hash_of_part(content) for content in contents]
     checksums = [checksum_of(content) for content in contents]
     await db.execute(_sql("store_bundle"), bundle.digest, settings, list(bundle.files), hashes, checksums, contents)
 

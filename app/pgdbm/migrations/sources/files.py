@@ -122,6 +122,7 @@ def _begins_several(content: str) -> bool:
 
 
 _LEADING_SPACE = re.compile(r"\s*")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SAVE_AS_UTF_8 = "Save the file as UTF-8."
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -136,6 +137,12 @@ def checksum_of(content: str) -> str:
     begin, end = start.end() if start else 0, len(content)
     while end > begin and content[end - 1].isspace():
         end -= 1
+    return hash_of_part(content, begin, end)
+
+
+def hash_of_part(content: str, begin: int = 0, end: int | None = None) -> str:
+    """The SHA-256, in hex, of ``content`` from ``begin`` to ``end``, without a copy of a large file."""
+    end = len(content) if end is None else end
     digest = hashlib.sha256()
     for position in range(begin, end, _LONG):
         digest.update(content[position : min(position + _LONG, end)].encode())
@@ -148,16 +155,7 @@ def read_migration(filename: str, raw: bytes) -> Migration:
     Raises:
         MigrationFileError: it is empty, or not UTF-8 (with the line), or the history cannot hold its name.
     """
-    if not filename.isprintable():
-        raise MigrationFileError(
-            f"{filename!a}: the file name has characters that cannot be printed", filename, hint="Rename the file."
-        )
-    if len(filename) > LONGEST_FILENAME:
-        raise MigrationFileError(
-            f"{filename[:40]}…: the file name has {len(filename)} characters; the history holds {LONGEST_FILENAME}",
-            filename,
-            hint="Rename the file.",
-        )
+    _check_name(filename)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -171,6 +169,12 @@ def read_migration(filename: str, raw: bytes) -> Migration:
             column=column,
             hint=_SAVE_AS_UTF_8,
         ) from error
+    return migration_of_text(filename, text)
+
+
+def migration_of_text(filename: str, text: str) -> Migration:
+    """The migration with the content ``text``, of which no copy is made. Raises as :func:`read_migration` does."""
+    _check_name(filename)
     if "\x00" in text:
         line = text.count("\n", 0, text.index("\x00")) + 1
         if text.count("\x00") >= len(text) // 3:
@@ -186,6 +190,19 @@ def read_migration(filename: str, raw: bytes) -> Migration:
             hint="Write the migration, or delete the file.",
         )
     return Migration(filename, checksum, text)
+
+
+def _check_name(filename: str) -> None:
+    if not filename.isprintable():
+        raise MigrationFileError(
+            f"{filename!a}: the file name has characters that cannot be printed", filename, hint="Rename the file."
+        )
+    if len(filename) > LONGEST_FILENAME:
+        raise MigrationFileError(
+            f"{filename[:40]}…: the file name has {len(filename)} characters; the history holds {LONGEST_FILENAME}",
+            filename,
+            hint="Rename the file.",
+        )
 
 
 class Source(Protocol):
@@ -223,7 +240,6 @@ class MemorySource:
         self._contents = dict(contents)
 
     def collect(self) -> tuple[Migration, ...]:
-        # Invalid Unicode (a lone surrogate) becomes invalid UTF-8, which is reported with its position.
         return in_order(self._read(name) for name in self._contents if _is_chosen(name))
 
     def down_migration(self, filename: str) -> Migration | None:
@@ -231,7 +247,11 @@ class MemorySource:
         return self._read(name) if name in self._contents else None
 
     def _read(self, name: str) -> Migration:
-        return read_migration(name, self._contents[name].encode(errors="surrogatepass"))
+        content = self._contents[name]
+        if _SURROGATE.search(content) is None:
+            return migration_of_text(name, content)
+        # Invalid Unicode becomes invalid UTF-8, which is reported with its position.
+        return read_migration(name, content.encode(errors="surrogatepass"))
 
 
 class ResourceSource:
@@ -337,7 +357,7 @@ class FolderSource:
                     files[name] = seen
                     continue
                 reread = True
-                migration = read_migration(name, _read_in(folder, name))
+                migration = read_migration(name, _read_in(folder, name, stat.st_size))
                 if now - max(stat.st_mtime_ns, stat.st_ctime_ns) > self._settled_ns:
                     files[name] = (signature, migration)
                 else:
@@ -371,11 +391,11 @@ class FolderSource:
         return target.is_file()
 
 
-def _read_in(folder: int, name: str) -> bytes:
+def _read_in(folder: int, name: str, size: int) -> bytes:
     # A file object takes longer to create than a small file to read.
     file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
-        return b"".join(iter(partial(os.read, file, _LONG), b""))
+        return b"".join(iter(partial(os.read, file, size + 1), b""))
     finally:
         os.close(file)
 
