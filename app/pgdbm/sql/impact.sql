@@ -54,14 +54,16 @@ CROSS JOIN LATERAL (
             UNION ALL
             SELECT tree.relid FROM pg_catalog.pg_partition_tree(found.oid) AS tree WHERE found.relkind = 'p'
         ) AS part(oid)
-        JOIN pg_catalog.pg_class c ON c.oid = part.oid
-        WHERE c.relkind <> 'p'
+        -- Not joined: the server expects a thousand partitions of each table, and would read all of pg_class.
+        CROSS JOIN LATERAL (
+            SELECT * FROM pg_catalog.pg_class WHERE oid = part.oid AND relkind <> 'p' OFFSET 0
+        ) AS c
     ) AS one
 ) AS total
 
 -- facts: what the rules and the fixes ask about tables: the columns that cannot be null, the valid CHECK constraints, the
 -- columns of a unique index of which none can be null, the primary key first; the columns that other objects use or that
--- compute their value, and those with a default
+-- compute their value, those with a default, and the types of those whose type can change without a scan
 WITH found AS (
     SELECT wanted.name, c.oid, c.relkind
     FROM pg_catalog.unnest($1::text[]) AS wanted(name)
@@ -105,5 +107,18 @@ SELECT found.name, found.relkind = 'p'::"char" AS is_partitioned,
        ARRAY(SELECT ARRAY[a.attname::text, pg_catalog.pg_get_expr(f.adbin, f.adrelid)]
              FROM pg_catalog.pg_attrdef f
              JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
-             WHERE f.adrelid = found.oid ORDER BY f.adnum) AS defaults
+             WHERE f.adrelid = found.oid ORDER BY f.adnum) AS defaults,
+       ARRAY(SELECT ARRAY[a.attname::text, t.typname::text, a.atttypmod::text]
+             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+             WHERE a.attrelid = found.oid AND a.attnum > '0'::smallint AND NOT a.attisdropped
+               AND t.typnamespace = 'pg_catalog'::regnamespace::oid
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
+                               WHERE k.conrelid = found.oid AND k.contype = 'c'::"char" AND a.attnum = ANY (k.conkey))
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
+                               JOIN pg_catalog.pg_depend d
+                                 ON d.classid = 'pg_catalog.pg_class'::regclass::oid AND d.objid = i.indexrelid
+                                AND d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjid = found.oid
+                                AND d.refobjsubid = a.attnum::integer
+                               WHERE i.indrelid = found.oid AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL))
+             ORDER BY a.attnum) AS types
 FROM found

@@ -23,8 +23,6 @@ FIXED = (
     *("add an identity column", "add a serial column", "change the type of a column", "set NOT NULL"),
     *("create an index", "drop an index", "rebuild an index", "add a foreign key", "add a check"),
     *("add a unique constraint", "change the primary key"),
-    # The finding does not know the previous type.
-    "widen a column",
 )
 
 

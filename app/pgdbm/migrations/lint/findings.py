@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ...pgparse.tree import Node
     from ..sources.parser import ParsedFile, ParsedMigration
+    from .column_types import ColumnType
     from .fixes import Fix
 
 __all__ = ["NOTICES", "Finding", "MigrationInspection", "Notice", "StatementInspection", "inspect"]
@@ -51,6 +52,7 @@ class Finding:
     fix: Fix | None = None
     table: str | None = None
     not_null: str | None = None
+    retyped: tuple[str, ColumnType] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def _inspect_file(
                 offset = statement.start if hit.location is None else file.offset(hit.location)
                 found = _finding(rule, parsed, hit.message, statement.number, offset)
                 if rule.id in FIXED_RULES and kind in _WITH_TABLE:
-                    found = replace(found, table=seen.table, not_null=hit.not_null)
+                    found = replace(found, table=seen.table, not_null=hit.not_null, retyped=hit.retyped)
                 findings.append(found)
         # Checked before it is recorded: no lock is listed on a relation that the statement itself creates.
         blocks = blocks_of(kind, locks, frozenset(file.created | file.temporary))

@@ -63,13 +63,17 @@ def asks_for_facts(inspected: Iterable[MigrationInspection]) -> list[str]:
 
 
 def without_proved(inspected: MigrationInspection, facts: Mapping[str, TableFacts]) -> MigrationInspection:
-    """``inspected`` without findings about columns that the constraints of their tables show to be never null."""
-    findings = [
-        one
-        for one in inspected.findings
-        if one.not_null is None or (known := facts.get(one.table or "")) is None or not known.never_null(one.not_null)
-    ]
-    return replace(inspected, findings=tuple(findings))
+    """``inspected`` without what the catalog refutes: that a column may be null, and that a wider type rewrites."""
+
+    def is_refuted(one: Finding) -> bool:
+        known = facts.get(one.table or "")
+        if known is None:
+            return False
+        if one.not_null is not None and known.never_null(one.not_null):
+            return True
+        return one.retyped is not None and known.stays_stored(*one.retyped)
+
+    return replace(inspected, findings=tuple(one for one in inspected.findings if not is_refuted(one)))
 
 
 def _has_no_rows(statement: StatementInspection, tables: Mapping[str, TableUse]) -> bool:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...pgparse.parse import SQLParseError, parse_statements
 from ...pgparse.tree import alter_commands, definition, statement_node
+from .column_types import types_of
 from .rules.rule import not_null_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+    from .column_types import ColumnType
 
 
 class TableUse(NamedTuple):
@@ -36,7 +39,8 @@ class TableFacts(NamedTuple):
 
     ``key``: the columns of a unique index without nulls, the primary key if there is one; None without such an index.
     ``used``: the columns that indexes, constraints, views and the like use, and generated columns. ``defaults``:
-    the columns with one, each with its SQL.
+    the columns with one, each with its SQL. ``types``: those of the columns whose type can change without a scan, as no
+    CHECK constraint and no partial index or index of an expression uses them.
     """
 
     is_partitioned: bool
@@ -45,19 +49,25 @@ class TableFacts(NamedTuple):
     key: tuple[str, ...] | None
     used: tuple[str, ...] = ()
     defaults: Mapping[str, str] = MappingProxyType({})
+    types: Mapping[str, ColumnType] = MappingProxyType({})
 
     @classmethod
     def of(
         cls, is_partitioned: bool, not_null: list[str], checks: list[str], key: list[str] | None, *others: list[Any]
     ) -> TableFacts:
         """The facts, from a row of the query ``facts``."""
-        used, defaults = others
+        used, defaults, types = others
         found = None if key is None else tuple(key)
-        return cls(is_partitioned, tuple(not_null), tuple(checks), found, tuple(used), dict(defaults))
+        return cls(is_partitioned, tuple(not_null), tuple(checks), found, tuple(used), dict(defaults), types_of(types))
 
     def never_null(self, column: str) -> bool:
         """Whether SET NOT NULL on ``column`` would scan nothing: it is NOT NULL, or a valid CHECK proves it."""
         return column in self.not_null or any(column in _proved_by(check) for check in self.checks)
+
+    def stays_stored(self, column: str, new: ColumnType) -> bool:
+        """Whether the ``new`` type of ``column`` makes the server neither rewrite nor scan the table."""
+        old = self.types.get(column)
+        return old is not None and not self.is_partitioned and old.widens_to(new)
 
 
 def _proved_by(check: str) -> list[str]:
