@@ -321,13 +321,13 @@ class PlanRefusedError(MigrationError):
 
 
 class PlanMovedError(MigrationError):
-    """What is pending is not the plan that may be applied. ``applied``: what the run had applied of it before."""
+    """What is pending is not the plan that may be applied. ``applied``: the files of the plan that the run had already applied."""
 
     code = "plan_moved"
 
     def __init__(self, module: str, plan: str, current_plan: str, applied: Iterable[str] = ()) -> None:
         self.plan, self.current_plan, self.applied = plan, current_plan, list(applied)
-        done = f"{', '.join(self.applied)} had been applied of it before" if self.applied else "Nothing was applied"
+        done = f"{', '.join(self.applied)} had already been applied" if self.applied else "Nothing was applied"
         super().__init__(
             f"What is pending in {module} now differs from the plan: another runner applied some of it, or files were "
             f"added or changed. {done}. Make a new plan, and apply that.",

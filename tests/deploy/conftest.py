@@ -1,4 +1,4 @@
-"""helm, run with values; programs of Debian; a service."""
+"""Fixtures: helm, run with values; programs from Debian packages; a service."""
 
 from __future__ import annotations
 

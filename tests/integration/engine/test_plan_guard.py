@@ -124,7 +124,7 @@ async def test_a_change_in_the_middle_of_a_run_ends_it_there(pool: asyncpg.Pool[
 
     db = AsyncDatabaseManager(pool=pool, schema="app")
     manager = AsyncMigrationManager(db, WITHOUT, "app", on_event=on_event)
-    with pytest.raises(PlanMovedError, match=r"001_a\.sql had been applied of it before") as caught:
+    with pytest.raises(PlanMovedError, match=r"001_a\.sql had already been applied") as caught:
         await manager.apply_pending_migrations(plan=(await manager.plan()).digest)
     assert caught.value.applied == ["001_a.sql"]
     assert await applied(pool) == ["001_a.sql", "003_c.sql"]

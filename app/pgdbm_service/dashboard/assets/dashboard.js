@@ -7,7 +7,7 @@
   // A reverse proxy may publish the pages under a prefix, which the address of the first page has.
   const home = document.querySelector("a.brand").getAttribute("href");
 
-  // Theme: kept in a cookie, so that the server renders the page in it.
+  // The theme is kept in a cookie, so that the server renders the page with it.
   $("theme").addEventListener("click", () => {
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
