@@ -161,7 +161,8 @@ def test_a_damaged_column_is_an_outage_and_not_kept(
         ]
     assert not proxy.damages
     refused = [one.json() for one in answers if not one.is_success]
-    assert [one["code"] for one in refused] in ([], ["database_unavailable"]), refused
+    # A call that does not wait for the database with a time limit leaves the connection to the next one that does.
+    assert [one["code"] for one in refused] in ([], ["database_unavailable"], ["database_unavailable"] * 2), refused
     assert all("could not be understood" in one["detail"] for one in refused)
     assert all(one.is_success for one in answers[-6:])
     assert service.get("/modules/m").json()["applied"] == len(files)
