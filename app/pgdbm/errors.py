@@ -321,7 +321,7 @@ class PlanRefusedError(MigrationError):
 
 
 class PlanMovedError(MigrationError):
-    """What is pending is not the plan that may be applied. ``applied``: the files of the plan that the run had already applied."""
+    """What is pending is not the plan that may be applied. ``applied``: files of the plan that were already applied."""
 
     code = "plan_moved"
 
