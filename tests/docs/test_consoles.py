@@ -32,6 +32,7 @@ APPROVE = DOCS / "howto" / "approve-migrations.md"
 FREEZE = DOCS / "howto" / "freeze-and-windows.md"
 REGISTER = DOCS / "howto" / "register-over-http.md"
 WEBHOOKS = DOCS / "howto" / "webhooks.md"
+BLOCKERS = DOCS / "howto" / "end-blocking-sessions.md"
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the documents call curl, and there is none")
 
@@ -71,7 +72,9 @@ def test_tutorial(tmp_path: Path) -> None:
 
 
 @needs_curl
-@pytest.mark.parametrize("page", [FREEZE, OPERATE, PIPELINE, REGISTER, RUNS, WEBHOOKS], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [BLOCKERS, FREEZE, OPERATE, PIPELINE, REGISTER, RUNS, WEBHOOKS], ids=lambda page: page.stem
+)
 def test_operating(database: str, tmp_path: Path, page: Path) -> None:
     terminal = Terminal(tmp_path, DATABASE_URL=database)
     try:

@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
 
+class _Server(ThreadingHTTPServer):
+    # With the default of five, one of twenty concurrent connections is accepted a second later.
+    request_queue_size = 128
+
+
 @contextlib.contextmanager
 def served(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[int]:
     """Serve ``handler`` on loopback during the block: on ``port``, or any free one. Yields the port."""
-    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+    with _Server(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
