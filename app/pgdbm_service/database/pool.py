@@ -200,13 +200,14 @@ class Database:
                 self._recover_soon()
             if is_not_understood(error) or isinstance(error, LookupError | TypeError):
                 # A connection keeps the description of a statement's columns: no later answer would be understood.
-                await self._replace_connections()
+                await self.replace_connections()
             holder = await self._holder() if is_lock_timeout(error) else None
             if holder is not None:
                 raise table_locked(holder) from error
             raise
 
-    async def _replace_connections(self) -> None:
+    async def replace_connections(self) -> None:
+        """Open new connections in place of all, each when it is released."""
         if self._pool is not None:
             await self._pool.expire_connections()
 

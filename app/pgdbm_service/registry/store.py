@@ -12,7 +12,7 @@ from pgdbm.core.pool import without_reset
 from pgdbm.migrations.sources.files import checksum_of, hash_of_part
 
 from ..database.retrying import repeated_on_conflict
-from ..database.rows import reading_rows
+from ..database.rows import UnreadableRowsError, reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 from ..errors import ServiceError
@@ -99,9 +99,13 @@ class RegistrationStore:
     @contextlib.asynccontextmanager
     async def change(self) -> AsyncIterator[RegistryChange]:
         """A transaction that changes what is registered. Replicas make such changes one after the other."""
-        async with self._database.manager(SERVICE_SCHEMA).transaction() as tx:
-            await tx.execute(_sql("lock"))
-            yield RegistryChange(tx, self._registry)
+        try:
+            async with self._database.manager(SERVICE_SCHEMA).transaction() as tx:
+                await tx.execute(_sql("lock"))
+                yield RegistryChange(tx, self._registry)
+        except UnreadableRowsError:
+            await self._database.replace_connections()
+            raise
 
     @property
     def _own(self) -> Queries:
@@ -140,7 +144,8 @@ class RegistryChange:
         """How much is registered, in total and by ``principal``."""
         row = await self._tx.fetch_one(_sql("counts"), principal)
         assert row is not None
-        return RegistrationCounts(**row)
+        with reading_rows():
+            return RegistrationCounts(**row)
 
     async def registry(self) -> Registry:
         """The registry as it is within the transaction."""

@@ -142,6 +142,7 @@ def test_a_damaged_answer_is_an_outage(database: str, kind: bytes, byte: int) ->
     [
         pytest.param(b"number\0", b"numbeR\0", id="that is read"),
         pytest.param(b"readable\0", b"readabne\0", id="that is a field"),
+        pytest.param(b"within_hour\0", b"within_houR\0", id="of a registration"),
     ],
 )
 def test_a_damaged_column_is_an_outage_and_not_kept(
