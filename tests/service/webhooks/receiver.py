@@ -70,7 +70,12 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                # The sender was killed.
+                self.close_connection = True
+                return
             headers = {name.lower(): value for name, value in self.headers.items()}
             time.sleep(receiver.delay_s)
             with receiver.lock:
