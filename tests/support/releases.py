@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 APP = Path(str(pgdbm.__file__)).parents[1]
 """The code that is tested."""
 
-PREVIOUS_COMMIT = "750660c"
+PREVIOUS_COMMIT = "13f994c"
 """The commit that is used as the previous release, as long as none with this service schema was published."""
 
 DEADLINE_S = 60
