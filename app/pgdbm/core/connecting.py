@@ -19,7 +19,8 @@ import asyncpg
 
 from ..dsn import ConnectionString, parse_dsn, target
 from ..dsn.parse import DEFAULT_PORT
-from ..errors import CHECK_SERVER, ConfigurationError, ConnectionError
+from ..errors import ConfigurationError, ConnectionError
+from ..errors.general import CHECK_SERVER
 from . import passfile
 from .asyncpg_errors import (
     UNREACHABLE,
