@@ -12,6 +12,9 @@ RUN_STAMP := $(RUN_VENV)/.installed
 WORKERS ?= auto
 # How often a failed test is run again. Such tests are listed at the end.
 RERUNS ?= 0
+# AGAIN=1 runs what failed once more at the end, in a new process: a test can fail because its process is damaged.
+AGAIN ?=
+LAST_FAILED := --last-failed --last-failed-no-failures none
 VERSIONS ?= 14 15 16 17 18
 ENGINE_TESTS ?= tests/unit tests/golden tests/integration tests/torture
 TIMES ?= 1
@@ -36,11 +39,13 @@ test: $(STAMP) ## Run every test but those in a browser (COVER=1 measures branch
 ifdef COVER
 	@mkdir -p .cache/coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal --reruns $(RERUNS) $(addprefix --ignore=,$(BROWSER_TESTS)) $(TEST)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal --reruns $(RERUNS) $(addprefix --ignore=,$(BROWSER_TESTS)) $(TEST) \
+		$(if $(AGAIN),|| $(BIN)/coverage run -m pytest $(LAST_FAILED))
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report $(if $(TEST),--fail-under=0)
 else
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --reruns $(RERUNS) $(addprefix --ignore=,$(BROWSER_TESTS)) $(TEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --reruns $(RERUNS) $(addprefix --ignore=,$(BROWSER_TESTS)) $(TEST) \
+		$(if $(AGAIN),|| $(BIN)/python -m pytest $(LAST_FAILED))
 endif
 
 browser-test: $(STAMP) ## Run the tests of the dashboard in a real browser, with pictures in .cache/pictures
