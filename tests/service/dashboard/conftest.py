@@ -24,6 +24,7 @@ _ARGUMENTS = (
 )
 # Longer than any time limit of Playwright's own. Scripts in a page have none.
 _CALL_LIMIT_S = 90
+_CLOSE_LIMIT_S = 10
 
 
 class BrowserThread:
@@ -48,6 +49,14 @@ class BrowserThread:
             raise AssertionError(f"the browser did not answer within {_CALL_LIMIT_S} s, and was ended") from None
         return InThread(self, value) if _is_playwright(value) else value
 
+    def close_context(self, context: InThread) -> None:
+        """Close ``context``. Chromium may never confirm that, if its pages are being left: it is ended then."""
+        future = self._executor.submit(context.target.close)
+        if wait([future], timeout=_CLOSE_LIMIT_S).done:
+            future.result()
+        else:
+            self._kill_browser(future)
+
     def _kill_browser(self, call: Future[Any]) -> None:
         """Ends the browser, and Playwright's driver, its parent, if ``call`` does not return even then."""
         drivers = set(psutil.Process().children()) - self._processes
@@ -65,10 +74,10 @@ class InThread:
 
     def __init__(self, thread: BrowserThread, target: Any) -> None:
         self._thread = thread
-        self._target = target
+        self.target = target
 
     def __getattr__(self, name: str) -> Any:
-        value = self._thread.call(getattr, self._target, name)
+        value = self._thread.call(getattr, self.target, name)
         if isinstance(value, InThread) or not callable(value):
             return value
         return lambda *arguments, **options: self._thread.call(value, *arguments, **options)
@@ -103,7 +112,7 @@ class Browser:
             yield context
         finally:
             if self._running.is_connected():
-                context.close()
+                self._thread.close_context(context)
 
     def close(self) -> None:
         if self._running is not None and self._running.is_connected():
