@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import postgast
 
 from pgdbm.migrations.sources.batches import parse_all
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 
 from .databases import ddl, insert
 from .harness import race, timed

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pgdbm import MigrationFileError
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse
 
 from .console import SHOWN_ADDRESS, Terminal, commands, targets

@@ -10,7 +10,7 @@ import pytest
 from pgdbm.migrations.lint.findings import NOTICES, Finding, inspect
 from pgdbm.migrations.lint.rules import RULES
 from pgdbm.migrations.lint.squawk import SETTLED
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse_file
 from pgdbm.pgparse.lock_levels import LockMode
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pgdbm import MigrationFileError
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse
 
 FOLDER = Path(__file__).with_name("parser")

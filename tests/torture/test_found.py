@@ -11,7 +11,7 @@ import pytest
 
 import pgdbm
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse
 from pgdbm.migrations.state.journal import Journal, hash_of
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pgdbm import MigrationFileError
 from pgdbm.migrations.sources.batches import parse_all
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import GRAMMAR_VERSION, parse
 from pgdbm.migrations.sources.psql_scripts import read_script
 

@@ -17,7 +17,7 @@ from pgdbm.embedded.cluster import ended_early
 from pgdbm.embedded.folder import Folder
 from pgdbm.embedded.launch import EXIT_REFUSED
 from pgdbm.migrations.lint.findings import inspect
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse_file
 from pgdbm_service.client.call import error_of
 from pgdbm_service.settings import SettingsError, read_settings

@@ -155,7 +155,7 @@ class CommandContext:
 
     def require_migrations(self, modules: Sequence[ModuleConfig]) -> None:
         """Raise CommandError if a folder has no migrations: a wrong mount must not look like success."""
-        from ..migrations.sources.files import source_of
+        from ..migrations.sources.source import source_of
 
         for module in modules:
             if not source_of(module.path).collect():

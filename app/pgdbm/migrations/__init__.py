@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .engine.blockers import BlockerPolicy
     from .manager import AsyncMigrationManager
     from .results import HistoryRow, MigrationStatus, ModuleStatus, PlanLimits
-    from .sources.files import Migration
+    from .sources.migration import Migration
 
 __all__ = [
     "AsyncMigrationManager",
@@ -28,7 +28,7 @@ _HOMES = {
     "AsyncMigrationManager": "manager",
     "BlockerPolicy": "engine.blockers",
     "HistoryRow": "results",
-    "Migration": "sources.files",
+    "Migration": "sources.migration",
     "MigrationStatus": "results",
     "ModuleStatus": "results",
     "PlanLimits": "results",

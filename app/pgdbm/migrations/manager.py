@@ -19,8 +19,9 @@ from .engine.events import Announcer
 from .engine.options import EngineOptions, check_options
 from .engine.plan import statuses
 from .results import NO_LIMITS, ModuleStatus
-from .sources.files import Migration, check_versions, checksum_of, source_of
+from .sources.migration import Migration, check_versions, checksum_of
 from .sources.names import down_name_of
+from .sources.source import source_of
 from .state.history import History
 from .state.journal import Journal
 from .state.lock import MigrationLock

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..core.connection import Connection
     from .engine.engine import MigrationEngine
-    from .sources.files import Migration
+    from .sources.migration import Migration
     from .sources.parser import ParsedMigration
     from .sources.previous import PreviousContents
     from .sources.statements import Statement

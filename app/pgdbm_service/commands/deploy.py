@@ -242,7 +242,7 @@ def _source(
     given = {"schema": schema, "depends_on": depends_on or None}
     settings |= {name: value for name, value in given.items() if value is not None}
     folder = folder or Path("migrations")
-    from pgdbm.migrations.sources.files import source_of
+    from pgdbm.migrations.sources.source import source_of
 
     if not source_of(folder).collect():
         raise CommandError(
@@ -257,8 +257,8 @@ def _source(
 def _inspected(folder: Path, registration: Registration) -> list[MigrationInspection]:
     """The pending migrations in ``folder``, in the order in which they would be applied."""
     from pgdbm.migrations.lint import inspect
-    from pgdbm.migrations.sources.files import source_of
     from pgdbm.migrations.sources.parser import GRAMMAR_VERSION, parse_file
+    from pgdbm.migrations.sources.source import source_of
 
     schemas = registration.schemas
     # If there are several schemas, one is shown; for a pattern, none.

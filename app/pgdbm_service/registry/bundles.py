@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from pgdbm.errors import MigrationFileError
-from pgdbm.migrations.sources.files import checksum_of, hash_of_part, source_of
+from pgdbm.migrations.sources.migration import checksum_of, hash_of_part
 from pgdbm.migrations.sources.names import is_migration_name
+from pgdbm.migrations.sources.source import source_of
 
 from ..errors import ServiceError
 from .settings import CheckedSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgdbm.migrations.sources.files import checksum_of
+from pgdbm.migrations.sources.migration import checksum_of
 from pgdbm.migrations.sources.previous import from_git
 
 if TYPE_CHECKING:

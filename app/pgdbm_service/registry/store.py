@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from pgdbm.core.pool import without_reset
-from pgdbm.migrations.sources.files import checksum_of, hash_of_part
+from pgdbm.migrations.sources.migration import checksum_of, hash_of_part
 
 from ..database.retrying import repeated_on_conflict
 from ..database.rows import UnreadableRowsError, reading_rows

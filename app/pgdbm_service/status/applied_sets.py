@@ -20,7 +20,7 @@ from pgdbm.errors import QueryError
 from pgdbm.migrations import HistoryRow, ModuleStatus
 from pgdbm.migrations.engine.plan import previous_names, statuses
 from pgdbm.migrations.results import ModuleState
-from pgdbm.migrations.sources.files import check_versions
+from pgdbm.migrations.sources.migration import check_versions
 from pgdbm.migrations.state.journal import TABLE as JOURNAL_TABLE
 
 from ..database.logins import LoginError

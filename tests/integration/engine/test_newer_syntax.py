@@ -16,7 +16,7 @@ import pgdbm
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 from pgdbm.migrations.engine.copy_rows import send_statement
 from pgdbm.migrations.sources import parser
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse
 from pgdbm.migrations.sources.statements import Statement
 from pgdbm.pgparse.traits import UNKNOWN

@@ -12,7 +12,7 @@ import pytest
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 from pgdbm.cli import app
-from pgdbm.migrations.sources.files import checksum_of
+from pgdbm.migrations.sources.migration import checksum_of
 from pgdbm.migrations.sources.previous import from_git
 
 if TYPE_CHECKING:

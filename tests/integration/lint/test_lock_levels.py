@@ -10,7 +10,7 @@ import postgast
 import pytest
 
 from pgdbm.migrations.lint.findings import inspect
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse_file
 from pgdbm.pgparse.lock_levels import LockMode, StatementLock, locks_of
 

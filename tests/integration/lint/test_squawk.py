@@ -10,7 +10,7 @@ import pytest
 from pgdbm.migrations.lint import squawk
 from pgdbm.migrations.lint.findings import Finding, inspect
 from pgdbm.migrations.lint.squawk import Report, ask_squawk, find_squawk
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse_file
 
 if TYPE_CHECKING:

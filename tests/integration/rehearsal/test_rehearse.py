@@ -9,7 +9,7 @@ import pytest
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
 from pgdbm.migrations.rehearsal.run import rehearse
-from pgdbm.migrations.sources.files import MemorySource
+from pgdbm.migrations.sources.source import MemorySource
 from pgdbm.migrations.state.catalog import difference, read_catalog
 from pgdbm.migrations.state.drift import own_tables
 from pgdbm.migrations.state.history import History

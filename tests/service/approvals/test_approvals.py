@@ -155,7 +155,7 @@ def test_what_moves_after_the_approval(repo: Any, people: People, sql: Callable[
         "CREATE TABLE orders.schema_migrations (id serial PRIMARY KEY, filename text NOT NULL, checksum text NOT NULL, "
         "applied_at timestamptz DEFAULT now(), applied_by text, module_name text, execution_time_ms integer)"
     )
-    from pgdbm.migrations.sources.files import checksum_of
+    from pgdbm.migrations.sources.migration import checksum_of
 
     sql(
         "INSERT INTO orders.schema_migrations (filename, checksum, module_name) VALUES ('001_a.sql', $1, 'orders')",

@@ -9,7 +9,7 @@ import pytest
 
 from pgdbm.migrations.engine.execution_errors import located, offset_of
 from pgdbm.migrations.engine.retries import retry_pauses
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import ParsedMigration, parse
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pgdbm import ChecksumMismatchError, Migration, MigrationError, OutOfOrderError
 from pgdbm.migrations.engine.plan import Plan, build_plan, newest_of, statuses, up_to
 from pgdbm.migrations.results import HistoryRow, ModuleStatus
-from pgdbm.migrations.sources.files import in_order
+from pgdbm.migrations.sources.migration import in_order
 from pgdbm.migrations.sources.names import order_of
 
 APPLIED_AT = datetime(2024, 2, 29, tzinfo=UTC)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pgdbm.core.templating import literal
 from pgdbm.migrations.engine.script import Message, grouped
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import ParsedMigration, parse
 
 BATCHABLE = "CREATE TABLE {{tables.t}} (id int)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgdbm.migrations.engine.statement_groups import Pace, is_worth_joining
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import ParsedMigration, parse
 
 UPDATE = "UPDATE t SET a = 1;\n"

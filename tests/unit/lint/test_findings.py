@@ -11,7 +11,7 @@ from pgdbm.migrations.lint.findings import MigrationInspection, inspect
 from pgdbm.migrations.lint.ignores import ignores_in
 from pgdbm.migrations.lint.rules import RULES
 from pgdbm.migrations.sources.batches import parse_each
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse_file
 from pgdbm.pgparse.lock_levels import LockMode, StatementLock, locks_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgdbm.migrations.lint.findings import inspect
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse_file
 
 HEAD = "-- pgdbm:no-transaction\n"

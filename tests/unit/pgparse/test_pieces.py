@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import ParsedFile, parse, parse_file
 from pgdbm.pgparse.parse import SQLParseError, parse_statements
 from pgdbm.pgparse.pieces import PIECE_CHARACTERS, parse_piece, pieces_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm_service.registry.bundles import digest_of, is_bundle_file, read_folder
 from pgdbm_service.registry.settings import CheckedSettings
 

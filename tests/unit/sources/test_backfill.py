@@ -7,8 +7,8 @@ import pytest
 from pgdbm import MigrationFileError
 from pgdbm.migrations.sources.batches import parse_all
 from pgdbm.migrations.sources.directives import directives, misplaced
-from pgdbm.migrations.sources.files import MemorySource
 from pgdbm.migrations.sources.parser import ParsedMigration, parse
+from pgdbm.migrations.sources.source import MemorySource
 
 HEADER = "-- pgdbm:backfill table={{tables.orders}} key=id"
 UPDATE = "UPDATE {{tables.orders}} SET cents = total * 100 WHERE id BETWEEN $from AND $to"

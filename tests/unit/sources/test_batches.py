@@ -9,7 +9,7 @@ import pytest
 
 from pgdbm import MigrationFileError
 from pgdbm.migrations.sources.batches import in_batches, parse_all, parse_each
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import ParsedFile, ParsedMigration, parse
 from pgdbm.pgparse.tree import statement_node
 

@@ -6,7 +6,7 @@ import pytest
 
 from pgdbm import MigrationFileError
 from pgdbm.migrations.engine.script import transaction_modes
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import GRAMMAR_VERSION, ParsedMigration, parse
 
 NEWER = GRAMMAR_VERSION + 1

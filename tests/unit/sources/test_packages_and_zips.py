@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgdbm import Migration, MigrationFileError
-from pgdbm.migrations.sources.files import checksum_of, source_of
+from pgdbm.migrations.sources.migration import checksum_of
+from pgdbm.migrations.sources.source import source_of
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgdbm.migrations.sources.files import checksum_of
+from pgdbm.migrations.sources.migration import checksum_of
 from pgdbm.migrations.sources.previous import PreviousContents, diff_to
 
 BEFORE, NOW = "CREATE TABLE a ();\r\n", "CREATE TABLE a (id int);\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgdbm import MigrationFileError
-from pgdbm.migrations.sources.files import read_migration
+from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import parse
 
 UP = "CREATE TABLE users (id int);\n"

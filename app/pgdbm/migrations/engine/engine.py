@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from ...core.connection import Connection
     from ...core.manager import AsyncDatabaseManager
     from ..results import Notice, OutOfOrder
-    from ..sources.files import Migration, Source
+    from ..sources.migration import Migration
     from ..sources.parser import ParsedFile, ParsedMigration
+    from ..sources.source import Source
     from ..state.history import History
     from ..state.journal import Journal
     from ..state.lock import MigrationLock

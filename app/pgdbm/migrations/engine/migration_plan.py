@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ...errors import PlanRefusedError
     from ..lint import Finding, Fix, StatementInspection, TableUse
     from ..results import Renamed
-    from ..sources.files import Migration
+    from ..sources.migration import Migration
 
 
 @dataclass(frozen=True, slots=True)

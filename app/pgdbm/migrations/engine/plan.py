@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from ...errors import ChecksumMismatchError, MigrationError, MigrationFileError, OutOfOrderError
 from ..results import MigrationStatus
-from ..sources.files import check_versions
+from ..sources.migration import check_versions
 from ..sources.names import Order, has_version, is_repeatable_name, order_of, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..results import HistoryRow, JournalEvent, OutOfOrder, State
-    from ..sources.files import Migration
+    from ..sources.migration import Migration
 
 # The last events of a backfill that has started and not ended.
 _UNDER_WAY = frozenset(("started", "retried", "applied", "paused", "resumed", "limited"))

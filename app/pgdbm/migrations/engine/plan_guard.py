@@ -11,7 +11,7 @@ from .migration_plan import plan_digest
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from ..sources.files import Migration
+    from ..sources.migration import Migration
     from ..sources.parser import ParsedMigration
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import MigrationError, MigrationFileError
-from ..sources.files import check_versions, in_order, read_migration
+from ..sources.migration import check_versions, in_order, read_migration
 from ..sources.names import is_migration_name
 from .tools import tool_of
 

@@ -12,7 +12,7 @@ from .rewrite import DIRECTIVE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..sources.files import Migration
+    from ..sources.migration import Migration
 
 # For tools that export one migration at a time: the loop in the documentation writes this line.
 MARK = re.compile(r"^-- Migration (?P<name>\S+)[ \t]*\r?$\n?", re.MULTILINE)

@@ -10,8 +10,8 @@ from ...core.asyncpg_errors import FAILURES
 from ...core.templating import quote
 from ...sql import statement
 from ..manager import AsyncMigrationManager
-from ..sources.files import source_of
 from ..sources.names import is_repeatable_name, order_of
+from ..sources.source import source_of
 from ..state.history import History
 from ..state.lock import MigrationLock
 from .records import ImportRefusedError, Record, ToolHistory, some_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ...core.connection import Connection
     from ...core.manager import AsyncDatabaseManager
-    from ..sources.files import Migration
+    from ..sources.migration import Migration
     from .tools import Tool, ToolName
 
 OUR_COLUMNS = frozenset({"filename", "checksum", "module_name", "applied_at"})

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ...core.connection import Connection, Row
-    from ..sources.files import Migration
+    from ..sources.migration import Migration
 
 
 Reason = Literal["no_history", "table_taken", "failed", "checksum", "unconverted", "unknown_revision"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import MigrationFileError
 from ...text import sentence
-from ..sources.files import Migration
+from ..sources.migration import Migration
 from ..sources.own_transaction import OwnBlocks, own_blocks
 from ..sources.parser import parse
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ...core.connection import Connection, Row
-    from ..sources.files import Migration
+    from ..sources.migration import Migration
     from .records import ToolHistory
     from .rewrite import Converted
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ...core.connection import Connection, Row
-    from ..sources.files import Migration
+    from ..sources.migration import Migration
 
 TABLE: str = "_yoyo_migration"
 SCHEMA: str | None = None

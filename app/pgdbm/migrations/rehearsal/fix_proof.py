@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..sources.files import in_order, read_migration
+from ..sources.migration import in_order, read_migration
 from ..state.catalog import difference
 from .results import FixProof
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from ..engine.migration_plan import PlannedMigration
-    from ..sources.files import Migration
+    from ..sources.migration import Migration
     from .results import FileRehearsal, Rehearsal
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ...core.connection import Connection
     from ...core.manager import AsyncDatabaseManager
     from ..results import OutOfOrder
-    from ..sources.files import Migration
+    from ..sources.migration import Migration
     from ..state.history import History
 
 logger = logging.getLogger("pgdbm.migrations")

@@ -15,14 +15,14 @@ from ...pgparse.lexer import tokens
 from ...pgparse.tree import statement_node
 from ...sql import statement
 from .directives import BACKFILL, directives
-from .files import BACKGROUND
+from .migration import BACKGROUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ...pgparse.tree import Node
     from .directives import Directive
-    from .files import Migration
+    from .migration import Migration
     from .statements import Statement
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\W\d]\w*)'

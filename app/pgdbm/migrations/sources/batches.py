@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ...pgparse.repetitions import Found
     from ...pgparse.tree import Node
-    from .files import Migration
+    from .migration import Migration
 
     _Assigned = tuple[list[Statement], list[Node | None] | PieceTrees, Sequence[int]]
 

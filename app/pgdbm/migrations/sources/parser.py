@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ...pgparse.parse import RawStatement
     from ...pgparse.tree import Node
     from .backfill import Backfill
-    from .files import Migration
+    from .migration import Migration
     from .psql_scripts import CopyData
 
 GRAMMAR_VERSION = 18

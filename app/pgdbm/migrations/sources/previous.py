@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ...errors import MigrationFileError
-from .files import read_migration
+from .migration import read_migration
 
 if TYPE_CHECKING:
     from pathlib import Path

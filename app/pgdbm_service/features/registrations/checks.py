@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pgdbm.migrations.sources.files import check_versions, checksum_of, in_order, read_migration
+from pgdbm.migrations.sources.migration import check_versions, checksum_of, in_order, read_migration
 from pgdbm.migrations.sources.names import is_migration_name, is_repeatable_name
 from pgdbm.migrations.sources.parser import parse_file
 from pgdbm.migrations.sources.previous import diff_to

@@ -1,32 +1,19 @@
-"""Migration files: names, order, checksums, refusals, and the cache."""
+"""Where migrations come from: folders, links, warnings, and what is remembered of a folder."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import logging
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pgdbm import ChecksumMismatchError, Migration, MigrationFileError
+from pgdbm import Migration, MigrationFileError
 from pgdbm.core.lru import LRUCache
-from pgdbm.migrations.engine.plan import build_plan
-from pgdbm.migrations.sources import files
-from pgdbm.migrations.sources.files import (
-    FolderSource,
-    ResourceSource,
-    checksum_of,
-    in_order,
-    read_migration,
-    source_of,
-)
-from pgdbm.migrations.sources.names import order_of, version_of
+from pgdbm.migrations.sources import source as sources
+from pgdbm.migrations.sources.migration import read_migration
+from pgdbm.migrations.sources.source import FolderSource, ResourceSource, source_of
 
 LONG_AGO = 1_500_000_000
 
@@ -45,97 +32,6 @@ def write(folder: Path, name: str, content: str | bytes = "SELECT 1;") -> Path:
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as old enough to be remembered."""
     monkeypatch.setattr(FolderSource, "_settled_ns", -(10**18))
-
-
-class TestVersions:
-    @pytest.mark.parametrize(
-        ("filename", "version"),
-        [
-            ("001_x.sql", "001"),
-            ("1-x.sql", "1"),
-            ("7.sql", "7"),
-            ("V2__x.sql", "2"),
-            ("v2__x.sql", "2"),
-            ("V1_2__x.sql", "1_2"),
-            ("V1.2.3__x.sql", "1.2.3"),
-            ("1.2_x.sql", "1.2"),
-            ("20240126120000_x.sql", "20240126120000"),
-            ("2024_01_26_x.sql", "2024_01_26"),
-            ("2024-01-26-1200-x.sql", "2024-01-26-1200"),
-            ("2024_01_26_120000_x.sql", "2024_01_26_120000"),
-            ("init.sql", "init"),
-            ("add_2_columns.sql", "add_2_columns"),
-            ("001x.sql", "001x"),
-            ("R__views.sql", "R__views"),
-            ("Vx__y.sql", "Vx__y"),
-        ],
-    )
-    def test_versions_are_read_from_names(self, filename: str, version: str) -> None:
-        assert version_of(filename) == version
-        assert Migration(filename, "", "").version == version
-
-    def test_numbers_sort_as_numbers_and_names_come_last(self) -> None:
-        expected = [
-            "0_a.sql", "001_a.sql", "V1.0.1__a.sql", "1.2_a.sql", "V1_10__a.sql", "2_a.sql", "9_a.sql", "10_a.sql",
-            "2024_01_26_a.sql", "2024_01_26_1200_a.sql", "20240126120000_a.sql", "Zebra.sql", "apple.sql",
-        ]  # fmt: skip
-        for shuffled in (expected[::-1], sorted(expected), expected[::2] + expected[1::2]):
-            assert sorted(shuffled, key=order_of) == expected
-
-    def test_a_number_in_front_counts_whatever_follows_it(self) -> None:
-        expected = ["001_init.sql", "001a_fix.sql", "001b_fix.sql", "002 add.sql", "003.more.sql", "004_last.sql"]
-        expected += ["9 y.sql", "010 x.sql", "010x.sql", "2024-01-02 y.sql", "2024-02-01 x.sql"]
-        expected += ["20240126T110000_a.sql", "20240126T120000_b.sql", "apple.sql"]
-        assert sorted(sorted(expected), key=order_of) == expected
-
-    def test_a_number_in_front_is_a_version(self) -> None:
-        with pytest.raises(MigrationFileError, match=r"002 a\.sql and 002_b\.sql have the same version"):
-            build_plan(in_order([Migration(name, "", "") for name in ("002 a.sql", "002_b.sql")]), {})
-        files = in_order([Migration(name, "", "") for name in ("001a_fix.sql", "001_init.sql", "002.more.sql")])
-        assert [one.filename for one in build_plan(files, {}, target="001a").pending] == [
-            "001_init.sql",
-            "001a_fix.sql",
-        ]
-
-    @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99)), unique=True))
-    def test_dotted_versions_sort_as_tuples(self, versions: list[tuple[int, int, int]]) -> None:
-        filenames = {f"V{'.'.join(map(str, version))}__x.sql": version for version in versions}
-        assert [filenames[name] for name in sorted(filenames, key=order_of)] == sorted(versions)
-
-    @given(st.text(max_size=255))
-    def test_any_name_can_be_ordered(self, filename: str) -> None:
-        assert order_of(filename) == order_of(filename)
-        assert order_of("1_x.sql") < order_of("x" + filename)
-
-    @pytest.mark.parametrize(
-        ("first", "second"),
-        [
-            ("001_a.sql", "001_b.sql"),
-            ("1_a.sql", "001_b.sql"),
-            ("V1__a.sql", "1_b.sql"),
-            ("1.0_a.sql", "1_b.sql"),
-            ("V1_2__a.sql", "1.2-b.sql"),
-            ("2024_01_26_a.sql", "2024-01-26-b.sql"),
-        ],
-    )
-    def test_two_files_with_one_version_are_both_named(self, first: str, second: str) -> None:
-        for pair in itertools.permutations((first, second)):
-            with pytest.raises(MigrationFileError, match="same version") as caught:
-                build_plan(in_order([Migration(name, "", "") for name in (*pair, "005_c.sql")]), {})
-            assert first in str(caught.value)
-            assert second in str(caught.value)
-            assert caught.value.version is not None
-
-    def test_two_applied_files_with_one_version_are_accepted(self) -> None:
-        migrations = in_order([Migration(name, "sum", "") for name in ("001_a.sql", "001_b.sql", "002_c.sql")])
-        applied = {"001_a.sql": "sum", "001_b.sql": "sum"}
-        assert [one.filename for one in build_plan(migrations, applied).pending] == ["002_c.sql"]
-        with pytest.raises(MigrationFileError, match=r"001_a\.sql and 001_b\.sql have the same version"):
-            build_plan(migrations, {"001_a.sql": "sum"})
-
-    def test_names_without_a_version_do_not_collide(self) -> None:
-        found = in_order([Migration(name, "", "") for name in ("b.sql", "a.sql", "1_z.sql")])
-        assert names(found) == ["1_z.sql", "a.sql", "b.sql"]
 
 
 def sources_of(folder: Path) -> list[Any]:
@@ -192,108 +88,6 @@ class TestFoldersAsTheyAreFound:
             assert names(source.collect()) == ["001_a.sql"]
             assert "archive/000_old.SQL" in caplog.text
             caplog.clear()
-
-
-class TestContent:
-    def test_the_checksum_of_the_contract(self) -> None:
-        expected = hashlib.sha256(b"CREATE TABLE a ();\n-- done").hexdigest()
-        for content in (
-            "CREATE TABLE a ();\n-- done",
-            "CREATE TABLE a ();\r\n-- done\r\n",
-            "\n \tCREATE TABLE a ();\n-- done  \n\n",
-        ):
-            assert checksum_of(content) == expected
-            assert read_migration("1.sql", content.encode()).checksum == expected
-        assert checksum_of("CREATE TABLE a ();\r-- done") != expected
-
-    def test_crlf_is_kept_in_the_content(self) -> None:
-        assert read_migration("1.sql", b"SELECT 1;\r\nSELECT 2;\r\n").content == "SELECT 1;\r\nSELECT 2;\r\n"
-
-    def test_a_byte_order_mark_is_not_a_change(self) -> None:
-        plain, marked = (read_migration("1.sql", raw) for raw in (b"SELECT 1;\n", b"\xef\xbb\xbfSELECT 1;\n"))
-        assert marked == plain
-        assert [build_plan([marked], {"1.sql": plain.checksum}).skipped] == [(marked,)]
-
-    def test_a_checksum_that_0_5_0_wrote_with_the_byte_order_mark(self) -> None:
-        recorded = hashlib.sha256(b"\xef\xbb\xbfSELECT 1;").hexdigest()
-        for raw in (b"SELECT 1;\n", b"\xef\xbb\xbfSELECT 1;\n"):
-            assert build_plan([read_migration("1.sql", raw)], {"1.sql": recorded}).pending == ()
-        with pytest.raises(ChecksumMismatchError):
-            build_plan([read_migration("1.sql", b"SELECT 2;\n")], {"1.sql": recorded})
-
-    @pytest.mark.parametrize(
-        ("content", "expected"),
-        [
-            ("-- pgdbm:no-transaction", True),
-            ("\r\n-- why\r\n/* and\n* how */\r\n-- pgdbm:no-transaction, since it takes long\r\nVACUUM", False),
-            ("\n-- why\n/* and\n* how */\n-- pgdbm:no-transaction since it takes long\nVACUUM", True),
-            ("-- pgdbm:no-transactions\n-- pgdbm:no-transaction\nVACUUM", True),
-            ("SELECT 1;\n-- pgdbm:no-transaction\nVACUUM", False),
-            ("CREATE FUNCTION f() AS $$\n-- pgdbm:no-transaction\n$$", False),
-            ("SELECT '\n-- pgdbm:no-transaction\n'", False),
-            ("/*\n-- pgdbm:no-transaction\n*/ SELECT 1", False),
-            ("-- see -- pgdbm:no-transaction\nSELECT 1", False),
-        ],
-    )
-    def test_the_marker_is_a_comment_of_its_own_above_the_first_statement(self, content: str, expected: bool) -> None:
-        assert read_migration("1.sql", content.encode()).wants_no_transaction is expected
-
-    @pytest.mark.parametrize("raw", [b"", b" \r\n\t\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf \n"])
-    def test_an_empty_file(self, raw: bytes) -> None:
-        with pytest.raises(MigrationFileError, match="empty") as caught:
-            read_migration("1.sql", raw)
-        assert (caught.value.migration_file, caught.value.line) == ("1.sql", 1)
-
-    @pytest.mark.parametrize(
-        ("raw", "line", "column"),
-        [
-            (b"\xff", 1, 1),
-            (b"SELECT 'caf\xe9';", 1, 12),
-            (b"SELECT 1;\n-- \xc3\xa4\xc3\xb6\n  '\xe9'", 3, 4),
-            (b"-- \xc3\xa4\xc3\xb6\xe2\x82\xac \xe9", 1, 8),
-            (b"SELECT 1;\n-- \xe2\x82", 2, 4),
-            ("SELECT 1;".encode("utf-16"), 1, 1),
-        ],
-    )
-    def test_what_is_not_utf_8(self, raw: bytes, line: int, column: int) -> None:
-        with pytest.raises(MigrationFileError, match="UTF-8") as caught:
-            read_migration("1.sql", raw)
-        assert (caught.value.line, caught.value.column) == (line, column)
-        assert f"1.sql:{line}:{column}" in str(caught.value)
-
-    def test_a_nul(self) -> None:
-        with pytest.raises(MigrationFileError, match="NUL") as caught:
-            read_migration("1.sql", b"SELECT 1;\n\x00")
-        assert caught.value.line == 2
-
-    def test_names_that_the_history_cannot_hold(self) -> None:
-        assert read_migration("1_" + "ü" * 249 + ".sql", b"SELECT 1").version == "1"
-        with pytest.raises(MigrationFileError, match="256 characters"):
-            read_migration("1_" + "ü" * 250 + ".sql", b"SELECT 1")
-        for name in ("1_\udcff.sql", "1_a\nb.sql", "1_\x1b[31m.sql"):
-            with pytest.raises(MigrationFileError, match="cannot be printed") as caught:
-                read_migration(name, b"SELECT 1")
-            str(caught.value).encode()
-
-    @pytest.mark.parametrize(
-        ("content", "asked"),
-        [
-            ("-- pgdbm:no-transaction", True),
-            ("-- pgdbm:no-transaction\nVACUUM;", True),
-            ("-- pgdbm:no-transaction because of the index\nVACUUM;", True),
-            ("-- why\n-- pgdbm:no-transaction\r\nVACUUM;", True),
-            ("  -- pgdbm:no-transaction\nVACUUM;", False),
-            ("-- pgdbm:no-transactions\nVACUUM;", False),
-            ("-- pgdbm: no-transaction\nVACUUM;", False),
-            ("SELECT 1; -- pgdbm:no-transaction", False),
-        ],
-    )
-    def test_the_no_transaction_line(self, content: str, asked: bool) -> None:
-        assert Migration("1.sql", "", content).wants_no_transaction is asked
-
-    def test_applied(self) -> None:
-        assert not Migration("1.sql", "", "").is_applied
-        assert Migration("1.sql", "", "", applied_at=datetime.now(UTC)).is_applied
 
 
 class TestFolder:
@@ -381,7 +175,7 @@ class TestWhatIsRemembered:
             read.append(filename)
             return read_migration(filename, raw)
 
-        monkeypatch.setattr(files, "read_migration", counting)
+        monkeypatch.setattr(sources, "read_migration", counting)
         return read
 
     def test_a_file_is_read_once(self, tmp_path: Path, reads: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -10,199 +9,23 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ...core.lru import LRUCache
 from ...errors import MigrationFileError
-from .directives import BACKFILL, NO_TRANSACTION, REQUIRES, VERIFY, directives
-from .names import (
-    LONGEST_FILENAME,
-    down_name_of,
-    is_migration_name,
-    is_misspelt_suffix,
-    is_other_code,
-    is_repeatable_name,
-    order_of,
-    version_of,
-)
+from .migration import Migration, in_order, migration_of_text, read_migration
+from .names import down_name_of, is_migration_name, is_misspelt_suffix, is_other_code
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator, Sequence
     from importlib.resources.abc import Traversable
 
 logger = logging.getLogger("pgdbm")
 
 _SHOWN_NAMES = 3
 _DEEPEST_FOLDER = 3
-BACKGROUND = "background"
-"""The option of a backfill that later files need not wait for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """A migration file, and when it was applied, if known.
-
-    ``checksum`` is the SHA-256, in hex, of the content with CRLF turned into LF and outer white space stripped.
-    """
-
-    filename: str
-    checksum: str
-    content: str
-    applied_at: datetime | None = None
-    module_name: str | None = None
-
-    @property
-    def is_applied(self) -> bool:
-        """Whether the history has it."""
-        return self.applied_at is not None
-
-    @property
-    def version(self) -> str:
-        """``001_x.sql`` → ``001``, ``V2__x.sql`` → ``2``, ``20240126120000_x.sql`` → that; else the stem."""
-        return version_of(self.filename)
-
-    @property
-    def is_repeatable(self) -> bool:
-        """``R__name.sql``: applied again whenever its content changes, after those with a version."""
-        return is_repeatable_name(self.filename)
-
-    @property
-    def wants_no_transaction(self) -> bool:
-        """Whether the file asks, above its first statement, to run without a transaction, or is a backfill."""
-        return any(one.name in (NO_TRANSACTION, BACKFILL) for one in directives(self.content))
-
-    @property
-    def runs_without_transaction(self) -> bool:
-        """:attr:`wants_no_transaction`, or whether the file begins several transactions, as far as its lines show."""
-        return self.wants_no_transaction or _begins_several(self.content)
-
-    @property
-    def is_backfill(self) -> bool:
-        """Whether the file has ``-- pgdbm:backfill`` above its first statement: it runs in batches."""
-        return any(one.name == BACKFILL for one in directives(self.content))
-
-    @property
-    def is_background(self) -> bool:
-        """Whether the file is a backfill that files after it need not wait for."""
-        return any(one.name == BACKFILL and BACKGROUND in one.text.split() for one in directives(self.content))
-
-    @property
-    def verifies(self) -> bool:
-        """Whether the file has ``-- pgdbm:verify`` above its first statement: its queries must return no row."""
-        return any(one.name == VERIFY for one in directives(self.content))
-
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The files that have to be applied first, by ``-- pgdbm:requires NAME``: names with or without ``.sql``."""
-        return tuple(one.text for one in directives(self.content) if one.name == REQUIRES)
-
-    def matches(self, recorded: str) -> bool:
-        """Whether ``recorded`` is the checksum of this content; a byte order mark makes no difference.
-
-        Before 0.6, the checksum of a file with a byte order mark included that.
-        """
-        return recorded == self.checksum or recorded == checksum_of("\ufeff" + self.content)
-
-
-_LONG = 1024 * 1024
-_BEGINS = re.compile(
-    r"^[ \t]*(?:BEGIN|START[ \t]+TRANSACTION)"
-    r"(?:[ \t]+(?:WORK|TRANSACTION|ISOLATION|READ|NOT|DEFERRABLE)\b[^;\n]*)?[ \t]*;",
-    re.MULTILINE | re.IGNORECASE,
-)
-
-
-def _begins_several(content: str) -> bool:
-    if not any(word in content for word in ("BEGIN", "begin", "Begin", "TRANSACTION", "transaction")):
-        return False
-    return len(list(islice(_BEGINS.finditer(content, 0, _LONG), 2))) == 2
-
-
-_LEADING_SPACE = re.compile(r"\s*")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_SAVE_AS_UTF_8 = "Save the file as UTF-8."
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-
-
-def checksum_of(content: str) -> str:
-    """The checksum of ``content`` in the history."""
-    content = content.replace("\r\n", "\n")
-    if len(content) <= _LONG:
-        return hashlib.sha256(content.strip().encode()).hexdigest()
-    # The same as the above, without copies of a large file.
-    start = _LEADING_SPACE.match(content)
-    begin, end = start.end() if start else 0, len(content)
-    while end > begin and content[end - 1].isspace():
-        end -= 1
-    return hash_of_part(content, begin, end)
-
-
-def hash_of_part(content: str, begin: int = 0, end: int | None = None) -> str:
-    """The SHA-256, in hex, of ``content`` from ``begin`` to ``end``, without a copy of a large file."""
-    end = len(content) if end is None else end
-    digest = hashlib.sha256()
-    for position in range(begin, end, _LONG):
-        digest.update(content[position : min(position + _LONG, end)].encode())
-    return digest.hexdigest()
-
-
-def read_migration(filename: str, raw: bytes) -> Migration:
-    """The migration in ``raw``.
-
-    Raises:
-        MigrationFileError: it is empty, or not UTF-8 (with the line), or the history cannot hold its name.
-    """
-    _check_name(filename)
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        column = len(raw[raw.rfind(b"\n", 0, error.start) + 1 : error.start].decode()) + 1
-        found = "UTF-16" if raw.startswith(_UTF_16) else f"not UTF-8 (byte 0x{raw[error.start]:02x})"
-        raise MigrationFileError(
-            f"{filename}:{line}:{column}: {found}",
-            filename,
-            line=line,
-            column=column,
-            hint=_SAVE_AS_UTF_8,
-        ) from error
-    return migration_of_text(filename, text)
-
-
-def migration_of_text(filename: str, text: str) -> Migration:
-    """The migration with the content ``text``, of which no copy is made. Raises as :func:`read_migration` does."""
-    _check_name(filename)
-    if "\x00" in text:
-        line = text.count("\n", 0, text.index("\x00")) + 1
-        if text.count("\x00") >= len(text) // 3:
-            raise MigrationFileError(f"{filename}:{line}: UTF-16", filename, line=line, hint=_SAVE_AS_UTF_8)
-        raise MigrationFileError(f"{filename}:{line}: it contains a NUL byte; is it SQL?", filename, line=line)
-    text = text.removeprefix("\ufeff")
-    checksum = checksum_of(text)
-    if not text or text.isspace():
-        raise MigrationFileError(
-            f"{filename}:1: the file is empty",
-            filename,
-            line=1,
-            hint="Write the migration, or delete the file.",
-        )
-    return Migration(filename, checksum, text)
-
-
-def _check_name(filename: str) -> None:
-    if not filename.isprintable():
-        raise MigrationFileError(
-            f"{filename!a}: the file name has characters that cannot be printed", filename, hint="Rename the file."
-        )
-    if len(filename) > LONGEST_FILENAME:
-        raise MigrationFileError(
-            f"{filename[:40]}…: the file name has {len(filename)} characters; the history holds {LONGEST_FILENAME}",
-            filename,
-            hint="Rename the file.",
-        )
 
 
 class Source(Protocol):
@@ -444,26 +267,3 @@ def _sql_below(folder: Path | Traversable, path: str) -> Iterator[str]:
 def _some_of(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_SHOWN_NAMES])
     return shown if len(names) <= _SHOWN_NAMES else f"{shown} and {len(names) - _SHOWN_NAMES} more"
-
-
-def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
-    """``migrations`` in the order in which they apply."""
-    return tuple(sorted(migrations, key=lambda migration: order_of(migration.filename)))
-
-
-def check_versions(migrations: Sequence[Migration], pending: Collection[str]) -> None:
-    """Raise MigrationFileError if two files have the same version, and one of them is pending."""
-    if not pending:
-        return
-    for one, other in pairwise(migrations):
-        if not order_of(one.filename).same_version(order_of(other.filename)):
-            continue
-        if one.filename not in pending and other.filename not in pending:
-            continue
-        raise MigrationFileError(
-            f"{one.filename} and {other.filename} have the same version {one.version}",
-            other.filename if other.filename in pending else one.filename,
-            line=1,
-            version=one.version,
-            hint="Rename one of them, so that their order is clear.",
-        )
