@@ -6,26 +6,23 @@ and nowhere else.
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from .lexer import comments, statement_spans, without_comments
-from .limits import MAX_CHAIN, SAFE_CHARACTERS, STACK_BYTES, breach_of, count_chain, has_operator_run, longest_chain
+from .limits import MAX_CHAIN, SAFE_CHARACTERS, breach_of, count_chain, has_operator_run, longest_chain
 from .long_values import without_rows
 from .offsets import CharacterOffsets
+from .threads import call_parser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from postgast import PgQueryError
 
     from .tree import Node
 
-_T = TypeVar("_T")
 # Trees with more levels are not decoded. Finding out takes time that grows with the square of the levels.
 _MAX_DECODED_CHAIN = 500
 
@@ -105,14 +102,14 @@ def _parse(sql: str, bare: str) -> Sequence[Node]:
     statements: Sequence[Node]
     try:
         try:
-            statements = _guarded(postgast.parse, bare).stmts
+            statements = call_parser(postgast.parse, bare).stmts
         except postgast.PgQueryError as error:
             # PostgreSQL takes a comment between words that belong together, as in NOT /* … */ IN.
             retried = without_comments(sql)
             if retried in (sql, bare):
                 raise _syntax_error(error, sql, bare) from None
             try:
-                statements = _guarded(postgast.parse, retried).stmts
+                statements = call_parser(postgast.parse, retried).stmts
             except postgast.PgQueryError:
                 raise _syntax_error(error, sql, bare) from None
     except _decode_error() as error:
@@ -234,7 +231,7 @@ def _split(sql: str) -> list[str]:
     import postgast
 
     try:
-        return list(_guarded(postgast.split, sql))
+        return list(call_parser(postgast.split, sql))
     except postgast.PgQueryError as error:
         raise _syntax_error(error, sql, sql) from None
 
@@ -258,29 +255,3 @@ def _decode_error() -> type[Exception]:
 
     found: type[Exception] = DecodeError
     return found
-
-
-_local = threading.local()
-_starting = threading.Lock()
-
-
-@contextmanager
-def parser_thread() -> Iterator[ThreadPoolExecutor]:
-    """A thread whose stack is large enough for every text that may be parsed."""
-    with ThreadPoolExecutor(1, "pgdbm-parser", initializer=lambda: setattr(_local, "has_stack", True)) as executor:
-        # The size is a setting of the process: other threads that start now get the same, which costs nothing.
-        with _starting:
-            before = threading.stack_size(STACK_BYTES)
-            try:
-                executor.submit(bool)
-            finally:
-                threading.stack_size(before)
-        yield executor
-
-
-def _guarded(function: Callable[[str], _T], sql: str) -> _T:
-    """Call ``function`` with ``sql`` where the stack is large enough for it."""
-    if len(sql) <= SAFE_CHARACTERS or getattr(_local, "has_stack", False):
-        return function(sql)
-    with parser_thread() as executor:
-        return executor.submit(function, sql).result()

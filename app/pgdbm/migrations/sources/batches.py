@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.templating import Rendered, TemplateError, render
 from ...pgparse.limits import SHORT_CHARACTERS
-from ...pgparse.parse import SQLParseError, parse_joined, parser_thread
+from ...pgparse.parse import SQLParseError, parse_joined
 from ...pgparse.pieces import PieceTrees
 from ...pgparse.repetitions import Repetitions
+from ...pgparse.threads import submit
 from ...pgparse.traits import traits_of
 from .directives import may_have_directives
 from .parser import GRAMMAR_VERSION, ParsedFile, ParsedMigration, Split, checked, parse_file
@@ -59,9 +60,9 @@ def parse_each(
         yield from batch.files(batch.parse(), server_version)
         return
     # The parser releases the GIL: another thread parses the next batches while this one does the rest.
-    with parser_thread() as parser:
-        ahead: deque[tuple[Batch, Future[Parsed | None]]] = deque()
-        repetitions = Repetitions()
+    ahead: deque[tuple[Batch, Future[Parsed | None]]] = deque()
+    repetitions = Repetitions()
+    try:
         for grouped in batches:
             batch = Batch(grouped, schema)
             repeated = batch.find(repetitions)
@@ -71,13 +72,16 @@ def parse_each(
                     yield from earlier.files(parsed.result(), server_version)
                 yield from batch.files(repeated, server_version)
                 continue
-            ahead.append((batch, parser.submit(batch.parse)))
+            ahead.append((batch, submit(batch.parse)))
             if len(ahead) > _BATCHES_AHEAD:
                 batch, parsed = ahead.popleft()
                 yield from batch.files(parsed.result(), server_version)
         while ahead:
             batch, parsed = ahead.popleft()
             yield from batch.files(parsed.result(), server_version)
+    finally:
+        for _, parsed in ahead:
+            parsed.cancel()
 
 
 def in_batches(migrations: Sequence[Migration]) -> Iterator[list[Migration]]:

@@ -1,0 +1,61 @@
+"""The threads that call libpg_query. They are few, live as long as the process, and have large stacks.
+
+libpg_query creates a key for thread-local storage in each thread that calls it, and never deletes one. A process has
+1,024 of them. Once none is left, other libraries fail: libpq, for one, can no longer log in with a password.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from .limits import SAFE_CHARACTERS, STACK_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+MAX_PARSER_THREADS = 4
+
+_local = threading.local()
+_lock = threading.Lock()
+_executor: ThreadPoolExecutor | None = None
+
+
+def call_parser(function: Callable[[str], _T], sql: str) -> _T:
+    """``function(sql)``, in a thread that may call libpg_query and whose stack is large enough for ``sql``."""
+    if getattr(_local, "parses", False):
+        return function(sql)
+    if len(sql) <= SAFE_CHARACTERS and threading.current_thread() is threading.main_thread():
+        return function(sql)
+    return submit(function, sql).result()
+
+
+def submit(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+    """Call ``function`` in one of the threads. It must not wait for another function that was submitted."""
+    global _executor
+    with _lock:
+        # The size is a setting of the process: other threads that start now get the same, which costs nothing.
+        before = threading.stack_size(STACK_BYTES)
+        try:
+            if _executor is None:
+                threads = min(MAX_PARSER_THREADS, os.cpu_count() or 1)
+                _executor = ThreadPoolExecutor(threads, "pgdbm-parser", lambda: setattr(_local, "parses", True))
+            return _executor.submit(function, *args, **kwargs)
+        finally:
+            threading.stack_size(before)
+
+
+def _forget_threads() -> None:
+    """A forked process has none of the threads, and perhaps a lock that one of them held."""
+    global _executor, _lock
+    _executor, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
