@@ -63,8 +63,8 @@ CROSS JOIN LATERAL (
 
 -- facts: what the rules and the fixes ask about tables: the columns that cannot be null, the valid CHECK constraints, the
 -- columns of a unique index of which none can be null, the primary key first; the columns that other objects use or that
--- compute their value, those with a default, and the types of those whose type can change without a scan
-WITH found AS (
+-- compute their value, those with a default, and the types of all, null for those that cannot change without a scan
+WITH RECURSIVE found AS (
     SELECT wanted.name, c.oid, c.relkind
     FROM pg_catalog.unnest($1::text[]) AS wanted(name)
     JOIN pg_catalog.pg_class c
@@ -73,6 +73,21 @@ WITH found AS (
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE CASE WHEN pg_catalog.strpos(wanted.name, '.') > 0 THEN n.nspname = pg_catalog.split_part(wanted.name, '.', 1)
                ELSE pg_catalog.pg_table_is_visible(c.oid) END
+), tree AS (
+    SELECT found.name, found.oid FROM found
+    UNION ALL
+    SELECT tree.name, i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid
+), scanned AS MATERIALIZED (
+    SELECT tree.name, a.attname
+    FROM tree JOIN pg_catalog.pg_constraint k ON k.conrelid = tree.oid AND k.contype = 'c'::"char"
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+    UNION
+    SELECT tree.name, a.attname
+    FROM tree JOIN pg_catalog.pg_index i ON i.indrelid = tree.oid AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL)
+    JOIN pg_catalog.pg_depend d
+      ON d.classid = 'pg_catalog.pg_class'::regclass::oid AND d.objid = i.indexrelid
+     AND d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjid = i.indrelid
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = d.refobjsubid
 )
 SELECT found.name, found.relkind = 'p'::"char" AS is_partitioned,
        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
@@ -108,17 +123,12 @@ SELECT found.name, found.relkind = 'p'::"char" AS is_partitioned,
              FROM pg_catalog.pg_attrdef f
              JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
              WHERE f.adrelid = found.oid ORDER BY f.adnum) AS defaults,
-       ARRAY(SELECT ARRAY[a.attname::text, t.typname::text, a.atttypmod::text]
+       ARRAY(SELECT ARRAY[a.attname::text, CASE
+                 WHEN t.typnamespace = 'pg_catalog'::regnamespace::oid
+                  AND NOT EXISTS (SELECT FROM scanned
+                                  WHERE scanned.name = found.name AND scanned.attname = a.attname)
+                 THEN t.typname::text END, a.atttypmod::text]
              FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
              WHERE a.attrelid = found.oid AND a.attnum > '0'::smallint AND NOT a.attisdropped
-               AND t.typnamespace = 'pg_catalog'::regnamespace::oid
-               AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
-                               WHERE k.conrelid = found.oid AND k.contype = 'c'::"char" AND a.attnum = ANY (k.conkey))
-               AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
-                               JOIN pg_catalog.pg_depend d
-                                 ON d.classid = 'pg_catalog.pg_class'::regclass::oid AND d.objid = i.indexrelid
-                                AND d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjid = found.oid
-                                AND d.refobjsubid = a.attnum::integer
-                               WHERE i.indrelid = found.oid AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL))
              ORDER BY a.attnum) AS types
 FROM found

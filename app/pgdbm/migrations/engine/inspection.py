@@ -37,7 +37,7 @@ async def inspect_pending(
     plan, server_version = await engine.read_plan(target)
     schema = engine.history.schema
     files = engine.parse_each(plan.to_run, server_version)
-    inspected = await asyncio.to_thread(inspect, files, server_version, schema=schema, squawk=squawk)
+    inspected = await asyncio.to_thread(inspect, files, server_version, schema=schema, squawk=squawk, suspected=True)
     await check_backfills(engine.db, [one.parsed for one in inspected])
     tables: dict[str, TableUse] = {}
     facts: dict[str, TableFacts] = {}

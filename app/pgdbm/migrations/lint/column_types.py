@@ -70,6 +70,17 @@ class ColumnType(NamedTuple):
         return (new.name in _TEMPORAL or new.name in ("varchar", "varbit")) and self.limits[0] <= new.limits[0]
 
 
-def types_of(rows: Sequence[Sequence[str]]) -> dict[str, ColumnType]:
-    """Types by column. ``rows``: the name of each column, that of its type, and its ``atttypmod``."""
-    return {column: ColumnType.stored(name, int(modifier)) for column, name, modifier in rows}
+class Retyped(NamedTuple):
+    """A column with its new type, None if that cannot be compared. ``collated``: it has a new collation, too."""
+
+    column: str
+    new: ColumnType | None
+    collated: bool = False
+
+
+def types_of(rows: Sequence[Sequence[str | None]]) -> dict[str, ColumnType | None]:
+    """Types by column. ``rows``: the name of each column, that of its type, or None, and its ``atttypmod``."""
+    return {
+        str(column): None if name is None else ColumnType.stored(name, int(modifier or _UNLIMITED))
+        for column, name, modifier in rows
+    }

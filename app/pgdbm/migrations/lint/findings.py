@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ...pgparse.tree import Node
     from ..sources.parser import ParsedFile, ParsedMigration
-    from .column_types import ColumnType
+    from .column_types import Retyped
     from .fixes import Fix
 
 __all__ = ["NOTICES", "Finding", "MigrationInspection", "Notice", "StatementInspection", "inspect"]
@@ -52,7 +52,8 @@ class Finding:
     fix: Fix | None = None
     table: str | None = None
     not_null: str | None = None
-    retyped: tuple[str, ColumnType] | None = None
+    retyped: Retyped | None = None
+    suspected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,18 @@ _RECOGNIZED = (
 
 
 def inspect(
-    files: Iterable[ParsedFile], server_version: int, *, schema: str | None = None, squawk: bool = True
+    files: Iterable[ParsedFile],
+    server_version: int,
+    *,
+    schema: str | None = None,
+    squawk: bool = True,
+    suspected: bool = False,
 ) -> list[MigrationInspection]:
     """Inspect ``files``, which come in the order in which they run.
 
     ``server_version`` is PostgreSQL's major version, ``schema`` the one that the files were rendered for; ``squawk``
-    False does not run that program. Blocks for a while: call it in a thread. Raises only what iterating ``files``
+    False does not run that program. ``suspected``: keep what only the catalog can confirm, for
+    :func:`~.impact.without_proved`. Blocks for a while: call it in a thread. Raises only what iterating ``files``
     raises.
     """
     constraints = Constraints()
@@ -146,6 +153,9 @@ def inspect(
         findings, ignored = _apply_ignores(migration, findings, squawk_ran=index in report.remarks)
         findings += _troubles(migration, report, index)
         findings.sort(key=_order)
+        if not suspected:
+            findings = [one for one in findings if not one.suspected]
+            ignored = [one for one in ignored if not one.suspected]
         inspected.append(MigrationInspection(migration, statements, tuple(findings), tuple(ignored), fixables))
     return inspected
 
@@ -182,6 +192,7 @@ def _inspect_file(
                 found = _finding(rule, parsed, hit.message, statement.number, offset)
                 if rule.id in FIXED_RULES and kind in _WITH_TABLE:
                     found = replace(found, table=seen.table, not_null=hit.not_null, retyped=hit.retyped)
+                found = replace(found, suspected=hit.suspected)
                 findings.append(found)
         # Checked before it is recorded: no lock is listed on a relation that the statement itself creates.
         blocks = blocks_of(kind, locks, frozenset(file.created | file.temporary))

@@ -59,21 +59,37 @@ def without_empty_tables(inspected: MigrationInspection, tables: Mapping[str, Ta
 
 def asks_for_facts(inspected: Iterable[MigrationInspection]) -> list[str]:
     """The tables whose constraints decide about a finding, or about its fix."""
-    return sorted({one.table for migration in inspected for one in migration.findings if one.table is not None})
+    return sorted(
+        {
+            one.table
+            for migration in inspected
+            for one in (*migration.findings, *migration.ignored)
+            if one.table is not None
+        }
+    )
 
 
 def without_proved(inspected: MigrationInspection, facts: Mapping[str, TableFacts]) -> MigrationInspection:
-    """``inspected`` without what the catalog refutes: that a column may be null, and that a wider type rewrites."""
+    """``inspected`` without what the catalog refutes: that a column may be null, and that a wider type rewrites.
+
+    What is only suspected stays if the catalog confirms it.
+    """
 
     def is_refuted(one: Finding) -> bool:
         known = facts.get(one.table or "")
         if known is None:
-            return False
+            return one.suspected
         if one.not_null is not None and known.never_null(one.not_null):
             return True
-        return one.retyped is not None and known.stays_stored(*one.retyped)
+        if one.retyped is None:
+            return False
+        is_unknown = one.suspected and one.retyped.column not in known.types
+        return is_unknown or known.stays_stored(one.retyped)
 
-    return replace(inspected, findings=tuple(one for one in inspected.findings if not is_refuted(one)))
+    def left(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+        return tuple(one for one in findings if not is_refuted(one))
+
+    return replace(inspected, findings=left(inspected.findings), ignored=left(inspected.ignored))
 
 
 def _has_no_rows(statement: StatementInspection, tables: Mapping[str, TableUse]) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from .column_types import ColumnType
+    from .column_types import ColumnType, Retyped
 
 
 class TableUse(NamedTuple):
@@ -39,8 +39,9 @@ class TableFacts(NamedTuple):
 
     ``key``: the columns of a unique index without nulls, the primary key if there is one; None without such an index.
     ``used``: the columns that indexes, constraints, views and the like use, and generated columns. ``defaults``:
-    the columns with one, each with its SQL. ``types``: those of the columns whose type can change without a scan, as no
-    CHECK constraint and no partial index or index of an expression uses them.
+    the columns with one, each with its SQL. ``types``: those of all columns; None if the type cannot change without
+    a scan, as a CHECK constraint, a partial index or an index of an expression uses the column, or if it is not built
+    in.
     """
 
     is_partitioned: bool
@@ -49,7 +50,7 @@ class TableFacts(NamedTuple):
     key: tuple[str, ...] | None
     used: tuple[str, ...] = ()
     defaults: Mapping[str, str] = MappingProxyType({})
-    types: Mapping[str, ColumnType] = MappingProxyType({})
+    types: Mapping[str, ColumnType | None] = MappingProxyType({})
 
     @classmethod
     def of(
@@ -64,10 +65,11 @@ class TableFacts(NamedTuple):
         """Whether SET NOT NULL on ``column`` would scan nothing: it is NOT NULL, or a valid CHECK proves it."""
         return column in self.not_null or any(column in _proved_by(check) for check in self.checks)
 
-    def stays_stored(self, column: str, new: ColumnType) -> bool:
-        """Whether the ``new`` type of ``column`` makes the server neither rewrite nor scan the table."""
+    def stays_stored(self, retyped: Retyped) -> bool:
+        """Whether the new type of a column makes the server neither rewrite nor scan the table, nor build an index."""
+        column, new, collated = retyped
         old = self.types.get(column)
-        return old is not None and not self.is_partitioned and old.widens_to(new)
+        return old is not None and new is not None and old.widens_to(new) and not (collated and column in self.used)
 
 
 def _proved_by(check: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ....pgparse.tree import column_constraints, enum_name, nested, strings
-from ..column_types import ColumnType
+from ..column_types import ColumnType, Retyped
 from .rule import Hit, rule
 
 if TYPE_CHECKING:
@@ -112,19 +112,17 @@ def column_type(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
         if kind != "AT_AlterColumnType":
             continue
         name = strings(about.type_name.names)[-1]
-        new = (
-            None
-            if about.HasField("raw_default") or about.HasField("coll_clause")
-            else ColumnType.written(about.type_name)
+        computed = about.HasField("raw_default")
+        new = None if computed else ColumnType.written(about.type_name)
+        # Mostly the type was a shorter form of the same, which only the catalog knows.
+        suspected = new is not None and name in _WIDEST and not new.limits
+        yield Hit(
+            f"The new type {name} of {command.name} may rewrite every row of {statement.table} and its "
+            "indexes, and blocks reads and writes until the end.",
+            about.location,
+            retyped=Retyped(command.name, new, about.HasField("coll_clause")),
+            suspected=suspected,
         )
-        widest = name in _WIDEST and not about.type_name.typmods and not about.type_name.array_bounds
-        if not widest or about.HasField("raw_default"):
-            yield Hit(
-                f"The new type {name} of {command.name} may rewrite every row of {statement.table} and its "
-                "indexes, and blocks reads and writes until the end.",
-                about.location,
-                retyped=None if new is None else (command.name, new),
-            )
 
 
 @rule(

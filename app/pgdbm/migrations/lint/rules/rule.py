@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ....pgparse.lock_modes import StatementLock
     from ....pgparse.tree import Node
     from ...sources.parser import ParsedMigration
-    from ..column_types import ColumnType
+    from ..column_types import Retyped
 
 Severity = Literal["error", "warning", "info"]
 """``error``: expected to fail, or to lose data. ``warning``: blocks other sessions while it runs, or breaks
@@ -29,14 +29,16 @@ programs that run. ``info``: worth knowing."""
 class Hit:
     """A place in a statement that violates a rule. ``location``: bytes in the rendered text; None: its start.
 
-    ``not_null``: the column, unless the catalog shows that it is never null. ``retyped``: the column and its new type,
-    unless the catalog shows that its values stay as they are stored.
+    ``not_null``: the column, unless the catalog shows that it is never null. ``retyped``: a column with its new
+    type, unless the catalog shows that its values stay as they are stored. ``suspected``: only if the catalog shows
+    that they do not.
     """
 
     message: str
     location: int | None = None
     not_null: str | None = None
-    retyped: tuple[str, ColumnType] | None = None
+    retyped: Retyped | None = None
+    suspected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
