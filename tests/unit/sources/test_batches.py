@@ -109,3 +109,21 @@ def test_trees_of_data_files_are_parsed_on_demand() -> None:
     files = migrations(*(f"INSERT INTO a{number % 7} VALUES ({number});\nDELETE FROM b1;" for number in range(200)))
     for number, file in enumerate(parse_each(files, "app")):
         assert names_at(file) == [f"insert_stmt a{number % 7}", "delete_stmt b1"]
+
+
+@pytest.mark.parametrize(
+    ("filename", "content"),
+    [
+        ("U1__x.sql", "INSERT INTO t VALUES (1);"),
+        ("7_x.rollback.sql", "INSERT INTO t VALUES (1);"),
+        ("7_x.sql", "INSERT INTO t VALUES (1);\n-- +goose Down\nDELETE FROM t;"),
+        ("7_x.sql", "INSERT INTO t VALUES (1);\n-- pgdbm:no-transaction\n"),
+    ],
+)
+def test_data_files_in_a_batch_are_checked_like_single_ones(filename: str, content: str) -> None:
+    files = migrations(*("INSERT INTO t VALUES (1);" for _ in range(200)))
+    wrong = read_migration(filename, content.encode())
+    alone = outcome(lambda: [parse(wrong, "app")])
+    assert isinstance(alone, str)
+    for position in (0, 100, 200):
+        assert outcome(lambda at=position: parse_all((*files[:at], wrong, *files[at:]), "app")) == alone

@@ -15,9 +15,9 @@ from ...pgparse.parse import SQLParseError, parse_joined
 from ...pgparse.pieces import PieceTrees
 from ...pgparse.repetitions import Repetitions
 from ...pgparse.threads import submit
-from ...pgparse.traits import traits_of
+from ...pgparse.traits import ROW_CHANGES, traits_of
 from .directives import may_have_directives
-from .parser import GRAMMAR_VERSION, ParsedFile, ParsedMigration, Split, checked, parse_file
+from .parser import GRAMMAR_VERSION, ParsedFile, ParsedMigration, Split, checked, checked_row_changes, parse_file
 from .psql_scripts import may_be_script
 from .statements import Statement
 
@@ -37,6 +37,7 @@ _BATCHES_AHEAD = 2
 _CHANGES_ROWS = re.compile(r"\s*(?:insert|update|delete)\b", re.IGNORECASE)
 # The newline ends a comment in a file's last line, the semicolon its last statement.
 _SEPARATOR = "\n;\n"
+_GAP = len(_SEPARATOR)
 
 
 def parse_all(
@@ -150,8 +151,14 @@ class Batch:
     def files(self, parsed: Parsed | None, server_version: int) -> Iterator[ParsedFile]:
         """The files, given what :meth:`parse` returned."""
         assigned: Sequence[_Assigned] | None = None
-        if parsed is not None:
-            assigned = self._assign_repeated(parsed.repeated) if parsed.repeated else self._assign(parsed.trees)
+        check = checked
+        if parsed is not None and parsed.repeated:
+            assigned = self._assign_repeated(parsed.repeated)
+            if all(one.traits.kind in ROW_CHANGES for one in parsed.repeated):
+                # A text with statements that repeat has no comment.
+                check = checked_row_changes
+        elif parsed is not None:
+            assigned = self._assign(parsed.trees)
         if assigned is None:
             for migration in self._migrations:
                 yield parse_file(migration, self._schema, server_version)
@@ -159,21 +166,28 @@ class Batch:
         for migration, rendered, (statements, trees, shifts) in zip(
             self._migrations, self._rendered, assigned, strict=True
         ):
-            yield checked(migration, rendered, Split(tuple(statements), trees, shifts))
+            yield check(migration, rendered, Split(tuple(statements), trees, shifts))
 
     def _assign_repeated(self, found: Sequence[Found]) -> list[_Assigned]:
         """The statements of each file. None extends beyond the end of a file."""
         assigned: list[_Assigned] = []
         begin = position = 0
+        last = len(found)
         for rendered in self._rendered:
-            end = begin + len(rendered.text)
+            text = rendered.text
+            length = len(text)
+            end = begin + length
             statements: list[Statement] = []
-            while position < len(found) and found[position].start < end:
+            while position < last:
                 start, stop, traits = found[position]
-                statements.append(Statement(len(statements) + 1, start - begin, min(stop, end) - begin, traits))
+                if start >= end:
+                    break
+                statements.append(
+                    Statement(len(statements) + 1, start - begin, (stop if stop < end else end) - begin, traits)
+                )
                 position += 1
-            assigned.append((statements, PieceTrees(rendered.text, [(0, len(rendered.text))]), [0] * len(statements)))
-            begin = end + len(_SEPARATOR)
+            assigned.append((statements, PieceTrees(text, ((0, length),)), [0] * len(statements)))
+            begin = end + _GAP
         return assigned
 
     def _assign(self, raw_statements: Sequence[Node]) -> Sequence[_Assigned] | None:
@@ -189,8 +203,8 @@ class Batch:
         for raw in raw_statements:
             start = raw.stmt_location - begin
             while start >= length:
-                begin += length + len(_SEPARATOR)
-                start -= length + len(_SEPARATOR)
+                begin += length + _GAP
+                start -= length + _GAP
                 index += 1
                 length = len(self._rendered[index].text)
                 begins.append(begin)

@@ -44,15 +44,9 @@ _CONVERTED = frozenset({"goose", "dbmate"})
 
 def foreign_format(filename: str, content: str) -> tuple[int, Refusal] | None:
     """(offset in characters, refusal) for a file of another tool; None for any other."""
-    if not filename[:1].isdecimal() or ".rollback." in filename:
-        for pattern, what in _NAMES:
-            if pattern.match(filename):
-                tool = what.rpartition(" ")[2]
-                return 0, Refusal(
-                    f"{what} would be run as a migration",
-                    f"Write files for pgdbm with `pgdbm migrate convert --from {tool}`, or rename it: NAME.down.sql "
-                    f"reverts NAME.sql.",
-                )
+    refused = foreign_name(filename)
+    if refused is not None:
+        return 0, refused
     # Nearly all files have no such comment.
     if "--" not in content or not (_MAY_BE_DOWN.search(content) or _LIQUIBASE in content):
         return None
@@ -75,6 +69,21 @@ def foreign_format(filename: str, content: str) -> tuple[int, Refusal] | None:
             has_up = True
         elif has_up and _DOWN.match(content, start, end):
             return start, _down_section("another tool")
+    return None
+
+
+def foreign_name(filename: str) -> Refusal | None:
+    """The refusal of a file whose name has a meaning for another tool; None for any other."""
+    if filename[:1].isdecimal() and ".rollback." not in filename:
+        return None
+    for pattern, what in _NAMES:
+        if pattern.match(filename):
+            tool = what.rpartition(" ")[2]
+            return Refusal(
+                f"{what} would be run as a migration",
+                f"Write files for pgdbm with `pgdbm migrate convert --from {tool}`, or rename it: NAME.down.sql "
+                f"reverts NAME.sql.",
+            )
     return None
 
 

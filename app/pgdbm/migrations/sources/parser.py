@@ -22,7 +22,7 @@ from ...pgparse.traits import Refusal, Traits, traits_of
 from ...pgparse.tree import statement_node
 from .backfill import BackfillError, complete, header_of, with_parameters
 from .directives import NO_TRANSACTION, may_have_directives, misplaced, verify_lines
-from .foreign_formats import foreign_format
+from .foreign_formats import foreign_format, foreign_name
 from .own_transaction import blanked, own_blocks, own_transaction
 from .psql_commands import advice_on
 from .psql_scripts import read_script
@@ -289,6 +289,14 @@ def checked(migration: Migration, rendered: Rendered, split: Split) -> ParsedFil
         if refusal is not None:
             refuse(parsed, statement, refusal)
     return ParsedFile(parsed, split.trees, split.shifts)
+
+
+def checked_row_changes(migration: Migration, rendered: Rendered, split: Split) -> ParsedFile:
+    """:func:`checked` for a file that only changes rows, without a comment: what remains to be checked is its name."""
+    foreign = foreign_name(migration.filename)
+    if foreign is not None:
+        _refuse(migration, 1, 1, *foreign)
+    return ParsedFile(ParsedMigration(migration, rendered, split.statements, True), split.trees, split.shifts)
 
 
 def _split(migration: Migration, rendered: Rendered, server_version: int) -> Split:
