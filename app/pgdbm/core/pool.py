@@ -102,7 +102,7 @@ class ConfiguredPool(asyncpg.Pool):
             init=partial(run_init_commands, config) if config.init_commands else None,
             reset=_reset,
             loop=None,
-            connection_class=connection_class(_as_sql(config.transaction_search_path)),
+            connection_class=connection_class(config.transaction_search_path),
             record_class=asyncpg.Record,
             **connect_options(config, server_settings),
         )
@@ -242,7 +242,7 @@ def _as_sql(search_path: str | None) -> str | None: ...
 
 
 def _as_sql(search_path: str | None) -> str | None:
-    """``search_path`` without quotes where they change nothing: SHOW search_path answers what was configured."""
+    """``search_path`` for the startup packet. It has no quotes where they change nothing: SHOW answers what is set."""
     if search_path is None:
         return None
     return ", ".join(entry if entry.islower() else quote(entry) for entry in search_path_entries(search_path))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from .asyncpg_errors import is_alive
+from .config import search_path_entries
+from .templating import literal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,10 +21,10 @@ _BEGIN = re.compile(r"\s*BEGIN[A-Z ]*;?\s*\Z", re.IGNORECASE)
 
 
 class _SearchPathConnection(asyncpg.Connection):
-    """A connection whose queries with the extended protocol run in transactions with a search_path.
+    """A connection whose queries with the extended protocol, and COPY, run in transactions with a search_path.
 
     A query outside a transaction is put into one. Messages of ``execute`` without arguments are sent as they are,
-    unless they only begin a transaction.
+    unless they only begin a transaction. ``search_path`` is a list of strings in SQL.
     """
 
     __slots__ = ()
@@ -41,9 +43,29 @@ class _SearchPathConnection(asyncpg.Connection):
         async with self._in_transaction():
             return await super().fetchval(query, *args, **options)
 
+    async def fetchmany(self, query: str, args: Any, **options: Any) -> Any:
+        async with self._in_transaction():
+            return await super().fetchmany(query, args, **options)
+
     async def executemany(self, command: str, args: Any, **options: Any) -> Any:
         async with self._in_transaction():
             return await super().executemany(command, args, **options)
+
+    async def copy_from_table(self, table_name: str, **options: Any) -> str:
+        async with self._in_transaction():
+            return await super().copy_from_table(table_name, **options)
+
+    async def copy_from_query(self, query: str, *args: Any, **options: Any) -> str:
+        async with self._in_transaction():
+            return await super().copy_from_query(query, *args, **options)
+
+    async def copy_to_table(self, table_name: str, **options: Any) -> str:
+        async with self._in_transaction():
+            return await super().copy_to_table(table_name, **options)
+
+    async def copy_records_to_table(self, table_name: str, **options: Any) -> str:
+        async with self._in_transaction():
+            return await super().copy_records_to_table(table_name, **options)
 
     async def execute(self, query: str, *args: Any, **options: Any) -> str:
         if args:
@@ -73,4 +95,6 @@ def connection_class(search_path: str | None) -> type[asyncpg.Connection[asyncpg
     """The class of connections whose transactions have ``search_path``; that of asyncpg without one."""
     if search_path is None:
         return asyncpg.Connection
-    return type("SearchPathConnection", (_SearchPathConnection,), {"__slots__": (), "search_path": search_path})
+    # Strings, since SET does not take reserved words, such as order, as names.
+    schemas = ", ".join(map(literal, search_path_entries(search_path)))
+    return type("SearchPathConnection", (_SearchPathConnection,), {"__slots__": (), "search_path": schemas})

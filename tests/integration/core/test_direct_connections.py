@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import traceback
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -131,3 +132,21 @@ async def test_a_failing_init_command_is_a_configuration_error(database: str) ->
         with pytest.raises(ConfigurationError, match="command 1 failed"):
             async with db.acquire_direct():
                 pass
+
+
+@pytest.mark.parametrize("schema", ["order", "user", "default", "Mixed"])
+async def test_any_schema_can_be_in_the_search_path_of_transactions(database: str, schema: str) -> None:
+    async with AsyncDatabaseManager(configured(database, None, transaction_search_path=schema)) as db:
+        assert await db.fetch_value("SHOW search_path") == f'"{schema}"'
+
+
+async def test_rows_are_copied_with_the_search_path_of_transactions(database: str) -> None:
+    async with AsyncDatabaseManager(configured(database, database, transaction_search_path="app")) as db:
+        await db.execute("CREATE SCHEMA app; CREATE TABLE app.t (id integer)")
+        assert await db.copy_records_to_table("t", [(1,), (2,)]) == 2
+        async with db.acquire() as connection:
+            assert await connection.copy_to_table("t", source=BytesIO(b"3\n")) == "COPY 1"
+            copied = BytesIO()
+            await connection.copy_from_table("t", output=copied)
+            await connection.copy_from_query("SELECT count(*) FROM t", output=copied)
+            assert copied.getvalue() == b"1\n2\n3\n3\n"

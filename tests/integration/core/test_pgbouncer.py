@@ -109,6 +109,7 @@ async def test_a_search_path_for_each_transaction(pooled: str, database: str) ->
             await pool.execute(comparison, "a", "a")
             await pool.executemany(comparison, [("a", "a")])
             async with pool.acquire() as connection:
+                assert await connection.fetchmany(f"{comparison} AS same", [("a", "a")]) == [(True,)]
                 for options in ({}, {"isolation": "serializable", "readonly": True}):
                     async with connection.transaction(**options):
                         assert await connection.fetchval(comparison, "a", "a")
