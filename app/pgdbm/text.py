@@ -7,6 +7,11 @@ _ENDS = (".", "?", "!", "…")
 _ATTRIBUTES = {"owner": "of", "comment": "on", "privileges": "on"}
 
 
+def error_text(error: BaseException) -> str:
+    """The text of ``error``; the name of its class where it has none, as a TimeoutError of asyncio."""
+    return str(error) or type(error).__name__
+
+
 def sentence(text: str) -> str:
     """``text`` with a full stop, unless it already ends with a punctuation mark."""
     return text if text.endswith(_ENDS) else f"{text}."

@@ -21,6 +21,7 @@ from ..dsn import ConnectionString, parse_dsn, target
 from ..dsn.parse import DEFAULT_PORT
 from ..errors import ConfigurationError, ConnectionError
 from ..errors.general import CHECK_SERVER
+from ..text import error_text
 from . import passfile
 from .asyncpg_errors import (
     UNREACHABLE,
@@ -180,7 +181,11 @@ async def _connect(parsed: ConnectionString, options: dict[str, Any]) -> asyncpg
         if reason is not None:
             error.add_note(f"The password file {password_file(parsed)} is ignored: {reason}")
         raise
-    keep_alive(connection, parsed)
+    try:
+        keep_alive(connection, parsed)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 
@@ -189,6 +194,9 @@ def keep_alive(connection: Connection, parsed: ConnectionString) -> None:
 
     Without them, a query whose server vanished would wait for its answer for hours. TCP_USER_TIMEOUT is set only on
     request: it also ends connections to a server that is alive and slow to read.
+
+    Raises:
+        ConfigurationError: the operating system does not accept a value.
     """
     # asyncpg does not give public access to the socket.
     transport = getattr(connection, "_transport", None)
@@ -205,7 +213,12 @@ def keep_alive(connection: Connection, parsed: ConnectionString) -> None:
                 value = _KEEPALIVES.get(name)
             # 0 is the system's default.
             if value and value > 0 and hasattr(socket, option):
-                own.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+                try:
+                    own.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+                except (OSError, OverflowError) as error:
+                    raise ConfigurationError(
+                        f"connection_string: the operating system does not accept {name}={value}.", "connection_string"
+                    ) from error
 
 
 async def run_init_commands(config: DatabaseConfig, connection: Connection) -> None:
@@ -264,7 +277,7 @@ def connection_error(masked_dsn: str | None, error: BaseException, attempts: int
     notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
     return ConnectionError(
         f"Cannot connect to database {database!r} on {host}:{port} after {attempts} "
-        f"attempt{'' if attempts == 1 else 's'}: {error or type(error).__name__}{notes}\n"
+        f"attempt{'' if attempts == 1 else 's'}: {error_text(error)}{notes}\n"
         f"Troubleshooting tips: {_advice(error)}",
         {"error_type": type(error).__name__},
         host=host,

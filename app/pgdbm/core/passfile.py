@@ -29,7 +29,8 @@ def password_in(file: Path, hosts: Sequence[tuple[str, int]], database: str, use
         _warn(f"The password file {file} is ignored: {reason}")
         return None
     try:
-        lines = file.read_text("utf-8").splitlines()
+        # A password may contain other characters that Python takes for line breaks.
+        lines = file.read_text("utf-8").split("\n")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -49,7 +50,7 @@ def password_of(file: Path) -> str:
     """The content of ``file``, a password, without the line break at its end.
 
     Raises:
-        OSError: it cannot be read.
+        OSError, UnicodeDecodeError: it cannot be read.
     """
     return file.read_text("utf-8").removesuffix("\n").removesuffix("\r")
 

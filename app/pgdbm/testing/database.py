@@ -18,6 +18,7 @@ from ..dsn import mask, parse_dsn
 from ..errors import DatabaseTestError
 from ..monitoring.manager import MonitoredAsyncDatabaseManager
 from ..monitoring.metrics import QueryMetrics, QueryRecorder
+from ..text import error_text
 from . import server, snapshots
 from .config import DatabaseTestConfig
 from .data import load
@@ -208,7 +209,7 @@ class AsyncTestDatabase:
     def _failure(self, what: str, error: BaseException) -> DatabaseTestError:
         shown = mask(self._server or "")
         return DatabaseTestError(
-            f"Could not {what} on {shown}: {error or type(error).__name__}\n"
+            f"Could not {what} on {shown}: {error_text(error)}\n"
             f"Check TEST_DB_HOST, TEST_DB_PORT, TEST_DB_USER and TEST_DB_PASSWORD, or DATABASE_URL. If none of them is "
             f"set and pgdbm[embedded] is installed, an embedded PostgreSQL is used.",
             details={"server": shown, "error_type": type(error).__name__},

@@ -162,6 +162,12 @@ class TestPasswordFile:
             file.chmod(mode)
             assert await value(as_user(database, name, None), "SELECT current_user") == name
 
+    async def test_only_a_line_feed_ends_a_line(self, database: str, file: Path) -> None:
+        async with role(database, "a\u2028b\x85c\x0bd") as name:
+            file.write_text("*:*:*:*:a\u2028b\x85c\x0bd\r\n")
+            file.chmod(0o600)
+            assert await value(as_user(database, name, None), "SELECT current_user") == name
+
     async def test_the_parameter_names_another(self, database: str, file: Path, tmp_path: Path) -> None:
         other = tmp_path / "other"
         async with role(database, "secret") as name:

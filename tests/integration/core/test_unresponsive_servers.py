@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgdbm import AsyncDatabaseManager, ConnectionError, DatabaseConfig
+from pgdbm import AsyncDatabaseManager, ConfigurationError, ConnectionError, DatabaseConfig
 
 from ...support.proxy import Proxy
 
@@ -137,3 +138,15 @@ async def test_a_unix_socket_gets_no_keepalives(database: str, tmp_path: Any) ->
         dsn = f"postgresql://{parts.username}:{parts.password or ''}@{parts.path}?host={tmp_path}"
         async with AsyncDatabaseManager(DatabaseConfig(connection_string=dsn, min_connections=1)) as db:
             assert await db.fetch_value("SELECT 1") == 1
+
+
+async def test_a_keepalive_that_the_system_does_not_accept(database: str, connect: Any) -> None:
+    name = f"refused_{uuid.uuid4().hex}"
+    dsn = f"{database}?keepalives_idle=100000&application_name={name}"
+    with pytest.raises(ConfigurationError, match="keepalives_idle=100000"):
+        await AsyncDatabaseManager(DatabaseConfig(connection_string=dsn, retry_attempts=1)).connect()
+    async with connect() as connection:
+        open_connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+        async with asyncio.timeout(20):
+            while await connection.fetchval(open_connections, name):
+                await asyncio.sleep(0.02)

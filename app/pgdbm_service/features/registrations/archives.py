@@ -10,7 +10,7 @@ from io import BytesIO
 import msgspec
 
 from pgdbm.migrations.sources.names import is_misspelt_suffix
-from pgdbm.text import sentence
+from pgdbm.text import error_text, sentence
 
 from ...errors import ServiceError
 from ...registry.bundles import is_bundle_file
@@ -69,9 +69,7 @@ def files_in(body: bytes, limits: Limits) -> dict[str, bytes]:
         unpacked = _unpacked(body, limits) if body.startswith(GZIP_MAGIC) else body
         return _read(unpacked, limits)
     except _BROKEN as error:
-        raise ServiceError(
-            "archive_invalid", sentence(f"The archive is damaged: {error or type(error).__name__}")
-        ) from error
+        raise ServiceError("archive_invalid", sentence(f"The archive is damaged: {error_text(error)}")) from error
 
 
 def _unpacked(body: bytes, limits: Limits) -> bytes:
