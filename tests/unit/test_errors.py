@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -107,3 +108,10 @@ def test_every_class_is_covered() -> None:
     elsewhere = {"BaselineMismatchError"}
     covered = {type(error).__name__ for error, _ in CASES}
     assert set(errors.__all__) <= covered | raised_without_fields | elsewhere
+
+
+@pytest.mark.parametrize("error", [error for error, _ in CASES], ids=lambda error: type(error).__name__)
+def test_an_error_can_be_sent_to_another_process(error: errors.AsyncDBError) -> None:
+    sent = pickle.loads(pickle.dumps(error))
+    assert type(sent) is type(error)
+    assert (str(sent), sent.args, vars(sent)) == (str(error), error.args, vars(error))

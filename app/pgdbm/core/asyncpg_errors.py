@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import asyncpg
 
 from ..errors import AsyncDBError
+from ..errors.general import restored
+from ..text import error_text
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -99,7 +101,7 @@ def _combine(kind: type, other: type) -> type:
             # asyncpg's adds the DETAIL, which may quote values.
             "__str__": kind.__str__,
             # The class cannot be found by its name, so a copy in another process is an instance of ``kind``.
-            "__reduce__": lambda error: (_restored, (kind, error.args, error.__dict__)),
+            "__reduce__": lambda error: (restored, (kind, error.args, _without_original(error.__dict__))),
         },
     )
 
@@ -110,11 +112,8 @@ def copy_fields(source: BaseException, target: BaseException) -> None:
         vars(target).setdefault(name, value)
 
 
-def _restored(kind: type[BaseException], args: tuple[object, ...], values: dict[str, object]) -> BaseException:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update({**values, "original_error": None} if "original_error" in values else values)
-    return error
+def _without_original(values: dict[str, object]) -> dict[str, object]:
+    return {**values, "original_error": None} if "original_error" in values else values
 
 
 def is_lost(error: BaseException) -> bool:
@@ -126,6 +125,14 @@ def is_lost(error: BaseException) -> bool:
     return type(error) is asyncpg.InterfaceError and any(
         words in str(error) for words in (_CONNECTION_CLOSED, _RELEASED)
     )
+
+
+def lost_message(error: BaseException) -> str:
+    """What happened to a connection that is lost, for people."""
+    # A timeout of the operating system has an errno.
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return "The server did not answer within the time limit of a query (command_timeout)."
+    return f"The connection to the server was lost or refused: {error_text(error)}"
 
 
 def is_unreadable(error: BaseException) -> bool:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..errors import AsyncDBError, ConnectionError, PoolError, QueryError, SchemaError
 from ..text import sentence
-from .asyncpg_errors import FAILURES, as_both, copy_fields, denied_schema, is_lost, is_pool_closed, unqualified_table
+from .asyncpg_errors import (
+    FAILURES,
+    as_both,
+    copy_fields,
+    denied_schema,
+    is_lost,
+    is_pool_closed,
+    lost_message,
+    unqualified_table,
+)
 from .masking import mask_error, mask_parameters
 from .templating import TemplateError, check_identifier, is_identifier, render_query
 
@@ -22,7 +31,6 @@ if TYPE_CHECKING:
     from .connection import Executor, RowDict
 
 
-@lru_cache(maxsize=1024)
 def with_returning_id(sql: str) -> str:
     """``sql`` with ``RETURNING id`` appended, unless the statement has a RETURNING clause.
 
@@ -31,6 +39,11 @@ def with_returning_id(sql: str) -> str:
     """
     if "returning" not in sql.lower() and ";" not in sql:
         return f"{sql}\nRETURNING id"
+    return _parsed_with_returning_id(sql)
+
+
+@lru_cache(maxsize=256)
+def _parsed_with_returning_id(sql: str) -> str:
     from ..pgparse.parse import SQLParseError, parse_tree  # imported late: few queries need it
 
     try:
@@ -231,8 +244,7 @@ class Queries(ABC):
         if isinstance(error, AsyncDBError):
             return error
         if is_lost(error):
-            message = f"The connection to the server was lost or refused: {error or type(error).__name__}"
-            return as_both(ConnectionError, error)(message, {"error_type": type(error).__name__})
+            return as_both(ConnectionError, error)(lost_message(error), {"error_type": type(error).__name__})
         if is_pool_closed(error):
             reason = sentence(f"The pool is closed: {error}")
             return as_both(PoolError, error)(f"{reason} Call connect() before queries and close() after them.")

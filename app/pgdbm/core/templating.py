@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONG = 1024 * 1024
+# A query with many values in its text is rarely repeated, and would occupy memory for long.
+_LONGEST_CACHED = 16 * 1024
 _LINE_BREAK = re.compile("\n")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
@@ -168,9 +170,15 @@ def _blocks(source: str, schema: str | None) -> Iterator[str]:
     yield "".join((*parts, source[position:]))
 
 
-@lru_cache(maxsize=4096)
 def render_query(source: str, schema: str | None) -> str:
-    """The text of :func:`render`, cached, so that it costs nothing for a repeated query."""
+    """The text of :func:`render`, cached for short queries, so that it costs nothing for a repeated one."""
+    if "{{" not in source:
+        return source
+    return rendered_query(source, schema) if len(source) <= _LONGEST_CACHED else render(source, schema).text
+
+
+@lru_cache(maxsize=4096)
+def rendered_query(source: str, schema: str | None) -> str:
     return render(source, schema).text
 
 

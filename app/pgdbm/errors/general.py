@@ -31,6 +31,18 @@ class AsyncDBError(Exception):
         """
         return {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default an exception is copied, and passed to another process, by calling its class with ``args``.
+        return restored, (type(self), self.args, self.__dict__)
+
+
+def restored(kind: type[AsyncDBError], args: tuple[object, ...], values: Fields) -> AsyncDBError:
+    """The copy of an error, without a call of its constructor."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(values)
+    return error
+
 
 class ConfigurationError(AsyncDBError):
     """A setting is missing, invalid, or contradicts another one."""

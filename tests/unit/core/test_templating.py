@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgdbm.core.templating import TemplateError, line_and_column, render, render_query
+from pgdbm.core.templating import TemplateError, line_and_column, render, render_query, rendered_query
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,19 @@ def test_line_and_column(text: str, offset: int) -> None:
 
 
 def test_a_repeated_query_is_cached() -> None:
-    render_query.cache_clear()
+    rendered_query.cache_clear()
     query = "SELECT * FROM {{tables.users}}"
     assert render_query(query, "app") is render_query(query, "app")
     assert render_query(query, "other") == 'SELECT * FROM "other".users'
-    assert render_query.cache_info().hits == 1
+    assert rendered_query.cache_info().hits == 1
+
+
+def test_queries_that_are_not_worth_it_are_not_cached() -> None:
+    rendered_query.cache_clear()
+    assert render_query("SELECT 1", "app") == "SELECT 1"
+    values = ", ".join(f"('{number}')" for number in range(10_000))
+    assert render_query(f"INSERT INTO {{{{tables.t}}}} VALUES {values}", "app").startswith('INSERT INTO "app".t')
+    assert rendered_query.cache_info().currsize == 0
 
 
 def test_whole_statements_keep_their_length_in_lines() -> None:

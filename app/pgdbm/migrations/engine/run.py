@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...core.asyncpg_errors import FAILURES, is_lost
+from ...core.asyncpg_errors import FAILURES, is_lost, lost_message
 from ...errors import ConnectionError
-from ...text import sentence
+from ...text import error_text, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,7 +55,7 @@ class Run:
 
 def lost(error: BaseException) -> str:
     """That the connection was lost, and by which ``error``."""
-    return sentence(f"The connection was lost while migrations were applied: {error}")
+    return sentence(f"The connection was lost while migrations were applied: {error_text(error)}")
 
 
 @contextmanager
@@ -69,7 +69,5 @@ def with_applied(run: Run) -> Iterator[None]:
     except FAILURES as error:
         if not is_lost(error):
             raise
-        raise ConnectionError(
-            f"The connection to the server was lost or refused: {error or type(error).__name__}",
-            details={"applied": list(run.applied), "error_type": type(error).__name__},
-        ) from error
+        details = {"applied": list(run.applied), "error_type": type(error).__name__}
+        raise ConnectionError(lost_message(error), details) from error
