@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -248,3 +249,24 @@ def test_a_recently_written_file_is_read_again(tmp_path: Path, monkeypatch: pyte
     known = FolderSource._known.get(str(tmp_path))
     assert known is not None
     assert known.files == {}
+
+
+@pytest.mark.parametrize("broken", ["the folder", "a file"])
+def test_what_cannot_be_read_is_an_error_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Not one of the connection, whose errors are OSErrors, too."""
+    write(tmp_path, "001_a.sql")
+    name = str(tmp_path) if broken == "the folder" else "001_a.sql"
+    opened = os.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if path == name:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(MigrationFileError, match="cannot be read: Permission denied") as caught:
+        FolderSource(tmp_path).collect()
+    assert caught.value.migration_file == name
+    assert caught.value.hint is not None

@@ -45,6 +45,13 @@ class Source(Protocol):
         ...
 
 
+def unreadable(place: str, error: OSError) -> MigrationFileError:
+    """``error`` about a file, or the folder, at ``place``."""
+    name = os.fspath(error.filename) if isinstance(error.filename, str | os.PathLike) else place
+    hint = "Let the user of this process read it." if isinstance(error, PermissionError) else None
+    return MigrationFileError(f"{name} cannot be read: {error.strerror or error}", name, hint=hint)
+
+
 def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str]) -> Source:
     """The source for a value of ``migrations_path``."""
     if isinstance(place, str | os.PathLike):
@@ -86,6 +93,12 @@ class ResourceSource:
         self._folder = folder
 
     def collect(self) -> tuple[Migration, ...]:
+        try:
+            return self._collect()
+        except OSError as error:
+            raise unreadable(str(self._folder), error) from error
+
+    def _collect(self) -> tuple[Migration, ...]:
         if not self._folder.is_dir():
             logger.warning("There is no migrations folder %s", self._folder)
             return ()
@@ -99,7 +112,10 @@ class ResourceSource:
 
     def down_migration(self, filename: str) -> Migration | None:
         entry = self._folder / down_name_of(filename)
-        return read_migration(entry.name, entry.read_bytes()) if entry.is_file() else None
+        try:
+            return read_migration(entry.name, entry.read_bytes()) if entry.is_file() else None
+        except OSError as error:
+            raise unreadable(str(entry), error) from error
 
 
 _Signature = tuple[int, int, int, int]
@@ -132,7 +148,13 @@ class FolderSource:
         # Reading a known folder is a stat per file, which costs less than a thread.
         return str(self._folder) not in self._known
 
-    def collect(self, attempts: int = 3) -> tuple[Migration, ...]:
+    def collect(self) -> tuple[Migration, ...]:
+        try:
+            return self._attempt(3)
+        except OSError as error:
+            raise unreadable(str(self._folder), error) from error
+
+    def _attempt(self, attempts: int) -> tuple[Migration, ...]:
         key = str(self._folder)
         try:
             folder = os.open(key, os.O_RDONLY | os.O_DIRECTORY)
@@ -150,11 +172,14 @@ class FolderSource:
         finally:
             os.close(folder)
         time.sleep(_PAUSE_S)
-        return self.collect(attempts - 1)
+        return self._attempt(attempts - 1)
 
     def down_migration(self, filename: str) -> Migration | None:
         path = self._folder / down_name_of(filename)
-        return read_migration(path.name, path.read_bytes()) if path.is_file() else None
+        try:
+            return read_migration(path.name, path.read_bytes()) if path.is_file() else None
+        except OSError as error:
+            raise unreadable(str(path), error) from error
 
     def _collect(self, key: str, folder: int) -> tuple[Migration, ...]:
         known = self._known.get(key)
