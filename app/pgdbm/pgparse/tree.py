@@ -158,7 +158,12 @@ def option_is_on(options: Iterable[Node], name: str, *, default: bool = False) -
                 return bool(argument.boolean.boolval)
             if chosen == "integer":
                 return bool(argument.integer.ival)
-            # Words that are not reserved, such as off, are parsed as the name of a type.
-            word = argument.string.sval if chosen == "string" else argument.type_name.names[-1].string.sval
-            return str(word).lower() not in ("false", "off", "0")
+            if chosen == "string":
+                return _is_on(argument.string.sval)
+            # Words that are not reserved, such as off, are parsed as the name of a type. The server refuses the rest.
+            return chosen != "type_name" or _is_on(argument.type_name.names[-1].string.sval)
     return default
+
+
+def _is_on(word: str) -> bool:
+    return word.lower() not in ("false", "off", "0")

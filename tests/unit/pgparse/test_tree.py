@@ -118,3 +118,9 @@ def test_every_node_below_a_statement_is_visited() -> None:
     assert sorted(one.relname for one in found if one.DESCRIPTOR.name == "RangeVar") == ["t", "u"]
     assert sorted(strings(one.funcname)[0] for one in found if one.DESCRIPTOR.name == "FuncCall") == ["f", "g"]
     assert {field for field, _ in children(node)} == {"target_list", "from_clause", "where_clause"}
+
+
+@pytest.mark.parametrize("value", ["1.5", "+", "'maybe'", "NONE"])
+def test_a_value_that_is_not_boolean_is_left_to_the_server(value: str) -> None:
+    _, node = one(f"CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p WITH (connect = {value})")
+    assert option_is_on(node.options, "connect")
