@@ -9,6 +9,7 @@ import pytest
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
 from pgdbm.migrations.rehearsal.run import rehearse
+from pgdbm.migrations.sources.migration import checksum_of
 from pgdbm.migrations.sources.source import MemorySource
 from pgdbm.migrations.state.catalog import difference, read_catalog
 from pgdbm.migrations.state.drift import own_tables
@@ -346,3 +347,12 @@ async def test_the_sample_modules_can_be_rehearsed(pool: asyncpg.Pool[Any]) -> N
         for rehearsal in (first, second):
             assert rehearsal.kept_open_since is None, rehearsal.files
             assert difference(real, rehearsal.catalog or ()) == ()
+
+
+async def test_a_file_whose_checksum_has_a_byte_order_mark_is_replayed(db: AsyncDatabaseManager) -> None:
+    """As pgdbm recorded it before 0.6."""
+    await AsyncMigrationManager(db, FIRST, "app", snapshots=False).apply_pending_migrations()
+    checksum = checksum_of("\ufeff" + FIRST["001_t.sql"])
+    await db.execute("UPDATE app.schema_migrations SET checksum = $1 WHERE filename = '001_t.sql'", checksum)
+    result = await rehearsed(db, "ALTER TABLE {{tables.t}} ADD more integer")
+    assert (result.replayed, result.failure) == (list(FIRST), None)

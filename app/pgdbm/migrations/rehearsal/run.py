@@ -84,16 +84,17 @@ async def rehearse(
     pending = plan.to_run
     by_name = {plan.renamed.get(migration.filename, migration.filename): migration for migration in migrations}
     # Applied files are replayed in the order in which they were applied.
-    replayed = [by_name[name] for name in recorded if name in by_name and by_name[name].checksum == recorded[name]]
+    replayed = [by_name[name] for name in recorded if name in by_name and by_name[name].matches(recorded[name])]
     rehearsal = Rehearsal(
         schema=f"{_PREFIX}{secrets.token_hex(8)}",
         missing=tuple(name for name in recorded if name not in by_name),
         not_reached=tuple(migration.filename for migration in pending),
     )
+    limit: asyncio.Timeout | None = None
     files = await asyncio.to_thread(_parsed, replayed, pending, rehearsal.schema, server_version, role)
     try:
         await _drop_abandoned(db)
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(timeout) as limit:
             async with db.acquire_direct() as connection:
                 path = search_path_of_files(db, history.schema)
                 await _run(connection, rehearsal, files, history, path, lock_timeout, role, with_catalog, with_catalogs)
@@ -102,8 +103,8 @@ async def rehearse(
     except RehearsalStoppedError as stopped:
         rehearsal.stopped = str(stopped)
     except TimeoutError as error:
-        if error.errno is not None:
-            # Not the limit above, but the operating system's error for a lost connection.
+        if limit is None or not limit.expired():
+            # Not the limit above, but that of a query, or the operating system's error for a lost connection.
             raise db.failure(error, f"(rehearsing in {rehearsal.schema})", ()) from error
         rehearsal.stopped = f"It took longer than {timeout} s."
     except FAILURES as error:
