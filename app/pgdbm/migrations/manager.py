@@ -121,7 +121,8 @@ class AsyncMigrationManager:
         db = db if db is not None else db_manager
         if db is None:
             raise TypeError("AsyncMigrationManager needs a database manager as its first argument.")
-        check_options(out_of_order, (lock_wait_timeout, lock_timeout, retry_for), role)
+        timeouts = {"lock_wait_timeout": lock_wait_timeout, "lock_timeout": lock_timeout, "retry_for": retry_for}
+        check_options(out_of_order, timeouts, role)
         self.db = db
         self.migrations_path = migrations_path
         self.module_name = module_name or _default_module(db)

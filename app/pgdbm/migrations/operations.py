@@ -24,7 +24,7 @@ from .sources.names import down_name_of, is_repeatable_name, order_of
 from .state.history import require_own_table
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ..core.connection import Connection
     from .engine.engine import MigrationEngine
@@ -175,16 +175,30 @@ class Operations:
             MigrationExecutionError: a statement failed; what was reverted before remains reverted.
             MigrationUnknownError: an earlier call died during a statement, and its outcome cannot be determined.
         """
-        from .sources.parser import parse  # imported late: other runs may have nothing to parse
-
         async with self.engine.db.acquire() as connection:
             applied = await self.engine.history.applied(connection) or {}
             server_version = connection.get_server_version().major
         names = sorted((name for name in applied if not is_repeatable_name(name)), key=order_of, reverse=True)
         if not 0 < steps <= len(names):
             raise MigrationError(f"Cannot revert {steps} migrations: {len(names)} are applied.")
-        down_migrations: list[tuple[str, ParsedMigration]] = []
-        for name in names[:steps]:
+        reverting = names[:steps]
+        down_migrations = await asyncio.to_thread(self._parsed_down_migrations, reverting, server_version)
+        reverted: list[Applied] = []
+        try:
+            for name, down in zip(reverting, down_migrations, strict=True):
+                started = time.perf_counter()
+                await self._revert_one(name, down)
+                reverted.append(Applied(name, round((time.perf_counter() - started) * 1000)))
+        except MigrationError:
+            if reverted:
+                await self._save_snapshot()
+            raise
+        await self._save_snapshot()
+        return reverted
+
+    def _parsed_down_migrations(self, names: Sequence[str], server_version: int) -> list[ParsedMigration]:
+        found: list[Migration] = []
+        for name in names:
             migration = self.engine.source.down_migration(name)
             if migration is None:
                 raise MigrationError(
@@ -192,15 +206,12 @@ class Operations:
                     f"migration.",
                     name,
                 )
-            down_migrations.append((name, parse(migration, self.engine.history.schema, server_version)))
-        reverted: list[Applied] = []
-        for name, down in down_migrations:
-            started = time.perf_counter()
-            await self._revert_one(name, down)
-            reverted.append(Applied(name, round((time.perf_counter() - started) * 1000)))
+            found.append(migration)
+        return [file.migration for file in self.engine.parse_each(found, server_version)]
+
+    async def _save_snapshot(self) -> None:
         async with self.engine.db.acquire() as connection:
             await self.engine.save_snapshot(connection)
-        return reverted
 
     async def _revert_one(self, name: str, down: ParsedMigration) -> None:
         engine = self.engine

@@ -195,3 +195,15 @@ def test_policies_that_make_no_sense() -> None:
         BlockerPolicy(idle_in_transaction_s=-1)
     with pytest.raises(ConfigurationError, match="action"):
         BlockerPolicy(action="kill")  # type: ignore[arg-type]
+
+
+async def test_a_listener_that_fails_does_not_keep_an_ended_session_from_the_journal(
+    db: AsyncDatabaseManager, database: str
+) -> None:
+    def fail(_: EndedBlocker) -> None:
+        raise ValueError("no room")
+
+    manager = changing(db, BlockerPolicy(idle_in_transaction_s=0.1, on_ended=fail))
+    async with blocking(database):
+        await manager.apply_pending_migrations()
+    assert len(await blocker_entries(manager)) == 1

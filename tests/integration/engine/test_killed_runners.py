@@ -84,3 +84,29 @@ async def test_a_cancelled_task_leaves_nothing_and_no_lock(db: AsyncDatabaseMana
             await run
         assert not await db.table_exists("half")
         assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "-- pgdbm:no-transaction\nSELECT pg_sleep(60);",
+        "-- pgdbm:no-transaction\nBEGIN;\nCREATE TABLE {{tables.half}} (id int);\nSELECT pg_sleep(60);\nCOMMIT;",
+        "-- pgdbm:no-transaction\nVACUUM;\nSELECT pg_sleep(60);",
+        "CREATE TABLE {{tables.half}} (id text); INSERT INTO {{tables.half}} VALUES (pg_sleep(60)::text);",
+    ],
+)
+@pytest.mark.parametrize("listening", [False, True])
+async def test_a_cancellation_is_not_replaced_by_an_error(
+    db: AsyncDatabaseManager, connect: Connect, content: str, listening: bool
+) -> None:
+    """The session is cleaned after the statement has ended, and not in its aborted transaction."""
+    options: dict[str, Any] = {"on_event": lambda _: None} if listening else {}
+    migrations = AsyncMigrationManager(db, {"001_sleep.sql": content}, "racer", **options)
+    run = asyncio.create_task(migrations.apply_pending_migrations())
+    async with connect() as connection:
+        await until_asleep(connection)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        assert not await db.table_exists("half")
+        assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0

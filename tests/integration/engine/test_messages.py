@@ -244,3 +244,16 @@ class TestPrivileges:
         async with AsyncDatabaseManager(config) as db:
             error = await failure(db, {"1.sql": "CREATE TABLE other.t ();"})
             assert f"GRANT USAGE, CREATE ON SCHEMA other TO {user}" in str(error)
+
+
+@pytest.mark.parametrize("options", [{}, {"on_event": lambda _: None}])
+async def test_a_listener_to_notices_that_fails_does_not_end_the_connection(
+    db: AsyncDatabaseManager, caplog: pytest.LogCaptureFixture, options: dict[str, Any]
+) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("no room")
+
+    result = await apply(db, NOTICES, on_notice=fail, **options)
+    assert len(result["applied"]) == len(NOTICES)
+    assert result["notices"]
+    assert "A listener to notices failed" in caplog.text

@@ -181,3 +181,15 @@ async def test_a_file_that_leaves_its_role_is_refused_before_anything_runs(
     assert (refused.value.migration_file, refused.value.line) == ("002_b.sql", 2)
     assert "leave the role" in str(refused.value)
     assert await owners(db) in ({}, {"schema_migrations": await db.fetch_value("SELECT current_user")})
+
+
+async def test_a_down_migration_that_leaves_its_role_is_refused_before_anything_runs(
+    db: AsyncDatabaseManager, role: str
+) -> None:
+    files = {"001_a.sql": "CREATE TABLE {{tables.a}} (id int)", "001_a.down.sql": "SELECT 1;\nRESET ROLE;"}
+    manager = AsyncMigrationManager(db, files, "m", role=role)
+    await manager.apply_pending_migrations()
+    with pytest.raises(pgdbm.MigrationFileError, match="leave the role") as refused:
+        await manager.revert()
+    assert (refused.value.migration_file, refused.value.line) == ("001_a.down.sql", 2)
+    assert (await manager.status()).applied == 1

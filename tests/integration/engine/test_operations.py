@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgdbm
-from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -239,6 +239,27 @@ class TestDrift:
         (change,) = (await migrations.drift()).changes
         assert (change.kind, change.object_kind) == ("added", "column")
 
+    async def test_a_file_that_cannot_be_resumed_leaves_no_drift_of_those_before_it(
+        self, db: AsyncDatabaseManager
+    ) -> None:
+        stopped = "-- pgdbm:no-transaction\nSELECT 1;\nSELECT 1/0;"
+        with pytest.raises(pgdbm.MigrationExecutionError):
+            await manager(db, {"1.sql": A, "3.sql": stopped}).apply_pending_migrations()
+        migrations = manager(db, {"1.sql": A, "2.sql": B, "3.sql": stopped.replace("SELECT 1;", "SELECT 2;")})
+        with pytest.raises(pgdbm.MigrationError, match="has been changed in the file since"):
+            await migrations.apply_pending_migrations()
+        assert await names(db) == ["1.sql", "2.sql"]
+        assert (await migrations.drift()).clean
+
+    async def test_a_revert_that_stops_leaves_no_drift(self, db: AsyncDatabaseManager) -> None:
+        files = {"1.sql": A, "1.down.sql": "SELECT 1/0", "2.sql": B, "2.down.sql": "DROP TABLE {{tables.b}}"}
+        migrations = manager(db, files)
+        await migrations.apply_pending_migrations()
+        with pytest.raises(pgdbm.MigrationExecutionError):
+            await migrations.revert(2)
+        assert await names(db) == ["1.sql"]
+        assert (await migrations.drift()).clean
+
 
 async def test_the_history_table_of_another_tool_is_refused(db: AsyncDatabaseManager) -> None:
     """The tables of dbmate, golang-migrate and Rails have the same name."""
@@ -260,3 +281,22 @@ async def test_the_history_table_of_another_tool_is_refused(db: AsyncDatabaseMan
     assert not await db.table_exists("t")
     other = AsyncMigrationManager(db, {"1.sql": "CREATE TABLE {{tables.t}} ()"}, "m", migrations_table="ours")
     assert (await other.apply_pending_migrations())["status"] == "success"
+
+
+async def test_a_query_that_takes_too_long_is_no_lost_connection(database: str) -> None:
+    config = DatabaseConfig(connection_string=database, command_timeout=0.2, min_connections=1, max_connections=2)
+    async with AsyncDatabaseManager(config) as db, AsyncDatabaseManager(config) as other:
+        migrations = manager(db, {"1.sql": A})
+        await migrations.apply_pending_migrations()
+        async with other.transaction() as locking:
+            await locking.execute("LOCK TABLE schema_migrations")
+            with pytest.raises(pgdbm.ConnectionError, match="did not answer within the time limit of a query"):
+                await migrations.status()
+
+
+@pytest.mark.parametrize("option", ["lock_wait_timeout", "lock_timeout", "retry_for"])
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_a_time_limit_that_is_not_valid_is_named(db: AsyncDatabaseManager, option: str, seconds: float) -> None:
+    with pytest.raises(pgdbm.ConfigurationError, match=f"{option} is {seconds}") as caught:
+        manager(db, {}, **{option: seconds})
+    assert caught.value.config_field == option

@@ -95,8 +95,9 @@ async def test_an_unknown_outcome_stays_unknown_until_it_is_resolved(db: AsyncDa
     text = 'CREATE INDEX CONCURRENTLY ON "app".t (kind)'
     await started_by_a_dead_runner(db, "2.sql", 1, text)
     migrations = manager(db, {"2.sql": HEAD + "CREATE INDEX CONCURRENTLY ON {{tables.t}} (kind);\nVACUUM"})
-    with pytest.raises(pgdbm.MigrationUnknownError, match=r"2\.sql:2:1: statement 1.*resolve_statement"):
+    with pytest.raises(pgdbm.MigrationUnknownError, match=r"2\.sql:2:1: statement 1.*resolve_statement") as unknown:
         await migrations.apply_pending_migrations()
+    assert (unknown.value.line, unknown.value.column) == (2, 1)
     await migrations.resolve_statement("2.sql", 1, done=True)
     assert (await migrations.apply_pending_migrations())["status"] == "success"
     assert await db.fetch_value("SELECT count(*) FROM pg_index WHERE indrelid = 'app.t'::regclass") == 0

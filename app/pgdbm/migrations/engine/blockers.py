@@ -116,7 +116,11 @@ class BlockerEnding:
                 ended = EndedBlocker(filename, policy.action, **dict(row))
                 logger.warning("%s: %s", filename, ended.message)
                 if policy.on_ended is not None:
-                    policy.on_ended(ended)
+                    try:
+                        policy.on_ended(ended)
+                    except Exception:
+                        # The session has ended, which is to be recorded.
+                        logger.exception("A listener to ended sessions failed")
                 self.announcer.emit("blocker_ended", filename, action=ended.action, blocker=_details(ended))
                 await self.journal.record(connection, filename, "blocker_ended", message=ended.message)
 

@@ -133,7 +133,11 @@ class MigrationEngine:
             severity, sqlstate, message = notice[1:]
             self.announcer.emit("notice", notice.filename, severity=severity, sqlstate=sqlstate, message=message)
             if self.options.on_notice is not None:
-                self.options.on_notice(notice)
+                try:
+                    self.options.on_notice(notice)
+                except Exception:
+                    # An exception in the middle of the server's answer would end the connection.
+                    logger.exception("A listener to notices failed")
 
         policy, ending = self.options.end_blockers, None
         if policy is not None:
@@ -238,7 +242,7 @@ class MigrationEngine:
                 async with self.db.acquire() as connection:
                     times = await self.history.times(connection, run.applied)
                     await self.save_snapshot(connection)
-            except (ConnectionError, *FAILURES) as error:
+            except (AsyncDBError, *FAILURES) as error:
                 # The migrations are durable by now; this failure does not matter.
                 logger.warning("The execution times of the migrations could not be read: %s", error)
             self.announcer.emit("run_ended", execution_time_ms=run.milliseconds)
@@ -377,11 +381,15 @@ class MigrationEngine:
             if run.notices.is_counting and any(is_worth_joining(one) for one in parsed if one.transactional):
                 run.joins_statements = not await session.is_audited()
             await (apply_all(session, parsed) if atomic == "all" else self._apply(session, parsed))
-        except MigrationExecutionError as error:
-            times = await self.history.times(connection, run.applied) if run.applied else {}
-            error.applied = [{"filename": name, "execution_time_ms": times.get(name, 0)} for name in run.applied]
+        except MigrationError as error:
+            if isinstance(error, MigrationExecutionError):
+                times = await self.history.times(connection, run.applied) if run.applied else {}
+                error.applied = [{"filename": name, "execution_time_ms": times.get(name, 0)} for name in run.applied]
             if run.applied:
                 await self.save_snapshot(connection)
+            raise
+        except (asyncio.CancelledError, TimeoutError):
+            await session.settle()
             raise
         finally:
             await session.finish()

@@ -308,6 +308,7 @@ class ResumableFile:
             self._filename,
             statement=step.number,
             line=line,
+            column=column,
         )
 
 

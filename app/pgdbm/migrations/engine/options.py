@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..results import Notice, OutOfOrder
     from .blockers import BlockerPolicy
@@ -41,11 +41,12 @@ class EngineOptions:
     end_blockers: BlockerPolicy | None = None
 
 
-def check_options(out_of_order: str, timeouts: tuple[float | None, ...], role: str | None) -> None:
+def check_options(out_of_order: str, timeouts: Mapping[str, float | None], role: str | None) -> None:
     """Raise ConfigurationError for an invalid value."""
     if out_of_order not in ("allow", "reject"):
         raise ConfigurationError(f"out_of_order is {out_of_order!r}; choose 'allow' or 'reject'.", "out_of_order")
-    if any(timeout is not None and timeout < 0 for timeout in timeouts):
-        raise ConfigurationError("A timeout cannot be negative.", "lock_timeout")
+    for name, seconds in timeouts.items():
+        if seconds is not None and not seconds >= 0:
+            raise ConfigurationError(f"{name} is {seconds}; it is a number of seconds, and at least 0.", name)
     if role is not None and not 0 < len(role.encode()) <= _LONGEST_ROLE:
         raise ConfigurationError(f"role is {role!r}; a role's name has 1 to {_LONGEST_ROLE} bytes.", "role")

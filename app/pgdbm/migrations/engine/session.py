@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import asyncpg
 
 from ...core.asyncpg_errors import is_alive
 from ...core.templating import quote
@@ -100,6 +103,12 @@ class Session:
         if self.connection.get_settings().client_encoding.upper() not in _UTF8:
             await self.send("SET client_encoding = 'UTF8'")
 
+    async def settle(self) -> None:
+        """Wait for the end of a cancelled statement. Until then the connection does not know of its transaction."""
+        if is_alive(self.connection):
+            with suppress(asyncpg.InFailedSQLTransactionError):
+                await self.send("SELECT 1")
+
     async def roll_back(self) -> None:
         if self.connection.is_in_transaction():
             await self.send("ROLLBACK")
@@ -121,10 +130,17 @@ class Session:
         self.run.is_clean = False
         try:
             async with self.lock.held_by_session(self.connection):
-                yield
+                try:
+                    yield
+                except (asyncio.CancelledError, TimeoutError):
+                    await self.settle()
+                    raise
+                finally:
+                    # An aborted transaction could not release the lock.
+                    if is_alive(self.connection):
+                        await self.roll_back()
         finally:
             if is_alive(self.connection):
-                await self.roll_back()
                 await self.clean()
 
     async def finish(self) -> None:
