@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import httpx
 
-from pgdbm_service.client import AsyncClient, MigrateBody, ProblemError, RegistrationBody, SubmittedMigration
+from pgdbm_service.client import AsyncClient, MigrateBody, ProblemError, RegistrationBody, Run, SubmittedMigration
 
 from .databases import Databases, insert, write_migrations
 from .harness import race
@@ -138,6 +138,7 @@ async def _exhausted(url: str) -> None:
                 took.append((time.perf_counter() - began) * 1000)
             slowest[path] = max(took)
         for run in runs:
+            assert isinstance(run, Run)
             await client.cancel_run(run.id)
             with contextlib.suppress(ProblemError):
                 await client.wait_for(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 Candidate = Callable[[], Awaitable[float]]
@@ -36,7 +36,7 @@ class Result:
             print(f"  {name} / {baseline}: {ratio:.3f}  (at most {bound})  {verdict}")
 
 
-async def race(title: str, candidates: dict[str, Candidate], rounds: int) -> Result:
+async def race(title: str, candidates: Mapping[str, Candidate], rounds: int) -> Result:
     """Run every candidate once per round; the first round warms up and is not counted."""
     result = Result(title, {name: [] for name in candidates})
     for number in range(rounds + 1):
