@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .. import AsyncDatabaseManager
-    from .config import ModuleConfig
     from .context import CommandContext
     from .output import Output
+    from .project import ModuleConfig
 
 Verdict = Literal["ok", "warn", "fail"]
 

@@ -1,4 +1,4 @@
-"""``pgdbm.toml``: the modules, the folders of their files, and the database.
+"""Reads ``pgdbm.toml``: the modules, the folders of their files, and the database.
 
 Environment variables are replaced only in values that are used: the URL when a command connects, the values of another
 environment never.
@@ -6,13 +6,13 @@ environment never.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..migrations.results import BLOCKED, NO_LIMITS, PlanLimits, bytes_of
+from ..migrations.results import BLOCKED, PlanLimits, bytes_of
 from ..text import sentence
 from .errors import ConfigError
+from .project import ModuleConfig, Project
 from .toml import TomlTable, parse, suggest
 
 if TYPE_CHECKING:
@@ -20,51 +20,9 @@ if TYPE_CHECKING:
 
     from ..migrations.results import OutOfOrder
 
-FILE_NAME = "pgdbm.toml"
-
 _LONGEST_MODULE = 100
 _OUT_OF_ORDER: tuple[OutOfOrder, ...] = ("allow", "reject")
 _FINDINGS: tuple[Literal["allow", "refuse"], ...] = ("allow", "refuse")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleConfig:
-    """A module: a named set of migrations, and their schema."""
-
-    name: str
-    path: Path
-    schema: str = "public"
-    depends_on: tuple[str, ...] = ()
-    out_of_order: OutOfOrder = "allow"
-    limits: PlanLimits = NO_LIMITS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
-    """The content of the configuration file for one environment. Without a file, all values are defaults.
-
-    ``url`` may contain variables: call :func:`~.toml.expand` before use.
-    """
-
-    file: Path | None = None
-    name: str | None = None
-    environment: str | None = None
-    url: str | None = None
-    url_key: str = "database.url"
-    pooler: bool = False
-    modules: tuple[ModuleConfig, ...] = ()
-    migrations_table: str = "schema_migrations"
-    lock_timeout: float | None = 5.0
-    lock_wait_timeout: float = 600.0
-
-
-def find(start: Path) -> Path | None:
-    """The ``pgdbm.toml`` in ``start``, or in the nearest folder above it."""
-    for folder in (start, *start.parents):
-        file = folder / FILE_NAME
-        if file.is_file():
-            return file
-    return None
 
 
 def load(file: Path, environment: str | None = None) -> Project:
@@ -113,7 +71,7 @@ def load(file: Path, environment: str | None = None) -> Project:
     project.refuse_unknown("name", "out_of_order", "migrations_table", "lock_timeout", "lock_wait_timeout")
     database.refuse_unknown("url", "pooler")
     top.refuse_unknown("project", "database", "modules", "environments")
-    return replace(loaded, modules=in_order(modules, file))
+    return loaded._replace(modules=in_order(modules, file))
 
 
 def in_order(modules: Iterable[ModuleConfig], file: Path | None) -> tuple[ModuleConfig, ...]:

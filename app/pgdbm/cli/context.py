@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from pathlib import Path
@@ -14,9 +14,8 @@ import pgdbm
 
 from ..dsn import parse_dsn
 from ..errors import ConfigurationError
-from .config import FILE_NAME, ModuleConfig, Project, find, load
 from .errors import MISUSED, CommandError, ConfigError
-from .toml import expand, suggest
+from .project import FILE_NAME, ModuleConfig, Project, find
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -30,7 +29,7 @@ _RETRY_S = 1.0
 _CLOSE_S = 5.0
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class CommandContext:
     """The options that all commands share. ``wait`` is the number of seconds to keep trying to connect."""
 
@@ -51,6 +50,8 @@ class CommandContext:
             raise ConfigError("the file does not exist.", file=self.config_file)
         file = self.config_file or find(Path.cwd())
         if file is not None:
+            from .config import load  # imported late: --dir needs none
+
             return load(file.absolute(), self.environment)
         if self.environment is not None:
             raise ConfigError(
@@ -70,6 +71,8 @@ class CommandContext:
             return _checked(self.given_url, None, "--database-url")
         project = self.project
         if project.url is not None:
+            from .toml import expand  # imported late, as above
+
             url = expand(project.url, project.file, project.url_key)
             return _checked(url, project.file, project.url_key)
         if "DATABASE_URL" in os.environ:
@@ -106,6 +109,8 @@ class CommandContext:
             )
         for name in names:
             if name not in known:
+                from .toml import suggest
+
                 raise CommandError(
                     f"Module {name!r} does not exist.",
                     "module_unknown",
@@ -123,7 +128,7 @@ class CommandContext:
                 exit_code=MISUSED,
                 hint=f"Name one of {', '.join(module.name for module in chosen)}.",
             )
-        return (replace(chosen[0], schema=schema),)
+        return (chosen[0]._replace(schema=schema),)
 
     def module(self, names: Sequence[str] = (), folder: Path | None = None, schema: str | None = None) -> ModuleConfig:
         """The selected module, as in :meth:`modules`.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
-    from .config import ModuleConfig
     from .context import CommandContext
+    from .project import ModuleConfig
 
 _MAINTENANCE = (
     click.Option(

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ..dsn import parse_dsn
-from .errors import MISUSED, CommandError
+from .errors import MISUSED, CommandError, ModuleFailedError
 from .migrate import apply_modules
 from .options import DATABASE, MODULES, command, seconds_option
-from .reports import ModuleFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .config import ModuleConfig
     from .context import CommandContext
+    from .project import ModuleConfig
 
 _Seen = dict[Path, tuple[int, int]]
 

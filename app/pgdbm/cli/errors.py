@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from ..errors import AsyncDBError
+    from .project import ModuleConfig
 
 FAILED = 1
 MISUSED = 2
@@ -53,3 +57,25 @@ class ConfigError(CommandError):
             line=line,
             column=column,
         )
+
+
+class ModuleFailedError(Exception):
+    """A module failed with ``cause``, after ``notices`` of the server.
+
+    ``done`` holds the results of the modules before it.
+    """
+
+    def __init__(
+        self,
+        module: ModuleConfig,
+        cause: AsyncDBError,
+        done: Sequence[Mapping[str, Any]] = (),
+        not_reached: Sequence[str] = (),
+        notices: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        super().__init__(str(cause))
+        self.module = module
+        self.cause = cause
+        self.done = list(done)
+        self.not_reached = list(not_reached)
+        self.notices = list(notices)

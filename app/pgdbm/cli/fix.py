@@ -9,10 +9,9 @@ import click
 
 from ..errors import AsyncDBError
 from ..text import object_in_words
-from .errors import FAILED
+from .errors import FAILED, ModuleFailedError
 from .migrate import migrate
 from .options import DATABASE, MODULES, command
-from .reports import ModuleFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .config import FILE_NAME
 from .errors import MISUSED, CommandError
 from .options import command
+from .project import FILE_NAME
 
 if TYPE_CHECKING:
     from .context import CommandContext

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import AsyncDBError, MigrationExecutionError
-from .errors import MISUSED, PENDING, CommandError
+from .errors import MISUSED, PENDING, CommandError, ModuleFailedError
 from .groups import LateGroup
 from .options import DATABASE, MODULE, MODULES, command, seconds_option
-from .reports import ModuleFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from ..migrations.results import Notice
-    from .config import ModuleConfig
     from .context import CommandContext
     from .output import Output
+    from .project import ModuleConfig
 
 
 _LATE = {

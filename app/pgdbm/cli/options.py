@@ -12,9 +12,8 @@ import click
 
 from ..errors import AsyncDBError
 from .context import CommandContext
-from .errors import CommandError
+from .errors import CommandError, ModuleFailedError
 from .output import Output
-from .reports import ModuleFailedError
 
 Answer = int | None
 Body = Callable[..., Answer | Coroutine[Any, Any, Answer]]

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from .reports import explain, report_of
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -95,6 +93,8 @@ class Output:
 
     def error(self, error: BaseException, *, one_line: bool = False) -> int:
         """Report ``error``; returns its exit code."""
+        from .reports import explain, report_of  # imported late: most commands have no error
+
         report = report_of(error)
         if self.as_json:
             self.document({"error": report.document()}, one_line=one_line)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import AsyncDBError
+from .errors import ModuleFailedError
 from .migrate import migrate
 from .options import DATABASE, MODULES, command
-from .reports import ModuleFailedError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..migrations.results import Repair
-    from .config import ModuleConfig
     from .context import CommandContext
     from .output import Output
+    from .project import ModuleConfig
 
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -59,7 +58,7 @@ async def repair(
                     "module": module.name,
                     "schema": module.schema,
                     "accepted": accept,
-                    "changed": [asdict(one) for one in found],
+                    "changed": [one._asdict() for one in found],
                 }
             )
     context.output.document({"modules": documents})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import (
     AsyncDBError,
@@ -14,48 +14,23 @@ from ..errors import (
     QueryError,
     SchemaError,
 )
-from .errors import FAILED, MISUSED, CommandError
+from .errors import FAILED, MISUSED, CommandError, ModuleFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
-
-    from .config import ModuleConfig
 
 _WIDEST_LINE = 160
 
 
-class ModuleFailedError(Exception):
-    """A module failed with ``cause``, after ``notices`` of the server.
-
-    ``done`` holds the results of the modules before it.
-    """
-
-    def __init__(
-        self,
-        module: ModuleConfig,
-        cause: AsyncDBError,
-        done: Sequence[Mapping[str, Any]] = (),
-        not_reached: Sequence[str] = (),
-        notices: Sequence[Mapping[str, Any]] = (),
-    ) -> None:
-        super().__init__(str(cause))
-        self.module = module
-        self.cause = cause
-        self.done = list(done)
-        self.not_reached = list(not_reached)
-        self.notices = list(notices)
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorReport:
+class ErrorReport(NamedTuple):
     """An error as data."""
 
     type: str
     code: str
     message: str
     exit_code: int
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = MappingProxyType({})
 
     def document(self) -> dict[str, Any]:
         """The value of ``error`` in the JSON document, without the fields that are None."""

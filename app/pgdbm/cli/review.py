@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import AsyncDBError
-from .errors import FAILED, PENDING
+from .errors import FAILED, PENDING, ModuleFailedError
 from .migrate import migrate
 from .options import DATABASE, MODULES, command
 from .output import utc
-from .reports import ModuleFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
     from ..migrations import AsyncMigrationManager, MigrationStatus, ModuleStatus
     from ..migrations.lint import StatementLock, TableUse
-    from .config import ModuleConfig
     from .context import CommandContext
+    from .project import ModuleConfig
 
 _WRONG = {
     "changed": "was modified after it was applied: restore it, and write the change as a new migration",

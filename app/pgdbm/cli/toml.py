@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..text import sentence
 from .errors import ConfigError
@@ -74,8 +73,7 @@ def expand(text: str, file: Path | None, key: str, environ: Mapping[str, str] | 
     return _VARIABLE.sub(value_of, text)
 
 
-@dataclass(frozen=True, slots=True)
-class TomlTable:
+class TomlTable(NamedTuple):
     """A table of the file. ``place`` is its name within the file, for errors."""
 
     file: Path

@@ -55,20 +55,20 @@ _ENDED_BETWEEN_QUERIES = ("cannot switch to state", "free connection holder")
 _DECODES = "_decode"
 _POOL_CLOSED = ("pool is closed", "pool is closing")
 _POOL_NOT_OPEN = "pool is not initialized"
-_UNENCODABLE = re.compile(
-    r"(invalid input for query argument[^:]*): .*?"
-    r"( \((?:expected \w+, got \w+|value out of \w+ range|'\w+' object [a-z ]+(?: '\w+')?)\))?\Z",
-    re.DOTALL,
+# Patterns of errors: compiled when the first such error is read, not in each process.
+_UNENCODABLE = (
+    r"(?s)(invalid input for query argument[^:]*): .*?"
+    r"( \((?:expected \w+, got \w+|value out of \w+ range|'\w+' object [a-z ]+(?: '\w+')?)\))?\Z"
 )
 
 # Errors of the server or of a pooler whose class is less specific than the error.
 _STARTUP_SETTING_REFUSED = "unsupported startup parameter"
 _TLS_REQUIRED = ("no encryption", "SSL off")
 _CERTIFICATE = "certificate"
-_UNKNOWN_SETTING = re.compile(r'unrecognized configuration parameter "([^"]+)"')
-_UNDEFINED_TABLE = re.compile(r'relation "(\w+)" does not exist')
-_CREATED_IN_CATALOG = re.compile(r'permission denied to create "pg_catalog\.(\w+)"')
-_SCHEMA_DENIED = re.compile(r"permission denied for schema (.+)")
+_UNKNOWN_SETTING = r'unrecognized configuration parameter "([^"]+)"'
+_UNDEFINED_TABLE = r'relation "(\w+)" does not exist'
+_CREATED_IN_CATALOG = r'permission denied to create "pg_catalog\.(\w+)"'
+_SCHEMA_DENIED = r"permission denied for schema (.+)"
 
 
 def as_both(kind: type[Ours], error: BaseException) -> type[Ours]:
@@ -191,7 +191,7 @@ def is_startup_setting_refused(error: BaseException) -> bool:
 
 def unknown_setting(error: BaseException) -> str | None:
     """The setting in the startup packet that the server does not have."""
-    found = _UNKNOWN_SETTING.search(str(error)) if isinstance(error, asyncpg.UndefinedObjectError) else None
+    found = re.search(_UNKNOWN_SETTING, str(error)) if isinstance(error, asyncpg.UndefinedObjectError) else None
     return found[1] if found else None
 
 
@@ -211,19 +211,19 @@ def unqualified_table(error: BaseException) -> str | None:
     """The table that a statement names without a schema, and that is in no schema of the search_path."""
     found = None
     if isinstance(error, asyncpg.UndefinedTableError):
-        found = _UNDEFINED_TABLE.match(str(error))
+        found = re.match(_UNDEFINED_TABLE, str(error))
     elif isinstance(error, asyncpg.InsufficientPrivilegeError):
         # The first schema of the search_path is where an unqualified table would be created.
-        found = _CREATED_IN_CATALOG.match(str(error))
+        found = re.match(_CREATED_IN_CATALOG, str(error))
     return found[1] if found else None
 
 
 def denied_schema(error: BaseException) -> str | None:
     """The schema that the user has no privilege for."""
-    found = _SCHEMA_DENIED.match(str(error)) if isinstance(error, asyncpg.InsufficientPrivilegeError) else None
+    found = re.match(_SCHEMA_DENIED, str(error)) if isinstance(error, asyncpg.InsufficientPrivilegeError) else None
     return found[1] if found else None
 
 
 def without_value(text: str) -> str:
     """asyncpg's text for a parameter that it cannot encode, without the part of the value that it quotes."""
-    return _UNENCODABLE.sub(r"\1\2", text)
+    return re.sub(_UNENCODABLE, r"\1\2", text)

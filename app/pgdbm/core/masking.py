@@ -30,8 +30,8 @@ _SHOWN = (
 )
 _DATA_EXCEPTION = "22"
 # From the first quote to the last: a value may contain quotes.
-_LONG_QUOTED = re.compile(rf'"(.{{{_LONGEST_SHOWN + 1},}})"', re.DOTALL)
-_LONG_QUOTED_BY_PYTHON = re.compile(rf"'(.{{{_LONGEST_SHOWN + 1},}})'", re.DOTALL)
+_LONG_QUOTED = rf'(?s)"(.{{{_LONGEST_SHOWN + 1},}})"'
+_LONG_QUOTED_BY_PYTHON = rf"(?s)'(.{{{_LONGEST_SHOWN + 1},}})'"
 # The length of asyncpg's excerpt of a parameter that it cannot encode.
 _LONGEST_QUOTED = 40
 
@@ -55,8 +55,8 @@ def mask_error(error: BaseException, parameters: Iterable[object] | None) -> str
     if sqlstate is None or sqlstate.startswith(_DATA_EXCEPTION):
         if parameters is None:
             text = without_value(text)
-            text = _LONG_QUOTED_BY_PYTHON.sub(lambda quoted: f"'{_mask(quoted[1])}'", text)
-        text = _LONG_QUOTED.sub(lambda quoted: f'"{_mask(quoted[1])}"', text)
+            text = re.sub(_LONG_QUOTED_BY_PYTHON, lambda quoted: f"'{_mask(quoted[1])}'", text)
+        text = re.sub(_LONG_QUOTED, lambda quoted: f'"{_mask(quoted[1])}"', text)
     if not hidden and parameters is not None and (detail := getattr(error, "detail", None)):
         text += f"\nDETAIL:  {detail}"
     if hint := getattr(error, "hint", None):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 # Matches what asyncpg sends at the start of a transaction() block, but no message of several statements.
-_BEGIN = re.compile(r"\s*BEGIN[A-Z ]*;?\s*\Z", re.IGNORECASE)
+_BEGIN = r"(?i)\s*BEGIN[A-Z ]*;?\s*\Z"
 
 
 class _SearchPathConnection(asyncpg.Connection):
@@ -71,7 +71,7 @@ class _SearchPathConnection(asyncpg.Connection):
         if args:
             async with self._in_transaction():
                 return await super().execute(query, *args, **options)
-        if _BEGIN.match(query):
+        if re.match(_BEGIN, query):
             query = f"{query.rstrip().rstrip(';')};\nSET LOCAL search_path = {self.search_path}"
         return await super().execute(query, **options)
 

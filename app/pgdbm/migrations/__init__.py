@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .engine.blockers import BlockerPolicy
+    from .engine.statuses import MigrationStatus, ModuleStatus
     from .manager import AsyncMigrationManager
-    from .results import HistoryRow, MigrationStatus, ModuleStatus, PlanLimits
+    from .results import HistoryRow, PlanLimits
     from .sources.migration import Migration
 
 __all__ = [
@@ -29,8 +30,8 @@ _HOMES = {
     "BlockerPolicy": "engine.blockers",
     "HistoryRow": "results",
     "Migration": "sources.migration",
-    "MigrationStatus": "results",
-    "ModuleStatus": "results",
+    "MigrationStatus": "engine.statuses",
+    "ModuleStatus": "engine.statuses",
     "PlanLimits": "results",
 }
 

@@ -17,8 +17,7 @@ from ..errors import ConfigurationError, MigrationError
 from .engine.engine import MigrationEngine
 from .engine.events import Announcer
 from .engine.options import EngineOptions, check_options
-from .engine.plan import statuses
-from .results import NO_LIMITS, ModuleStatus
+from .results import NO_LIMITS
 from .sources.migration import Migration, check_versions, checksum_of
 from .sources.names import down_name_of
 from .sources.source import source_of
@@ -39,12 +38,13 @@ if TYPE_CHECKING:
     from .engine.events import Listener
     from .engine.migration_plan import MigrationPlan
     from .engine.plan import Plan
+    from .engine.statuses import ModuleStatus
     from .operations import Operations
     from .rehearsal.results import Rehearsal
     from .results import Applied, HistoryRow, Notice, OutOfOrder, PlanLimits, Repair
     from .sources.previous import PreviousContents
     from .state.drift import DriftReport
-    from .state.journal import JournalEntry
+    from .state.journal_entries import JournalEntry
 
 logger = logging.getLogger("pgdbm.migrations")
 
@@ -409,6 +409,8 @@ class AsyncMigrationManager:
             events = await self._journal.latest(connection)
         applied = {row.filename for row in rows}
         check_versions(migrations, {one.filename for one in migrations if one.filename not in applied})
+        from .engine.statuses import ModuleStatus, statuses
+
         found = statuses(migrations, rows, self._out_of_order, events)
         return ModuleStatus(self.module_name, self.schema, found)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
@@ -69,16 +67,14 @@ JournalEvent = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """A migration that a call applied. ``execution_time_ms`` is measured by the server."""
 
     filename: str
     execution_time_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Renamed:
+class Renamed(NamedTuple):
     """A file that was applied under the name ``applied_as``, and was not run again."""
 
     filename: str
@@ -94,8 +90,7 @@ class Notice(NamedTuple):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ApplyResult:
+class ApplyResult(NamedTuple):
     """The result of a call of apply. ``skipped`` were applied before; ``pending`` is filled on a dry run only.
 
     ``renamed`` are among ``applied`` too, or among ``pending``. ``notices`` are the first hundred; ``omitted_notices``
@@ -116,7 +111,7 @@ class ApplyResult:
         """The answer of :meth:`~pgdbm.migrations.AsyncMigrationManager.apply_pending_migrations`."""
         answer: dict[str, Any] = {
             "status": self.status,
-            "applied": [asdict(one) for one in self.applied],
+            "applied": [one._asdict() for one in self.applied],
             "skipped": list(self.skipped),
             "total": self.total,
         }
@@ -125,7 +120,7 @@ class ApplyResult:
         else:
             answer["total_time_ms"] = self.total_time_ms
         if self.renamed:
-            answer["renamed"] = [asdict(one) for one in self.renamed]
+            answer["renamed"] = [one._asdict() for one in self.renamed]
         if self.notices:
             answer["notices"] = [one._asdict() for one in self.notices]
         if self.omitted_notices:
@@ -133,8 +128,7 @@ class ApplyResult:
         return answer
 
 
-@dataclass(frozen=True, slots=True)
-class PlanLimits:
+class PlanLimits(NamedTuple):
     """What pending migrations may do; a plan that does more is refused before anything runs.
 
     ``max_rewrite`` (bytes, None: any): the largest table that a statement may rewrite. ``max_blocked``: what may wait
@@ -168,8 +162,7 @@ def bytes_of(text: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(NamedTuple):
     """An applied migration whose content has changed. ``diff`` is None if the previous content is not known."""
 
     filename: str
@@ -191,68 +184,3 @@ class HistoryRow(NamedTuple):
     applied_at: datetime
     applied_by: str | None
     execution_time_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationStatus:
-    """A migration and its state. ``checksum`` is that of the file, or the recorded one if there is no file.
-
-    ``in_background``: it is pending, and is a backfill in the background or requires one, which ``waits_for`` names.
-    """
-
-    filename: str
-    version: str
-    state: State
-    checksum: str
-    recorded_checksum: str | None
-    transactional: bool
-    applied_at: datetime | None
-    applied_by: str | None
-    execution_time_ms: int | None
-    waits_for: str | None = None
-    in_background: bool = False
-
-
-@dataclass(frozen=True)
-class ModuleStatus:
-    """A module in one schema: its migrations in the order in which they apply."""
-
-    module: str
-    schema: str
-    migrations: tuple[MigrationStatus, ...]
-
-    @cached_property
-    def counts(self) -> dict[State, int]:
-        """The number of migrations in each state."""
-        counts: dict[State, int] = dict.fromkeys(get_args(State), 0)
-        for migration in self.migrations:
-            counts[migration.state] += 1
-        return counts
-
-    @property
-    def applied(self) -> int:
-        """The number of applied migrations whose files are unchanged."""
-        return self.counts["applied"] + self.counts["baseline"]
-
-    @property
-    def pending(self) -> int:
-        """The number of migrations that are not applied completely."""
-        states: tuple[State, ...] = ("pending", "out_of_order", "failed", "partial", "backfilling", "unknown")
-        return sum(self.counts[state] for state in states)
-
-    @property
-    def version(self) -> str | None:
-        """The newest applied version."""
-        for migration in reversed(self.migrations):
-            if migration.applied_at is not None:
-                return migration.version
-        return None
-
-    @property
-    def state(self) -> ModuleState:
-        """The most urgent state of its migrations; those that wait for a backfill do not count."""
-        present: set[str] = {one.state for one in self.migrations if one.waits_for is None or one.state != "pending"}
-        for state in MODULE_STATES:
-            if state in present:
-                return state
-        return "up_to_date"

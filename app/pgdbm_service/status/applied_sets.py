@@ -18,7 +18,8 @@ from pgdbm.core.lru import LRUCache
 from pgdbm.core.templating import quote
 from pgdbm.errors import QueryError
 from pgdbm.migrations import HistoryRow, ModuleStatus
-from pgdbm.migrations.engine.plan import previous_names, statuses
+from pgdbm.migrations.engine.plan import previous_names
+from pgdbm.migrations.engine.statuses import statuses
 from pgdbm.migrations.results import ModuleState
 from pgdbm.migrations.sources.migration import check_versions
 from pgdbm.migrations.state.journal import TABLE as JOURNAL_TABLE

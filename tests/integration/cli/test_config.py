@@ -16,10 +16,11 @@ import pytest
 import pgdbm
 from pgdbm import errors
 from pgdbm.cli.app import root
-from pgdbm.cli.config import find, load
+from pgdbm.cli.config import load
 from pgdbm.cli.context import CommandContext
 from pgdbm.cli.errors import ConfigError
 from pgdbm.cli.output import Output
+from pgdbm.cli.project import find
 from pgdbm.cli.reports import excerpt
 from pgdbm.cli.toml import expand
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdbm import ChecksumMismatchError, Migration, MigrationError, OutOfOrderError
-from pgdbm.migrations.engine.plan import Plan, build_plan, newest_of, statuses, up_to
-from pgdbm.migrations.results import HistoryRow, ModuleStatus
+from pgdbm.migrations.engine.plan import Plan, build_plan, newest_of, up_to
+from pgdbm.migrations.engine.statuses import ModuleStatus, statuses
+from pgdbm.migrations.results import HistoryRow
 from pgdbm.migrations.sources.migration import in_order
 from pgdbm.migrations.sources.names import order_of
 

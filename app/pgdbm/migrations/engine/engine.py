@@ -53,7 +53,7 @@ logger = logging.getLogger("pgdbm.migrations")
 Atomic = Literal["file", "all"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class MigrationEngine:
     """Applies the migrations of ``source`` to the schema of ``history``."""
 

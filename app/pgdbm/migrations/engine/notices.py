@@ -29,7 +29,7 @@ _MOST_NOTICES = 100
 _ENDS = (b"COMMIT\0", b"RELEASE\0")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class NoticeCollector:
     """The notices of a run: the first hundred, and the number of the others.
 

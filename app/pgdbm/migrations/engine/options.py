@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import ConfigurationError
 
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 _LONGEST_ROLE = 63
 
 
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
+class EngineOptions(NamedTuple):
     """The behavior of an engine. Times are seconds.
 
     ``lock_timeout`` (None: the server's setting) limits how long one transactional statement waits for a lock;

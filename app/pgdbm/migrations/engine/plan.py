@@ -7,18 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...errors import ChecksumMismatchError, MigrationError, MigrationFileError, OutOfOrderError
-from ..results import MigrationStatus
 from ..sources.migration import check_versions
-from ..sources.names import Order, has_version, is_repeatable_name, order_of, version_of
+from ..sources.names import Order, has_version, is_repeatable_name, order_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..results import HistoryRow, JournalEvent, OutOfOrder, State
+    from ..results import OutOfOrder
     from ..sources.migration import Migration
-
-# The last events of a backfill that has started and not ended.
-_UNDER_WAY = frozenset(("started", "retried", "applied", "paused", "resumed", "limited"))
 
 
 @dataclass(frozen=True)
@@ -165,70 +161,3 @@ def _find_target(migrations: Sequence[Migration], target: str) -> Order:
 def newest_of(filenames: Iterable[str]) -> str | None:
     """The last of ``filenames`` in the order of migrations."""
     return max(filenames, key=order_of, default=None)
-
-
-def statuses(
-    migrations: Sequence[Migration],
-    rows: Iterable[HistoryRow],
-    out_of_order: OutOfOrder = "allow",
-    events: Mapping[str, JournalEvent] | None = None,
-) -> tuple[MigrationStatus, ...]:
-    """The state of every migration that is in the files or in the history, in the order of migrations.
-
-    ``events`` has the last event of each file in the journal.
-    """
-    events = events or {}
-    by_name = {row.filename: row for row in rows}
-    newest = newest_of(filter(has_version, by_name))
-    waiting = in_background([one for one in migrations if one.filename not in by_name])
-    found: list[MigrationStatus] = []
-    for migration in migrations:
-        row = by_name.pop(migration.filename, None)
-        is_late = newest is not None and order_of(migration.filename) < order_of(newest)
-        state: State
-        if row is not None:
-            if not migration.matches(row.checksum):
-                state = "pending" if migration.is_repeatable else "changed"
-            else:
-                state = "baseline" if events.get(migration.filename) == "baselined" else "applied"
-        elif migration.filename in waiting and is_late and migration.is_background:
-            state = _unfinished(migration, events.get(migration.filename, "started"))
-        elif out_of_order == "reject" and is_late and migration.filename not in waiting:
-            state = "out_of_order"
-        else:
-            state = _unfinished(migration, events.get(migration.filename))
-        found.append(_status(migration.filename, state, migration, row, waiting))
-    newest_file = order_of(migrations[-1].filename) if migrations else None
-    for row in by_name.values():
-        ahead = newest_file is not None and order_of(row.filename) > newest_file
-        found.append(_status(row.filename, "ahead" if ahead else "missing", None, row, {}))
-    return tuple(sorted(found, key=lambda status: order_of(status.filename)))
-
-
-def _unfinished(migration: Migration, event: JournalEvent | None) -> State:
-    if event == "failed":
-        return "partial" if migration.runs_without_transaction else "failed"
-    if event in _UNDER_WAY and migration.is_backfill:
-        # The position of a backfill is always known.
-        return "backfilling"
-    if event == "started":
-        return "unknown"
-    return "partial" if event == "applied" else "pending"
-
-
-def _status(
-    filename: str, state: State, migration: Migration | None, row: HistoryRow | None, waiting: Mapping[str, str | None]
-) -> MigrationStatus:
-    return MigrationStatus(
-        filename=filename,
-        version=version_of(filename),
-        state=state,
-        checksum=migration.checksum if migration else row.checksum if row else "",
-        recorded_checksum=row.checksum if row else None,
-        transactional=not (migration and migration.runs_without_transaction),
-        applied_at=row.applied_at if row else None,
-        applied_by=row.applied_by if row else None,
-        execution_time_ms=row.execution_time_ms if row else None,
-        waits_for=waiting.get(filename),
-        in_background=filename in waiting,
-    )

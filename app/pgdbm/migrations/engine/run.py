@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .notices import NoticeCollector
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Run:
     """The progress of one call of apply.
 

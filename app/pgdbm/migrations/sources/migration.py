@@ -87,17 +87,16 @@ class Migration:
 
 
 _LONG = 1024 * 1024
-_BEGINS = re.compile(
-    r"^[ \t]*(?:BEGIN|START[ \t]+TRANSACTION)"
-    r"(?:[ \t]+(?:WORK|TRANSACTION|ISOLATION|READ|NOT|DEFERRABLE)\b[^;\n]*)?[ \t]*;",
-    re.MULTILINE | re.IGNORECASE,
+_BEGINS = (
+    r"(?mi)^[ \t]*(?:BEGIN|START[ \t]+TRANSACTION)"
+    r"(?:[ \t]+(?:WORK|TRANSACTION|ISOLATION|READ|NOT|DEFERRABLE)\b[^;\n]*)?[ \t]*;"
 )
 
 
 def _begins_several(content: str) -> bool:
     if not any(word in content for word in ("BEGIN", "begin", "Begin", "TRANSACTION", "transaction")):
         return False
-    return len(list(islice(_BEGINS.finditer(content, 0, _LONG), 2))) == 2
+    return len(list(islice(re.compile(_BEGINS).finditer(content, 0, _LONG), 2))) == 2
 
 
 _LEADING_SPACE = re.compile(r"\s*")

@@ -7,10 +7,9 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from ...core.lru import LRUCache
 from ...errors import MigrationFileError
@@ -25,7 +24,7 @@ logger = logging.getLogger("pgdbm")
 
 _SHOWN_NAMES = 3
 _DEEPEST_FOLDER = 3
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = r"[\ud800-\udfff]"
 
 
 class Source(Protocol):
@@ -78,7 +77,7 @@ class MemorySource:
 
     def _read(self, name: str) -> Migration:
         content = self._contents[name]
-        if _SURROGATE.search(content) is None:
+        if re.search(_SURROGATE, content) is None:
             return migration_of_text(name, content)
         # Invalid Unicode becomes invalid UTF-8, which is reported with its position.
         return read_migration(name, content.encode(errors="surrogatepass"))
@@ -121,8 +120,7 @@ class ResourceSource:
 _Signature = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     """What was read from a folder, with the stats that show whether a file has changed."""
 
     files: dict[str, tuple[_Signature, Migration]]

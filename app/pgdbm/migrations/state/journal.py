@@ -7,8 +7,7 @@ created with its first entry.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.creation import NOT_THERE, create_if_missing
 from ...core.templating import quote
@@ -17,10 +16,9 @@ from ..sources.names import migration_of
 from .history import require_own_table
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from ...core.connection import Connection
     from ..results import JournalEvent
+    from .journal_entries import JournalEntry
 
 TABLE = "pgdbm_journal"
 
@@ -28,8 +26,7 @@ OUTSIDE = "outside a transaction block"
 """The message of a statement that has started and does not run in a transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatementRecord:
+class StatementRecord(NamedTuple):
     """The last record of one statement of a file. ``started`` without an end is an unknown outcome.
 
     ``session_state`` is JSON: what the statement has left in its session.
@@ -43,22 +40,6 @@ class StatementRecord:
     sqlstate: str | None
     message: str | None
     session_state: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """An entry of the journal. ``statement`` is None for what concerns the whole file."""
-
-    id: int
-    filename: str
-    statement: int | None
-    event: JournalEvent
-    attempt: int
-    sqlstate: str | None
-    message: str | None
-    started_at: datetime
-    ended_at: datetime | None
-    started_by: str
 
 
 def hash_of(text: str) -> str:
@@ -167,6 +148,8 @@ class Journal:
         """The newest ``limit`` entries with ids below ``before``, newest first."""
         try:
             rows = await connection.fetch(self.sql("entries"), self._module, limit, before)
+            from .journal_entries import JournalEntry  # imported late: runs do not read them
+
             return [JournalEntry(**row) for row in rows]
         except NOT_THERE:
             return []
