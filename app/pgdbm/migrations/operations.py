@@ -4,6 +4,7 @@ journalled."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from ..core.asyncpg_errors import is_lost
+from ..core.creation import NOT_THERE
 from ..errors import MigrationError
 from .engine.advice import advise
 from .engine.copy_rows import send_statement
-from .engine.execution_errors import execution_error, offset_of
+from .engine.execution_errors import HistoryLostError, execution_error, offset_of
 from .engine.non_transactional import revert_without_transaction
 from .engine.script import clean_session
 from .engine.session import NO_TIMEOUT_S
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from .sources.previous import PreviousContents
     from .sources.statements import Statement
     from .state.journal import StatementRecord
+
+logger = logging.getLogger("pgdbm.migrations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +60,28 @@ class Operations:
             raise MigrationError(f"There is no migration {filename!r} to mark as applied.{near}", filename)
         history = self.engine.history
 
-        async def check(connection: Connection) -> None:
-            if (filename in (await history.applied(connection) or {})) == applied:
+        async def check(connection: Connection) -> dict[str, str] | None:
+            recorded = await history.applied(connection)
+            if (filename in (recorded or {})) == applied:
                 raise MigrationError(f"{filename} is {'' if applied else 'not '}in the history already.", filename)
+            return recorded
+
+        # Checked before the history and its schema are created.
+        async with self.engine.db.acquire() as connection:
+            starts_history = not await check(connection)
 
         async def write(connection: Connection) -> None:
-            await check(connection)
+            if await check(connection) is None:
+                if starts_history:
+                    raise HistoryLostError
+                raise MigrationError(f"{history.table} has been dropped since it was read. Check it, and try again.")
             if applied:
                 await history.mark(connection, filename, migrations[filename].checksum)
             else:
                 await history.delete(connection, filename)
             await self.engine.journal.record(connection, filename, "marked" if applied else "unmarked")
 
-        # Checked before the history and its schema are created.
-        async with self.engine.db.acquire() as connection:
-            await check(connection)
-        await self.engine.create_tables()
-        await self.engine.under_lock(write)
+        await self._write_first(write)
 
     async def resolve(self, filename: str, statement: int, *, done: bool) -> None:
         """Settle whether a statement outside a transaction, whose outcome is unknown, took effect.
@@ -152,18 +161,31 @@ class Operations:
         skipped = [migration for migration in plan.pending if not migration.is_repeatable]
         if check is not None:
             await check()
-        await self.engine.create_tables()
 
         async def write(connection: Connection) -> None:
-            recorded = await self.engine.history.applied(connection) or {}
+            recorded = await self.engine.history.applied(connection)
+            if recorded is None:
+                raise HistoryLostError
             if recorded:
                 raise MigrationError("Another session has just started this history. Check it, and try again.")
             for migration in skipped:
                 await self.engine.history.mark(connection, migration.filename, migration.checksum)
                 await self.engine.journal.record(connection, migration.filename, "baselined")
 
-        await self.engine.under_lock(write)
+        await self._write_first(write)
         return [migration.filename for migration in skipped]
+
+    async def _write_first(self, write: Callable[[Connection], Awaitable[None]]) -> None:
+        """Create pgdbm's tables unless they exist, and call ``write`` under the lock.
+
+        Again if ``write`` raises HistoryLostError: the creation is not flushed, and a crash of the server undoes it.
+        """
+        while True:
+            await self.engine.create_tables()
+            try:
+                return await self.engine.under_lock(write)
+            except (HistoryLostError, *NOT_THERE):
+                logger.warning("%s is gone before anything was recorded: creating it again.", self.engine.history.table)
 
     async def revert(self, steps: int) -> list[Applied]:
         """Run the ``.down.sql`` files of the ``steps`` newest applied migrations, newest first.

@@ -197,7 +197,11 @@ async def _read_modules(db: Queries, known: Registry) -> list[Module]:
 
 
 async def _read_bundles(db: Queries, digests: Collection[str]) -> dict[str, Bundle]:
-    """The existing bundles, by digest."""
+    """The existing bundles, by digest.
+
+    Raises:
+        UnreadableRowsError: the content of a file is not the one that was stored.
+    """
     if not digests:
         return {}
     wanted = list(digests)
@@ -206,6 +210,8 @@ async def _read_bundles(db: Queries, digests: Collection[str]) -> dict[str, Bund
     settings = await db.fetch_all(_sql("settings"), wanted)
     with reading_rows():
         for row in rows:
+            if hash_of_part(row["content"]) != row["hash"]:
+                raise UnreadableRowsError(f"{row['filename']} of bundle {row['digest']} does not have its hash")
             files[row["digest"]][row["filename"]] = row["content"]
         return {
             row["digest"]: Bundle(

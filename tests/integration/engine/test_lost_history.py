@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, MigrationError
+from pgdbm.migrations.engine.engine import MigrationEngine
 
 from .applying import apply
 
@@ -111,3 +112,38 @@ async def test_a_run_that_has_applied_files_does_not_start_again(db: AsyncDataba
         await apply(db, BY_STATEMENT, on_event=drop)
     assert await db.fetch_value("SELECT to_regclass('app.schema_migrations')") is None
     assert [row["word"] for row in await db.fetch_all("SELECT word FROM app.log")] == ["1"]
+
+
+@pytest.mark.parametrize("lost", ["DROP TABLE app.schema_migrations", "DROP SCHEMA app CASCADE"])
+@pytest.mark.parametrize("operation", ["mark", "baseline"])
+async def test_recording_in_a_history_that_is_lost_starts_again(
+    db: AsyncDatabaseManager, database: str, monkeypatch: pytest.MonkeyPatch, operation: str, lost: str
+) -> None:
+    pending = [lost]
+    create = MigrationEngine.create_tables
+
+    async def create_and_lose(self: MigrationEngine) -> None:
+        await create(self)
+        if pending:
+            execute(database, pending.pop())
+
+    monkeypatch.setattr(MigrationEngine, "create_tables", create_and_lose)
+    migrations = AsyncMigrationManager(db, {"1.sql": TABLE}, "m")
+    await (migrations.mark("1.sql", applied=True) if operation == "mark" else migrations.baseline("1", check=False))
+    assert list(await migrations.get_applied_migrations()) == ["1.sql"]
+    assert not pending
+
+
+async def test_marking_in_a_history_with_rows_does_not_create_it_again(
+    db: AsyncDatabaseManager, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await apply(db, {"1.sql": TABLE})
+    create = MigrationEngine.create_tables
+
+    async def create_and_lose(self: MigrationEngine) -> None:
+        await create(self)
+        execute(database, "DROP TABLE app.schema_migrations")
+
+    monkeypatch.setattr(MigrationEngine, "create_tables", create_and_lose)
+    with pytest.raises(MigrationError, match="schema_migrations.* has been dropped"):
+        await AsyncMigrationManager(db, {"1.sql": TABLE, "2.sql": "SELECT 2"}, "m").mark("2.sql", applied=True)

@@ -169,6 +169,25 @@ def test_a_damaged_column_is_an_outage_and_not_kept(
     assert service.get("/modules/m").json()["applied"] == len(files)
 
 
+def test_a_damaged_file_of_a_bundle_is_an_outage_and_not_applied(
+    start: Callable[..., Any], proxy: Any, proxied: str, sql: Callable[..., Any]
+) -> None:
+    text = "CREATE TABLE {{tables.t}} (a int DEFAULT 4711);"
+    files = [{"filename": "001_a.sql", "content": text}]
+    other = start()
+    assert other.client.put("/modules/m", json={"migrations": files}).status_code == 201
+    # The one that reads the bundle, in which one character is another.
+    proxy.damages[b"DEFAULT 4711"] = b"DEFAULT 4712"
+    service = start(database_url=proxied, max_connections=4)
+    answers = [service.post("/modules/m/migrate") for _ in range(6)]
+    assert not proxy.damages
+    refused = [one.json() for one in answers if not one.is_success]
+    assert all(one["code"] == "database_unavailable" for one in refused), refused
+    assert answers[-1].is_success
+    (row,) = sql("SELECT column_default FROM information_schema.columns WHERE table_name = 't' AND table_schema = 'm'")
+    assert row[0] == "4711"
+
+
 def test_messages_may_arrive_in_pieces(database: str) -> None:
     def pieces(sent: bytes) -> Iterable[bytes]:
         size = 4999 if len(sent) > 5000 else 1

@@ -38,11 +38,32 @@ def test_lines_may_end_as_on_windows() -> None:
         "/* ; COPY t FROM stdin; */",
         "COPY (SELECT a FROM stdin) TO '/file';",
         "a$copy FROM stdin;",
+        "SELECT a copy, copy FROM stdin;",
+        "SELECT 'a' copy FROM stdin;",
+        "INSERT INTO copy SELECT \"copy\" copy FROM stdin;",
     ],
 )
 def test_what_only_looks_like_a_copy(statement: str) -> None:
     content = f"{statement}\n1\n\\.\n"
     assert read_script(content, "app").sql == content
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "copy t from Stdin;",
+        "Copy t From\n  StdIn;",
+        "/* a; b */ copy /* x */ t -- copy\n from /* ; */ stdin;",
+        "COPY (SELECT 1) TO '/copy';COPY t FROM STDIN;",
+        "SELECT copy;COPY t FROM STDIN;",
+        "-- copy\nCOPY t FROM STDIN;",
+        "COPY \"from stdin\" (\"copy\") FROM STDIN (FORMAT csv, DELIMITER ';');",
+    ],
+)
+def test_what_is_a_copy(statement: str) -> None:
+    script = read_script(f"{statement}\n1\n\\.\n", "app")
+    assert script.sql == f"{statement}\n\n\n"
+    assert [copy.text for copy in script.copies] == ["1\n"]
 
 
 def test_create_schema_of_the_module() -> None:
@@ -57,6 +78,10 @@ def test_create_schema_of_the_module() -> None:
         "\\restrict x\n" * 40_000,
         "COPY t FROM stdin;\n1\n\\.\n" * 20_000,
         "copy " * 100_000 + "from stdin" + " from stdin" * 20_000,
+        "copy from stdin " * 50_000,
+        "a copy " * 50_000 + "stdin",
+        "'' copy " * 50_000 + "stdin",
+        "/**/ copy " * 50_000 + "; stdin",
         'create schema "' * 30_000,
         "CREATE SCHEMA app;\n" * 25_000,
         "COPY t FROM stdin " * 25_000,
@@ -64,7 +89,7 @@ def test_create_schema_of_the_module() -> None:
         "stdin " + "é" * 400_000,
         "restrict $" + "$x" * 150_000,
     ],
-    ids=["restrict", "copies", "words", "open", "schemas", "endless", "strings", "word", "dollars"],
+    ids=["restrict", "copies", "words", "no end", "aliases", "strings before", "comments", "open", "schemas", "endless", "strings", "word", "dollars"],
 )
 def test_time_is_linear(content: str) -> None:
     started = time.process_time()

@@ -30,8 +30,8 @@ WHERE r.module = $1 ORDER BY r.id DESC LIMIT 1
 -- settings: the settings in the bundles $1
 SELECT digest, settings FROM {{tables.bundles}} WHERE digest = ANY ($1::text[])
 
--- files: the files in the bundles $1
-SELECT f.digest, f.filename, c.content
+-- files: the files in the bundles $1, with the hash that each had when it was stored
+SELECT f.digest, f.filename, f.hash, c.content
 FROM {{tables.bundle_files}} f JOIN {{tables.file_contents}} c USING (hash)
 WHERE f.digest = ANY ($1::text[])
 
