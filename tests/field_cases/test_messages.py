@@ -78,3 +78,26 @@ def test_an_unqualified_name_is_in_the_schema_of_the_module(project: Project) ->
     outcome = project.apply({"001.sql": "CREATE TABLE users (id int)"})
     assert outcome.succeeded, outcome.text
     assert project.exists("app.users")
+
+
+@pytest.mark.parametrize("sqlstate", ["08001", "08006", "08P01", "25006", "28P01", "53300", "57P01", "57P03", "57P05"])
+def test_an_error_of_a_statement_is_no_lost_connection(project: Project, sqlstate: str) -> None:
+    # As CREATE SUBSCRIPTION, dblink and postgres_fdw report the failures of other servers.
+    raised = f"DO $$ BEGIN RAISE EXCEPTION 'other server' USING ERRCODE = '{sqlstate}'; END $$;"
+    outcome = project.apply({"001.sql": f"CREATE TABLE t ();\n{raised}"})
+    assert outcome.failed_with("001.sql:2:", "statement 2: other server", sqlstate), outcome.text
+    assert "unavailable" not in outcome.text
+    assert "was lost" not in outcome.text
+
+
+def test_a_publisher_that_cannot_be_reached_is_no_lost_connection(project: Project) -> None:
+    subscription = "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1 dbname=x user=x password=x' PUBLICATION p;"
+    outcome = project.apply({"001.sql": f"-- pgdbm:no-transaction\n{subscription}"})
+    assert outcome.failed_with("001.sql:2:1", "subscription", "08006"), outcome.text
+
+
+@pytest.mark.parametrize("statement", ["EXECUTE missing;", "PREPARE p AS SELECT 1; PREPARE p AS SELECT 2;"])
+def test_prepared_statements_of_a_file_are_not_those_of_a_pooler(project: Project, statement: str) -> None:
+    outcome = project.apply({"001.sql": statement})
+    assert outcome.failed_with("prepared statement", "exist"), outcome.text
+    assert "pgbouncer" not in outcome.text

@@ -208,3 +208,35 @@ def test_a_use_that_only_the_server_finds_says_what_to_do(project: Project) -> N
     text = ENUM.split("; ")[1] + f"\n{ADD}INSERT INTO {{{{tables.p}}}} VALUES ('a', 'calm');\n"
     outcome = project.apply({"001.sql": ENUM.split(";")[0], "002.sql": text})
     assert outcome.failed_with("002.sql:3:", "55P04", "a file of its own"), outcome.text
+
+
+@pytest.mark.parametrize(
+    "read_only",
+    [
+        "SET default_transaction_read_only = on;",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY;",
+        "SELECT set_config('default_transaction_read_only', 'on', false);",
+    ],
+)
+def test_a_session_that_a_file_makes_read_only_ends_with_it(project: Project, read_only: str) -> None:
+    head = "-- pgdbm:no-transaction\nCREATE TABLE t ();\n"
+    outcome = project.apply({"001.sql": head + read_only, "002.sql": "CREATE TABLE u ();"})
+    assert outcome.succeeded, outcome.text
+    assert project.exists("app.u")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["CREATE TABLE t ();\nSET TRANSACTION READ ONLY;", "BEGIN READ ONLY;\nSELECT 1;\nCOMMIT;"],
+)
+def test_a_read_only_transaction_is_explained(project: Project, content: str) -> None:
+    outcome = project.apply({"001.sql": content})
+    assert outcome.failed_with("001.sql", "remove READ ONLY"), outcome.text
+
+
+def test_a_transaction_is_prepared_and_committed(project: Project) -> None:
+    outcome = project.apply(
+        {"001.sql": "-- pgdbm:no-transaction\nBEGIN;\nSELECT 1;\nPREPARE TRANSACTION 'one';\nCOMMIT PREPARED 'one';"}
+    )
+    # The test server allows none.
+    assert outcome.failed_with("prepared transactions are disabled"), outcome.text

@@ -119,7 +119,8 @@ def _without_original(values: dict[str, object]) -> dict[str, object]:
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone, as opposed to the server having rejected a statement."""
     if isinstance(error, _LOST):
-        return True
+        # A statement that connects to another server, with dblink or CREATE SUBSCRIPTION, fails with such an error too.
+        return getattr(error, "severity_en", None) != "ERROR"
     if isinstance(error, asyncpg.InternalClientError):
         return any(words in str(error) for words in _ENDED_BETWEEN_QUERIES)
     return type(error) is asyncpg.InterfaceError and any(

@@ -170,7 +170,8 @@ class MigrationExecutionError(MigrationError):
     server reported, or else that of the statement. ``applied`` lists the migrations that this call applied before the
     failure; they stay applied. ``attempts`` counts the attempts at the migration, lock timeouts included. ``detail``
     and ``context`` are the server's: they may contain values from the SQL and from tables. ``summary`` is the message
-    without them. ``hint`` is the server's, and what pgdbm knows about its error.
+    without them. ``hint`` is the server's, and what pgdbm knows about its error. ``read_only_server``: the server takes
+    no writes, whatever the file says: it is a standby, or default_transaction_read_only is on.
 
     After a lock timeout or a deadlock, ``blockers`` are the sessions that last blocked a statement, as in the event
     ``blocked``, and ``waited_s`` is the time in seconds that all attempts took.
@@ -210,6 +211,7 @@ class MigrationExecutionError(MigrationError):
         self.attempts = 1
         self.blockers: list[Fields] = []
         self.waited_s: float | None = None
+        self.read_only_server = False
 
     def __str__(self) -> str:
         return with_hint(self.message, self.hint)

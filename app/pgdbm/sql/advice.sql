@@ -26,3 +26,7 @@ LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
 WHERE n.nspname <> 'pg_catalog' AND n.nspname <> 'information_schema'
 ORDER BY e.oid IS NULL, n.nspname
 LIMIT 1
+
+-- read_only: a row if the session is read-only whatever a file has set: on a standby, or by the role or the database
+SELECT 'read-only' WHERE pg_catalog.pg_is_in_recovery() OR (
+    SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only') = 'on'

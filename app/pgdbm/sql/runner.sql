@@ -162,6 +162,9 @@ SET LOCAL search_path = pg_catalog, pg_temp
 SET LOCAL SESSION AUTHORIZATION DEFAULT;
 SET LOCAL ROLE NONE
 
+-- read_write: for a transaction in which pgdbm writes, in a session that a file may have made read-only
+SET TRANSACTION READ WRITE
+
 -- create_schema: a schema that is created for a module belongs to the connecting user, and the module's role may create
 -- in it
 CREATE SCHEMA {{schema}}

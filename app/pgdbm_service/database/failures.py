@@ -74,6 +74,9 @@ def is_unavailable(error: BaseException | None) -> bool:
         return error.code == "database_unavailable"
     if isinstance(error, library.QueryError):
         return is_unavailable(error.original_error)
+    if isinstance(error, library.MigrationExecutionError):
+        # A statement of a file can fail with any SQLSTATE.
+        return error.read_only_server
     if isinstance(error, LoginError):
         return False
     if isinstance(error, library.ConnectionError | library.PoolError | ConnectionError | TimeoutError):

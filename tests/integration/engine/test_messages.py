@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgdbm
-from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig, MigrationExecutionError
 
 from .applying import apply, failure
 
@@ -257,3 +257,17 @@ async def test_a_listener_to_notices_that_fails_does_not_end_the_connection(
     assert len(result["applied"]) == len(NOTICES)
     assert result["notices"]
     assert "A listener to notices failed" in caplog.text
+
+
+async def test_a_read_only_database_is_not_the_fault_of_the_file(database: str) -> None:
+    config = DatabaseConfig(connection_string=database, schema="app")
+    async with AsyncDatabaseManager(config) as db:
+        await AsyncMigrationManager(db, {"1.sql": "SELECT 1"}, "m").apply_pending_migrations()
+    config = DatabaseConfig(
+        connection_string=database, schema="app", server_settings={"default_transaction_read_only": "on"}
+    )
+    files = {"1.sql": "SELECT 1", "2.sql": "CREATE TABLE t ()"}
+    async with AsyncDatabaseManager(config) as db:
+        with pytest.raises(MigrationExecutionError, match="standby, or the role or the database") as caught:
+            await AsyncMigrationManager(db, files, "m").apply_pending_migrations()
+    assert caught.value.read_only_server

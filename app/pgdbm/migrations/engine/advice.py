@@ -20,7 +20,15 @@ logger = logging.getLogger("pgdbm.migrations")
 RECORDING = "It failed where the engine writes the history row."
 COMMITTING = "It failed at COMMIT, where deferred constraints are checked."
 DEFERRED = "It failed at the end of the file, where deferred constraints are checked."
+READ_ONLY_SERVER = (
+    "The server is a standby, or the role or the database has default_transaction_read_only: connect to the primary, or "
+    "ALTER ROLE or ALTER DATABASE … RESET default_transaction_read_only."
+)
 
+_READ_ONLY_FILE = (
+    "What is applied is recorded in the same transaction: remove READ ONLY, or default_transaction_read_only, from the "
+    "file."
+)
 _NO_TRANSACTION = "Put the line `-- pgdbm:no-transaction` at the top of a file of its own for it."
 _QUOTED = re.compile(r'"([^"]+)"')
 _FUNCTION = re.compile(r"function (?:\w+\.)?(\w+)\(")
@@ -45,6 +53,8 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
             return _NO_TRANSACTION
         case "42601" if not error.position and not error.internal_position:
             return "The server reads more than one statement here: end each with a semicolon outside brackets."
+        case "25006":
+            return READ_ONLY_SERVER if await _fetch(session, "read_only") else _READ_ONLY_FILE
         case "55P04":
             return "Add the value of the enum in a file of its own, before the one that uses it."
         case "2D000" if migration.transactional:

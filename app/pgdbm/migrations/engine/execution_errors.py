@@ -10,6 +10,7 @@ import asyncpg
 from ...errors import MigrationError, MigrationExecutionError
 from ...text import bounded
 from ..state.history import FOREIGN_TABLE
+from .advice import READ_ONLY_SERVER
 from .copy_rows import failed_row
 from .script import ALREADY_APPLIED, LOCK_HELD
 
@@ -96,7 +97,7 @@ def execution_error(
             f"Statements 1 to {resumes_at - 1} of this file ran outside a transaction and remain applied. "
             f"The next run resumes at statement {resumes_at}."
         )
-    return MigrationExecutionError(
+    failure = MigrationExecutionError(
         "\n".join([first, *(f"{label}: {bounded(text)}" for label, text in texts.items() if text), *rest]),
         migration.filename,
         statement=number,
@@ -105,11 +106,18 @@ def execution_error(
         sqlstate=error.sqlstate,
         sql_error=message,
         detail=bounded(error.detail) if error.detail else None,
-        hint=" ".join(filter(None, (bounded(error.hint or ""), advice))) or None,
+        hint=" ".join(filter(None, (bounded(_hint_of(error)), advice))) or None,
         context="\n".join(bounded(text) for text in (error.internal_query, error.context) if text) or None,
         transactional=migration.transactional,
         summary="\n".join([first, *rest]),
     )
+    failure.read_only_server = advice == READ_ONLY_SERVER
+    return failure
+
+
+def _hint_of(error: asyncpg.PostgresError) -> str:
+    # asyncpg adds this to errors about prepared statements; those of a file are not asyncpg's.
+    return (error.hint or "").partition("NOTE: pgbouncer")[0].strip()
 
 
 def _position(

@@ -128,7 +128,7 @@ class ResumableFile:
             yield
             return
         async with self._connection.transaction():
-            await self._session.send(sql("runner", "own_user"))
+            await self._session.send(f"{sql('runner', 'read_write')};\n{sql('runner', 'own_user')}")
             yield
 
     async def _run_with_retries(self, step: Step, record: StatementRecord | None) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..sources.statements import Statement
 
 _BEGINS = re.compile(r"(?:BEGIN|START)\b", re.IGNORECASE)
-_ENDS = re.compile(r"(?:COMMIT|END|ROLLBACK|ABORT)\b(?!\s+(?:PREPARED|TO)\b)", re.IGNORECASE)
+_ENDS = re.compile(r"(?:COMMIT|END|ROLLBACK|ABORT|PREPARE)\b(?!\s+(?:PREPARED|TO)\b)", re.IGNORECASE)
 _COMMITS = re.compile(r"(?:COMMIT|END)\b", re.IGNORECASE)
 _CHAINS = re.compile(r"\bAND\s+CHAIN\b", re.IGNORECASE)
 
