@@ -40,7 +40,7 @@ def test_lines_may_end_as_on_windows() -> None:
         "a$copy FROM stdin;",
         "SELECT a copy, copy FROM stdin;",
         "SELECT 'a' copy FROM stdin;",
-        "INSERT INTO copy SELECT \"copy\" copy FROM stdin;",
+        'INSERT INTO copy SELECT "copy" copy FROM stdin;',
     ],
 )
 def test_what_only_looks_like_a_copy(statement: str) -> None:
@@ -57,7 +57,7 @@ def test_what_only_looks_like_a_copy(statement: str) -> None:
         "COPY (SELECT 1) TO '/copy';COPY t FROM STDIN;",
         "SELECT copy;COPY t FROM STDIN;",
         "-- copy\nCOPY t FROM STDIN;",
-        "COPY \"from stdin\" (\"copy\") FROM STDIN (FORMAT csv, DELIMITER ';');",
+        'COPY "from stdin" ("copy") FROM STDIN (FORMAT csv, DELIMITER \';\');',
     ],
 )
 def test_what_is_a_copy(statement: str) -> None:
@@ -89,7 +89,21 @@ def test_create_schema_of_the_module() -> None:
         "stdin " + "é" * 400_000,
         "restrict $" + "$x" * 150_000,
     ],
-    ids=["restrict", "copies", "words", "no end", "aliases", "strings before", "comments", "open", "schemas", "endless", "strings", "word", "dollars"],
+    ids=[
+        "restrict",
+        "copies",
+        "words",
+        "no end",
+        "aliases",
+        "strings before",
+        "comments",
+        "open",
+        "schemas",
+        "endless",
+        "strings",
+        "word",
+        "dollars",
+    ],
 )
 def test_time_is_linear(content: str) -> None:
     started = time.process_time()

@@ -21,8 +21,8 @@ RECORDING = "It failed where the engine writes the history row."
 COMMITTING = "It failed at COMMIT, where deferred constraints are checked."
 DEFERRED = "It failed at the end of the file, where deferred constraints are checked."
 READ_ONLY_SERVER = (
-    "The server is a standby, or the role or the database has default_transaction_read_only: connect to the primary, or "
-    "ALTER ROLE or ALTER DATABASE … RESET default_transaction_read_only."
+    "The server is a standby, or the role or the database has default_transaction_read_only: connect to the primary, "
+    "or ALTER ROLE or ALTER DATABASE … RESET default_transaction_read_only."
 )
 
 _READ_ONLY_FILE = (

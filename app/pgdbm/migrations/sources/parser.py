@@ -72,7 +72,9 @@ _FOREIGN_SYNTAX = tuple(
 )
 # A byte order mark in the middle of a file, a no-break space, and the like, which the parser reads as parts of names,
 # and control characters.
-_INVISIBLE = re.compile("[\x01-\x08\x0e-\x1f\x7f-\x9f\u00a0\u1680\u2000-\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]")
+_INVISIBLE = re.compile(
+    "[\x01-\x08\x0e-\x1f\x7f-\x9f\u00a0\u1680\u2000-\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]"
+)
 _STRINGS_OFF = re.compile(r"\bstandard_conforming_strings\b\s*(?:=|\bto\b)\s*'?(?:off|false|no|0)\b", re.IGNORECASE)
 
 
