@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Controller, Response, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body
 from litestar.response import Redirect
 
 from ..api.operations import MarkBody, RehearseBody, RepairBody, ResolveBody
 from ..api.runs import MigrateAllBody, MigrateAllResult, MigrateBody, MigrateResult, Run
 from ..auth import require
 from ..database.pool import Database
-from ..errors import ServiceError
 from ..features.activity.termination import terminate
 from ..features.modules.views import ModuleViews
 from ..features.operations.decisions import OperationService
@@ -24,11 +19,10 @@ from ..features.operations.reads import OperationQueries
 from ..runs.request import MigrationRequest, Origin
 from ..runs.service import RunService
 from ..web.request import HTTPRequest, principal_of
+from .forms import Form, id_in, number_in, required_in, text_in, time_in
 from .module_page import schema_to_plan
 from .module_pages import migrate_question
 from .showing import confirm, show, show_error
-
-Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 
 
 class ActionController(Controller):
@@ -53,10 +47,10 @@ class ActionController(Controller):
     @post("/modules/{module:str}/migrate", opt={"needs": "migrate"})
     async def migrate(self, request: HTTPRequest, runs: RunService, module: str, data: Form) -> Redirect:
         """Migrate with the digest of the plan, or of the bundle, that the page has shown."""
-        schema = data.get("schema")
+        schema = text_in(data, "schema")
         body = MigrateBody(
-            plan=data.get("plan") or None,
-            bundle=data.get("bundle") or None,
+            plan=text_in(data, "plan"),
+            bundle=text_in(data, "bundle"),
             schemas=(schema,) if schema else None,
         )
         migration = MigrationRequest.of_module(module, body, _origin(request), 0.0)
@@ -65,7 +59,7 @@ class ActionController(Controller):
     @post("/modules/{module:str}/dry-run", opt={"needs": "migrate"})
     async def dry_run(self, request: HTTPRequest, runs: RunService, module: str, data: Form) -> Response[str]:
         """What a migrate would apply."""
-        schema = data.get("schema") or None
+        schema = text_in(data, "schema")
         body = MigrateBody(dry_run=True, schemas=(schema,) if schema else None)
         migration = MigrationRequest.of_module(module, body, _origin(request), 0.0)
         result = await runs.submitter.migrate(migration)
@@ -82,7 +76,7 @@ class ActionController(Controller):
         data: Form,
     ) -> Response[str]:
         """Rehearse, then ask whether to migrate exactly what was rehearsed."""
-        schema = data.get("schema") or None
+        schema = text_in(data, "schema")
         detail = await views.detail(module)
         # The digest is computed first: a file added during the rehearsal changes it, and the migrate is refused.
         plan = await operation_queries.plan(module, schema or await schema_to_plan(views, detail), None)
@@ -91,17 +85,18 @@ class ActionController(Controller):
 
     @post("/modules/{module:str}/mark", opt={"needs": "migrate"})
     async def mark(self, operations: OperationService, module: str, data: Form) -> Redirect:
-        schema = data.get("schema") or None
-        await operations.mark(module, MarkBody(filename=data["filename"], applied=True, schema=schema))
+        schema = text_in(data, "schema")
+        await operations.mark(module, MarkBody(filename=required_in(data, "filename"), applied=True, schema=schema))
         return _see(_page_of(module, "journal", schema))
 
     @post("/modules/{module:str}/resolve", opt={"needs": "migrate"})
     async def resolve(self, operations: OperationService, module: str, data: Form) -> Redirect:
-        schema, statement = data.get("schema") or None, data["statement"]
-        if not statement.isdecimal():
-            raise ServiceError("invalid_request", f"statement: {statement!r} is not a number.")
+        schema = text_in(data, "schema")
         body = ResolveBody(
-            filename=data["filename"], statement=int(statement), done=data["done"] == "true", schema=schema
+            filename=required_in(data, "filename"),
+            statement=number_in(data, "statement"),
+            done=required_in(data, "done") == "true",
+            schema=schema,
         )
         await operations.resolve(module, body)
         return _see(_page_of(module, "plan", schema))
@@ -109,7 +104,7 @@ class ActionController(Controller):
     @post("/modules/{module:str}/accept", opt={"needs": "migrate"})
     async def accept(self, operations: OperationService, module: str, data: Form) -> Redirect:
         """Record the current content of changed files as applied."""
-        schema = data.get("schema") or None
+        schema = text_in(data, "schema")
         await operations.repair(module, RepairBody(schema=schema, accept=True))
         return _see(_page_of(module, "history", schema))
 
@@ -123,11 +118,10 @@ class ActionController(Controller):
 
     @post("/database/sessions/{pid:int}/end", opt={"needs": "admin"})
     async def end_session(self, database: Database, runs: RunService, pid: int, data: Form) -> Redirect:
+        run, named = id_in(data, "run"), time_in(data, "backend_start")
         migrating = await database.with_timeout(runs.recent.backends())
-        start = data.get("backend_start")
-        named = datetime.fromisoformat(start) if start else None
         await database.with_timeout(terminate(database.manager(), pid, migrating, named))
-        return _see(f"/ui/runs/{data['run']}" if data.get("run") else "/ui/database")
+        return _see("/ui/database" if run is None else f"/ui/runs/{run}")
 
 
 async def _own_run(request: HTTPRequest, database: Database, runs: RunService, run_id: UUID) -> Run:

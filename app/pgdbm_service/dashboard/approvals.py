@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body
 from litestar.response import Redirect
 
 from ..api.approvals import ApproveBody
@@ -19,6 +17,7 @@ from ..features.operations.reads import OperationQueries
 from ..runs.request import Origin
 from ..runs.service import RunService
 from ..web.request import HTTPRequest, principal_of
+from .forms import Form, text_in
 from .lock_words import locked_relations
 from .showing import confirm, show_error
 from .wording import count
@@ -26,8 +25,6 @@ from .wording import count
 if TYPE_CHECKING:
     from ..api.operations import Plan
     from ..api.runs import Run
-
-Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 
 
 class DecisionController(Controller):
@@ -129,7 +126,9 @@ class DecisionController(Controller):
         if reason is None:
             raise invalid_request([{"field": "reason", "message": "say why"}])
         origin = Origin(principal=principal_of(request).name, request_id=state["request_id"])
-        await database.with_timeout(runs.approvals.break_glass(run_id, origin, state["address"], reason))
+        breaking = runs.approvals.break_glass(run_id, origin, state["address"], reason)
+        # The audit has it already.
+        state["audit_entry"] = await database.with_timeout(breaking)
         return _see(run_id)
 
 
@@ -145,8 +144,10 @@ async def _run_to_decide(request: HTTPRequest, database: Database, runs: RunServ
     return run
 
 
-def _reason_in(request: HTTPRequest, form: dict[str, str]) -> str | None:
-    reason = form.get("reason", "").strip()[:LONGEST_REASON] or None
+def _reason_in(request: HTTPRequest, form: Form) -> str | None:
+    reason = text_in(form, "reason")
+    if reason is not None:
+        reason = reason[:LONGEST_REASON]
     request.scope["state"]["reason"] = reason
     return reason
 

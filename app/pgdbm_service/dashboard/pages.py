@@ -3,6 +3,7 @@ actions.py."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -246,9 +247,15 @@ class PageController(Controller):
 
     @get("/database/sessions/{pid:int}/end", opt={"needs": "admin"})
     async def confirm_end(
-        self, request: HTTPRequest, database: Database, pid: int, run: str = "", backend_start: str = ""
+        self,
+        request: HTTPRequest,
+        database: Database,
+        pid: int,
+        run: UUID | None = None,
+        backend_start: datetime | None = None,
     ) -> Response[str]:
-        found, waiting = await database.with_timeout(_session(database, pid, backend_start))
+        start = None if backend_start is None else backend_start.isoformat()
+        found, waiting = await database.with_timeout(_session(database, pid, start))
         age = "" if found.transaction_age_s is None else f", in a transaction for {duration(found.transaction_age_s)}"
         return confirm(
             request,
@@ -261,11 +268,11 @@ class PageController(Controller):
             rows=[(found.query or "",)],
             rows_title="Its last statement",
             action=f"/ui/database/sessions/{pid}/end",
-            back=f"/ui/runs/{run}" if run else "/ui/database",
+            back="/ui/database" if run is None else f"/ui/runs/{run}",
             back_word="back",
             verb="End the session",
             tone="danger",
-            fields={"run": run, "backend_start": backend_start},
+            fields={name: text for name, text in (("run", run), ("backend_start", start)) if text},
         )
 
     @get("/audit", opt={"needs": "admin"})
@@ -285,13 +292,13 @@ class PageController(Controller):
         )
 
 
-async def _session(database: Database, pid: int, backend_start: str) -> tuple[Backend | ConnectedBackend, int]:
+async def _session(database: Database, pid: int, backend_start: str | None) -> tuple[Backend | ConnectedBackend, int]:
     """The session that blocks others now, or that ``backend_start`` names, and how many wait behind it."""
     trees = await blocking_tree(database.manager())
     blocking = next((one for one in _all(trees) if one.pid == pid), None)
     if blocking is not None:
         return blocking, sum(1 for _ in _all(blocking.blocks))
-    if backend_start:
+    if backend_start is not None:
         named = [{"pid": pid, "backend_start": backend_start}]
         for session in await still_connected(database.manager(), named):
             return session, 0

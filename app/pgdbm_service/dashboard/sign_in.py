@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from litestar import Controller, Response, get, post
-from litestar.enums import RequestEncodingType
 from litestar.exceptions import HTTPException
-from litestar.params import Body, Parameter
+from litestar.params import Parameter
 from litestar.response import Redirect
 
 from ..auth.cookies import SESSION, SIGN_IN, Cookies
@@ -19,6 +18,7 @@ from ..auth.sign_in import SignIns
 from ..database.failures import service_error_of
 from ..errors import ServiceError
 from ..web.request import HTTPRequest, Principal, principal_of, public_path
+from .forms import Form
 from .next_page import HOME, safe_next
 from .next_page import SIGN_IN as SIGN_IN_PAGE
 from .showing import confirm, show, show_error
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from litestar.datastructures import Cookie
 
     from ..auth.sessions import Session
-
-Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 
 Next = Annotated[str, Parameter(query="next")]
 

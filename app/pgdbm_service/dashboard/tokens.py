@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from litestar import Controller, Response, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body, Parameter
+from litestar.params import Parameter
 from litestar.response import Redirect
 
 from pgdbm.text import sentence
@@ -19,6 +18,7 @@ from ..database.service_schema import SERVICE_SCHEMA
 from ..errors import ServiceError
 from ..web.pagination import cursor_of, read_number
 from ..web.request import HTTPRequest, principal_of, public_path
+from .forms import Form
 from .showing import confirm, show, show_error
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _PAGE = 50
 _EMPTY = {"name": "", "read": "", "admin": "", "migrate": "", "register": "", "expires": "90d"}
 _EXPIRIES = ("12h", "7d", "30d", "90d", "365d", "never")
 
-Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 Next = Annotated[str | None, Parameter(query="next")]
 
 

@@ -62,6 +62,14 @@ def test_who_asked_cannot_decide_on_the_page(repo: Any, people: People, make_tok
         assert (ended["status"], ended["break_glass"]["reason"]) == ("succeeded", "outage")
         assert "let it start in an emergency" in text_of(boss.open(run))
 
+        def broken() -> list[Any]:
+            entries = people.admin.get("/audit").json()["items"]
+            return [one for one in entries if one["path"].endswith("/break-glass")]
+
+        # Those that were refused, and a single one that was not.
+        eventually(lambda: [one["http_status"] for one in broken()] == [200, 400])
+        assert broken()[0]["reason"] == "outage"
+
 
 def test_a_run_is_rejected_on_its_page(repo: Any, people: People, make_token: Callable[..., str]) -> None:
     repo.write("orders", APPROVALS, _001_a=TABLE)

@@ -21,5 +21,5 @@ SELECT a.pid, a.usename AS "user", a.application_name, a.state, a.backend_start,
        EXTRACT(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::float8 AS transaction_age_s
 FROM pg_catalog.pg_stat_activity a
 JOIN ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS wanted (pid, backend_start)
-    ON a.pid = wanted.pid::integer AND a.backend_start = wanted.backend_start::timestamptz
+    ON a.pid = wanted.pid::bigint AND a.backend_start = wanted.backend_start::timestamptz
 ORDER BY a.xact_start, a.pid
