@@ -128,6 +128,20 @@ def test_drift_is_reported_however_it_is_found(
     assert len(receiver.accepted) == 4
 
 
+def test_a_schema_that_cannot_be_read_hides_no_drift_of_others(
+    watching: Callable[..., Any], repo: Any, sql: Any, receiver: Receiver, eventually: Callable[..., Any]
+) -> None:
+    repo.write("a", _001_a=TABLE)
+    repo.write("b", _001_a=TABLE)
+    service = watching(["module.drifted"], drift_check_s=1)
+    assert service.client.post("/migrate").status_code == 200
+    sql("ALTER TABLE a.pgdbm_snapshots DROP COLUMN listing")
+    assert service.client.get("/modules/a/drift").status_code == 500
+    sql("ALTER TABLE b.t ADD COLUMN by_hand int")
+    eventually(lambda: len(receiver.accepted) == 2)
+    assert bodies(receiver)[0]["data"]["module"] == "b"
+
+
 def test_several_replicas_report_a_module_once(
     watching: Callable[..., Any], start: Callable[..., Any], repo: Any, sql: Any, receiver: Receiver, eventually: Any
 ) -> None:

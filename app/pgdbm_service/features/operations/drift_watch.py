@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ...database.failures import is_unavailable
-from ...errors import ServiceError
+from ...database.failures import is_unavailable, log_failure, service_error_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -44,8 +43,10 @@ class DriftWatch:
             for schema in await self._summaries.schemas(module):
                 try:
                     await self._queries.drift(module.name, schema)
-                except ServiceError as error:
+                except Exception as error:
                     if is_unavailable(error):
                         raise
                     # One that cannot be read does not hide the drift of others.
-                    logger.warning("drift not compared", module=module.name, schema=schema, **error.for_log())
+                    problem = service_error_of(error)
+                    log_failure(problem, error)
+                    logger.warning("drift not compared", module=module.name, schema=schema, **problem.for_log())
