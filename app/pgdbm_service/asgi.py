@@ -341,15 +341,16 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     app = Service(
         route_handlers=[calls, static_files()],
         dependencies={name: _provide(part) for name, part in dependencies.items()},
-        # Exited in reverse order: the audit is written before the pool closes.
+        # Exited in reverse order: the audit is written before the pool closes, and the jobs end before the connections
+        # to webhooks are closed.
         lifespan=[
             lifespan_of(settings, database, slots, tracing, [runs]),
+            deliverer.lifespan,
             background(jobs),
             sampler.lifespan,
             verifier.lifespan,
             sessions.lifespan,
             audit.lifespan,
-            deliverer.lifespan,
         ],
         logging_config=None,
         middleware=[
