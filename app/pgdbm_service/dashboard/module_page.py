@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from ..database.failures import service_error_of
+from ..database.failures import log_failure, service_error_of
 from ..web.pagination import cursor_of
 from .grid import IN_ORDER
 from .live import Part, Parts
@@ -57,7 +57,9 @@ class ModulePage:
                 return {"problem": None} | await self._plan(detail.name, planned)
             page, following = await self._views.history(detail.name, schema, _PAGE, before)
         except Exception as error:
-            return {"problem": service_error_of(error)}
+            problem = service_error_of(error)
+            log_failure(problem, error)
+            return {"problem": problem}
         return {
             "problem": None,
             "history": page.items,

@@ -11,7 +11,7 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from ..api.operations import RepairBody
-from ..database.failures import service_error_of
+from ..database.failures import log_failure, service_error_of
 from ..database.pool import Database
 from ..errors import ServiceError
 from ..features.modules.views import ModuleViews
@@ -98,6 +98,7 @@ class ModulePageController(Controller):
                     shown |= await _shown_bundles(database, registrar, module, cursor, before, after)
         except Exception as error:
             shown["problem"] = service_error_of(error)
+            log_failure(shown["problem"], error)
         tabs = [
             (name, label) for name, label in TABS.items() if name != "changed" or detail.changed or tab == "changed"
         ]
@@ -317,8 +318,7 @@ def migrate_question(
 async def _shown_bundles(
     database: Database, registrar: Registrar, module: str, cursor: str | None, before: str, after: str
 ) -> dict[str, Any]:
-    position = None if cursor is None else read_cursor(cursor, int)
-    page, following = await database.with_timeout(registrar.bundles(module, 20, position))
+    page, following = await database.with_timeout(registrar.bundles(module, 20, read_number(cursor)))
     compared = None
     if before and after:
         compared = await database.with_timeout(registrar.compare_bundles(module, before, after))

@@ -54,9 +54,18 @@ def read_several(given: list[str] | None, field: str, legal: Any = None) -> tupl
     return found
 
 
-def with_time_zone(time: datetime | None) -> datetime | None:
-    """``time``, in UTC if it has no time zone."""
-    return time if time is None or time.tzinfo is not None else time.replace(tzinfo=UTC)
+def in_utc(time: datetime | None, field: str) -> datetime | None:
+    """``time`` in UTC, which it is in already if it has no time zone.
+
+    Raises:
+        ServiceError: invalid_request, if it is before the year 1, or after the year 9999.
+    """
+    if time is None or time.tzinfo is None:
+        return None if time is None else time.replace(tzinfo=UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise invalid_request([{"field": field, "message": "is outside the years 1 to 9999"}]) from None
 
 
 def unknown_value(field: str, value: str, known: Iterable[str]) -> dict[str, str]:

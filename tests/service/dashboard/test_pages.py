@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgdbm_service.dashboard.overview import OverviewReader
+from pgdbm_service.features.operations.reads import OperationQueries
 from tests.support.waiting import eventually
 
 from .conftest import holding
@@ -167,6 +168,39 @@ def test_a_session_is_ended_by_its_start(service: Any, database: str, sql: Calla
         answer = service.post(f"/activity/backends/{pid}/terminate", json=body)
         assert (answer.status_code, answer.json()["application_name"]) == (200, "named")
         eventually(lambda: not sql("SELECT FROM pg_stat_activity WHERE pid = $1", pid))
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "field"),
+    [
+        ("modules/m/mark", {}, "filename"),
+        ("modules/m/mark", {"filename": " "}, "filename"),
+        ("modules/m/resolve", {"filename": "001_a.sql", "statement": "1"}, "done"),
+        ("modules/m/resolve", {"filename": "001_a.sql", "statement": "9" * 5000, "done": "true"}, "statement"),
+        ("modules/m/dry-run", {"schema": "m\x00"}, "schema"),
+        ("database/sessions/1/end", {"backend_start": "yesterday"}, "backend_start"),
+        ("database/sessions/1/end", {"run": "../../elsewhere"}, "run"),
+    ],
+)
+def test_a_form_that_no_page_has_is_refused(
+    service: Any, module: str, path: str, fields: dict[str, str], field: str
+) -> None:
+    answer = service.post(f"/ui/{path}", data=fields)
+    assert answer.status_code == 400
+    assert f"<p class=\"lead\">{field}: " in answer.text
+
+
+def test_an_unexpected_error_in_a_part_of_a_page_is_logged(
+    service: Any, module: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("of the inside")
+
+    monkeypatch.setattr(OperationQueries, "drift", fail)
+    monkeypatch.setattr(OperationQueries, "plan", fail)
+    for tab in ("plan", "drift"):
+        assert "The service failed. Its log has the cause." in text_of(service.get(f"/ui/modules/m?tab={tab}"))
+        assert "RuntimeError: of the inside" in capfd.readouterr().err
 
 
 def test_a_changed_file_is_shown_as_a_diff(service: Any, repo: Any, module: str) -> None:

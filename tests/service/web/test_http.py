@@ -9,6 +9,7 @@ import httpx
 
 from pgdbm.version import __version__
 from pgdbm_service.errors.codes import ERROR_KINDS
+from pgdbm_service.web.pagination import cursor_of
 
 from ...conftest import ROOT
 
@@ -45,6 +46,32 @@ def test_errors_are_problem_documents(service: Any) -> None:
         assert problem["instance"] == path.partition("?")[0]
         if status == 405:
             assert method not in response.headers["allow"]
+
+
+def test_what_no_column_can_hold_is_not_a_failure_of_the_service(service: Any, repo: Any) -> None:
+    repo.write("m", _001_a="SELECT 1")
+    service.sync()
+    run = service.post("/modules/m/migrate").json()["run_id"]
+    cursor = cursor_of(2**200)
+    for path in (
+        f"/runs?next={cursor}",
+        f"/runs/{run}/schemas?next={cursor}",
+        f"/modules/m/migrations?next={cursor}",
+        f"/modules/m/history?next={cursor}",
+        f"/modules/m/journal?next={cursor}",
+        f"/modules/m/bundles?next={cursor}",
+        f"/audit?next={cursor}",
+        f"/tokens?next={cursor}",
+        f"/ui/modules/m?tab=bundles&next={cursor}",
+    ):
+        assert service.get(path).status_code == 200, path
+    events = service.get(f"/runs/{run}/events", headers={"Last-Event-ID": "9" * 5000})
+    assert events.status_code == 200
+    terminated = service.post(f"/activity/backends/{2**31}/terminate")
+    assert (terminated.status_code, terminated.json()["code"]) == (404, "backend_unknown")
+    before_all_years = service.get("/runs", params={"since": "0001-01-01T00:00:00+14:00"})
+    assert before_all_years.json()["errors"] == [{"field": "since", "message": "is outside the years 1 to 9999"}]
+    assert service.client.put("/freeze", json={"reason": "a\x00b"}).status_code == 400
 
 
 def test_type_is_the_address_of_a_page(service: Any) -> None:

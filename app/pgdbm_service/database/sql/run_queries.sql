@@ -54,7 +54,7 @@ SELECT s.position, s.schema, s.status, s.attempts, s.progress, s.problem, s.star
                    '[]')
         FROM {{tables.run_steps}} t WHERE t.run = s.run AND t.schema = s.schema) AS steps
 FROM {{tables.run_schemas}} s
-WHERE s.run = $1 AND ($2::text IS NULL OR s.status = $2) AND s.position > $3
+WHERE s.run = $1 AND ($2::text IS NULL OR s.status = $2) AND s.position > $3::bigint
 ORDER BY {{order}} LIMIT $4
 
 -- applied: what a run applied, over all of its schemas

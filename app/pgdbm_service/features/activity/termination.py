@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pgdbm.core.manager import AsyncDatabaseManager
 
 
+# A process id is an integer in PostgreSQL.
+_HIGHEST_PID = 2**31 - 1
+
+
 async def terminate(
     db: AsyncDatabaseManager, pid: int, migrating: Collection[int], backend_start: datetime | None
 ) -> TerminatedBackend:
@@ -26,7 +30,9 @@ async def terminate(
     Raises:
         ServiceError: backend_unknown, backend_not_blocking.
     """
-    found = await db.fetch_one(statement("activity", "backend"), pid, [str(one) for one in migrating])
+    found = None
+    if pid <= _HIGHEST_PID:
+        found = await db.fetch_one(statement("activity", "backend"), pid, [str(one) for one in migrating])
     if found is None or pid in migrating:
         raise ServiceError(
             "backend_unknown",

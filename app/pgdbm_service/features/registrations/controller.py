@@ -24,7 +24,7 @@ from ...registry.modules import Module, Registry
 from ...registry.repository_watch import RepositoryWatch
 from ...web.conditional import Preconditions, etag_of
 from ...web.openapi import RegistrationOperation
-from ...web.pagination import Cursor, Limit, cursor_of, read_cursor
+from ...web.pagination import Cursor, Limit, cursor_of, read_number
 from ...web.problems import error_responses
 from ...web.request import HTTPRequest, principal_of
 from .archives import Limits
@@ -139,8 +139,7 @@ class RegistrationController(Controller):
         cursor: Cursor = None,
     ) -> BundlePage:
         """The bundles that the module has had, newest first."""
-        before = None if cursor is None else read_cursor(cursor, int)
-        page, following = await database.with_timeout(registrar.bundles(module, limit, before))
+        page, following = await database.with_timeout(registrar.bundles(module, limit, read_number(cursor)))
         page.next = None if following is None else cursor_of(following)
         return page
 

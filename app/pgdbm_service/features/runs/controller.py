@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -34,7 +35,7 @@ from ...web.headers import traceparent_of
 from ...web.openapi import MigrateOperation, Ticketed
 from ...web.pagination import TOTAL_LIMIT, Cursor, Limit, cursor_of, read_number
 from ...web.problems import error_responses
-from ...web.query_parameters import read_several, several_of, with_time_zone
+from ...web.query_parameters import in_utc, read_several, several_of
 from ...web.request import HTTPRequest, principal_of
 from .answers import messages, response_of, wait_of
 
@@ -67,6 +68,7 @@ _MIGRATE = (
 )
 _MIGRATE_ONE = ("module_unknown", "plan_moved", "bundle_moved", "idempotency_key_reused", *_MIGRATE)
 _OPTIONAL = Body(description="Optional.")
+_EVENT_NUMBER = re.compile(r"[0-9]{1,18}\Z")
 _ACCEPTED = {
     202: ResponseSpec(Run, description="The run has not ended. `Location` is its address.", generate_examples=False)
 }
@@ -189,8 +191,8 @@ class RunController(Controller):
             statuses=read_several(status, "status", RunStatus),
             schema=schema,
             created_by=created_by,
-            since=with_time_zone(since),
-            until=with_time_zone(until),
+            since=in_utc(since, "since"),
+            until=in_utc(until, "until"),
         )
         items, following = await database.with_timeout(runs.queries.page(wanted, limit, read_number(cursor)))
         counted = await database.with_timeout(runs.queries.count(wanted, TOTAL_LIMIT))
@@ -244,7 +246,7 @@ class RunController(Controller):
         ticket: Ticketed = None,
     ) -> Response[Any]:
         """The events of a run, from the first or after `Last-Event-ID`, until it ends: Server-Sent Events."""
-        after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else 0
+        after = int(last_event_id) if last_event_id and _EVENT_NUMBER.match(last_event_id) else 0
         newest, has_ended = await database.with_timeout(runs.queries.newest_event(run_id))
         if has_ended and after >= newest:
             return Response(None, status_code=204)
