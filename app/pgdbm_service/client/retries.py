@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 Exchange = httpx.Response | httpx.RequestError
 """How an attempt ended: with an answer, or without one."""
-"""How an attempt ended: with an answer, or without one."""
-"""How an attempt ended: with an answer, or without one."""
 
 _FIRST_PAUSE_S = 0.2
 _MAX_PAUSE_S = 5.0

@@ -11,7 +11,7 @@ from pgdbm.cli.options import command
 from pgdbm.cli.questions import confirm
 
 from .runs import describe
-from .server import EXIT_CODES, SERVER, ServerOptions
+from .server import EXIT_CODES, SERVER, client_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..client import AsyncClient
     from .server import ServerArguments
 
-# A person is waiting.
-_RETRY_FOR_S = 10.0
 _SHORT_DIGEST = len("sha256:") + 12
 _MOST_SCHEMAS = 5
 
@@ -47,7 +45,7 @@ async def approve(
     """Approve the plan of a run that someone else asked for."""
     if break_glass and reason is None:
         raise click.UsageError("--break-glass requires --reason.")
-    async with ServerOptions(**service).client(context.output, retry_for_s=_RETRY_FOR_S) as client:
+    async with client_of(context, service) as client:
         run = await client.get_run(run_id)
         if plan is None and run.approval is not None:
             plan = run.approval.plan
@@ -72,7 +70,7 @@ async def approve(
 @click.option("--reason", metavar="TEXT", help="Why; shown to those who wait for the run.")
 async def reject(context: CommandContext, run_id: UUID, reason: str | None, **service: Unpack[ServerArguments]) -> None:
     """Reject a run that waits for approvals. Nothing is applied."""
-    async with ServerOptions(**service).client(context.output, retry_for_s=_RETRY_FOR_S) as client:
+    async with client_of(context, service) as client:
         run = await client.reject_run(run_id, reason=reason)
     describe(context.output, run)
 

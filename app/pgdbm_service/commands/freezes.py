@@ -9,7 +9,7 @@ import click
 from pgdbm.cli.options import command
 from pgdbm.cli.output import utc
 
-from .server import EXIT_CODES, SERVER, ServerOptions, document_of
+from .server import EXIT_CODES, SERVER, client_of, document_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from ..api.freezes import Freeze
     from .server import ServerArguments
-
-# A person is waiting.
-_RETRY_FOR_S = 10.0
 
 
 class FreezeGroup(click.Group):
@@ -51,7 +48,7 @@ async def set_freeze(
     context: CommandContext, modules: str, reason: str, until: datetime | None, **service: Unpack[ServerArguments]
 ) -> None:
     """Freeze the modules that the glob matches: all of them unless given. Runs that have started continue."""
-    async with ServerOptions(**service).client(context.output, retry_for_s=_RETRY_FOR_S) as client:
+    async with client_of(context, service) as client:
         found = await client.freeze(reason, modules=modules, until=until)
     context.output.line(f"{found.modules}: frozen {f'until {utc(found.until)}' if found.until else 'until lifted'}")
     context.output.document(document_of(found))
@@ -60,7 +57,7 @@ async def set_freeze(
 @command(freeze, "list", SERVER)
 async def list_freezes(context: CommandContext, **service: Unpack[ServerArguments]) -> None:
     """List the freezes in force."""
-    async with ServerOptions(**service).client(context.output, retry_for_s=_RETRY_FOR_S) as client:
+    async with client_of(context, service) as client:
         _show(context.output, [one async for one in client.list_freezes()])
 
 
@@ -71,7 +68,7 @@ async def lift(
     context: CommandContext, modules: str | None, reason: str | None, **service: Unpack[ServerArguments]
 ) -> None:
     """End the freeze with this glob, or all of them. The runs that they held start."""
-    async with ServerOptions(**service).client(context.output, retry_for_s=_RETRY_FOR_S) as client:
+    async with client_of(context, service) as client:
         found = await client.lift_freeze(modules=modules, reason=reason)
     context.output.line(f"{len(found.items)} lifted")
     context.output.document({"items": [document_of(one) for one in found.items]})

@@ -10,7 +10,7 @@ from pgdbm.cli.options import command
 from pgdbm.cli.output import utc
 
 from .run_display import followed
-from .server import EXIT_CODES, RETRY_FOR_S, SERVER, ServerOptions, client_of, document_of
+from .server import EXIT_CODES, RETRY_INTERACTIVE_FOR_S, SERVER, ServerOptions, client_of, document_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -70,7 +70,7 @@ async def show(
     **service: Unpack[ServerArguments],
 ) -> None:
     """Show a run: its progress, what it waits for, how it ended."""
-    retry_for_s = None if follow else RETRY_FOR_S
+    retry_for_s = None if follow else RETRY_INTERACTIVE_FOR_S
     async with ServerOptions(**service).client(context.output, retry_for_s=retry_for_s) as client:
         if follow:
             context.output.interrupted_message = f"Interrupted; run {run_id} continues."

@@ -52,12 +52,13 @@ _EXIT_CODES = {
     503: UNAVAILABLE,
     504: UNAVAILABLE,
 }
-RETRY_FOR_S = 60.0
+# How long a call is retried, in seconds: of a pipeline, which may deploy the service at the same time, and of a person,
+# who waits.
+_RETRY_FOR_S = 60.0
+RETRY_INTERACTIVE_FOR_S = 10.0
 # The duration of an attempt.
 _ATTEMPT_S = 30.0
 # Fields that are reported elsewhere, or that only matter to HTTP.
-RETRY_FOR_S = 10.0
-"""How long an interactive call is retried, in seconds."""
 _NOT_FIELDS = frozenset({"type", "title", "detail", "instance", "code", "hint"})
 
 SERVER: tuple[click.Parameter, ...] = (
@@ -142,7 +143,7 @@ class ServerOptions:
                     self.server,
                     self._token(),
                     allow_http=self.allow_http,
-                    retry_for_s=RETRY_FOR_S if retry_for_s is None else retry_for_s,
+                    retry_for_s=_RETRY_FOR_S if retry_for_s is None else retry_for_s,
                     on_retry=retries.report,
                 ) as client,
             ):
@@ -229,7 +230,7 @@ class _Retries:
 
 def client_of(context: CommandContext, service: ServerArguments) -> AbstractAsyncContextManager[AsyncClient]:
     """A client for an interactive call, as :meth:`ServerOptions.client`."""
-    return ServerOptions(**service).client(context.output, retry_for_s=RETRY_FOR_S)
+    return ServerOptions(**service).client(context.output, retry_for_s=RETRY_INTERACTIVE_FOR_S)
 
 
 def document_of(one: object) -> dict[str, object]:

@@ -12,10 +12,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
 from pgdbm_service.__main__ import _command
+from pgdbm_service.client import AsyncClient
 
 from ..conftest import DEADLINE_S, Proxy, bearer
 
@@ -157,12 +159,27 @@ def test_invalid_input_is_refused_before_a_request(pipeline: Pipeline) -> None:
     assert (missing.code, "nowhere" in missing.err) == (1, True)
     over = pipeline("wait", "shop", "--server", "http://127.0.0.1:9", "--timeout", "0.3")
     assert (over.code, "Timed out; shop is not ready" in over.err) == (7, True)
-    pipeline.environ.setattr("pgdbm_service.commands.server.RETRY_FOR_S", 0.4)
+    pipeline.environ.setattr("pgdbm_service.commands.server._RETRY_FOR_S", 0.4)
     away = pipeline("deploy", "shop", "--server", "http://127.0.0.1:9")
     assert away.code == 6
     assert "Trying again." in away.err
     assert "error: http://127.0.0.1:9 cannot be reached" in away.err
     assert "secret" not in unsafe.err + away.err
+
+
+def test_a_pipeline_is_retried_longer_than_a_person(pipeline: Pipeline) -> None:
+    seconds: list[float] = []
+
+    class Client(AsyncClient):
+        def __init__(self, *values: Any, retry_for_s: float, **options: Any) -> None:
+            seconds.append(retry_for_s)
+            super().__init__(*values, retry_for_s=0, **options)
+
+    pipeline.environ.setattr("pgdbm_service.client.AsyncClient", Client)
+    pipeline.write("001_t.sql", TABLE)
+    for command in (("deploy", "shop"), ("runs", "show", str(uuid4())), ("freeze", "list")):
+        assert pipeline(*command, "--server", "http://127.0.0.1:9").code == 6
+    assert seconds == [60, 10, 10]
 
 
 def test_modules_of_a_configuration_file_are_deployed(service: Any, pipeline: Pipeline) -> None:
