@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -47,6 +48,17 @@ BlockedAfter = Annotated[
 ]
 
 Enabled = Annotated[bool, Meta(description="Enabling sends what is pending, and forgets failures.")]
+
+
+def refusal_of_url(url: str, *, allow_http: bool) -> str | None:
+    """What is wrong with the URL of a webhook; None if nothing is. Without ``allow_http`` it must be https."""
+    schemes = ("https", "http") if allow_http else ("https",)
+    try:
+        parts = urlsplit(url)
+        is_fine = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        is_fine = False
+    return None if is_fine else f"must begin with {' or '.join(f'{one}://' for one in schemes)}, without a user"
 
 
 class WebhookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

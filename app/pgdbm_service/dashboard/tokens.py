@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..auth.sessions import Session
 
 _PAGE = 50
-_EMPTY = {"name": "", "read": "", "admin": "", "migrate": "", "register": "", "expires": "90d"}
+_EMPTY = {"name": "", "read": "", "admin": "", "migrate": "", "register": "", "approve": "", "expires": "90d"}
 _EXPIRIES = ("12h", "7d", "30d", "90d", "365d", "never")
 
 Next = Annotated[str | None, Parameter(query="next")]
@@ -118,7 +118,7 @@ class TokenPages(Controller):
 def _scopes(data: Form) -> list[str]:
     """The scopes that the form describes; patterns of modules are separated by commas or spaces."""
     scopes = [name for name in ("read", "admin") if data.get(name)]
-    for kind in ("register", "migrate"):
+    for kind in ("register", "migrate", "approve"):
         scopes += [f"{kind}:{glob}" for glob in data.get(kind, "").replace(",", " ").split()]
     return scopes
 

@@ -1,19 +1,26 @@
-"""The pages of webhooks: what each sends, whether it arrives, and what its receiver answered."""
+"""The pages of webhooks: what each sends, whether it arrives, and what its receiver answered. They create, disable and
+delete them; a new secret is shown once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import re
+from typing import TYPE_CHECKING, Annotated, get_args
 from uuid import UUID
 
+import msgspec
 from litestar import Controller, Response, get, post
 from litestar.params import Parameter
 from litestar.response import Redirect
 
-from ..api.webhooks import ALL_EVENTS, WebhookChange
-from ..errors import invalid_request
+from pgdbm.text import sentence
+
+from ..api.msgspec_errors import path_and_reason
+from ..api.webhooks import ALL_EVENTS, WebhookBody, WebhookChange, WebhookFormat
+from ..errors import ServiceError, invalid_request
 from ..features.webhooks.store import WebhookStore
 from ..web.pagination import read_number
 from ..web.request import HTTPRequest, principal_of
+from .forms import Form, text_in
 from .showing import confirm, show, show_error
 
 if TYPE_CHECKING:
@@ -23,6 +30,14 @@ _PAGE = 50
 # Of how many webhooks the list has the last deliveries, and how many of each.
 _MOST_WITH_DELIVERIES = 20
 _LAST = 3
+_EMPTY = {"url": "", "modules": "*", "format": "standard", "blocked_after_s": "60"}
+# What to enter, where the type of a field does not allow what was entered.
+_HINTS = {
+    "url": "Give a URL that begins with https://, without spaces.",
+    "events": "Choose at least one event.",
+    "modules": "Use letters, digits, dots, hyphens and underscores, with * and ? as wildcards.",
+    "blocked_after_s": "Give seconds, up to a day (86400).",
+}
 _STATUSES: dict[str, DeliveryStatus] = {"pending": "pending", "delivered": "delivered", "dropped": "dropped"}
 
 Next = Annotated[str | None, Parameter(query="next")]
@@ -50,6 +65,22 @@ class WebhookPages(Controller):
             state_of=state_of,
             every_event=len(ALL_EVENTS),
         )
+
+    @get("/new", sync_to_thread=False)
+    def show_form(self, request: HTTPRequest) -> Response[str]:
+        return _form(request, dict.fromkeys(ALL_EVENTS, "on"))
+
+    @post()
+    async def create(self, request: HTTPRequest, webhooks: WebhookStore, data: Form) -> Response[str]:
+        """Create a webhook, and show its secret in this answer: it is in no other."""
+        try:
+            made = await webhooks.create(_body_of(data), principal_of(request).name)
+        except ServiceError as error:
+            if error.code != "invalid_request":
+                raise
+            wrong = error.fields["errors"][0]
+            return _form(request, data, wrong["field"], wrong["message"])
+        return show(request, "webhook_created.html", "Webhooks", 201, webhook=made)
 
     @get("/{webhook_id:uuid}")
     async def show_webhook(
@@ -93,6 +124,29 @@ class WebhookPages(Controller):
             tone="danger",
         )
 
+    @get("/{webhook_id:uuid}/delete")
+    async def confirm_delete(self, request: HTTPRequest, webhooks: WebhookStore, webhook_id: UUID) -> Response[str]:
+        webhook = await webhooks.find(webhook_id)
+        return confirm(
+            request,
+            "Webhooks",
+            title="Delete the webhook?",
+            texts=[
+                f"Nothing is sent to {webhook.url} any more.",
+                "Its deliveries are deleted with it: what is pending is never sent. This cannot be undone.",
+            ],
+            action=f"/ui/webhooks/{webhook_id}/delete",
+            back=f"/ui/webhooks/{webhook_id}",
+            back_word="the webhook",
+            verb="Delete the webhook",
+            tone="danger",
+        )
+
+    @post("/{webhook_id:uuid}/delete")
+    async def delete(self, webhooks: WebhookStore, webhook_id: UUID) -> Redirect:
+        await webhooks.delete(webhook_id)
+        return Redirect("/ui/webhooks", status_code=303)
+
     @post("/{webhook_id:uuid}/enable")
     async def enable(self, request: HTTPRequest, webhooks: WebhookStore, webhook_id: UUID) -> Redirect:
         await webhooks.change(webhook_id, WebhookChange(is_enabled=True), principal_of(request).name)
@@ -117,6 +171,43 @@ def state_of(webhook: Webhook) -> str:
     if not webhook.is_enabled:
         return "disabled"
     return "active" if webhook.failing_since is None else "failing"
+
+
+def _body_of(form: Form) -> WebhookBody:
+    """The webhook that a form describes.
+
+    Raises:
+        ServiceError: invalid_request.
+    """
+    given = {name: text_in(form, name) or "" for name in _EMPTY}
+    try:
+        return msgspec.convert(given | {"events": _events_of(form)}, WebhookBody, strict=False)
+    except msgspec.ValidationError as error:
+        path, reason = path_and_reason(error)
+        field = re.split(r"[.\[]", path)[0]
+        raise invalid_request([{"field": field, "message": _HINTS.get(field, reason)}]) from None
+
+
+def _events_of(form: Form) -> list[str]:
+    return [event for event in ALL_EVENTS if form.get(event)]
+
+
+def _form(request: HTTPRequest, values: Form, field: str | None = None, message: str = "") -> Response[str]:
+    """The form for a new webhook, with what was entered; ``message`` is about ``field``."""
+    if field is not None:
+        request.scope["state"]["problem_code"] = "invalid_request"
+    return show(
+        request,
+        "webhook_new.html",
+        "Webhooks",
+        200 if field is None else 400,
+        values=_EMPTY | values,
+        chosen=_events_of(values),
+        events=ALL_EVENTS,
+        formats=get_args(WebhookFormat),
+        field=field,
+        message=sentence(f"{message[:1].upper()}{message[1:]}") if message else "",
+    )
 
 
 def _see(webhook_id: UUID) -> Redirect:

@@ -6,11 +6,10 @@ import base64
 import os
 from pathlib import Path  # noqa: TC003 - msgspec evaluates it
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from ..api.webhooks import WebhookBody
+from ..api.webhooks import WebhookBody, refusal_of_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,15 +49,9 @@ def problems_of(webhooks: Sequence[WebhookSetting], *, allow_http: bool) -> Iter
     if len(set(names)) < len(names):
         yield " has a name twice."
     for one in webhooks:
-        schemes = ("https", "http") if allow_http else ("https",)
-        try:
-            parts = urlsplit(one.url)
-            is_fine = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
-        except ValueError:
-            is_fine = False
-        if not is_fine:
-            beginnings = " or ".join(f"{scheme}://" for scheme in schemes)
-            yield f", {one.name}: its url must begin with {beginnings}, without a user."
+        refusal = refusal_of_url(one.url, allow_http=allow_http)
+        if refusal is not None:
+            yield f", {one.name}: its url {refusal}."
         if one.secret_file is not None and one.secret_variable is not None:
             yield f", {one.name}: set secret_file or secret_variable, not both."
         try:

@@ -32,7 +32,13 @@ def id_of(sql: Callable[..., Any], name: str) -> str:
 
 def test_a_token_is_made_and_shown_once(admin: Person, service: Any, sql: Callable[..., Any]) -> None:
     assert 'name="read"' in admin.open("/ui/tokens/new").text
-    fields = {"name": "deploy-orders", "read": "on", "migrate": "orders, billing_*", "register": "orders"}
+    fields = {
+        "name": "deploy-orders",
+        "read": "on",
+        "migrate": "orders, billing_*",
+        "register": "orders",
+        "approve": "x_?",
+    }
     page = admin.send("/ui/tokens", **fields, expires="30d")
     assert page.status_code == 201
     assert page.headers["cache-control"] == "no-store"
@@ -40,7 +46,7 @@ def test_a_token_is_made_and_shown_once(admin: Person, service: Any, sql: Callab
     answer = service.get("/modules", headers=bearer(token))
     assert answer.status_code == 200
     (row,) = sql("SELECT *, expires_at - created_at AS lifetime FROM pgdbm_service.tokens WHERE name = 'deploy-orders'")
-    assert row["scopes"] == ["read", "register:orders", "migrate:orders", "migrate:billing_*"]
+    assert row["scopes"] == ["read", "register:orders", "migrate:orders", "migrate:billing_*", "approve:x_?"]
     assert round(row["lifetime"].total_seconds() / 86400) == 30
     assert row["created_by"] == "token:root-of-all"
     listed = admin.open("/ui/tokens")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET
 
-from ...api.webhooks import Delivery, DeliveryPage, Webhook, WebhookWithSecret
+from ...api.webhooks import Delivery, DeliveryPage, Webhook, WebhookWithSecret, refusal_of_url
 from ...database.globs import like_pattern
 from ...database.service_schema import SERVICE_SCHEMA
 from ...database.sql import statement
@@ -123,15 +122,9 @@ class WebhookStore:
         return _delivery(await self._one("redeliver", webhook_id, delivery_id))
 
     def _check(self, url: str) -> None:
-        schemes = ("https", "http") if self._allow_http else ("https",)
-        try:
-            parts = urlsplit(url)
-            is_fine = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
-        except ValueError:
-            is_fine = False
-        if not is_fine:
-            message = f"give a URL that begins with {' or '.join(f'{one}://' for one in schemes)}, without a user"
-            raise invalid_request([{"field": "url", "message": message}])
+        refusal = refusal_of_url(url, allow_http=self._allow_http)
+        if refusal is not None:
+            raise invalid_request([{"field": "url", "message": f"it {refusal}"}])
 
     async def _one(self, name: str, *values: object) -> RowDict:
         rows = await self._rows(name, *values)

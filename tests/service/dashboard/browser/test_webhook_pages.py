@@ -13,6 +13,7 @@ from .test_appearance import TABLE, violations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from ...webhooks.receiver import Receiver
     from ..conftest import Clicks
@@ -95,6 +96,27 @@ def test_a_webhook_is_disabled_and_sends_what_it_kept_once_it_is_enabled(
     migrated(service, repo, "after")
     page.get_by_role("row", name="run.succeeded of after").get_by_text("delivered").wait_for()
     assert [one.body["data"]["module"] for one in receiver.accepted] == ["before", "after"]
+
+
+def test_a_webhook_is_created_and_deleted(visit: Visit, service: Any, receiver: Receiver, pictures: Path) -> None:
+    page = visit("/ui/webhooks", bypass_csp=True)
+    page.get_by_role("link", name="New webhook…").click()
+    page.get_by_label("URL").fill(receiver.url)
+    for event in ("run.queued", "run.waiting"):
+        page.get_by_label(event).uncheck()
+    page.get_by_label("Modules").fill("ord*")
+    assert violations(page) == []
+    page.screenshot(path=pictures / "webhook-new-light.png", full_page=True)
+    page.get_by_role("button", name="Create the webhook").click()
+    page.get_by_text("Copy the secret now: it is not shown again.").wait_for()
+    assert page.get_by_label("The secret").input_value().startswith("whsec_")
+    assert violations(page) == []
+    page.get_by_role("link", name="Show the webhook").click()
+    page.get_by_text("Sends run.blocked, run.succeeded,").wait_for()
+    page.get_by_role("link", name="Delete…").click()
+    page.get_by_role("button", name="Delete the webhook").click()
+    page.get_by_text("No webhook yet.").wait_for()
+    assert service.get("/webhooks").json()["items"] == []
 
 
 def test_a_first_webhook_is_created_with_a_command_that_fits_a_phone(visit: Visit, service: Any) -> None:
