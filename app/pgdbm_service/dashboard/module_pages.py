@@ -301,7 +301,7 @@ def migrate_question(
         "title": f"Migrate {module}?",
         "texts": texts,
         "rows": [(f"{one.mode} on {one.relation}", one.words) for one in locked],
-        "rows_title": "What is locked, and for how long",
+        "rows_title": "What is locked" if rehearsal is None else "What is locked, and for how long",
         "files": [one.filename for one in plan.pending],
         "action": f"/ui/modules/{module}/migrate",
         "back": f"/ui/modules/{module}?tab=plan",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..api.activity import PoolState
 from ..api.overview import Attention, Overview, OverviewModule, ReplicaList
 from ..registry.single_flight import SingleFlight
+from .wording import count
 
 if TYPE_CHECKING:
     from ..api.modules import ModuleDetail
@@ -164,6 +165,10 @@ def _of_module(kind: AttentionKind, detail: ModuleDetail, newest: OverviewRun | 
         text = detail.problem.detail
     elif detail.schema_count > 1:
         text = _states_of(detail)
+    elif kind == "changed":
+        one = detail.changed == 1
+        text = f"has {count(detail.changed, 'file')} that {'was' if one else 'were'} changed after "
+        text += "it was applied" if one else "they were applied"
     else:
         text = f"is {detail.state.replace('_', ' ')}"
     return Attention(
@@ -178,5 +183,5 @@ def _of_module(kind: AttentionKind, detail: ModuleDetail, newest: OverviewRun | 
 def _states_of(detail: ModuleDetail) -> str:
     """``1 failed, 11 pending, of 10,000 schemas``."""
     urgent = sorted(detail.states.items(), key=lambda one: one[0] not in _STATES)
-    parts = (f"{count:,} {state.replace('_', ' ')}" for state, count in urgent if state != "up_to_date")
+    parts = (f"{number:,} {state.replace('_', ' ')}" for state, number in urgent if state != "up_to_date")
     return f"{', '.join(parts)}, of {detail.schema_count:,} schemas"

@@ -220,5 +220,5 @@ def _marked(file: MigrationFile | None, problem: dict[str, Any]) -> Markup | Non
     from .highlight import sql_lines
 
     begin = max(line - 6, 0)
-    shown = "\n".join(file.sql.split("\n")[begin : line + 5])
+    shown = "\n".join(file.sql.rstrip().split("\n")[begin : line + 5])
     return sql_lines(shown, first=begin + 1, line=line, column=problem.get("column"))

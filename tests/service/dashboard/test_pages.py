@@ -187,7 +187,7 @@ def test_a_form_that_no_page_has_is_refused(
 ) -> None:
     answer = service.post(f"/ui/{path}", data=fields)
     assert answer.status_code == 400
-    assert f"<p class=\"lead\">{field}: " in answer.text
+    assert f'<p class="lead">{field}: ' in answer.text
 
 
 def test_an_unexpected_error_in_a_part_of_a_page_is_logged(

@@ -33,6 +33,10 @@ def test_a_refused_migrate_leaves_a_trace(service: Any, repo: Any, eventually: C
         "problem_code": "checksum_changed",
         "request_id": "deploy-8",
     }
+    # One that a person sent from the dashboard, too; the page of the module says so.
+    assert service.post("/ui/modules/m/migrate", headers={"X-Request-ID": "click"}).status_code == 409
+    eventually(lambda: service.get("/modules/m").json()["last_refusal"]["request_id"] == "click")
+    assert "A migrate by anonymous was refused" in service.get("/ui/modules/m").text
     repo.write("m", _001_a=TABLE)
     service.sync()
     assert service.post("/modules/m/migrate").status_code == 200

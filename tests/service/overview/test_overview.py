@@ -78,7 +78,8 @@ def test_a_changed_file_needs_attention(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE + " -- changed")
     service.sync()
     (item,) = overview(service)["attention"]
-    assert (item["kind"], item["module"], item["detail"]) == ("changed", "m", "is changed")
+    assert (item["kind"], item["module"]) == ("changed", "m")
+    assert item["detail"] == "has 1 file that was changed after it was applied"
 
 
 def test_a_run_under_way_shows_where_it_is_and_who_blocks_it(service: Any, repo: Any, database: str) -> None:

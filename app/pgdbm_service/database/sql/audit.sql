@@ -27,7 +27,7 @@ FROM (SELECT principal, module FROM {{tables.audit}} ORDER BY id DESC LIMIT $3 +
 -- last_refusal: the newest migrate of the module $1 that did not become a run, if it was later than $2 (null: any time)
 SELECT at, principal, http_status, problem_code, request_id
 FROM {{tables.audit}}
-WHERE module = $1 AND path = '/modules/{module}/migrate' AND run_id IS NULL AND problem_code IS NOT NULL
+WHERE module = $1 AND path IN ('/modules/{module}/migrate', '/ui/modules/{module}/migrate') AND run_id IS NULL AND problem_code IS NOT NULL
   AND ($2::timestamptz IS NULL OR at > $2)
 ORDER BY id DESC
 LIMIT 1

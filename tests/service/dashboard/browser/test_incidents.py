@@ -129,7 +129,7 @@ def test_a_changed_file_is_seen_as_a_diff_by_a_reader(
     page = visit("/ui")
     page.get_by_label("Token").fill(make_token("read"))
     page.keyboard.press("Enter")
-    click(page.locator(".needs a", has_text="is changed"))
+    click(page.locator(".needs a", has_text="was changed after it was applied"))
     page.locator(".diff .add", has_text="bigint").wait_for()
     page.locator(".diff .del", has_text="integer").wait_for()
     assert page.get_by_role("button", name="Accept").count() == 0
