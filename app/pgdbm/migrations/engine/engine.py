@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,15 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import asyncpg
 
 from ...core.asyncpg_errors import FAILURES, is_alive, is_lost
-from ...errors import AsyncDBError, ConnectionError, MigrationError, MigrationExecutionError
-from ...sql import statement
-from ..results import Applied, ApplyResult, Renamed
+from ...errors import MigrationError, MigrationExecutionError
+from ..results import ApplyResult, Renamed
 from ..state.history import require_own_table
 from .notices import NoticeCollector, collected
 from .plan import build_plan
 from .preparation import check_pending, create_tables, read_history
 from .retries import retry_pauses
-from .run import Run, lost, with_applied
+from .run import Run, with_applied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -85,6 +83,8 @@ class MigrationEngine:
 
         ``atomic="all"``: every pending migration in one transaction. ``digest``: that of the only plan to apply.
         """
+        from .outcome import result_of
+
         run = self._run()
         guard = None
         if digest is not None:
@@ -107,22 +107,24 @@ class MigrationEngine:
 
                     require_transactional(parsed)
                 if dry_run or not parsed:
-                    return await self._result(run, plan, dry_run=dry_run)
+                    return await result_of(self, run, plan, dry_run=dry_run)
                 run.starts_history = not plan.skipped
                 if guard is not None:
                     run.histories = guard.histories(recorded or {}, parsed)
                 if len(run.applied) == len(run.renamed):
                     self.announcer.emit("run_started", pending=[one.filename for one in parsed])
                 if not await self._work(run, parsed, atomic):
-                    return await self._result(run, plan)
+                    return await result_of(self, run, plan)
 
     async def apply_one(self, migration: Migration) -> int:
         """Apply ``migration``, whatever else is pending. Returns milliseconds; 0 if it was applied already."""
+        from .outcome import result_of
+
         run = self._run()
         while True:
             plan, server_version, recorded = await self._read_plan((migration,), "allow", None, only=True)
             if not plan.pending:
-                return (await self._result(run, plan)).applied[0].execution_time_ms if run.applied else 0
+                return (await result_of(self, run, plan)).applied[0].execution_time_ms if run.applied else 0
             async with self._creating(recorded is None):
                 parsed = await self.parse(plan.pending, server_version)
             run.starts_history = recorded is None
@@ -235,31 +237,6 @@ class MigrationEngine:
                 check_keeps_role(file)
             yield file
 
-    async def _result(self, run: Run, plan: Plan, *, dry_run: bool = False) -> ApplyResult:
-        times: dict[str, int] = {}
-        if run.applied:
-            try:
-                async with self.db.acquire() as connection:
-                    times = await self.history.times(connection, run.applied)
-                    await self.save_snapshot(connection)
-            except (AsyncDBError, *FAILURES) as error:
-                # The migrations are durable by now; this failure does not matter.
-                logger.warning("The execution times of the migrations could not be read: %s", error)
-            self.announcer.emit("run_ended", execution_time_ms=run.milliseconds)
-        applied_here = set(run.applied)
-        skipped = tuple([one.filename for one in plan.skipped if one.filename not in applied_here])
-        return ApplyResult(
-            status="dry_run" if dry_run else "success" if run.applied else "up_to_date",
-            applied=tuple(Applied(name, times.get(name, 0)) for name in run.applied),
-            skipped=skipped,
-            pending=tuple(one.filename for one in plan.pending) if dry_run else (),
-            total=len(plan.pending) + len(plan.skipped) + len(plan.beyond_target),
-            total_time_ms=run.milliseconds,
-            renamed=tuple(Renamed(*names) for names in (plan.renamed if dry_run else run.renamed).items()),
-            notices=tuple(run.notices.notices),
-            omitted_notices=run.notices.omitted,
-        )
-
     async def save_snapshot(self, connection: Connection) -> None:
         """Store a snapshot of the schema, if snapshots are enabled. A failure is logged: the migrations are applied."""
         if not self.options.snapshots:
@@ -366,7 +343,9 @@ class MigrationEngine:
         except FAILURES as error:
             if not is_lost(error):
                 raise
-            await self._read_outcome(run, parsed, error)
+            from .outcome import read_outcome  # imported late: connections are rarely lost
+
+            await read_outcome(self, run, parsed, error)
         return False
 
     def _on_wait(self, holder: dict[str, Any] | None) -> None:
@@ -432,42 +411,3 @@ class MigrationEngine:
         async with self._backend(direct=True) as direct, watching(self.db, direct, self.announcer, session.run):
             with collected(direct, session.notices):
                 await apply(replace(session, connection=direct), migration)
-
-    async def _read_outcome(self, run: Run, parsed: Sequence[ParsedMigration], error: BaseException) -> None:
-        """After the connection was lost: read what was committed. Returns if everything was.
-
-        Raises:
-            ConnectionError: some migrations were not applied, or the server cannot be reached.
-        """
-        started = time.monotonic()
-        applied: dict[str, str] = {}
-        for pause in retry_pauses():
-            try:
-                # Until the server notices the loss, the session continues, and holds the lock.
-                await self.lock.wait_until_free(self.db)
-                async with self.db.acquire() as connection:
-                    applied = await self.history.applied(connection) or {}
-                    await connection.execute(statement("locks", "flush"))
-                break
-            except (AsyncDBError, *FAILURES) as away:
-                if time.monotonic() - started + pause > self.options.reconnect_for:
-                    raise ConnectionError(
-                        f"{lost(error)} What was committed could not be read ({away}). Run again: that reads it, and "
-                        f"applies the rest.",
-                        details={"applied": run.applied[: run.durable], "error_type": type(error).__name__},
-                    ) from error
-                await asyncio.sleep(pause)
-        missing = []
-        for migration in parsed:
-            if applied.get(migration.filename) != migration.migration.checksum:
-                missing.append(migration.filename)
-            elif migration.filename not in run.applied:
-                run.applied.append(migration.filename)
-        # A server that crashed may have lost asynchronous commits.
-        run.applied = [filename for filename in run.applied if filename not in missing]
-        run.durable = len(run.applied)
-        if missing:
-            raise ConnectionError(
-                f"{lost(error)} {len(run.applied)} of them are applied; {missing[0]} is not. Run again.",
-                details={"applied": list(run.applied), "pending": missing, "error_type": type(error).__name__},
-            ) from error
