@@ -1,10 +1,10 @@
-"""Runs files in the scratch schema of a rehearsal, and records what they do."""
+"""Runs files in the scratch schema of a rehearsal, and decides what of them is kept."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 
@@ -21,18 +21,17 @@ from ..engine.execution_errors import execution_error, offset_of
 from ..engine.script import clean_session
 from ..engine.session import NO_TIMEOUT_S, as_role
 from .effects import Effects, effects_of
-from .observation import RelationNames, checked, with_held_times
-from .results import Failure, StatementRehearsal, TakenLock
+from .observation import with_held_times
+from .observer import Observer, Seen
+from .results import Failure, StatementRehearsal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ...core.connection import Connection
     from ...pgparse.lock_modes import StatementLock
     from ...pgparse.tree import Node
     from ..sources.parser import ParsedFile, ParsedMigration
     from ..sources.statements import Statement
-    from .results import FileRehearsal, PredictedLock
+    from .results import FileRehearsal
 
 _NOT_UNDONE = {
     "2D000": "it commits by itself, and what it did could not be undone",
@@ -43,32 +42,6 @@ _ALREADY_EXISTS = ("42P06", "42P07", "42710", "42701", "42723")
 # PostgreSQL itself creates and drops a table to run these.
 _REBUILDING = ("create_table_as_stmt", "refresh_mat_view_stmt")
 _DROPPED = "it dropped an object, and which one cannot be determined"
-
-Held = dict[tuple[int, LockMode], tuple[str | None, str | None, int | None]]
-"""(schema, name, number of its file) by oid and mode."""
-
-
-Files = dict[int, tuple[str, int | None]]
-"""(name, number of its file) of relations of the scratch schema, by oid."""
-
-
-class Seen(NamedTuple):
-    """What a statement did, as in :class:`StatementRehearsal`."""
-
-    locks: tuple[TakenLock, ...] | None = ()
-    predicted: tuple[PredictedLock, ...] = ()
-    rewritten: tuple[str, ...] = ()
-    wal_bytes: int | None = None
-
-
-@dataclass
-class Watch:
-    """The state before a statement, to compare with that after it. ``files``: relations that were there before."""
-
-    files: Files
-    held: Held
-    names: RelationNames
-    wal_position: int
 
 
 class StatementFailedError(Exception):
@@ -131,6 +104,7 @@ class RehearsalExecutor:
         self._real = real
         self._role = role
         self._settings = settings
+        self._observer = Observer(connection, schema, real)
         self.uncommitted_since: str | None = None
         """The first file that was not committed; no later one is."""
 
@@ -172,16 +146,16 @@ class RehearsalExecutor:
     ) -> None:
         if self.uncommitted_since is None:
             await self._send("BEGIN")
-        watch = await self._watch() if measured else None
+        watch = await self._observer.watch() if measured else None
         dropped: str | None = None
         async with as_role(self._connection, self._role):
             for one, profile in zip(migration.statements, profiles, strict=True):
                 may_drop = _may_drop(one, profile.effects)
-                drops = await self._drops() if may_drop else 0
+                drops = await self._observer.drops() if may_drop else 0
                 milliseconds = await self._execute(migration, one, measured)
-                if may_drop and await self._drops() != drops:
+                if may_drop and await self._observer.drops() != drops:
                     dropped = _DROPPED
-                seen = Seen() if watch is None else await self._see(watch, profile)
+                seen = Seen() if watch is None else await self._observer.see(watch, profile.locks)
                 file.statements.append(_ran(migration, one, profile.label, milliseconds, seen))
             # A commit checks deferred constraints, and there may be no commit. As the module's role: they may call its
             # functions.
@@ -217,11 +191,10 @@ class RehearsalExecutor:
             ):
                 await self._alone(migration, one, file, profile, measured)
             elif profile.effects is Effects.INSIDE:
-                watch = await self._watch()
+                watch = await self._observer.watch()
                 async with as_role(self._connection, self._role, of_session=True):
                     milliseconds = await self._execute(migration, one, measured)
-                rewritten = self._rewritten(watch.files, await self._known())
-                seen = Seen(None, rewritten=rewritten, wal_bytes=await self._wal() - watch.wal_position)
+                seen = await self._observer.see_without_locks(watch)
                 file.statements.append(_ran(migration, one, profile.label, milliseconds, seen))
             else:
                 reason = "it reaches beyond the schema and cannot be undone"
@@ -232,8 +205,8 @@ class RehearsalExecutor:
     ) -> None:
         """Execute one statement of a no-transaction file in a transaction that is rolled back."""
         await self._send("BEGIN")
-        watch = await self._watch()
-        drops = await self._drops()
+        watch = await self._observer.watch()
+        drops = await self._observer.drops()
         try:
             async with as_role(self._connection, self._role):
                 milliseconds = await self._execute(migration, one, measured)
@@ -246,9 +219,9 @@ class RehearsalExecutor:
             await self.roll_back()
             file.statements.append(_skipped(migration, one, profile.label, reason))
             return
-        seen = await self._see(watch, profile)
+        seen = await self._observer.see(watch, profile.locks)
         beyond = await self._beyond(profile.effects)
-        if beyond is None and _may_drop(one, profile.effects) and await self._drops() != drops:
+        if beyond is None and _may_drop(one, profile.effects) and await self._observer.drops() != drops:
             beyond = _DROPPED
         if beyond is None:
             await self._commit(migration, measured)
@@ -326,8 +299,8 @@ class RehearsalExecutor:
             return "it reaches beyond the schema"
         # A foreign key takes SHARE ROW EXCLUSIVE on the table that it refers to, and is dropped with the schema.
         allowed = (LockMode.SHARE_ROW_EXCLUSIVE,) if effects is Effects.INSIDE else ()
-        for (_, mode), (schema, name, _) in (await self._held()).items():
-            if self._is_outside(schema) and mode > LockMode.ROW_SHARE and mode not in allowed:
+        for (_, mode), (schema, name, _) in (await self._observer.held()).items():
+            if self._observer.is_outside(schema) and mode > LockMode.ROW_SHARE and mode not in allowed:
                 return f"it changes {schema}.{name} ({mode.sql})"
         if effects is Effects.UNCERTAIN:
             trace = await self._connection.fetchval(statement("rehearsal", "traces"), self._schema)
@@ -335,84 +308,13 @@ class RehearsalExecutor:
         return None
 
     async def _stop_if_blocking(self, migration: ParsedMigration) -> None:
-        for (_, mode), (schema, name, _) in (await self._held()).items():
-            if self._is_outside(schema) and mode >= LockMode.SHARE:
+        for (_, mode), (schema, name, _) in (await self._observer.held()).items():
+            if self._observer.is_outside(schema) and mode >= LockMode.SHARE:
                 await self.roll_back()
                 raise RehearsalStoppedError(
                     f"{migration.filename} takes {mode.sql} on {schema}.{name} and could not be committed: continuing "
                     f"would block that table until the end of the rehearsal."
                 )
-
-    def _is_outside(self, schema: str | None) -> bool:
-        return schema is not None and schema != self._schema and not schema.startswith("pg_temp")
-
-    async def _watch(self) -> Watch:
-        """The objects that exist before the statements of a transaction."""
-        known, held = await self._known(), await self._held()
-        watch = Watch(known, held, RelationNames(), await self._wal())
-        for oid, (name, _) in known.items():
-            watch.names.add(oid, self._schema, name)
-        self._learn(watch, held)
-        return watch
-
-    def _learn(self, watch: Watch, held: Held) -> None:
-        for (oid, _), (schema, name, _) in held.items():
-            if schema is not None and name is not None:
-                watch.names.add(oid, schema, name)
-
-    async def _see(self, watch: Watch, profile: Profile) -> Seen:
-        """What the last statement did."""
-        before, after = watch.held, await self._held()
-        self._learn(watch, after)
-        position = await self._wal()
-        files = {oid: (name or "", filenode) for (oid, _), (_, name, filenode) in after.items()}
-        seen = Seen(
-            self._taken(before, after, watch.files),
-            checked(profile.locks, watch.names, _strongest(before), _strongest(after), (self._schema, self._real)),
-            self._rewritten(watch.files, files),
-            position - watch.wal_position,
-        )
-        watch.held, watch.wal_position = after, position
-        watch.files |= {oid: file for oid, file in files.items() if oid in watch.files and file[0]}
-        return seen
-
-    def _rewritten(self, before: Files, after: Files) -> tuple[str, ...]:
-        """The relations of the schema whose file has changed."""
-        changed = [
-            oid for oid, (_, filenode) in before.items() if oid in after and after[oid][1] not in (None, filenode)
-        ]
-        return tuple(sorted(f"{self._real}.{after[oid][0]}" for oid in changed))
-
-    def _taken(self, before: Held, after: Held, known: Files) -> tuple[TakenLock, ...]:
-        locks = []
-        for (oid, mode), (schema, name, _) in after.items():
-            if (oid, mode) in before:
-                continue
-            if schema is None and oid in known:
-                schema, name = self._schema, known[oid][0]
-            outside = self._is_outside(schema)
-            shown = self._real if schema == self._schema else schema
-            relation = None if schema is None else f"{shown}.{name}"
-            locks.append(TakenLock(relation, mode, outside, is_new=not outside and oid not in known))
-        return tuple(sorted(locks, key=lambda lock: (-lock.mode, lock.relation or "")))
-
-    async def _held(self) -> Held:
-        return {
-            (row["oid"], LockMode.from_pg_locks(row["mode"])): (row["schema"], row["name"], row["filenode"])
-            for row in await self._connection.fetch(statement("rehearsal", "held"))
-        }
-
-    async def _known(self) -> Files:
-        rows: Iterable[Any] = await self._connection.fetch(statement("rehearsal", "relations"), self._schema)
-        return {row["oid"]: (row["name"], row["filenode"]) for row in rows}
-
-    async def _wal(self) -> int:
-        position: int = await self._connection.fetchval(statement("rehearsal", "wal"))
-        return position
-
-    async def _drops(self) -> int:
-        count: int = await self._connection.fetchval(statement("rehearsal", "drops"))
-        return count
 
     async def _send(self, sql: str) -> None:
         await self._connection.execute(sql, timeout=NO_TIMEOUT_S)
@@ -421,13 +323,6 @@ class RehearsalExecutor:
 def _may_drop(one: Statement, effects: Effects) -> bool:
     """Whether the statement may drop what it does not name."""
     return effects is Effects.UNCERTAIN and one.traits.kind not in _REBUILDING
-
-
-def _strongest(held: Held) -> dict[int, LockMode]:
-    modes: dict[int, LockMode] = {}
-    for oid, mode in held:
-        modes[oid] = max(mode, modes.get(oid, mode))
-    return modes
 
 
 def _ran(migration: ParsedMigration, one: Statement, kind: str, milliseconds: float, seen: Seen) -> StatementRehearsal:
