@@ -68,9 +68,7 @@ async def watch(
 
 
 async def _apply(context: CommandContext, modules: Sequence[ModuleConfig]) -> None:
-    unwritten = [
-        path for module in modules for path in _files(module) if not path.read_text("utf-8", "replace").strip()
-    ]
+    unwritten = [path for module in modules for path in _files(module) if _is_empty(path)]
     for path in unwritten:
         context.output.note(f"{path.name} is empty; waiting for its content.")
     if unwritten:
@@ -81,6 +79,14 @@ async def _apply(context: CommandContext, modules: Sequence[ModuleConfig]) -> No
         context.output.error(error, one_line=True)
     else:
         context.output.document({"modules": results}, one_line=True)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return not path.read_text("utf-8", "replace").strip()
+    except FileNotFoundError:
+        # It was deleted after the folder was listed.
+        return False
 
 
 def _read_stats(modules: Sequence[ModuleConfig]) -> _Seen:

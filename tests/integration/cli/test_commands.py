@@ -81,12 +81,12 @@ class Project:
             assert app.run([*arguments, "--json"]) == exit_code, printed.getvalue()
         return json.loads(printed.getvalue())
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*COMMAND, *arguments],
             cwd=self.folder,
             env=environment(**self.variables),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -596,3 +596,19 @@ def test_an_empty_folder_is_no_success(project: Project) -> None:
     (project.folder / "empty").mkdir()
     error = project.json("migrate", "apply", "--dir", "empty", "--module", "orders", exit_code=2)["error"]
     assert "There are no migrations (*.sql) in" in str(error)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_a_question(
+    project: Project, stopped: list[subprocess.Popen[str]], number: signal.Signals
+) -> None:
+    process = project.start("migrate", "revert", stdin=subprocess.PIPE)
+    stopped.append(process)
+    assert process.stderr is not None
+    shown = ""
+    while not shown.endswith("[y/N]: "):
+        shown += process.stderr.read(1)
+    # Its input is read after the question is shown.
+    time.sleep(0.3)
+    process.send_signal(number)
+    assert process.wait(DEADLINE_S) == (130 if number is signal.SIGINT else -signal.SIGTERM)
