@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pgdbm import MigrationFileError
 from pgdbm.migrations.importers import convert
 
 from .test_dbmate import write
@@ -166,3 +167,13 @@ class TestDownMigrations:
     def converted(tool: ToolName, export: dict[str, str], folder: Path) -> dict[str, str]:
         convert(tool, write(folder / "export", export), folder / "ours")
         return {path.name: path.read_text() for path in (folder / "ours").iterdir()}
+
+
+def test_a_name_with_a_slash_is_not_written_elsewhere(tmp_path: Path) -> None:
+    """The names of some tools come from the text of an export."""
+    (tmp_path / "theirs").mkdir()
+    export = "### MIGRATION ../outside (UP) ###\nCREATE TABLE a ();\n"
+    (tmp_path / "theirs" / "upgrade.sql").write_text(export)
+    with pytest.raises(MigrationFileError, match=r"\.\./outside\.sql.*cannot have a slash"):
+        convert("node-pg-migrate", tmp_path / "theirs", tmp_path / "ours")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["theirs"]

@@ -33,7 +33,7 @@ def convert(tool: ToolName, folder: str | os.PathLike[str], destination: str | o
     folders below it. Nothing is overwritten; an existing file with the same content is accepted.
 
     Raises:
-        MigrationFileError: a file is not UTF-8, or two of the new ones have the same version.
+        MigrationFileError: a file is not UTF-8, the name of a new one has a slash, or two have the same version.
         MigrationError: the folder does not exist, or has no file of the tool; or a file exists with other content.
     """
     place, target = Path(folder), Path(destination)
@@ -72,7 +72,13 @@ def _texts(folder: Path) -> dict[str, str]:
 
 
 def _check(converted: Converted) -> None:
-    """Checks pgdbm's rules for a folder: no empty file, no duplicate version."""
+    """Checks pgdbm's rules for a folder: plain names, no empty file, no duplicate version."""
+    for name in converted.files:
+        # The names of some tools come from a line of an export.
+        if name != Path(name).name:
+            raise MigrationFileError(
+                f"{name}: the name of a file cannot have a slash", name, hint="Rename the migration in the export."
+            )
     names = filter(is_migration_name, converted.files)
     migrations = in_order(read_migration(name, converted.files[name].encode()) for name in names)
     check_versions(migrations, converted.files.keys())
