@@ -6,8 +6,9 @@ What most calls do not need is imported late: a command that finds nothing to ap
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import asynccontextmanager, contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,7 +27,6 @@ from .state.journal import Journal
 from .state.lock import MigrationLock
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from importlib.resources.abc import Traversable
 
@@ -69,19 +69,27 @@ class AsyncMigrationManager:
     ``default`` without one, with a warning. The history is ``migrations_table`` in the same schema (``public`` without
     one). ``db_manager`` is another name for ``db``.
 
-    Keyword options: ``out_of_order`` ("allow" or "reject") decides about a pending file that sorts before an applied
-    one. ``lock_wait_timeout`` (seconds, 600) limits the wait for another runner of the module, or for the history
-    table. ``lock_timeout`` (seconds, 5; None: the server's setting) limits how long a transactional statement waits for
-    a lock, and ``retry_for`` (seconds, 600; 0: never) how long a migration is retried after a lock timeout, a deadlock
-    or a serialization failure. Migrations have no other time limit, whatever the pool's timeouts are. ``on_event`` is
-    called with every :class:`~pgdbm.migrations.engine.events.Event`, and ``on_notice`` with every
-    :class:`~pgdbm.migrations.results.Notice` of the server, up to a hundred in a run. ``snapshots`` (True): a run that
-    applied something stores a listing of the schema in a table beside the history, with which :meth:`drift` compares.
-    ``role``: the database role that the files run as, in place of the connecting user, who writes history and journal.
-    ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards; if there
-    is a direct connection beside the pool, it is used then, since a pooler's backends change. ``end_blockers`` (a
-    BlockerPolicy) ends sessions that block a migration. ``defer_background`` leaves out backfills in the background,
-    and the files that require them. :attr:`backfills` pauses, resumes and limits them.
+    Keyword options; times are in seconds:
+
+    - ``out_of_order``: ``"allow"`` or ``"reject"`` a pending file that sorts before an applied one.
+    - ``lock_wait_timeout`` (600) limits the wait for another runner of the module, or for the history table.
+    - ``lock_timeout`` (5; None: the server's setting; 0: no limit) limits how long a transactional statement waits for
+      a lock. Migrations have no other time limit, whatever the pool's timeouts are.
+    - ``retry_for`` (600; 0: never): how long a migration is retried after a lock timeout, a deadlock or a
+      serialization failure.
+    - ``on_event`` is called with every :class:`~pgdbm.migrations.engine.events.Event`, ``on_notice`` with every
+      :class:`~pgdbm.migrations.results.Notice` of the server, up to a hundred in a run. What they raise is logged.
+    - ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards. If there
+      is a direct connection beside the pool, it is used then, since a pooler's backends change.
+    - ``snapshots`` (True): a run that applied something stores a listing of the schema in a table beside the history,
+      with which :meth:`drift` compares.
+    - ``role``: the database role that the files run as, in place of the connecting user, who writes history and
+      journal.
+    - ``limits`` (PlanLimits): what pending migrations may do. :meth:`apply_pending_migrations` refuses the others;
+      :meth:`apply_migration` does not check it.
+    - ``end_blockers`` (BlockerPolicy): which sessions that block a migration are ended.
+    - ``defer_background`` leaves out backfills in the background, and the files that require them. :attr:`backfills`
+      pauses, resumes and limits them.
 
     Raises:
         TypeError: ``schema=``, which belongs to the database manager, or another unknown keyword.
@@ -312,26 +320,17 @@ class AsyncMigrationManager:
 
         Raises as apply does for files that cannot run. A statement that fails is part of the result.
         """
-        from .engine.inspection import inspect_pending
-        from .rehearsal.fix_proof import rehearse_fixes  # imported late: few programs rehearse
-        from .rehearsal.run import rehearse
+        from .rehearsal.module import rehearse_pending  # imported late: few programs rehearse
 
-        run = partial(
-            rehearse,
-            self.db,
-            history=self._history,
-            out_of_order=self._out_of_order,
-            timeout=timeout,
-            lock_timeout=self._engine.options.lock_timeout,
-            role=self._engine.options.role,
-            with_catalog=with_catalog,
-        )
         with self._own_errors():
-            migrations = await self._engine.collect()
-            if fix:
-                plan = await inspect_pending(self._engine, target, squawk=False, limits=self._limits)
-                return await rehearse_fixes(run, migrations, plan.pending, target)
-            return await run(migrations, target=target)
+            return await rehearse_pending(
+                self._engine,
+                self._limits,
+                target=target,
+                timeout=timeout,
+                with_catalog=with_catalog,
+                fix=fix,
+            )
 
     async def baseline(self, version: str, *, check: bool = True) -> list[str]:
         """Record every migration up to ``version`` as applied, as the beginning of the history. Returns their names.
@@ -342,18 +341,14 @@ class AsyncMigrationManager:
             BaselineMismatchError: the schema is not what they would build; ``changes`` says what differs.
             MigrationError: there is no such version, or the history is not empty.
         """
+
+        async def require_same() -> None:
+            from .rehearsal.module import require_baseline  # imported late: few programs begin with a baseline
+
+            await require_baseline(self._engine, version)
+
         with self._own_errors():
-            return await self._operations.baseline(version, partial(self._check_baseline, version) if check else None)
-
-    async def _check_baseline(self, version: str) -> None:
-        from .rehearsal.baseline import require_same  # imported late: few programs begin with a baseline
-        from .state.catalog import read_catalog
-        from .state.drift import own_tables
-
-        rehearsal = await self.rehearse(target=version, with_catalog=True)
-        async with self._connection() as connection:
-            found = await read_catalog(connection, self.schema, own_tables([self.migrations_table]))
-        require_same(rehearsal, found, self.schema, version)
+            return await self._operations.baseline(version, require_same if check else None)
 
     async def revert(self, steps: int = 1) -> list[Applied]:
         """Run the ``NAME.down.sql`` of the ``steps`` newest applied migrations, newest first.
@@ -427,7 +422,7 @@ class AsyncMigrationManager:
         Raises:
             MigrationError: migrations do not come from a folder, the name has no letter or digit, or the file exists.
         """
-        if not isinstance(self.migrations_path, str | Path):
+        if not isinstance(self.migrations_path, str | os.PathLike):
             raise MigrationError("Migrations that do not come from a folder cannot be created here.")
         from .sources.new_files import write_migration
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdbm.core.templating import literal
+from pgdbm.migrations.engine.options import milliseconds_of
 from pgdbm.migrations.engine.script import Message, grouped
 from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import ParsedMigration, parse
@@ -104,3 +105,8 @@ def test_the_error_that_ends_a_message_has_the_number_of_committed_files(
     message: Message, error: str, committed: int
 ) -> None:
     assert message.committed(error) == committed
+
+
+@pytest.mark.parametrize(("seconds", "milliseconds"), [(5.0, 5000), (0.57, 570), (0.0001, 1), (0, 0)])
+def test_a_short_timeout_does_not_become_no_limit(seconds: float, milliseconds: int) -> None:
+    assert milliseconds_of(seconds) == milliseconds

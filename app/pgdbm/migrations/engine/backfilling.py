@@ -29,6 +29,7 @@ from ..state.journal import hash_of
 from ..state.lock import MigrationLock
 from .advice import advise
 from .execution_errors import AlreadyAppliedError, LockHeldError, execution_error, offset_of
+from .options import milliseconds_of
 from .retries import RETRYABLE, with_retries
 from .session import as_role
 
@@ -357,6 +358,6 @@ class BackfillRun:
 
     def _beginning(self) -> str:
         lock_timeout = self._session.run.lock_timeout
-        settings = "" if lock_timeout is None else f";\nSET LOCAL lock_timeout = {round(lock_timeout * 1000)}"
+        settings = "" if lock_timeout is None else f";\nSET LOCAL lock_timeout = {milliseconds_of(lock_timeout)}"
         entering = self._session.script.entering()
         return statement("backfill", "begin", settings=f"{settings};\n{entering}" if entering else settings)

@@ -18,12 +18,13 @@ _LONGEST_ROLE = 63
 class EngineOptions(NamedTuple):
     """The behavior of an engine. Times are seconds.
 
-    ``lock_timeout`` (None: the server's setting) limits how long one transactional statement waits for a lock;
-    ``retry_for`` how long such a migration is retried; ``reconnect_for`` the attempts to reach the server after the
-    connection was lost. ``snapshots``: a run that applied something stores a snapshot of the schema, for
-    :meth:`~pgdbm.migrations.AsyncMigrationManager.drift`. ``role``: the files run as this role (None: as the connecting
-    user). ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards;
-    ``on_notice`` with every notice of the server. ``defer_background``: leave out backfills in the background.
+    ``lock_timeout`` (None: the server's setting; 0: no limit) limits how long one transactional statement waits for
+    a lock; ``retry_for`` how long such a migration is retried; ``reconnect_for`` the attempts to reach the server
+    after the connection was lost. ``snapshots``: a run that applied something stores a snapshot of the schema, for
+    :meth:`~pgdbm.migrations.AsyncMigrationManager.drift`. ``role``: the files run as this role (None: as the
+    connecting user). ``on_backend`` is called with the process id of the backend before it migrates, and with None
+    afterwards; ``on_notice`` with every notice of the server. ``defer_background``: leave out backfills in the
+    background.
     ``end_blockers``: which sessions that block a migration are ended (None: none).
     """
 
@@ -37,6 +38,11 @@ class EngineOptions(NamedTuple):
     on_notice: Callable[[Notice], None] | None = None
     defer_background: bool = False
     end_blockers: BlockerPolicy | None = None
+
+
+def milliseconds_of(seconds: float) -> int:
+    """A timeout as PostgreSQL takes it: 0 is no limit there, so any other has at least a millisecond."""
+    return max(round(seconds * 1000), 1) if seconds else 0
 
 
 def check_options(out_of_order: str, timeouts: Mapping[str, float | None], role: str | None) -> None:

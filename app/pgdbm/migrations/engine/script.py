@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ...core.templating import literal, quote
 from ...pgparse.lexer import statement_spans
 from ...sql import statement
+from .options import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ class ScriptBuilder:
             self._enter += f";\n{statement('runner', 'enter_role', role=quote(role))}"
         settings = [statement("runner", "settings")]
         if lock_timeout is not None:
-            settings.append(statement("runner", "lock_timeout", milliseconds=str(round(lock_timeout * 1000))))
+            settings.append(statement("runner", "lock_timeout", milliseconds=str(milliseconds_of(lock_timeout))))
         self.session_settings = statement("runner", "session_settings")
         if search_path is not None:
             self.session_settings += f";\n{statement('runner', 'file_path_of_session', path=search_path)}"

@@ -22,6 +22,7 @@ from ...core.config import search_path_entries
 from ...core.templating import quote
 from ...errors import AsyncDBError
 from ...sql import statement
+from ..engine.options import milliseconds_of
 from ..engine.plan import build_plan
 from ..engine.search_path import search_path_of_files
 from ..sources.batches import parse_each
@@ -146,7 +147,7 @@ async def _run(
         await connection.execute(statement("runner", "grant_schema", schema=quote(schema), role=quote(role)))
     current: str = search_path or await connection.fetchval("SELECT pg_catalog.current_setting('search_path')")
     path = _path(current, history.schema, schema)
-    milliseconds = None if lock_timeout is None else str(round(lock_timeout * 1000))
+    milliseconds = None if lock_timeout is None else str(milliseconds_of(lock_timeout))
     executor = RehearsalExecutor(connection, schema, history.schema, role, (path, milliseconds))
     await executor.set_up()
     excluded = own_tables([history.table_name])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from ...core.creation import NOT_THERE, create_if_missing
-from ...core.templating import quote
+from ...core.templating import literal, quote
 from ...errors import MigrationError
 from ...sql import statement
 from ...text import sentence
@@ -39,7 +39,7 @@ class History:
 
     def sql(self, name: str) -> str:
         """Statement ``name`` of ``history.sql`` for this table."""
-        own = statement("history", "own", table_literal="'" + self.table.replace("'", "''") + "'")
+        own = statement("history", "own", table_literal=literal(self.table))
         return statement("history", name, history=self.table, own=own, limit=str(_MOST_ROWS + 1))
 
     async def applied(self, connection: Connection) -> dict[str, str] | None:
