@@ -98,7 +98,9 @@ SELECT paused, rate, {{conditions}} FROM {{backfills}} WHERE module = $1 AND fil
             SELECT own.transactionid FROM pg_catalog.pg_locks own
             WHERE own.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
               AND own.locktype OPERATOR(pg_catalog.=) 'transactionid'::pg_catalog.text AND own.granted
-            LIMIT 1))) AS waiters
+            LIMIT 1))) AS waiters,
+(SELECT pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0'::pg_catalog.pg_lsn))::bigint
+ FROM pg_catalog.pg_stat_replication s WHERE s.replay_lsn IS NOT NULL) AS wal_position
 
 -- wait: why a backfill waits; null when it continues
 UPDATE {{backfills}} SET waiting_for = $3, updated_at = pg_catalog.clock_timestamp()

@@ -46,6 +46,8 @@ _CHECK_CANCELLED_S = 0.1
 # A cancelled statement ends by itself, and the engine writes how. An attempt that does not end in time is abandoned.
 _CANCEL_S = 2.0
 _MOST_DEATHS = 2
+# A batch may be what makes the server crash.
+_MOST_ATTEMPTS = 5
 _SUSPECT_S = 10.0
 
 logger = structlog.get_logger("pgdbm_service")
@@ -156,6 +158,9 @@ class Attempts:
                 await self._store.requeue(item, self._replica, "waiting_for_runner")
                 raise
             except Exception as error:
+                if _resumes(run, started, error):
+                    await self._store.requeue(item, self._replica, "database_unavailable")
+                    raise RetryLater(_SOON_S) from error
                 await self._fail(item, run, module, started, error)
 
     def check_cancelled(self, run: UUID) -> None:
@@ -340,6 +345,15 @@ class Attempts:
                 logger.warning("statement not cancelled", error_type=type(error).__name__)
         # It waits for something other than a statement.
         attempt.task.cancel()
+
+
+def _resumes(run: TakenRun, started: StartedSchema, error: Exception) -> bool:
+    """Whether a run that has lost its database is to resume by itself: no client waits for one of backfills."""
+    return (
+        run.options.background
+        and started.attempt < _MOST_ATTEMPTS
+        and service_error_of(error).code == "database_unavailable"
+    )
 
 
 def _cancelled(run: TakenRun) -> ServiceError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgdbm.migrations.backfill.conditions import Conditions, Limits
+from pgdbm.migrations.backfill.conditions import Conditions, Limits, ReplayLag
 from pgdbm.migrations.backfill.pace import Pace
 
 CLEAR = Conditions(paused=False, rate=None, lag_s=None, lag_bytes=None, hidden_standbys=0, vacuums=0, waiters=0)
@@ -68,3 +68,20 @@ def test_reasons_to_wait(changed: dict[str, object], reason: str | None) -> None
 def test_limits_that_are_off() -> None:
     busy = CLEAR._replace(lag_s=1e6, lag_bytes=10**12, vacuums=3)
     assert Limits(None, None, waits_for_vacuum=False).reason_to_wait(busy) is None
+
+
+def test_a_standby_that_does_not_answer_is_behind_by_our_own_clock() -> None:
+    lag = ReplayLag()
+
+    def seen(seconds: float, written: int, replayed: int, lag_s: float | None = 0.01) -> float | None:
+        now = CLEAR._replace(wal_position=written, lag_bytes=written - replayed, lag_s=lag_s)
+        return lag.corrected(now, seconds).lag_s
+
+    assert seen(0.0, 1000, 1000) == 0.01
+    assert seen(100.0, 2000, 1900) == 0.01  # a long batch is no lag
+    assert seen(101.0, 3000, 1900) == 1.0
+    assert seen(105.0, 3000, 1900) == 5.0
+    assert seen(106.0, 4000, 2500) == 5.0  # since what was written at 101
+    assert seen(107.0, 4000, 4000) == 0.01
+    assert seen(108.0, 4000, 3999, lag_s=7.0) == 7.0
+    assert lag.corrected(CLEAR, 109.0) == CLEAR

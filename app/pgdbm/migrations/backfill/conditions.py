@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+_SAMPLED_EVERY_S = 0.1
 
 Reason = Literal["paused", "replication_lag", "autovacuum", "lock_waiters", "slow_batch"]
 
 
 class Conditions(NamedTuple):
     """The row of ``move`` and ``read`` in ``backfill.sql``. ``hidden_standbys``: those whose lag the connecting user
-    may not see."""
+    may not see. ``wal_position``: how much WAL the server has written, in bytes, if it has
+    a standby."""
 
     paused: bool
     rate: int | None
@@ -19,6 +23,30 @@ class Conditions(NamedTuple):
     hidden_standbys: int
     vacuums: int
     waiters: int
+    wal_position: int | None = None
+
+
+class ReplayLag:
+    """How long a standby has been behind, by the clock of this process.
+
+    The server computes the lag from the answers of a standby, so that it stays small while a frozen one sends none.
+    """
+
+    def __init__(self) -> None:
+        self._written: deque[tuple[float, int]] = deque()
+
+    def corrected(self, now: Conditions, seconds: float) -> Conditions:
+        """``now``, which was read at ``seconds``, with the longer of both times as its lag."""
+        if now.wal_position is None or now.lag_bytes is None:
+            self._written.clear()
+            return now
+        if not self._written or seconds - self._written[-1][0] >= _SAMPLED_EVERY_S:
+            self._written.append((seconds, now.wal_position))
+        replayed = now.wal_position - now.lag_bytes
+        while self._written and self._written[0][1] <= replayed:
+            self._written.popleft()
+        behind_s = seconds - self._written[0][0] if self._written else 0.0
+        return now._replace(lag_s=max(now.lag_s or 0.0, behind_s))
 
 
 @dataclass(frozen=True, slots=True)

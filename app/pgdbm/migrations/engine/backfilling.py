@@ -20,7 +20,7 @@ import asyncpg
 from ...core.asyncpg_errors import is_lost
 from ...errors import MigrationError, MigrationExecutionError, MigrationFileError
 from ...sql import statement
-from ..backfill.conditions import Conditions, Limits
+from ..backfill.conditions import Conditions, Limits, ReplayLag
 from ..backfill.pace import Pace
 from ..backfill.records import BackfillRecords
 from ..backfill.walk import NextBatch, UnwalkableError, Walk, walk_of
@@ -151,6 +151,7 @@ class BackfillRun:
         self._statement = migration.statements[0]
         self._walk = walk
         self._limits = Limits(backfill.max_lag_s, backfill.max_lag_bytes, backfill.waits_for_vacuum)
+        self._replay_lag = ReplayLag()
         self._begin = self._beginning()
         self._reported_at = 0.0
         self._warned = False
@@ -214,7 +215,7 @@ class BackfillRun:
         pace = Pace(cursor.batch_rows, self._backfill.target_s, self._backfill.pause_s, self._backfill.rate)
         emit("statement_started")
         started = time.perf_counter()
-        conditions = await self.records.read(self._connection, self._filename, self._walk)
+        conditions = await self._read_conditions()
         while cursor.last_key is not None:
             self._obey(pace, conditions)
             await self._wait_until_clear(conditions)
@@ -222,7 +223,7 @@ class BackfillRun:
             if batch is None:
                 break
             batch_started = time.perf_counter()
-            conditions = await self._run_with_retries(cursor, batch, pace)
+            conditions = self._replay_lag.corrected(await self._run_with_retries(cursor, batch, pace), time.monotonic())
             self._report(cursor, pace)
             await self._pause(pace, batch.rows, time.perf_counter() - batch_started)
         self._report(cursor, pace, is_last=True)
@@ -309,10 +310,14 @@ class BackfillRun:
                 self._emit_waiting(*reason)
             await asyncio.sleep(pause_s)
             is_first, pause_s = False, min(pause_s * 2, _LONGEST_CHECK_S)
-            conditions = await self.records.read(self._connection, self._filename, self._walk)
+            conditions = await self._read_conditions()
         if shown is not None:
             await self.records.wait(self._connection, self._filename, None)
             self._emit_waiting(None, None)
+
+    async def _read_conditions(self) -> Conditions:
+        conditions = await self.records.read(self._connection, self._filename, self._walk)
+        return self._replay_lag.corrected(conditions, time.monotonic())
 
     async def _pause(self, pace: Pace, rows: int, seconds: float) -> None:
         pause_s = pace.pause_after(rows, seconds)
