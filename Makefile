@@ -33,6 +33,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN_STAMP) ## Start the service (and an embedded PostgreSQL, unless DATABASE_URL is set)
+	@test -e .venv-run || ln -sfn $(VENV) .venv-run  # what the documentation calls
 	@exec $(RUN_VENV)/bin/python -m pgdbm_service
 
 test: $(STAMP) ## Run every test but those in a browser (COVER=1 measures branch coverage, TEST="tests/unit" runs a part)
@@ -147,6 +148,7 @@ $(STAMP): requirements.lock
 .venv-run/.installed: requirements.run.lock
 	$(check_python)
 	@echo "Installing the $$(grep -c '^[a-z]' $<) packages that the service needs into .venv-run (180 MB). The next time this is skipped."
+	@test ! -L .venv-run || rm .venv-run
 	@$(PYTHON) -m venv .venv-run
 	@.venv-run/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps -r $<
 	@touch $@

@@ -73,8 +73,8 @@ class Terminal:
         self._environment = inherited | variables
         shutil.copytree(ROOT / "migrations_repo", folder / "migrations_repo")
         (folder / "app").symlink_to(Path(str(pgdbm.__file__)).parents[1])
-        (folder / ".venv" / "bin").mkdir(parents=True)
-        python = folder / ".venv" / "bin" / "python"
+        (folder / ".venv-run" / "bin").mkdir(parents=True)
+        python = folder / ".venv-run" / "bin" / "python"
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         python.chmod(0o755)
         # In place of the installed command.
@@ -135,7 +135,7 @@ class Terminal:
         assert self._service is None, "the service runs already"
         with self._log.open("wb") as out:
             self._service = subprocess.Popen(
-                [".venv/bin/python", "-m", "pgdbm_service"],
+                [".venv-run/bin/python", "-m", "pgdbm_service"],
                 cwd=self._folder,
                 env=self._environment | {"PYTHONPATH": "app", "PGDBM_PORT": "0"},
                 stdin=subprocess.DEVNULL,
