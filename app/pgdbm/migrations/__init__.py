@@ -9,30 +9,62 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .engine.blockers import BlockerPolicy
+    from .backfill.records import BackfillState
+    from .engine.backfill_control import Backfills
+    from .engine.blockers import BlockerPolicy, EndedBlocker
+    from .engine.events import Event
+    from .engine.migration_plan import MigrationPlan
+    from .engine.plan import Plan
     from .engine.statuses import MigrationStatus, ModuleStatus
     from .manager import AsyncMigrationManager
-    from .results import HistoryRow, PlanLimits
+    from .rehearsal.results import Rehearsal
+    from .results import Applied, HistoryRow, Notice, PlanLimits, Repair
     from .sources.migration import Migration
+    from .state.drift import DriftReport
+    from .state.journal_entries import JournalEntry
 
 __all__ = [
+    "Applied",
     "AsyncMigrationManager",
+    "BackfillState",
+    "Backfills",
     "BlockerPolicy",
+    "DriftReport",
+    "EndedBlocker",
+    "Event",
     "HistoryRow",
+    "JournalEntry",
     "Migration",
+    "MigrationPlan",
     "MigrationStatus",
     "ModuleStatus",
+    "Notice",
+    "Plan",
     "PlanLimits",
+    "Rehearsal",
+    "Repair",
 ]
 
 _HOMES = {
+    "Applied": "results",
     "AsyncMigrationManager": "manager",
+    "BackfillState": "backfill.records",
+    "Backfills": "engine.backfill_control",
     "BlockerPolicy": "engine.blockers",
+    "DriftReport": "state.drift",
+    "EndedBlocker": "engine.blockers",
+    "Event": "engine.events",
     "HistoryRow": "results",
+    "JournalEntry": "state.journal_entries",
     "Migration": "sources.migration",
+    "MigrationPlan": "engine.migration_plan",
     "MigrationStatus": "engine.statuses",
     "ModuleStatus": "engine.statuses",
+    "Notice": "results",
+    "Plan": "engine.plan",
     "PlanLimits": "results",
+    "Rehearsal": "rehearsal.results",
+    "Repair": "results",
 }
 
 # Hidden from type checkers, for which a module with __getattr__ has every name.
