@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 
 
 class MigrationError(AsyncDBError):
-    """Base class of the errors of migrations. ``code`` is stable and documented."""
+    """Base class of the errors of migrations. ``code`` is stable and documented.
+
+    ``hint``: what to do, where the message does not say it. It is the last line of the text.
+    """
 
     code = "migration_error"
+    hint: str | None = None
 
     def __init__(
         self,
@@ -28,6 +32,9 @@ class MigrationError(AsyncDBError):
         self.migration_file = migration_file
         self.version = version
         self.sql_error = sql_error
+
+    def __str__(self) -> str:
+        return with_hint(self.message, self.hint)
 
     def fields(self) -> Fields:
         return {"filename": self.migration_file}
@@ -56,9 +63,6 @@ class MigrationFileError(MigrationError):
         self.line = line
         self.column = column
         self.hint = hint
-
-    def __str__(self) -> str:
-        return with_hint(self.message, self.hint)
 
     def fields(self) -> Fields:
         return super().fields() | {"line": self.line, "column": self.column, "hint": self.hint}
@@ -138,9 +142,6 @@ class PlanRefusedError(MigrationError):
         self.column = column
         self.hint = hint
 
-    def __str__(self) -> str:
-        return with_hint(self.message, self.hint)
-
     def fields(self) -> Fields:
         return super().fields() | self.details
 
@@ -212,9 +213,6 @@ class MigrationExecutionError(MigrationError):
         self.blockers: list[Fields] = []
         self.waited_s: float | None = None
         self.read_only_server = False
-
-    def __str__(self) -> str:
-        return with_hint(self.message, self.hint)
 
     def add_blockers(self, blockers: Sequence[Mapping[str, Any]], waited_s: float) -> None:
         """Add the blocking sessions. The message names the sessions without their queries, which may contain values."""

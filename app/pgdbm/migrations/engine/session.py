@@ -7,9 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import asyncpg
-
-from ...core.asyncpg_errors import is_alive
+from ...core.asyncpg_errors import FAILURES, is_alive
 from ...core.templating import quote
 from ...sql import statement
 from .copy_rows import send_statement
@@ -106,7 +104,7 @@ class Session:
     async def settle(self) -> None:
         """Wait for the end of a cancelled statement. Until then the connection does not know of its transaction."""
         if is_alive(self.connection):
-            with suppress(asyncpg.InFailedSQLTransactionError):
+            with suppress(*FAILURES):
                 await self.send("SELECT 1")
 
     async def roll_back(self) -> None:
