@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .tree import definition, enum_name, option_is_on, relation_name, strings
+from .tree import (
+    alter_commands,
+    definition,
+    enum_name,
+    name_parts,
+    option_is_on,
+    owner_name,
+    relation_name,
+    strings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +56,9 @@ class Traits(NamedTuple):
     ``may_refuse_transaction``: only the catalog shows whether it can run in a transaction; in a file without one it
     runs outside. ``changes_session``: it may leave settings, temporary objects, prepared statements or cursors in the
     session. ``target``: the names with which the catalog shows whether the statement took effect. ``idempotent``: it
-    can run again when its outcome is unknown. ``refused``: why it cannot run in any file.
+    can run again when its outcome is unknown. ``refused``: why it cannot run in any file. ``touches``: the schema, if
+    it is named, and the name of each table whose own description in the catalog is all that the statement may change,
+    if nothing that someone has created runs with it, such as a trigger; None if it may change anything.
     """
 
     kind: str
@@ -63,6 +74,7 @@ class Traits(NamedTuple):
     target: tuple[str | None, ...] = ()
     idempotent: bool = False
     refused: Refusal | None = None
+    touches: tuple[tuple[str, str], ...] | None = None
 
     @property
     def is_opaque(self) -> bool:
@@ -93,6 +105,18 @@ ROW_CHANGES = frozenset({"insert_stmt", "update_stmt", "delete_stmt"})
 _MOST_ROWS_READ = 100
 _CONSTANTS = frozenset({"a_const", "set_to_default"})
 _ROLES = ("role", "session_authorization")
+_WITH_SCHEMA = 2
+# Subcommands of ALTER TABLE that change the table itself and nothing that depends on it.
+_LIMITED_CHANGES = frozenset(
+    {
+        "AT_AddColumn",
+        "AT_AddConstraint",
+        "AT_ColumnDefault",
+        "AT_DropNotNull",
+        "AT_SetNotNull",
+        "AT_ValidateConstraint",
+    }
+)
 
 # Catalog entries only, whatever the size of the data.
 _BATCHABLE = frozenset(
@@ -103,7 +127,6 @@ _BATCHABLE = frozenset(
         "alter_object_schema_stmt",
         "alter_owner_stmt",
         "alter_seq_stmt",
-        "comment_stmt",
         "composite_type_stmt",
         "create_domain_stmt",
         "create_enum_stmt",
@@ -163,6 +186,11 @@ def _regclass(relation: Node) -> str:
     return _quoted([relation.schemaname, relation.relname])
 
 
+def _named(relation: Node) -> tuple[tuple[str, str]] | None:
+    """The table in a RangeVar, as ``touches`` has it; None if it is in another database, which is an error."""
+    return None if relation.catalogname else ((relation.schemaname, relation.relname),)
+
+
 def _quoted(parts: Iterable[str]) -> str:
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts if part)
 
@@ -171,7 +199,21 @@ def _create_table(kind: str, node: Node) -> Traits:
     # A new partition scans the default one for its rows, and IF NOT EXISTS may find a table with rows.
     if node.HasField("partbound") or node.if_not_exists:
         return Traits(kind, batchable=not node.HasField("partbound"), changes_session=False)
-    return Traits(kind, batchable=True, creates=(relation_name(node.relation),), changes_session=False)
+    is_plain = not (
+        node.inh_relations
+        or node.HasField("partspec")
+        or node.HasField("of_typename")
+        or node.relation.relpersistence == "t"
+        # LIKE may create statistics, too.
+        or any(one.WhichOneof("node") == "table_like_clause" for one in node.table_elts)
+    )
+    return Traits(
+        kind,
+        batchable=True,
+        creates=(relation_name(node.relation),),
+        changes_session=False,
+        touches=_named(node.relation) if is_plain else None,
+    )
 
 
 def _create_index(kind: str, node: Node) -> Traits:
@@ -182,7 +224,8 @@ def _create_index(kind: str, node: Node) -> Traits:
             non_transactional="CREATE INDEX CONCURRENTLY",
             target=(table.schemaname or None, table.relname, node.idxname or None),
         )
-    return Traits(kind, batchable_on=relation_name(node.relation), changes_session=False)
+    table = node.relation
+    return Traits(kind, batchable_on=relation_name(table), changes_session=False, touches=_named(table))
 
 
 def _alter_table(kind: str, node: Node) -> Traits:
@@ -195,7 +238,19 @@ def _alter_table(kind: str, node: Node) -> Traits:
                 non_transactional="ALTER TABLE … DETACH PARTITION CONCURRENTLY",
                 target=(_regclass(node.relation), _regclass(partition)),
             )
-    return Traits(kind, batchable_on=relation_name(node.relation), changes_session=False)
+    is_limited = enum_name(node, "objtype") == "OBJECT_TABLE" and not node.missing_ok
+    is_limited = is_limited and all(name in _LIMITED_CHANGES for name, _ in alter_commands(node))
+    table = node.relation
+    touches = _named(table) if is_limited else None
+    return Traits(kind, batchable_on=relation_name(table), changes_session=False, touches=touches)
+
+
+def _comment(kind: str, node: Node) -> Traits:
+    name = owner_name(enum_name(node, "objtype"), name_parts(node.object))
+    # Only of a table's column, rule, trigger and constraint the table is known from the parts of the name.
+    is_of_table = enum_name(node, "objtype") in ("OBJECT_TABLE", "OBJECT_COLUMN", "OBJECT_TABCONSTRAINT")
+    touches = ((".".join(name[:-1]), name[-1]),) if is_of_table and name and len(name) <= _WITH_SCHEMA else None
+    return Traits(kind, batchable=True, changes_session=False, touches=touches)
 
 
 def _drop(kind: str, node: Node) -> Traits:
@@ -217,7 +272,9 @@ def _insert(kind: str, node: Node) -> Traits:
         for value in row.list.items:
             if value.WhichOneof("node") not in _CONSTANTS:
                 return Traits(kind, batchable=True)
-    return Traits(kind, batchable=True, changes_session=False)
+    is_plain = not any(node.HasField(f"{clause}_clause") for clause in ("on_conflict", "with", "returning"))
+    touches = _named(node.relation) if is_plain else None
+    return Traits(kind, batchable=True, changes_session=False, touches=touches)
 
 
 def _reindex(kind: str, node: Node) -> Traits:
@@ -295,6 +352,7 @@ _DESCRIBERS = {
     "alter_subscription_stmt": _alter_subscription,
     "alter_table_stmt": _alter_table,
     "cluster_stmt": _cluster,
+    "comment_stmt": _comment,
     "copy_stmt": _copy,
     "create_stmt": _create_table,
     "create_subscription_stmt": _create_subscription,

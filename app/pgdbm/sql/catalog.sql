@@ -34,6 +34,54 @@ SELECT EXISTS (
     WHERE n.nspname = $1::name AND d.classid <> 'pg_catalog.pg_class'::regclass::oid
 )
 
+-- are_alone: whether the tables $2 of the schema $1 are all there, and can be listed without the rest of the schema: they
+-- are plain tables without triggers, rules, policies, partitions or children; nothing else is written in terms of their
+-- columns; and no default, constraint, index or type of theirs runs a function that someone has created, which could do
+-- anything. $3 are those of $2 that are named without a schema: no other schema may have a relation of that name. Built-in
+-- functions are not in pg_depend.
+WITH touched AS MATERIALIZED (
+    SELECT c.oid, c.relkind, c.relpersistence, c.relispartition, c.reloftype, c.relhasrules, c.relnamespace
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
+    WHERE n.nspname = $1::name AND c.relname = ANY ($2::text[]::name[])
+),
+part (classid, oid) AS MATERIALIZED (
+    SELECT 'pg_catalog.pg_class'::regclass::oid, t.oid FROM touched t
+    UNION ALL
+    SELECT 'pg_catalog.pg_class'::regclass::oid, i.indexrelid
+    FROM touched t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
+    UNION ALL
+    SELECT 'pg_catalog.pg_attrdef'::regclass::oid, d.oid
+    FROM touched t JOIN pg_catalog.pg_attrdef d ON d.adrelid = t.oid
+    UNION ALL
+    SELECT 'pg_catalog.pg_constraint'::regclass::oid, c.oid
+    FROM touched t JOIN pg_catalog.pg_constraint c ON c.conrelid = t.oid
+)
+SELECT (SELECT pg_catalog.count(*) FROM touched t
+        WHERE t.relkind = 'r' AND t.relpersistence <> 't' AND NOT t.relispartition AND t.reloftype = 0::oid
+          AND NOT t.relhasrules) = pg_catalog.cardinality($2::text[])
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D')
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c CROSS JOIN (SELECT t.relnamespace FROM touched t LIMIT 1) own
+                   WHERE c.relname = ANY ($3::text[]::name[]) AND c.relnamespace <> own.relnamespace)
+   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_inherits i ON i.inhrelid = t.oid)
+   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid)
+   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal)
+   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_policy p ON p.polrelid = t.oid)
+   AND NOT EXISTS (
+       SELECT FROM touched t
+       JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjid = t.oid
+       WHERE d.classid IN ('pg_catalog.pg_rewrite'::regclass::oid, 'pg_catalog.pg_proc'::regclass::oid,
+                           'pg_catalog.pg_policy'::regclass::oid, 'pg_catalog.pg_trigger'::regclass::oid,
+                           'pg_catalog.pg_statistic_ext'::regclass::oid)
+         AND NOT (d.classid = 'pg_catalog.pg_trigger'::regclass::oid AND EXISTS (
+             SELECT FROM pg_catalog.pg_trigger g WHERE g.oid = d.objid AND g.tgisinternal)))
+   AND NOT EXISTS (
+       SELECT FROM part p
+       JOIN pg_catalog.pg_depend d ON d.classid = p.classid AND d.objid = p.oid
+       LEFT JOIN pg_catalog.pg_type y ON d.refclassid = 'pg_catalog.pg_type'::regclass::oid AND y.oid = d.refobjid
+       WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass::oid, 'pg_catalog.pg_operator'::regclass::oid)
+          OR y.typtype = 'd')
+
 -- list: every object in the schema $1 except the tables in $2 and what belongs to them. Members are found by their
 -- dependency on the schema, which has an index. Operators have equal types on both sides and functions are qualified, so
 -- that no object of the schema is used in their place. PostgreSQL writes hidden objects with their schema: pg_catalog has
@@ -55,10 +103,79 @@ member AS MATERIALIZED (
           AND (e.deptype = 'e' OR e.deptype = 'i' AND e.classid = 'pg_catalog.pg_proc'::regclass::oid)
     )
 ),
+{{rel}},
+found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, acl, relation) AS MATERIALIZED (
+    SELECT 'pg_catalog.pg_namespace'::regclass::oid, oid, 0, 'schema', {{marker}}, '',
+           nspowner, true, 'n'::"char", nspacl, NULL::text
+    FROM space
+
+    UNION ALL
+    {{of_tables}}
+
+    UNION ALL
+    {{of_other_relations}}
+    {{others}}
+)
+{{rows}}
+UNION ALL
+SELECT 'hidden', n.name, '', NULL, NULL
+FROM (SELECT r.relname::text FROM rel r WHERE r.relkind <> 'S'
+      UNION ALL SELECT p.proname::text FROM member m JOIN pg_catalog.pg_proc p ON p.oid = m.objid
+                WHERE m.classid = 'pg_catalog.pg_proc'::regclass::oid
+      UNION ALL SELECT t.typname::text FROM member m JOIN pg_catalog.pg_type t ON t.oid = m.objid
+                WHERE m.classid = 'pg_catalog.pg_type'::regclass::oid
+      UNION ALL SELECT o.oprname::text FROM member m JOIN pg_catalog.pg_operator o ON o.oid = m.objid
+                WHERE m.classid = 'pg_catalog.pg_operator'::regclass::oid) n (name)
+{{is_hidden}}
+UNION ALL
+SELECT 'hidden', p.proname::text, '', NULL, NULL
+FROM member m JOIN pg_catalog.pg_proc p ON p.oid = m.objid
+WHERE m.classid = 'pg_catalog.pg_proc'::regclass::oid
+GROUP BY p.proname HAVING pg_catalog.count(*) > 1
+
+-- list_tables: the same objects as in "list", of the tables $4 only, which list_alone has found to be plain tables, and of
+-- the sequences of their columns
+WITH space AS MATERIALIZED (
+    SELECT pg_catalog.set_config('search_path', $3::text, true), oid, nspowner, nspacl,
+           pg_catalog.quote_ident(nspname) AS bare,
+           '"' || pg_catalog.replace(nspname::text, '"', '""') || '"' AS quoted
+    FROM pg_catalog.pg_namespace WHERE nspname = $1::name
+),
+member AS MATERIALIZED (
+    SELECT 'pg_catalog.pg_class'::regclass::oid AS classid, c.oid AS objid
+    FROM space
+    JOIN pg_catalog.pg_class c ON c.relnamespace = space.oid AND c.relname = ANY ($4::text[]::name[])
+    UNION ALL
+    SELECT d.classid, s.oid
+    FROM space
+    JOIN pg_catalog.pg_class c ON c.relnamespace = space.oid AND c.relname = ANY ($4::text[]::name[])
+    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjid = c.oid
+    JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S' AND s.relnamespace = space.oid
+    WHERE d.classid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+),
+{{rel}},
+found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, acl, relation) AS MATERIALIZED (
+    {{of_tables}}
+)
+{{rows}}
+UNION ALL
+SELECT 'hidden', n.name, '', NULL, NULL
+FROM (SELECT r.relname::text FROM rel r WHERE r.relkind <> 'S') n (name)
+{{is_hidden}}
+
+-- rel: part of both lists: the relations among "member", without the tables in $2 and their sequences
 rel AS MATERIALIZED (
     SELECT c.oid, c.relkind, c.relowner, c.relacl, c.relpersistence, c.relispartition, c.relpartbound, c.reloftype,
            c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relhasrules, c.relhastriggers, c.relhasindex,
            c.reltoastrelid, pg_catalog.quote_ident(c.relname) AS label, c.relname,
+           -- A sequence belongs to the table of the column that it is for.
+           COALESCE(CASE c.relkind WHEN 'S' THEN (
+               SELECT pg_catalog.quote_ident(t.relname)
+               FROM pg_catalog.pg_depend d
+               JOIN pg_catalog.pg_class t ON t.oid = d.refobjid AND t.relnamespace = c.relnamespace
+               WHERE d.classid = 'pg_catalog.pg_class'::regclass::oid AND d.objid = c.oid
+                 AND d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjsubid > 0
+                 AND d.deptype IN ('a', 'i')) END, pg_catalog.quote_ident(c.relname)) AS relation,
            CASE WHEN c.relam <> 0::oid AND c.relam <> (SELECT m.oid FROM pg_catalog.pg_am m WHERE m.amname = 'heap')
                 THEN (SELECT ' USING ' || pg_catalog.quote_ident(m.amname) FROM pg_catalog.pg_am m
                       WHERE m.oid = c.relam)
@@ -80,13 +197,9 @@ rel AS MATERIALIZED (
           WHERE d.classid = 'pg_catalog.pg_class'::regclass::oid AND d.objid = c.oid
             AND d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.deptype IN ('a', 'i')
             AND t.relname = ANY ($2::text[]::name[]) AND t.relnamespace = c.relnamespace))
-),
-found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, acl) AS MATERIALIZED (
-    SELECT 'pg_catalog.pg_namespace'::regclass::oid, oid, 0, 'schema', {{marker}}, '',
-           nspowner, true, 'n'::"char", nspacl
-    FROM space
+)
 
-    UNION ALL
+-- of_tables: part of both lists: tables, columns, constraints, indexes and sequences
     SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, 0, 'table', r.label,
            CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END
            || CASE r.relkind WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END
@@ -110,7 +223,7 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
                                   ELSE '' END
            || CASE WHEN r.relrowsecurity THEN ' ROW LEVEL SECURITY' ELSE '' END
            || CASE WHEN r.relforcerowsecurity THEN ' FORCE ROW LEVEL SECURITY' ELSE '' END,
-           r.relowner, true, 'r', r.relacl
+           r.relowner, true, 'r'::"char", r.relacl, r.relation
     FROM rel r WHERE r.relkind IN ('r', 'p', 'f')
 
     UNION ALL
@@ -144,7 +257,7 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
                || CASE WHEN a.attinhcount > 0 THEN CASE WHEN a.attislocal THEN ' INHERITED, LOCAL' ELSE ' INHERITED' END
                        ELSE '' END
            END,
-           r.relowner, false, 'c', a.attacl
+           r.relowner, false, 'c', a.attacl, r.relation
     FROM rel r
     JOIN LATERAL (
         SELECT l.*, CASE WHEN l.atthasdef THEN
@@ -176,7 +289,7 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
                          || CASE WHEN x.indisvalid AND x.indisready THEN '' ELSE ' INVALID' END
                   FROM pg_catalog.pg_class i JOIN pg_catalog.pg_index x ON x.indexrelid = i.oid
                   WHERE i.oid = c.conindid) ELSE '' END,
-           NULL, false, NULL, NULL
+           NULL, false, NULL, NULL, r.relation
     FROM rel r
     JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
     WHERE r.relkind IN ('r', 'p', 'f')
@@ -200,7 +313,7 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
                    WHERE h.inhrelid = c.oid) ELSE '' END
            || CASE WHEN i.indisreplident THEN ' REPLICA IDENTITY' ELSE '' END
            || CASE WHEN i.indisvalid AND i.indisready THEN '' ELSE ' INVALID' END,
-           NULL, false, NULL, NULL
+           NULL, false, NULL, NULL, r.relation
     FROM rel r
     JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
     JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
@@ -211,19 +324,12 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
           WHERE o.conrelid = i.indrelid AND o.conindid = i.indexrelid AND o.contype = 'u'))
 
     UNION ALL
-    SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, 0,
-           CASE r.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, r.label,
-           r.storage || ' AS' || pg_catalog.pg_get_viewdef(r.oid),
-           r.relowner, true, 'r', r.relacl
-    FROM rel r WHERE r.relkind IN ('v', 'm')
-
-    UNION ALL
     SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, 0, 'sequence', r.label,
            CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END
            || 'AS ' || pg_catalog.format_type(s.seqtypid, NULL) || ' START ' || s.seqstart::text
            || ' INCREMENT ' || s.seqincrement::text || ' MINVALUE ' || s.seqmin::text || ' MAXVALUE ' || s.seqmax::text
            || ' CACHE ' || s.seqcache::text || CASE WHEN s.seqcycle THEN ' CYCLE' ELSE '' END || COALESCE(o.by, ''),
-           r.relowner, o.by IS NULL, 's', r.relacl
+           r.relowner, o.by IS NULL, 's', r.relacl, r.relation
     FROM rel r
     JOIN pg_catalog.pg_sequence s ON s.seqrelid = r.oid
     LEFT JOIN LATERAL (
@@ -236,13 +342,20 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
     ) o ON true
     WHERE r.relkind = 'S'
 
+-- of_other_relations: part of "list": views, triggers, rules and policies
+    SELECT 'pg_catalog.pg_class'::regclass::oid, r.oid, 0,
+           CASE r.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, r.label,
+           r.storage || ' AS' || pg_catalog.pg_get_viewdef(r.oid),
+           r.relowner, true, 'r', r.relacl, r.relation
+    FROM rel r WHERE r.relkind IN ('v', 'm')
+
     UNION ALL
     SELECT 'pg_catalog.pg_trigger'::regclass::oid, g.oid, 0, 'trigger',
            r.label || '.' || pg_catalog.quote_ident(g.tgname),
            pg_catalog.pg_get_triggerdef(g.oid, true)
            || CASE g.tgenabled WHEN 'D' THEN ' DISABLED' WHEN 'R' THEN ' ENABLED REPLICA'
                           WHEN 'A' THEN ' ENABLED ALWAYS' ELSE '' END,
-           NULL, false, NULL, NULL
+           NULL, false, NULL, NULL, r.relation
     FROM rel r
     JOIN pg_catalog.pg_trigger g ON g.tgrelid = r.oid
     LEFT JOIN pg_catalog.pg_trigger p ON p.oid = g.tgparentid
@@ -256,7 +369,7 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
            pg_catalog.pg_get_ruledef(w.oid, true)
            || CASE w.ev_enabled WHEN 'D' THEN ' DISABLED' WHEN 'R' THEN ' ENABLED REPLICA'
                           WHEN 'A' THEN ' ENABLED ALWAYS' ELSE '' END,
-           NULL, false, NULL, NULL
+           NULL, false, NULL, NULL, r.relation
     FROM rel r
     JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid AND w.rulename <> '_RETURN'
     WHERE r.relhasrules
@@ -272,48 +385,36 @@ found (classid, oid, subid, kind, name, definition, owner, is_owned, acl_kind, a
                          LATERAL (SELECT CASE o WHEN 0::oid THEN 'PUBLIC' ELSE o::regrole::text END AS name) n)
            || COALESCE(' USING (' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')', '')
            || COALESCE(' WITH CHECK (' || pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) || ')', ''),
-           NULL, false, NULL, NULL
+           NULL, false, NULL, NULL, r.relation
     FROM rel r
     JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
     WHERE r.relkind IN ('r', 'p')
-    {{others}}
-)
-SELECT kind, name, definition, CASE kind WHEN 'column' THEN subid END AS position
+
+-- rows: part of both lists: what was found, with owners, comments and privileges
+SELECT kind, name, definition, CASE kind WHEN 'column' THEN subid END AS position, relation
 FROM found WHERE definition IS NOT NULL
 UNION ALL
-SELECT 'owner', f.kind || ' ' || f.name, pg_catalog.pg_get_userbyid(f.owner)::text, NULL
+SELECT 'owner', f.kind || ' ' || f.name, pg_catalog.pg_get_userbyid(f.owner)::text, NULL, f.relation
 FROM found f CROSS JOIN space
 WHERE f.is_owned AND (f.owner <> space.nspowner OR f.kind = 'schema')
 UNION ALL
-SELECT 'comment', f.kind || ' ' || f.name, pg_catalog.replace(d.description, space.quoted, {{marker}}), NULL
+SELECT 'comment', f.kind || ' ' || f.name, pg_catalog.replace(d.description, space.quoted, {{marker}}), NULL, f.relation
 FROM found f
 CROSS JOIN space
 JOIN pg_catalog.pg_description d ON d.objoid = f.oid AND d.classoid = f.classid AND d.objsubid = f.subid
 UNION ALL
-SELECT 'privileges', f.kind || ' ' || f.name, granted.text, NULL
+SELECT 'privileges', f.kind || ' ' || f.name, granted.text, NULL, f.relation
 FROM found f
 CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.string_agg(a::text, ', ' ORDER BY a::text COLLATE "C"), '') AS text
                     FROM pg_catalog.unnest(f.acl) a) granted
 CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.string_agg(a::text, ', ' ORDER BY a::text COLLATE "C"), '') AS text
                     FROM pg_catalog.unnest(pg_catalog.acldefault(f.acl_kind, f.owner)) a) usual
 WHERE f.acl IS NOT NULL AND granted.text <> usual.text
-UNION ALL
-SELECT 'hidden', n.name, '', NULL
-FROM (SELECT r.relname::text FROM rel r WHERE r.relkind <> 'S'
-      UNION ALL SELECT p.proname::text FROM member m JOIN pg_catalog.pg_proc p ON p.oid = m.objid
-                WHERE m.classid = 'pg_catalog.pg_proc'::regclass::oid
-      UNION ALL SELECT t.typname::text FROM member m JOIN pg_catalog.pg_type t ON t.oid = m.objid
-                WHERE m.classid = 'pg_catalog.pg_type'::regclass::oid
-      UNION ALL SELECT o.oprname::text FROM member m JOIN pg_catalog.pg_operator o ON o.oid = m.objid
-                WHERE m.classid = 'pg_catalog.pg_operator'::regclass::oid) n (name)
+
+-- is_hidden: part of both lists: the names n that pg_catalog has, too
 WHERE EXISTS (SELECT FROM pg_catalog.pg_proc p
               WHERE p.proname = n.name::name AND p.pronamespace = 'pg_catalog'::regnamespace::oid)
    OR EXISTS (SELECT FROM pg_catalog.pg_type t
               WHERE t.typname = n.name::name AND t.typnamespace = 'pg_catalog'::regnamespace::oid)
    OR EXISTS (SELECT FROM pg_catalog.pg_operator o
               WHERE o.oprname = n.name::name AND o.oprnamespace = 'pg_catalog'::regnamespace::oid)
-UNION ALL
-SELECT 'hidden', p.proname::text, '', NULL
-FROM member m JOIN pg_catalog.pg_proc p ON p.oid = m.objid
-WHERE m.classid = 'pg_catalog.pg_proc'::regclass::oid
-GROUP BY p.proname HAVING pg_catalog.count(*) > 1

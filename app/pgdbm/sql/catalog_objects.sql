@@ -40,7 +40,7 @@ SELECT 'pg_catalog.pg_proc'::regclass::oid, p.oid, 0,
           ELSE COALESCE(' AS ' || p.probin || ',', '')
                || COALESCE(pg_catalog.chr(10) || pg_catalog.pg_get_function_sqlbody(p.oid),
                            ' AS ' || pg_catalog.replace(p.prosrc, space.quoted, {{marker}})) END,
-       p.proowner, true, 'f', p.proacl
+       p.proowner, true, 'f', p.proacl, NULL
 FROM member m
 CROSS JOIN space
 JOIN pg_catalog.pg_proc p ON p.oid = m.objid
@@ -81,7 +81,7 @@ SELECT 'pg_catalog.pg_type'::regclass::oid, t.oid, 0, 'type', pg_catalog.quote_i
              FROM pg_catalog.jsonb_each_text(pg_catalog.to_jsonb(t) - ARRAY[
                  'oid', 'typname', 'typnamespace', 'typowner', 'typacl', 'typarray', 'typrelid', 'typelem',
                  'typbasetype', 'typcollation']) x (k, v)) END,
-       t.typowner, true, 'T', t.typacl
+       t.typowner, true, 'T', t.typacl, NULL
 FROM member m
 JOIN pg_catalog.pg_type t ON t.oid = m.objid
 LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
@@ -92,7 +92,7 @@ SELECT 'pg_catalog.pg_statistic_ext'::regclass::oid, s.oid, 0, 'statistics', pg_
        pg_catalog.array_to_string(s.stxkind, '') || ' ON ' || pg_catalog.pg_get_statisticsobjdef_columns(s.oid)
        || ' FROM ' || s.stxrelid::regclass::text
        || COALESCE(' STATISTICS ' || NULLIF(s.stxstattarget::integer, -1)::text, ''),
-       s.stxowner, true, NULL, NULL
+       s.stxowner, true, NULL, NULL, NULL
 FROM member m
 JOIN pg_catalog.pg_statistic_ext s ON s.oid = m.objid
 WHERE m.classid = 'pg_catalog.pg_statistic_ext'::regclass::oid
@@ -103,7 +103,7 @@ SELECT 'pg_catalog.pg_operator'::regclass::oid, o.oid, 0, 'operator', o.oid::reg
        || COALESCE(' COMMUTATOR ' || NULLIF(o.oprcom, 0::oid)::regoperator::text, '')
        || COALESCE(' NEGATOR ' || NULLIF(o.oprnegate, 0::oid)::regoperator::text, '')
        || CASE WHEN o.oprcanhash THEN ' HASHES' ELSE '' END || CASE WHEN o.oprcanmerge THEN ' MERGES' ELSE '' END,
-       o.oprowner, true, NULL, NULL
+       o.oprowner, true, NULL, NULL, NULL
 FROM member m
 JOIN pg_catalog.pg_operator o ON o.oid = m.objid
 WHERE m.classid = 'pg_catalog.pg_operator'::regclass::oid
@@ -112,7 +112,7 @@ UNION ALL
 SELECT 'pg_catalog.pg_collation'::regclass::oid, c.oid, 0, 'collation', pg_catalog.quote_ident(c.collname),
        pg_catalog.jsonb_strip_nulls(pg_catalog.to_jsonb(c) - ARRAY['oid', 'collname', 'collnamespace', 'collowner',
                                                                    'collversion'])::text,
-       c.collowner, true, NULL, NULL
+       c.collowner, true, NULL, NULL, NULL
 FROM member m
 JOIN pg_catalog.pg_collation c ON c.oid = m.objid
 WHERE m.classid = 'pg_catalog.pg_collation'::regclass::oid
@@ -121,7 +121,7 @@ UNION ALL
 SELECT 'pg_catalog.pg_ts_dict'::regclass::oid, d.oid, 0, 'text search dictionary',
        pg_catalog.quote_ident(d.dictname),
        'TEMPLATE ' || pg_catalog.quote_ident(t.tmplname) || ' ' || COALESCE(d.dictinitoption, ''),
-       d.dictowner, true, NULL, NULL
+       d.dictowner, true, NULL, NULL, NULL
 FROM member m
 JOIN pg_catalog.pg_ts_dict d ON d.oid = m.objid
 JOIN pg_catalog.pg_ts_template t ON t.oid = d.dicttemplate
@@ -134,7 +134,7 @@ SELECT 'pg_catalog.pg_ts_config'::regclass::oid, c.oid, 0, 'text search configur
            SELECT pg_catalog.string_agg(' ' || x.maptokentype::text || '=' || x.mapdict::regdictionary::text, ''
                                         ORDER BY x.maptokentype, x.mapseqno)
            FROM pg_catalog.pg_ts_config_map x WHERE x.mapcfg = c.oid), ''),
-       c.cfgowner, true, NULL, NULL
+       c.cfgowner, true, NULL, NULL, NULL
 FROM member m
 JOIN pg_catalog.pg_ts_config c ON c.oid = m.objid
 JOIN pg_catalog.pg_ts_parser p ON p.oid = c.cfgparser
@@ -142,7 +142,7 @@ WHERE m.classid = 'pg_catalog.pg_ts_config'::regclass::oid
 
 UNION ALL
 SELECT 0::oid, 0::oid, 0, 'extension', pg_catalog.quote_ident(e.extname), 'VERSION ' || e.extversion,
-       NULL, false, NULL, NULL
+       NULL, false, NULL, NULL, NULL
 FROM space JOIN pg_catalog.pg_extension e ON e.extnamespace = space.oid
 
 UNION ALL
@@ -150,5 +150,5 @@ SELECT 0::oid, 0::oid, 0, 'default privileges',
        pg_catalog.pg_get_userbyid(d.defaclrole)::text || ' ' || d.defaclobjtype::text,
        COALESCE((SELECT pg_catalog.string_agg(a::text, ', ' ORDER BY a::text COLLATE "C")
                  FROM pg_catalog.unnest(d.defaclacl) a), ''),
-       NULL, false, NULL, NULL
+       NULL, false, NULL, NULL, NULL
 FROM space JOIN pg_catalog.pg_default_acl d ON d.defaclnamespace = space.oid

@@ -87,3 +87,15 @@ SELECT c.relkind = 'r' AS is_plain,
        pg_catalog.pg_get_userbyid(c.relowner) <> current_user
        AND pg_catalog.pg_has_role($2::name, c.relowner, 'MEMBER') AS is_of_role
 FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid
+
+-- digests: of the rows of all modules, to find out later whether others have changed: of all, and of those that are not
+-- among the files $2 of the module $1
+SELECT pg_catalog.sum(one.digest)::pg_catalog.text AS total,
+       (pg_catalog.sum(one.digest) FILTER (WHERE NOT one.is_own))::pg_catalog.text AS others
+FROM (SELECT pg_catalog.hashtextextended(
+                 pg_catalog.concat_ws(' ', id, module_name, checksum, EXTRACT(epoch FROM applied_at), filename), 0
+             )::numeric AS digest,
+             COALESCE(module_name OPERATOR(pg_catalog.=) $1::pg_catalog.text, true)
+             AND filename OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.text[]) AS is_own
+      FROM {{history}}
+      WHERE {{own}}) one

@@ -12,8 +12,11 @@ CREATE TABLE IF NOT EXISTS {{snapshots}} (
 
 -- previous: what a new snapshot is compared with, and its time. clock_timestamp() and not now(): the catalog is read
 -- after it, and the snapshot of a transaction that began earlier is not the newer one.
-SELECT s.excluded, s.fingerprint, s.format, s.server_version, c.now
+SELECT s.taken_at, s.excluded, s.fingerprint, s.format, s.server_version, c.now
 FROM (SELECT pg_catalog.clock_timestamp() AS now) c LEFT JOIN {{snapshots}} s ON true
+
+-- previous_listing: the listing of a snapshot that was read with "previous", unless there is another one by now
+SELECT listing FROM {{snapshots}} WHERE taken_at = $1 AND fingerprint = $2
 
 -- keep: the new snapshot, unless a newer one exists already
 INSERT INTO {{snapshots}} AS s (taken_at, module, format, server_version, fingerprint, excluded, listing)
@@ -24,8 +27,10 @@ SET taken_at = EXCLUDED.taken_at, module = EXCLUDED.module, format = EXCLUDED.fo
     listing = EXCLUDED.listing
 WHERE s.taken_at <= EXCLUDED.taken_at
 
--- confirm: the schema has not changed
-UPDATE {{snapshots}} SET taken_at = $1, module = $2 WHERE taken_at <= $1 AND fingerprint = $3
+-- replace: the snapshot that was derived from the one with the time $7 and the fingerprint $8; no row if there is another
+-- one by now
+UPDATE {{snapshots}} SET taken_at = $1, module = $2, server_version = $3, fingerprint = $4, excluded = $5, listing = $6
+WHERE taken_at = $7 AND taken_at <= $1 AND fingerprint = $8
 
 -- newest: the snapshot
 SELECT taken_at, module, format, server_version, fingerprint, excluded, listing FROM {{snapshots}}

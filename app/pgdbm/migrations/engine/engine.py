@@ -237,15 +237,16 @@ class MigrationEngine:
                 check_keeps_role(file)
             yield file
 
-    async def save_snapshot(self, connection: Connection) -> None:
-        """Store a snapshot of the schema, if snapshots are enabled. A failure is logged: the migrations are applied."""
+    async def save_snapshot(self, connection: Connection, run: Run | None = None) -> None:
+        """Store a snapshot of the schema, if they are enabled, after ``run``, if that has succeeded. Logs a failure."""
         if not self.options.snapshots:
             return
         from ..state import drift  # imported late: most runs have nothing to apply
+        from .touched import touched_by
 
-        history = self.history
+        history, touched = self.history, None if run is None else touched_by(run, self.history.schema)
         try:
-            await drift.save(connection, history.schema, history.module, history.table_name, self.options.role)
+            await drift.save(connection, history.schema, history.module, history.table_name, self.options.role, touched)
         except (MigrationError, *FAILURES) as error:
             logger.warning("No snapshot of schema %s was stored: %s", self.history.schema, error)
 
@@ -353,8 +354,10 @@ class MigrationEngine:
 
     async def _work_over(self, connection: Connection, run: Run, parsed: list[ParsedMigration], atomic: Atomic) -> None:
         from .statement_groups import is_worth_joining
+        from .touched import note_tables
         from .transactional import apply_all
 
+        note_tables(run, parsed)
         session = self.session(connection, parsed[-1], run)
         try:
             if run.notices.is_counting and any(is_worth_joining(one) for one in parsed if one.transactional):

@@ -32,7 +32,7 @@ async def result_of(engine: MigrationEngine, run: Run, plan: Plan, *, dry_run: b
         try:
             async with engine.db.acquire() as connection:
                 times = await engine.history.times(connection, run.applied)
-                await engine.save_snapshot(connection)
+                await engine.save_snapshot(connection, run)
         except (AsyncDBError, *FAILURES) as error:
             # The migrations are durable by now; this failure does not matter.
             logger.warning("The execution times of the migrations could not be read: %s", error)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .blockers import BlockerEnding
     from .notices import NoticeCollector
+    from .touched import Names
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -29,7 +30,8 @@ class Run:
     ``ending`` ends them.
     ``is_pausing``: between two attempts. ``joins_statements``: several statements of a file may share a message.
     ``starts_history``: every file was pending when the run was planned. ``histories``: the digest of the history that
-    each file has to find, if only a given plan may be applied.
+    each file has to find, if only a given plan may be applied. ``tables``: of which each file changes nothing but their
+    own description, and None for a file that may change anything.
     """
 
     notices: NoticeCollector
@@ -47,6 +49,7 @@ class Run:
     joins_statements: bool = False
     starts_history: bool = False
     histories: Mapping[str, str] = field(default_factory=dict)
+    tables: dict[str, Names | None] = field(default_factory=dict)
 
     @property
     def milliseconds(self) -> float:

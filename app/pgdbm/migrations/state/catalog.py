@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...core.asyncpg_errors import is_alive
@@ -26,10 +27,9 @@ from ...sql import statement
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from ...core.connection import Connection
+    from asyncpg import Record
 
-FORMAT = 1
-"""The version of the listings. Stored listings with another number cannot be compared with new ones."""
+    from ...core.connection import Connection
 
 OWN_NAME = "{{schema}}"
 """Replaces the name of the schema."""
@@ -67,10 +67,34 @@ class Change:
     after: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The objects of a schema, by the relation that they belong to; under "" those that belong to none.
+
+    The sequence of a column belongs to its table. ``has_hidden``: an object has the name of one in pg_catalog.
+    """
+
+    relations: dict[str, list[CatalogObject]]
+    has_hidden: bool = False
+
+    @property
+    def objects(self) -> tuple[CatalogObject, ...]:
+        """All objects, sorted."""
+        return tuple(sorted(chain.from_iterable(self.relations.values())))
+
+
 async def read_catalog(
     connection: Connection, schema: str, exclude: Iterable[str] = (), *, stands_for: str | None = None
 ) -> tuple[CatalogObject, ...]:
-    """The objects in ``schema``, sorted; none if there is no such schema.
+    """The objects in ``schema``, sorted; none if there is no such schema. The arguments are those of
+    :func:`read_listing`."""
+    return (await read_listing(connection, schema, exclude, stands_for=stands_for)).objects
+
+
+async def read_listing(
+    connection: Connection, schema: str, exclude: Iterable[str] = (), *, stands_for: str | None = None
+) -> Listing:
+    """The objects in ``schema``; none if there is no such schema.
 
     ``exclude`` names tables that are not listed, with all that belongs to them. ``stands_for`` is the schema in whose
     place ``schema`` was built: objects in it, such as those of an extension, are named as if they were in ``schema``.
@@ -78,35 +102,77 @@ async def read_catalog(
     Reads in a read-only transaction, or in a savepoint if ``connection`` is in a transaction. It may wait for a lock on
     a view that is being changed, for up to the lock_timeout of the connection.
     """
-    named = [quote(check_identifier(name)) for name in (schema, stands_for) if name is not None]
-    # Behind pg_catalog, so that none of their objects is used in place of PostgreSQL's.
-    path = ", ".join(["pg_catalog", *named, "pg_temp"])
     async with _reading(connection):
         others = await connection.fetchval(statement("catalog", "has_others"), schema)
-        rows = await connection.fetch(_list(others=others), schema, list(exclude), path)
+        path = _search_path(schema, *(() if stands_for is None else (stands_for,)))
+        return _listing(schema, await connection.fetch(_list(others=others), schema, list(exclude), path))
+
+
+async def read_tables(
+    connection: Connection, schema: str, exclude: Iterable[str], tables: Sequence[str], unqualified: Sequence[str]
+) -> Listing | None:
+    """The part of :func:`read_listing` that belongs to ``tables``, in a time that depends on them only.
+
+    None if creating or changing them may have changed the listing of anything else. ``unqualified`` are those of them
+    that statements name without a schema.
+    """
+    async with _reading(connection):
+        if not await connection.fetchval(statement("catalog", "are_alone"), schema, tables, unqualified):
+            return None
+        rows = await connection.fetch(_list_tables(), schema, list(exclude), _search_path(schema), tables)
+        listing = _listing(schema, rows)
+        # PostgreSQL formats other objects differently if a name is hidden.
+        return None if listing.has_hidden else listing
+
+
+def _search_path(*schemas: str) -> str:
+    # Behind pg_catalog, so that none of their objects is used in place of PostgreSQL's.
+    return ", ".join(["pg_catalog", *(quote(check_identifier(name)) for name in schemas), "pg_temp"])
+
+
+def _listing(schema: str, rows: Iterable[Record]) -> Listing:
     hidden: list[str] = []
-    found: list[CatalogObject] = []
+    found: list[tuple[str, CatalogObject]] = []
     columns: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for kind, name, definition, position in rows:
+    for kind, name, definition, position, relation in rows:
         if kind == "hidden":
             hidden.append(name)
             continue
-        found.append(CatalogObject(kind, name, definition))
+        found.append((relation or "", CatalogObject(kind, name, definition)))
         if position is not None:
-            table, column = _split(name)
-            columns[table].append((position, column))
+            columns[relation].append((position, _split(name)[1]))
     found += [
-        CatalogObject(_COLUMN_ORDER, table, ", ".join(column for _, column in sorted(names)))
+        (table, CatalogObject(_COLUMN_ORDER, table, ", ".join(column for _, column in sorted(names))))
         for table, names in columns.items()
     ]
-    return tuple(sorted(_normalized(schema, hidden, found)))
+    relations: dict[str, list[CatalogObject]] = defaultdict(list)
+    for relation, one in _normalized(schema, hidden, found):
+        relations[relation].append(one)
+    return Listing(dict(relations), bool(hidden))
 
 
 @cache
 def _list(*, others: bool) -> str:
     marker = f"'{OWN_NAME}'"
     part = statement("catalog_objects", "others", marker=marker) if others else ""
-    return statement("catalog", "list", marker=marker, others=part)
+    return statement(
+        "catalog",
+        "list",
+        marker=marker,
+        others=part,
+        of_other_relations=statement("catalog", "of_other_relations"),
+        **_parts(marker),
+    )
+
+
+@cache
+def _list_tables() -> str:
+    return statement("catalog", "list_tables", **_parts(f"'{OWN_NAME}'"))
+
+
+def _parts(marker: str) -> dict[str, str]:
+    parts = {name: statement("catalog", name) for name in ("rel", "of_tables", "is_hidden")}
+    return parts | {"rows": statement("catalog", "rows", marker=marker)}
 
 
 @asynccontextmanager
@@ -127,7 +193,9 @@ def _split(name: str) -> tuple[str, str]:
     return match[1], name[match.end() :]
 
 
-def _normalized(schema: str, hidden: Sequence[str], found: list[CatalogObject]) -> list[CatalogObject]:
+def _normalized(
+    schema: str, hidden: Sequence[str], found: list[tuple[str, CatalogObject]]
+) -> list[tuple[str, CatalogObject]]:
     """``found`` with the name of ``schema`` removed where PostgreSQL has written it in front of an object's name.
 
     PostgreSQL writes it if pg_catalog has an object of the same name (these are ``hidden``), and within strings, where
@@ -150,10 +218,10 @@ def _normalized(schema: str, hidden: Sequence[str], found: list[CatalogObject]) 
         return text
 
     return [
-        CatalogObject(one.kind, normalized(one.name), normalized(one.definition))
+        (relation, CatalogObject(one.kind, normalized(one.name), normalized(one.definition)))
         if schema in one.definition or schema in one.name
-        else one
-        for one in found
+        else (relation, one)
+        for relation, one in found
     ]
 
 

@@ -1,4 +1,7 @@
-"""Drift: the changes in a schema since migrations were last applied to it, other than by them.
+"""Drift: the changes in a schema other than by migrations, since these were last applied to it.
+
+If a run can have changed a few tables only, those are listed, and the rest of the snapshot stays: what was changed by
+hand there remains drift. Otherwise the snapshot has the schema as the run has left it.
 
 A snapshot belongs to the schema: modules that share a schema share its objects. Its table, beside the history, has one
 row: the newest snapshot wins.
@@ -7,20 +10,22 @@ row: the newest snapshot wins.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import asyncpg
 
 from ...core.connection import savepoint
 from ...core.creation import NOT_THERE, create_if_missing
 from ...core.templating import quote
 from ...sql import statement
 from . import journal
-from .catalog import FORMAT, CatalogObject, Change, deserialize, difference, fingerprint_of, read_catalog, serialize
-from .history import require_own_table
+from .catalog import Change, difference, read_listing, read_tables
+from .history import History, require_own_table
+from .packing import FORMAT, FORMATS, changed_objects, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from asyncpg import Record
@@ -30,13 +35,11 @@ if TYPE_CHECKING:
 TABLE = "pgdbm_snapshots"
 BACKFILLS = "pgdbm_backfills"
 
-# A higher level takes several times as long and saves a fifth.
-_COMPRESSION = 1
-
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """The changes since the time ``since``, when ``module`` was the last module to be applied.
+    """The changes since ``since``, when ``module`` was the last to be applied, and earlier ones of tables that its
+    files did not change.
 
     ``clean``: the schema was compared, and nothing differs. ``reason`` qualifies the comparison, or says why there was
     none.
@@ -49,17 +52,40 @@ class DriftReport:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What the files of a run can have changed in the catalog: ``tables`` of the schema.
+
+    ``created`` are those that they create, ``unqualified`` those that they name without the schema.
+    """
+
+    filenames: tuple[str, ...]
+    tables: frozenset[str] = frozenset()
+    created: frozenset[str] = frozenset()
+    unqualified: frozenset[str] = frozenset()
+
+
 async def create(connection: Connection, schema: str) -> None:
     """Create the table of snapshots unless it exists. Safe against concurrent sessions."""
     table = f"{quote(schema)}.{quote(TABLE)}"
     await create_if_missing(connection, statement("snapshots", "create", snapshots=table), durable=False)
 
 
-async def save(connection: Connection, schema: str, module: str, history_table: str, role: str | None = None) -> str:
+async def save(
+    connection: Connection,
+    schema: str,
+    module: str,
+    history_table: str,
+    role: str | None = None,
+    touched: Touched | None = None,
+) -> str:
     """Store a snapshot of ``schema``, as ``module`` has left it. Returns its fingerprint.
 
     To be called after an apply that changed something, preferably after its transaction. Creates its table unless it
     exists. Takes no lock that other sessions wait for. Writes nothing to a table that belongs to ``role``.
+
+    ``touched``: what the apply can have changed, if that is known. Then only that is listed, where it is safe, and the
+    rest of the snapshot stays: what was changed by hand there remains a difference.
     """
     table = f"{quote(schema)}.{quote(TABLE)}"
     await require_own_table(connection, table, role)
@@ -68,24 +94,89 @@ async def save(connection: Connection, schema: str, module: str, history_table: 
     # change.
     excluded = sorted({*(before["excluded"] or ()), history_table})
     version: int = connection.get_server_version().major
-    objects = await read_catalog(connection, schema, own_tables(excluded))
-    listing, fingerprint = await asyncio.to_thread(_pack, objects)
-    now = before["now"]
-    same = (fingerprint, FORMAT, version, excluded)
-    if same == (before["fingerprint"], before["format"], before["server_version"], before["excluded"]):
-        await connection.execute(statement("snapshots", "confirm", snapshots=table), now, module, fingerprint)
-    else:
-        await connection.execute(
-            statement("snapshots", "keep", snapshots=table),
-            now,
-            module,
-            FORMAT,
-            version,
-            fingerprint,
-            excluded,
-            listing,
-        )
-    return fingerprint
+    # Read before the catalog: what is applied in between is then missing in both, or found in both the next time.
+    histories = [
+        await _digests_of(connection, History(schema, one, module), touched.filenames if touched else ())
+        for one in excluded
+    ]
+    totals = {one: total for one, (total, _) in zip(excluded, histories, strict=True)}
+    same = (FORMAT, version, excluded) == (before["format"], before["server_version"], before["excluded"])
+    if touched is not None and same:
+        others = {one: rest for one, (_, rest) in zip(excluded, histories, strict=True)}
+        fingerprint = await _replace(connection, schema, module, before, touched, totals, others)
+        if fingerprint is not None:
+            return fingerprint
+    listing = await read_listing(connection, schema, own_tables(excluded))
+    packed = await asyncio.to_thread(pack, listing, totals)
+    await connection.execute(
+        statement("snapshots", "keep", snapshots=table),
+        before["now"],
+        module,
+        FORMAT,
+        version,
+        packed.fingerprint,
+        excluded,
+        packed.to_bytes(),
+    )
+    return packed.fingerprint
+
+
+async def _replace(
+    connection: Connection,
+    schema: str,
+    module: str,
+    before: Record,
+    touched: Touched,
+    totals: dict[str, str | None],
+    others: dict[str, str | None],
+) -> str | None:
+    """Replace what is ``touched`` in the snapshot ``before``; None if the whole schema has to be listed."""
+    table, excluded = f"{quote(schema)}.{quote(TABLE)}", before["excluded"]
+    hidden = own_tables(excluded)
+    if not touched.tables.isdisjoint(hidden):
+        return None
+    identity = before["taken_at"], before["fingerprint"]
+    stored = await connection.fetchval(statement("snapshots", "previous_listing", snapshots=table), *identity)
+    packed = None if stored is None else unpack(stored)
+    # With other rows in a history, a run has ended without a snapshot, or has not taken its own yet.
+    if packed is None or packed.has_hidden or packed.histories != others:
+        return None
+    relations = {}
+    if touched.tables:
+        listing = await read_tables(connection, schema, hidden, sorted(touched.tables), sorted(touched.unqualified))
+        if listing is None:
+            return None
+        relations = listing.relations
+    replaced = packed.with_relations(relations, touched.created, totals)
+    if replaced is None:
+        return None
+    status = await connection.execute(
+        statement("snapshots", "replace", snapshots=table),
+        before["now"],
+        module,
+        before["server_version"],
+        replaced.fingerprint,
+        excluded,
+        replaced.to_bytes(),
+        *identity,
+    )
+    return replaced.fingerprint if status == "UPDATE 1" else None
+
+
+async def _digests_of(
+    connection: Connection, history: History, filenames: Sequence[str]
+) -> tuple[str | None, str | None]:
+    """A digest of all rows in a history table, and one of those that are not ``filenames`` of its module.
+
+    The second is equal to no digest if the table cannot be read.
+    """
+    try:
+        async with savepoint(connection):
+            row = await connection.fetchrow(history.sql("digests"), history.module, list(filenames))
+    except asyncpg.PostgresError:
+        return None, "unknown"
+    assert row is not None
+    return row["total"], row["others"]
 
 
 async def drift(connection: Connection, schema: str, history_table: str) -> DriftReport:
@@ -99,15 +190,17 @@ async def drift(connection: Connection, schema: str, history_table: str) -> Drif
     if row is None:
         return DriftReport(False, reason="There is no snapshot yet. Apply takes one when it has applied something.")
     since, module = row["taken_at"], row["module"]
-    if row["format"] != FORMAT:
+    if row["format"] not in FORMATS:
         return DriftReport(
             False,
             since,
             module,
             reason="The snapshot was taken by another version of pgdbm and cannot be compared. Take a new one.",
         )
-    objects = await read_catalog(connection, schema, own_tables({*row["excluded"], history_table}))
-    changes = await asyncio.to_thread(_changes, row["listing"], row["fingerprint"], objects)
+    listing = await read_listing(connection, schema, own_tables({*row["excluded"], history_table}))
+    changes = await asyncio.to_thread(
+        lambda: difference(*changed_objects(row["format"], row["listing"], row["fingerprint"], listing))
+    )
     reasons = []
     version: int = connection.get_server_version().major
     if changes and version != row["server_version"]:
@@ -127,17 +220,6 @@ async def drift(connection: Connection, schema: str, history_table: str) -> Drif
 def own_tables(history_tables: Iterable[str]) -> tuple[str, ...]:
     """The tables of pgdbm in a schema."""
     return (TABLE, journal.TABLE, BACKFILLS, *history_tables)
-
-
-def _pack(objects: tuple[CatalogObject, ...]) -> tuple[bytes, str]:
-    listing = serialize(objects)
-    return zlib.compress(listing, _COMPRESSION), fingerprint_of(listing)
-
-
-def _changes(packed: bytes, fingerprint: str, objects: tuple[CatalogObject, ...]) -> tuple[Change, ...]:
-    if fingerprint_of(serialize(objects)) == fingerprint:
-        return ()
-    return difference(deserialize(zlib.decompress(packed)), objects)
 
 
 async def _applied_since(connection: Connection, history: str, since: datetime) -> bool:

@@ -1,0 +1,56 @@
+"""What the files of a run can have changed in the catalog, from their statements. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..state.drift import Touched
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..sources.parser import ParsedMigration
+    from .run import Run
+
+_MOST_FILES = 100
+_MOST_TABLES = 100
+
+Names = frozenset[tuple[str, str, bool]]
+"""The schema of each table, or "" without one; its name; whether it is created."""
+
+
+def note_tables(run: Run, parsed: Sequence[ParsedMigration]) -> None:
+    """Keep in ``run`` which tables each file concerns."""
+    run.tables.update((one.filename, _tables_of(one)) for one in parsed)
+
+
+def _tables_of(migration: ParsedMigration) -> Names | None:
+    """The tables of which a file changes nothing but their own description; None if it may change anything."""
+    if not migration.transactional:
+        return None
+    names: set[tuple[str, str, bool]] = set()
+    for one in migration.distinct_traits:
+        if one.touches is None:
+            return None
+        names.update((schema, name, bool(one.creates)) for schema, name in one.touches)
+    return frozenset(names)
+
+
+def touched_by(run: Run, schema: str) -> Touched | None:
+    """What a run, which has succeeded, can have changed in ``schema``; None if that is anything, or much."""
+    if run.renamed or len(run.applied) > _MOST_FILES:
+        return None
+    all_names: set[tuple[str, str, bool]] = set()
+    for filename in run.applied:
+        found = run.tables.get(filename)
+        if found is None:
+            return None
+        all_names |= found
+    if len(all_names) > _MOST_TABLES or not {of for of, _, _ in all_names} <= {"", schema}:
+        return None
+    return Touched(
+        tuple(run.applied),
+        frozenset(name for _, name, _ in all_names),
+        frozenset(name for _, name, is_created in all_names if is_created),
+        frozenset(name for of, name, _ in all_names if not of),
+    )
