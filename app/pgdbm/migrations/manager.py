@@ -5,6 +5,7 @@ What most calls do not need is imported late: a command that finds nothing to ap
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from contextlib import asynccontextmanager, contextmanager
@@ -375,8 +376,11 @@ class AsyncMigrationManager:
         they contained, for a ``diff`` in each answer; :func:`~pgdbm.migrations.sources.previous.from_git` reads a git
         repository.
         """
+        from .operations import repairs_of
+
         with self._own_errors():
-            return await self._operations.repair(accept=accept, previous=previous)
+            changed = await self._operations.repair(accept=accept)
+        return await asyncio.to_thread(repairs_of, changed, previous)
 
     async def resolve_statement(self, filename: str, statement: int, *, done: bool) -> None:
         """Settle whether a statement outside a transaction, whose outcome is unknown, took effect. Then run again.

@@ -107,8 +107,11 @@ class Operations:
         # Checked under the lock: a running migration has an unfinished statement, too.
         await self.engine.under_lock(write)
 
-    async def repair(self, *, accept: bool = False, previous: PreviousContents | None = None) -> list[Repair]:
-        """The applied migrations whose content has changed. ``accept`` records their current checksums."""
+    async def repair(self, *, accept: bool = False) -> list[tuple[Migration, str]]:
+        """The applied migrations whose content has changed, with the checksums that the history has.
+
+        ``accept`` records their current checksums.
+        """
         history = self.engine.history
         found: list[tuple[Migration, str]] = []
         migrations = await self.engine.collect()
@@ -130,21 +133,7 @@ class Operations:
             await compare(connection, write=False)
         if accept and found:
             await self.engine.under_lock(partial(compare, write=True))
-
-        from .sources.previous import diff_to  # imported late: few programs repair
-
-        def differences() -> list[Repair]:
-            return [
-                Repair(
-                    one.filename,
-                    before,
-                    one.checksum,
-                    diff_to(one.filename, before, one.checksum, one.content, previous),
-                )
-                for one, before in found
-            ]
-
-        return await asyncio.to_thread(differences)
+        return found
 
     async def baseline(self, version: str, check: Callable[[], Awaitable[None]] | None) -> list[str]:
         """Record every migration up to ``version`` as applied. Returns their names. ``check`` may raise.
@@ -271,3 +260,13 @@ class Operations:
             await connection.execute(f"ROLLBACK;\n{clean_session(deallocate=False)}", timeout=NO_TIMEOUT_S)
             advice = await advise(self.engine.session(connection, down), error, down)
             raise execution_error(error, down, running, offset_of(error), advice) from error
+
+
+def repairs_of(changed: Sequence[tuple[Migration, str]], previous: PreviousContents | None) -> list[Repair]:
+    """What :meth:`Operations.repair` found, each with a diff. Call it in a thread; raises what ``previous`` raises."""
+    from .sources.previous import diff_to  # imported late: few programs repair
+
+    return [
+        Repair(one.filename, before, one.checksum, diff_to(one.filename, before, one.checksum, one.content, previous))
+        for one, before in changed
+    ]

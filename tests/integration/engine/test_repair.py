@@ -208,3 +208,28 @@ def test_the_repair_command_shows_the_diff(
     repository.write(THIRD + "SELECT 1;")
     assert app.run(["migrate", "repair", *given]) == 0
     assert "in no commit of the git repository" in capsys.readouterr().out
+
+
+async def test_an_error_of_the_function_for_previous_contents_is_raised_as_it_is(db: AsyncDatabaseManager) -> None:
+    """Not as one of the connection, though it is an OSError."""
+
+    def missing(filename: str, checksum: str) -> str:
+        raise FileNotFoundError(filename)
+
+    await AsyncMigrationManager(db, {"1.sql": "SELECT 1"}, "m").apply_pending_migrations()
+    changed = AsyncMigrationManager(db, {"1.sql": "SELECT 2"}, "m")
+    with pytest.raises(FileNotFoundError, match=r"1\.sql"):
+        await changed.repair(previous=missing)
+
+
+async def test_the_content_of_a_checksum_with_a_byte_order_mark_is_found(
+    db: AsyncDatabaseManager, repository: Repository
+) -> None:
+    """As pgdbm recorded it before 0.6."""
+    repository.commit("\ufeff" + FIRST)
+    migrations = await apply(db, repository.migrations)
+    await db.execute("UPDATE {{tables.schema_migrations}} SET checksum = $1", checksum_of("\ufeff" + FIRST))
+    repository.write(SECOND)
+    (found,) = await migrations.repair(previous=from_git(repository.migrations))
+    assert found.diff is not None
+    assert "-    id int\n+    id bigint\n" in found.diff

@@ -202,7 +202,7 @@ async def _columns(connection: Connection, schema: str, table: str) -> frozenset
 
 def _is_done(migration: Migration, applied: Mapping[str, str]) -> bool:
     recorded = applied.get(migration.filename)
-    return recorded is not None and (not migration.is_repeatable or recorded == migration.checksum)
+    return recorded is not None and (not migration.is_repeatable or migration.matches(recorded))
 
 
 def _report(

@@ -66,7 +66,7 @@ def from_git(folder: Path) -> Callable[[str, str], str | None]:
                 version = read_migration(filename, _git(folder, "cat-file", "blob", blob))
             except MigrationFileError:
                 continue
-            if version.checksum == checksum:
+            if version.matches(checksum):
                 return version.content
         return None
 
