@@ -1,11 +1,14 @@
-"""How long a reader that asks every 5 ms is held up while migrations are applied."""
+"""How long a reader and a writer that ask every 5 ms are held up while migrations are applied."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 
@@ -14,9 +17,7 @@ from .schema_changes import SETUP
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import asyncpg
-
-_PAUSE_S = 0.005
+_PROBE = Path(__file__).with_name("held_up_probe.py")
 _FILL = (
     "INSERT INTO {{tables.big}} SELECT i, i, i %% 100, 'name ' || i, 1 + i %% 100, NULL, 'w'"
     " FROM generate_series(1, %d) i;\nANALYZE {{tables.big}};"
@@ -25,11 +26,18 @@ _FILL = (
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds that the slowest read took, and that the migrations took; ``reads`` that were answered."""
+    """Seconds that the slowest read and the slowest write took, and those of another table; that the migrations took.
+
+    ``reads`` and ``writes`` that were answered.
+    """
 
     longest_read_s: float
+    longest_write_s: float
+    longest_read_elsewhere_s: float
+    longest_write_elsewhere_s: float
     total_s: float
     reads: int
+    writes: int
 
 
 async def prepared(db: AsyncDatabaseManager, rows: int) -> dict[str, str]:
@@ -39,32 +47,22 @@ async def prepared(db: AsyncDatabaseManager, rows: int) -> dict[str, str]:
     return files
 
 
-async def measured(db: AsyncDatabaseManager, files: Mapping[str, str], reader: asyncpg.Connection[Any]) -> Measured:
-    """Apply ``files`` while ``reader`` reads a row of the table every 5 ms."""
-    done = asyncio.Event()
-    longest, reads = 0.0, 0
-
-    async def read() -> None:
-        nonlocal longest, reads
-        number = 0
-        while not done.is_set():
-            number = number % 1000 + 1
-            started = time.perf_counter()
-            # The query uses a column that no change affects.
-            await reader.fetchval(f"SELECT id FROM app.big WHERE id = {number}")
-            longest = max(longest, time.perf_counter() - started)
-            reads += 1
-            await asyncio.sleep(_PAUSE_S)
-
-    reading = asyncio.create_task(read())
+async def measured(db: AsyncDatabaseManager, files: Mapping[str, str], dsn: str) -> Measured:
+    """Apply ``files`` while a process reads and writes a row of the table every 5 ms."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(_PROBE), dsn), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"ready\n"
     started = time.perf_counter()
     try:
         await AsyncMigrationManager(db, dict(files), "m", snapshots=False).apply_pending_migrations()
     finally:
         total = time.perf_counter() - started
-        done.set()
-        await reading
-    return Measured(longest, total, reads)
+        printed, _ = await process.communicate(b"\n")
+    found = json.loads(printed)
+    longest = {f"longest_{name}_s": seconds for name, (seconds, _) in found.items()}
+    return Measured(**longest, total_s=total, reads=found["read"][1], writes=found["write"][1])
 
 
 async def fix_of(db: AsyncDatabaseManager, files: Mapping[str, str], change: str) -> dict[str, str] | None:
