@@ -111,6 +111,28 @@ async def test_a_backfill_killed_between_its_batches_processes_each_row_once(dat
         await check_each_row_once(connection, "waiting", answer)
 
 
+async def test_a_backfill_killed_at_any_boundary_processes_each_row_once(database: str, connect: Connect) -> None:
+    """At each start and end of a file, a statement or a wait: it kills itself when it reports that."""
+    chance = seeded_random("backfill boundaries")
+    async with opened_pool(database) as pool, victims(database) as killed, connect() as connection:
+        await migrate(pool, "counted", TABLE)
+        (whole,) = await killed.migrate("counted", BACKFILL, listens=True, every_event=True)
+        boundaries = list(range(1, len(whole["events"]) + 1))
+        chosen = (
+            boundaries if len(boundaries) <= rounds(4, 1000) else sorted(chance.sample(boundaries, rounds(4, 1000)))
+        )
+        for boundary in chosen:
+            schema, why = f"boundary_{boundary}", f"seed {SEED}, event {boundary} of {whole['events']}"
+            await migrate(pool, schema, TABLE)
+            (answer,) = await killed.migrate(schema, BACKFILL, listens=True, every_event=True, kill_at_event=boundary)
+            # A slower batch may have made fewer events.
+            assert answer["signal"] == signal.SIGKILL or boundary > len(answer["events"]), (why, answer)
+            await until_gone(connection, "victim")
+            await migrate(pool, schema, BACKFILL)
+            await check_each_row_once(connection, schema, why)
+            await connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
 async def test_two_runners_of_a_backfill_process_each_row_once(database: str, connect: Connect) -> None:
     async with opened_pool(database) as pool, victims(database) as racers, connect() as connection:
         for number in range(rounds(2, 40)):
@@ -153,8 +175,9 @@ async def test_a_connection_cut_at_any_message_of_a_backfill_repeats_nothing(dat
             proxy.arm(None)
             await migrate(victim, "counted", BACKFILL)
         messages = proxy.messages
-        for number in range(rounds(4, 120)):
-            cut_at, side = chance.randint(1, messages), chance.choice(sides)
+        # In the long form before and after each, which are more than a hundred; in the short form some.
+        cuts = [(at, side) for at in range(1, messages + 1) for side in sides]
+        for number, (cut_at, side) in enumerate(chance.sample(cuts, min(rounds(4, 500), len(cuts)))):
             schema, why = f"cut_{number}", f"seed {SEED}, {side} message {cut_at} of {messages}"
             await migrate(pool, schema, TABLE)
             async with opened_pool(proxy.dsn, "victim") as victim:
@@ -168,18 +191,21 @@ async def test_a_connection_cut_at_any_message_of_a_backfill_repeats_nothing(dat
             await connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
-async def test_a_server_that_crashes_loses_rows_and_position_together(server: EmbeddedPostgres) -> None:
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGKILL], ids=["SIGQUIT", "SIGKILL"])
+async def test_a_server_that_crashes_loses_rows_and_position_together(
+    server: EmbeddedPostgres, number: signal.Signals
+) -> None:
     """Batches do not wait for the disk."""
-    chance = seeded_random("backfill crashes")
+    chance = seeded_random(f"backfill crashes {number}")
     dsn = server.dsn()
     async with victims(dsn) as crashed:
-        for number in range(rounds(2, 40)):
-            schema, after = f"crash_{number}", chance.uniform(0.05, 0.6)
+        for turn in range(rounds(2, 40)):
+            schema, after = f"crash_{turn}", chance.uniform(0.05, 0.6)
             async with opened_pool(dsn) as pool:
                 await migrate(pool, schema, TABLE)
             await crashed.send(schema, BACKFILL)
             await asyncio.sleep(after)
-            await asyncio.to_thread(crash, server)
+            await asyncio.to_thread(crash, server, number)
             (answer,) = await crashed.answers()
             async with opened_pool(dsn) as pool, pool.acquire() as connection:
                 await migrate(pool, schema, BACKFILL)

@@ -68,7 +68,7 @@ async def live(order: dict[str, Any], gate: int, writing: int) -> None:
 
     def listen(event: Any) -> None:
         nonlocal received
-        if event.kind in ("blocked", "progress"):
+        if event.kind == "blocked" or (event.kind == "progress" and not order.get("every_event")):
             return
         received += 1
         if received == order.get("kill_at_event"):

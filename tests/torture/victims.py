@@ -28,7 +28,8 @@ class Victims:
     async def send(self, schema: str, plan: MigrationPlan, **order: Any) -> None:
         """``runners``, ``listens``, ``kill_at_event``, ``kill_after_s``, ``freeze_after_s``, ``manager`` options.
 
-        ``dsn``: another server. With ``revert`` they revert that many migrations instead.
+        ``every_event``: events of progress count, too. ``dsn``: another server. With ``revert`` they revert that many
+        migrations instead.
         """
         whole = {"dsn": self._dsn, "schema": schema, "files": plan.files, "apply": plan.apply, **order}
         assert self._process.stdin is not None
