@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -60,8 +60,8 @@ async def _messages(runs: RunService, since: datetime | None, idle_s: float) -> 
         if changed is None:
             yield ServerSentEventMessage(data=None, comment="keep-alive")
             continue
-        number = datetime.now(UTC).isoformat()
-        for run in changed:
+        number = changed.at.isoformat()
+        for run in changed.runs:
             data = msgspec.json.encode(ChangedRun(run=run)).decode()
             yield ServerSentEventMessage(data=data, event="run", id=number)
     yield ServerSentEventMessage(data='{"reason":"shutting_down"}', event="closing", retry=1000)

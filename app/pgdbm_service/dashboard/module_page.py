@@ -12,12 +12,12 @@ from .live import Part, Parts
 from .rendering import render
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
     from ..api.modules import ModuleDetail
-    from ..api.overview import OverviewRun
     from ..features.modules.views import ModuleViews
     from ..features.operations.reads import OperationQueries
+    from ..runs.changes import Changed
     from .viewer import Viewer
 
 LIVE_TABS = ("plan", "history")
@@ -86,12 +86,10 @@ async def schema_to_plan(views: ModuleViews, detail: ModuleDetail) -> str | None
     return None
 
 
-async def changes_of(
-    changes: AsyncIterator[Sequence[OverviewRun] | None], module: str
-) -> AsyncIterator[Sequence[OverviewRun] | None]:
+async def changes_of(changes: AsyncIterator[Changed | None], module: str) -> AsyncIterator[Changed | None]:
     """The batches of ``changes`` that contain a run of ``module``, and every None."""
     async for batch in changes:
-        if batch is None or any(run.module == module for run in batch):
+        if batch is None or any(run.module == module for run in batch.runs):
             yield batch
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
 # Notifications that come within this time are read together.
 _COLLECT_S = 0.2
 _RETRY_S = 0.5
-# A follower that lags behind by more has to read everything again.
+# A follower that lags behind by more batches is ended: it continues with what changed since the last it received.
 _LONGEST_QUEUE = 1000
 # The clocks of replicas differ, and so do a transaction's start and its commit.
 _OVERLAP = timedelta(seconds=10)
 
 logger = structlog.get_logger("pgdbm_service")
+
+
+class Changed(NamedTuple):
+    """Runs as they were at ``at``."""
+
+    at: datetime
+    runs: list[OverviewRun]
 
 
 class RunChanges:
@@ -41,7 +48,7 @@ class RunChanges:
         self._recent = recent
         self._pending: set[UUID] = set()
         self._wake = asyncio.Event()
-        self._followers: set[asyncio.Queue[list[OverviewRun]]] = set()
+        self._followers: set[asyncio.Queue[Changed | None]] = set()
         self._reader: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._missed = False
@@ -53,7 +60,7 @@ class RunChanges:
         self._stopping.set()
         for queue in self._followers:
             with contextlib.suppress(asyncio.QueueFull):
-                queue.put_nowait([])
+                queue.put_nowait(None)
 
     async def close(self) -> None:
         self.begin_shutdown()
@@ -61,26 +68,28 @@ class RunChanges:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
 
-    async def follow(self, since: datetime | None, idle_s: float) -> AsyncIterator[list[OverviewRun] | None]:
+    async def follow(self, since: datetime | None, idle_s: float) -> AsyncIterator[Changed | None]:
         """Batches of runs that changed: first what changed after ``since``, then what changes from now on.
 
-        None after each ``idle_s`` seconds without a change. Ends when the service stops.
+        None after each ``idle_s`` seconds without a change. Ends when the service stops, or when the follower lags far
+        behind.
         """
-        queue: asyncio.Queue[list[OverviewRun]] = asyncio.Queue(_LONGEST_QUEUE)
+        queue: asyncio.Queue[Changed | None] = asyncio.Queue(_LONGEST_QUEUE)
         self._followers.add(queue)
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read(), name="read runs that changed")
         try:
             if since is not None:
-                yield await self._recent.changed_since(since - _OVERLAP)
-            while not self._stopping.is_set():
+                at = datetime.now(UTC)
+                yield Changed(at, await self._recent.changed_since(since - _OVERLAP))
+            while queue in self._followers and not self._stopping.is_set():
                 try:
                     async with asyncio.timeout(idle_s):
                         changed = await queue.get()
                 except TimeoutError:
                     yield None
                 else:
-                    if changed:
+                    if changed is not None:
                         yield changed
         finally:
             self._followers.discard(queue)
@@ -95,9 +104,10 @@ class RunChanges:
             self._wake.clear()
             runs, self._pending = self._pending, set()
             missed, self._missed = self._missed, False
+            at = datetime.now(UTC)
             try:
                 if missed:
-                    changed = await self._recent.changed_since(datetime.now(UTC) - timedelta(minutes=1))
+                    changed = await self._recent.changed_since(at - timedelta(minutes=1))
                 else:
                     changed = await self._recent.changed(runs)
             except Exception as error:
@@ -108,9 +118,15 @@ class RunChanges:
                 self._wake.set()
                 await asyncio.sleep(_RETRY_S)
                 continue
-            for queue in self._followers:
-                with contextlib.suppress(asyncio.QueueFull):
-                    queue.put_nowait(changed)
+            if changed:
+                self._pass_on(Changed(at, changed))
+
+    def _pass_on(self, changed: Changed) -> None:
+        for queue in list(self._followers):
+            try:
+                queue.put_nowait(changed)
+            except asyncio.QueueFull:
+                self._followers.discard(queue)
 
     def _notified(self, payload: str) -> None:
         if self._followers:
