@@ -89,7 +89,11 @@ def read_settings_file(text: str, where: str) -> CheckedSettings | ModuleProblem
 
 def _read_module(folder: Path) -> Module:
     name = folder.name
-    module = Module(name=name, folder=folder, is_empty=not any(entry.suffix == ".sql" for entry in folder.iterdir()))
+    try:
+        is_empty = not any(entry.suffix == ".sql" for entry in folder.iterdir())
+    except OSError as error:
+        return _invalid(Module(name=name, folder=folder), f"The folder {name} cannot be read: {error.strerror}.")
+    module = Module(name=name, folder=folder, is_empty=is_empty)
     if not MODULE_NAME.match(name):
         return _invalid(
             module,

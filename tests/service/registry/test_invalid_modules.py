@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from pgdbm_service.database.failures import service_error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,28 @@ def test_links_out_of_the_repository_are_refused(service: Any, repo: Any, tmp_pa
     service.sync()
     assert service.post("/modules/linked/migrate").json()["code"] == "module_invalid"
     assert service.post("/modules/m/migrate").json()["code"] == "migration_file_invalid"
+
+
+def test_a_folder_that_cannot_be_read_is_one_invalid_module(
+    start: Callable[..., Any], repo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo.write("locked", _001_a="SELECT 1")
+    repo.write("m", _001_a="SELECT 1")
+    iterdir = Path.iterdir
+
+    def refused(self: Path) -> Iterator[Path]:
+        if self.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    service = start()
+    problem = service.post("/modules/locked/migrate").json()
+    assert (problem["code"], problem["detail"]) == (
+        "module_invalid",
+        "The folder locked cannot be read: Permission denied.",
+    )
+    assert service.post("/modules/m/migrate").json()["status"] == "success"
 
 
 def test_hidden_folders_and_plain_files_are_ignored(service: Any, repo: Any) -> None:
