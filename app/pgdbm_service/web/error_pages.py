@@ -27,6 +27,8 @@ _LINKS = {
     "events": "/events",
     "schemas": "/schemas",
     "activity": "/activity/pool",
+    "freeze": "/freeze",
+    "webhooks": "/webhooks",
     "replicas": "/replicas",
     "audit": "/audit",
     "tokens": "/tokens",

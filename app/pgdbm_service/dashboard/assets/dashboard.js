@@ -44,8 +44,9 @@
   // A message contains only changes: if one was skipped, the page is loaded again.
   async function refresh() {
     missed = false;
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (!answer.ok) return;
+    // Without a connection, it is read once there is one again.
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+    if (!answer?.ok) { missed = true; return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-live]");
     const live = document.querySelector("[data-live]");
     if (!fresh || !live) { location.reload(); return; }
@@ -83,7 +84,7 @@
     // The session ended while the connection was lost.
     if (event.detail?.status === 401) location.reload();
   });
-  document.addEventListener("htmx:sse:after:connection", () => { connected = true; show(); });
+  document.addEventListener("htmx:sse:after:connection", () => { connected = true; settle(); });
   document.addEventListener("htmx:sse:after:message", after);
   document.addEventListener("run:ended", () => location.reload());
   // The session ended, here or elsewhere: reloading leads to the page to sign in, and back here.
@@ -155,7 +156,10 @@
     const form = event.target;
     if (form.dataset.wait) {
       const button = event.submitter;
+      const text = button.textContent;
       setTimeout(() => { button.disabled = true; button.textContent = form.dataset.wait; }, 300);
+      // By "Back", the page is shown as it was left.
+      addEventListener("pageshow", () => { button.disabled = false; button.textContent = text; }, { once: true });
       return;
     }
     if (!form.matches("[data-stay]") || form.method !== "post") return;
