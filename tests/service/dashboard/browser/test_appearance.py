@@ -141,6 +141,11 @@ def pages(service: Any, repo: Any, database: str, sql: Callable[..., list[Any]])
 
 PAINTED = "document.querySelector('canvas.grid')?.dataset.painted ?? !document.querySelector('canvas.grid')"
 FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+# The milliseconds until the first byte, from then until the last one, and from then until the first paint.
+SHARES = f"""(() => {{
+    const {{ responseStart, responseEnd }} = performance.getEntriesByType("navigation")[0];
+    return [responseStart, responseEnd - responseStart, {FIRST_PAINT} - responseEnd];
+}})()"""
 
 
 def violations(page: Any) -> list[Any]:
@@ -183,18 +188,27 @@ def test_every_page_is_accessible_and_has_its_picture(visit: Visit, pages: dict[
 
 
 def test_two_hundred_modules_are_painted_on_one_page(visit: Visit, service: Any, repo: Any) -> None:
+    """Within 300 ms, or on a busy machine compared with text of the same process in the same browser."""
     for number in range(200):
         repo.write(f"module_{number:03}", _001_a=TABLE)
     service.sync()
     page = visit("/ui")
-    times = []
-    for _ in range(5):
-        page.reload()
-        times.append(float(eventually(lambda: page.evaluate(FIRST_PAINT))))
+    bare, whole, shares = [], [], []
+    for _ in range(7):
+        page.goto(f"{service.url}/errors/not_found")
+        bare.append(float(eventually(lambda: page.evaluate(FIRST_PAINT))))
+        page.goto(f"{service.url}/ui")
+        whole.append(float(eventually(lambda: page.evaluate(FIRST_PAINT))))
+        shares.append(page.evaluate(SHARES))
     assert page.locator("#modules tbody tr").count() == 200
-    print(f"first paint of 200 modules after {min(times):.0f} ms at best, {max(times):.0f} ms at worst")
-    # 300 ms on an idle machine. A page that asks the database for each module takes seconds.
-    assert min(times) < 1500
+    server, download, rest = shares[whole.index(min(whole))]
+    print(
+        f"first paint of 200 modules after {min(whole):.0f} ms at best, {max(whole):.0f} ms at worst: until the first "
+        f"byte {server:.0f}, until the last {download:.0f}, parsed, styled and painted {rest:.0f}; "
+        f"of a page of text after {min(bare):.0f} ms"
+    )
+    # Of a page of text after less than 40 ms, if the machine is idle.
+    assert min(whole) < max(300, 8 * min(bare))
 
 
 def test_the_keys_are_listed(visit: Visit, service: Any) -> None:

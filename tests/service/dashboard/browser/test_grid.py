@@ -53,6 +53,20 @@ FRAMES = """() => new Promise((done) => {
     requestAnimationFrame(frame);
 })"""
 
+# Scrolls a page of text in the same way. Answers with the frames of a second.
+PLAIN_FRAMES = """() => new Promise((done) => {
+    document.body.style.height = "20000px";
+    let count = 0;
+    const begin = performance.now();
+    const frame = () => {
+        if (count === 50) { done(count * 1000 / (performance.now() - begin)); return; }
+        scrollBy(0, count % 2 ? 40 : -38);
+        count += 1;
+        requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+})"""
+
 
 @pytest.fixture
 def tenants(service: Any, repo: Any, sql: Callable[..., list[Any]]) -> None:
@@ -66,6 +80,7 @@ def tenants(service: Any, repo: Any, sql: Callable[..., list[Any]]) -> None:
 
 
 def test_of_ten_thousand_cells_those_that_changed_are_drawn_again(visit: Visit, tenants: None) -> None:
+    """At 50 frames a second, or on a busy machine compared with text that is scrolled in the same browser."""
     page = visit("/ui/modules/tenants/schemas")
     eventually(lambda: page.evaluate(PAINTED) == 12)
     cells = {
@@ -87,11 +102,22 @@ def test_of_ten_thousand_cells_those_that_changed_are_drawn_again(visit: Visit, 
     assert box is not None
     page.mouse.move(box["x"] + 7 * 9 + 4, box["y"] + 4)
     page.get_by_text("tenant_00007: failed, version 001, it is full").wait_for()
-    frames = page.evaluate(FRAMES)
-    print(f"{frames['rate']:.1f} frames a second with {COUNT} cells, 100 of them changed in each")
-    # The last one may not have been painted yet.
-    assert len(frames["counts"]) > 1
-    assert set(frames["counts"][:-1]) == {100}
+    text = visit("/errors/not_found")
+    rates, plain = [], []
+    for _ in range(5):
+        text.bring_to_front()
+        plain.append(text.evaluate(PLAIN_FRAMES))
+        page.bring_to_front()
+        frames = page.evaluate(FRAMES)
+        rates.append(frames["rate"])
+        # The last one may not have been painted yet.
+        assert len(frames["counts"]) > 1
+        assert set(frames["counts"][:-1]) == {100}
+    print(
+        f"{max(rates):.1f} frames a second with {COUNT} cells, 100 of them changed in each; {max(plain):.1f} of text. "
+        f"All: {[round(rate) for rate in rates]} and {[round(rate) for rate in plain]}"
+    )
+    assert max(rates) > min(50, max(plain) * 0.5)
 
 
 # As after a run over all schemas: what is applied in each of them is in the summaries, which pages read.
