@@ -26,6 +26,7 @@ NAMES = (
     "drift",
     "parsing",
     "service",
+    "dashboard",
     "statements",
     "schema_changes",
     "plan",

@@ -59,9 +59,7 @@ async def _with_wrk(url: str, variables: dict[str, str], folder: Path, rounds: i
     async with running("-m", "tests.benchmarks.bare_service", **variables) as bare:
 
         async def reading(address: str) -> float:
-            requests = re.search(r"Requests/sec:\s+([\d.]+)", await _wrk(address))
-            assert requests is not None
-            return 1 / float(requests[1])
+            return 1 / await requests_per_second(address)
 
         result = await race(
             f"History of 20 rows, {_CLIENTS} clients, seconds per request",
@@ -84,6 +82,13 @@ async def _with_wrk(url: str, variables: dict[str, str], folder: Path, rounds: i
 def _milliseconds(found: re.Match[str] | None) -> float:
     assert found is not None
     return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
+
+
+async def requests_per_second(address: str) -> float:
+    """With as many clients as the other benchmarks have."""
+    found = re.search(r"Requests/sec:\s+([\d.]+)", await _wrk(address))
+    assert found is not None
+    return float(found[1])
 
 
 async def _wrk(address: str, *options: str) -> str:
@@ -157,7 +162,7 @@ async def _start(variables: dict[str, str], rounds: int) -> None:
     print(f"\nStart to ready, the database up: {middle:.2f} s (at most 1.5)  {'ok' if middle <= 1.5 else 'OVER'}")
 
 
-class _Server:
+class Server:
     def __init__(self, port: int, pid: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.pid = pid
@@ -167,9 +172,14 @@ class _Server:
         assert found is not None
         return int(found[1]) / 1024
 
+    def cpu_s(self) -> float:
+        """Processor time since its start. Unlike elapsed time, it does not depend on other work on the machine."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextlib.asynccontextmanager
-async def running(*program: str, **variables: str) -> AsyncIterator[_Server]:
+async def running(*program: str, **variables: str) -> AsyncIterator[Server]:
     """A server in Python, once it answers; stopped at the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -180,7 +190,7 @@ async def running(*program: str, **variables: str) -> AsyncIterator[_Server]:
         env=environment | variables,
         stdout=asyncio.subprocess.DEVNULL,
     )
-    server = _Server(port, process.pid)
+    server = Server(port, process.pid)
     try:
         async with httpx.AsyncClient(base_url=server.url) as client:
             while True:
