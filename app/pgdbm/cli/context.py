@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pgdbm
 
@@ -27,6 +27,20 @@ if TYPE_CHECKING:
 
 _RETRY_S = 1.0
 _CLOSE_S = 5.0
+
+
+class Selection(TypedDict):
+    """The values of the options MODULE."""
+
+    module_options: tuple[str, ...]
+    folder: Path | None
+    schema: str | None
+
+
+class ModuleSelection(Selection):
+    """The values of the options MODULES."""
+
+    module_names: tuple[str, ...]
 
 
 @dataclass(eq=False, repr=False)
@@ -82,6 +96,11 @@ class CommandContext:
             file=project.file,
             hint=f"Set DATABASE_URL, give --database-url, or set url under [database] in {FILE_NAME}.",
         )
+
+    def selected(self, selection: ModuleSelection) -> tuple[ModuleConfig, ...]:
+        """The modules of ``selection``, as in :meth:`modules`."""
+        names = (*selection["module_names"], *selection["module_options"])
+        return self.modules(names, selection["folder"], selection["schema"])
 
     def modules(
         self, names: Sequence[str] = (), folder: Path | None = None, schema: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
@@ -19,9 +19,8 @@ from .output import size
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from pathlib import Path
 
-    from .context import CommandContext
+    from .context import CommandContext, ModuleSelection
     from .project import ModuleConfig
 
 _MAINTENANCE = (
@@ -144,16 +143,13 @@ async def info(context: CommandContext) -> None:
 @seconds_option("--long-transactions", "Warn about older transactions.", default=60.0)
 async def check(
     context: CommandContext,
-    module_names: tuple[str, ...],
-    module_options: tuple[str, ...],
-    folder: Path | None,
-    schema: str | None,
     long_transactions: float,
+    **selection: Unpack[ModuleSelection],
 ) -> int:
     """Check that migrations can run: one verdict per line. Exit code 1 if one is `fail`."""
     modules: tuple[ModuleConfig, ...] = ()
-    if context.project.modules or folder is not None or module_names or module_options or schema is not None:
-        modules = context.modules((*module_names, *module_options), folder, schema)
+    if context.project.modules or any(value not in (None, ()) for value in selection.values()):
+        modules = context.selected(selection)
         context.require_folders(modules)
     checks = Checks(context.output)
     await checks.run(context, modules, long_transactions)

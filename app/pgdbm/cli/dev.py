@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -15,7 +15,7 @@ from .options import DATABASE, MODULES, command, seconds_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .context import CommandContext
+    from .context import CommandContext, ModuleSelection
     from .project import ModuleConfig
 
 _Seen = dict[Path, tuple[int, int]]
@@ -31,12 +31,9 @@ def dev() -> None:
 @click.option("--force", is_flag=True, help="Allow a database that is not on this machine.")
 async def watch(
     context: CommandContext,
-    module_names: tuple[str, ...],
-    module_options: tuple[str, ...],
-    folder: Path | None,
-    schema: str | None,
     interval: float,
     force: bool,
+    **selection: Unpack[ModuleSelection],
 ) -> None:
     """Apply pending migrations now and whenever a file is added or changed, until interrupted.
 
@@ -44,7 +41,7 @@ async def watch(
     """
     import asyncio
 
-    modules = context.modules((*module_names, *module_options), folder, schema)
+    modules = context.selected(selection)
     context.require_folders(modules)
     if not force and not parse_dsn(context.url).is_local:
         raise CommandError(

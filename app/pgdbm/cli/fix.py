@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..migrations.engine.migration_plan import PlannedMigration
     from ..migrations.lint import FixFile
     from ..migrations.rehearsal.results import FixProof
-    from .context import CommandContext
+    from .context import CommandContext, ModuleSelection
     from .output import Output
 
 
@@ -30,12 +30,9 @@ if TYPE_CHECKING:
 @click.option("--no-check", is_flag=True, help="Write them without comparing what both forms build.")
 async def fix(
     context: CommandContext,
-    module_names: tuple[str, ...],
-    module_options: tuple[str, ...],
-    folder: Path | None,
-    schema: str | None,
     dry_run: bool,
     no_check: bool,
+    **selection: Unpack[ModuleSelection],
 ) -> int:
     """Write pending migrations in a form that does the same without the long lock.
 
@@ -43,7 +40,7 @@ async def fix(
     of a fix has the name of the original and replaces it; the others follow it. Applied migrations are never
     changed. Exit code 1 if a fix could not be proved.
     """
-    modules = context.modules((*module_names, *module_options), folder, schema)
+    modules = context.selected(selection)
     context.require_folders(modules)
     documents: list[dict[str, Any]] = []
     async with context.pool() as pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from ..migrations.results import Notice
-    from .context import CommandContext
+    from .context import CommandContext, ModuleSelection
     from .output import Output
     from .project import ModuleConfig
 
@@ -70,10 +70,6 @@ def migrate() -> None:
 )
 async def apply(
     context: CommandContext,
-    module_names: tuple[str, ...],
-    module_options: tuple[str, ...],
-    folder: Path | None,
-    schema: str | None,
     dry_run: bool,
     check: bool,
     lock_timeout: float | None,
@@ -81,6 +77,7 @@ async def apply(
     end_idle_blockers: float | None,
     end_blockers_of: tuple[str, ...],
     end_blockers_by: tuple[str, ...],
+    **selection: Unpack[ModuleSelection],
 ) -> int:
     """Apply the pending migrations of all modules, or of the named ones.
 
@@ -94,7 +91,7 @@ async def apply(
             exit_code=MISUSED,
             hint="`pgdbm migrate status --check` changes nothing.",
         )
-    modules = context.modules((*module_names, *module_options), folder, schema)
+    modules = context.selected(selection)
     context.require_folders(modules)
     context.require_migrations(modules)
     given = {"lock_timeout": lock_timeout, "lock_wait_timeout": lock_wait_timeout}

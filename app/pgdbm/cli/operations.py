@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from ..migrations import AsyncMigrationManager
     from ..migrations.rehearsal.results import Rehearsal, StatementRehearsal
-    from .context import CommandContext
+    from .context import CommandContext, Selection
 
 
 @command(migrate, "drift", MODULE, DATABASE)
-async def drift(context: CommandContext, **selection: Any) -> int:
+async def drift(context: CommandContext, **selection: Unpack[Selection]) -> int:
     """Show what changed in the schema other than by migrations. Exit code 1 if there is drift."""
     async with _manager(context, selection) as manager:
         found = await manager.drift()
@@ -41,7 +41,7 @@ async def drift(context: CommandContext, **selection: Any) -> int:
 @click.option(
     "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The maximum number of entries."
 )
-async def journal(context: CommandContext, limit: int, **selection: Any) -> None:
+async def journal(context: CommandContext, limit: int, **selection: Unpack[Selection]) -> None:
     """List attempts, failures and decisions, newest first."""
     async with _manager(context, selection) as manager:
         found = await manager.journal(limit)
@@ -53,7 +53,7 @@ async def journal(context: CommandContext, limit: int, **selection: Any) -> None
 @command(migrate, "mark", MODULE, DATABASE)
 @click.argument("filename")
 @click.option("--applied/--not-applied", default=True, show_default=True, help="What to record in the history.")
-async def mark(context: CommandContext, filename: str, applied: bool, **selection: Any) -> None:
+async def mark(context: CommandContext, filename: str, applied: bool, **selection: Unpack[Selection]) -> None:
     """Record a migration as applied, or as not applied, without running it."""
     async with _manager(context, selection) as manager:
         await manager.mark(filename, applied=applied)
@@ -65,7 +65,7 @@ async def mark(context: CommandContext, filename: str, applied: bool, **selectio
 @command(migrate, "baseline", MODULE, DATABASE)
 @click.argument("version")
 @click.option("--check/--no-check", default=True, show_default=True, help="Build the migrations, and compare.")
-async def baseline(context: CommandContext, version: str, check: bool, **selection: Any) -> None:
+async def baseline(context: CommandContext, version: str, check: bool, **selection: Unpack[Selection]) -> None:
     """Treat the migrations up to a version, or file name, as applied."""
     async with _manager(context, selection) as manager:
         found = await manager.baseline(version, check=check)
@@ -77,7 +77,7 @@ async def baseline(context: CommandContext, version: str, check: bool, **selecti
 @command(migrate, "rehearse", MODULE, DATABASE)
 @click.option("--target", metavar="VERSION", help="The last version, or file name.")
 @seconds_option("--timeout", "How long it may take.", default=300.0, positive=True)
-async def rehearse(context: CommandContext, target: str | None, timeout: float, **selection: Any) -> int:
+async def rehearse(context: CommandContext, target: str | None, timeout: float, **selection: Unpack[Selection]) -> int:
     """Run the pending migrations in a scratch schema that is dropped afterwards. Exit code 1 if they fail."""
     async with _manager(context, selection) as manager:
         found = await manager.rehearse(target=target, timeout=timeout)
@@ -100,7 +100,7 @@ async def rehearse(context: CommandContext, target: str | None, timeout: float, 
 @command(migrate, "revert", MODULE, DATABASE)
 @click.option("--steps", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many migrations.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-async def revert(context: CommandContext, steps: int, yes: bool, **selection: Any) -> None:
+async def revert(context: CommandContext, steps: int, yes: bool, **selection: Unpack[Selection]) -> None:
     """Run the down migrations of the newest applied files."""
     if not yes:
         confirm(f"Revert the newest {steps}?")
@@ -116,7 +116,9 @@ async def revert(context: CommandContext, steps: int, yes: bool, **selection: An
 @click.argument("filename")
 @click.argument("statement", type=click.IntRange(min=1))
 @click.option("--done/--not-done", required=True, default=None, help="Whether the statement took effect.")
-async def resolve(context: CommandContext, filename: str, statement: int, done: bool, **selection: Any) -> None:
+async def resolve(
+    context: CommandContext, filename: str, statement: int, done: bool, **selection: Unpack[Selection]
+) -> None:
     """Record whether a statement with an unknown outcome took effect."""
     async with _manager(context, selection) as manager:
         await manager.resolve_statement(filename, statement, done=done)
@@ -129,7 +131,7 @@ async def resolve(context: CommandContext, filename: str, statement: int, done: 
 @click.option("--pause/--resume", "pause", default=None, help="Stop it after its current batch, or continue.")
 @click.option("--rate", type=click.IntRange(min=0), metavar="ROWS", help="Rows a second at most; 0: any number.")
 async def backfill(
-    context: CommandContext, filename: str | None, pause: bool | None, rate: int | None, **selection: Any
+    context: CommandContext, filename: str | None, pause: bool | None, rate: int | None, **selection: Unpack[Selection]
 ) -> None:
     """Show how far backfills are; pause, resume or limit one, also while another process runs it."""
     if filename is None and (pause is not None or rate is not None):
@@ -190,7 +192,7 @@ def _statement_document(statement: StatementRehearsal) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _manager(context: CommandContext, selection: dict[str, Any]) -> AsyncIterator[AsyncMigrationManager]:
+async def _manager(context: CommandContext, selection: Selection) -> AsyncIterator[AsyncMigrationManager]:
     """A manager of the one module that is selected.
 
     Raises:

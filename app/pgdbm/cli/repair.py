@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
@@ -12,10 +12,8 @@ from .migrate import migrate
 from .options import DATABASE, MODULES, command
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..migrations.results import Repair
-    from .context import CommandContext
+    from .context import CommandContext, ModuleSelection
     from .output import Output
     from .project import ModuleConfig
 
@@ -26,11 +24,8 @@ _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 @click.option("--accept", is_flag=True, help="Record the current content as applied. Runs no SQL.")
 async def repair(
     context: CommandContext,
-    module_names: tuple[str, ...],
-    module_options: tuple[str, ...],
-    folder: Path | None,
-    schema: str | None,
     accept: bool,
+    **selection: Unpack[ModuleSelection],
 ) -> None:
     """Show the applied files that were modified since, as a diff.
 
@@ -39,7 +34,7 @@ async def repair(
     """
     from ..migrations.sources.previous import from_git
 
-    modules = context.modules((*module_names, *module_options), folder, schema)
+    modules = context.selected(selection)
     context.require_folders(modules)
     documents: list[dict[str, Any]] = []
     async with context.pool() as pool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
@@ -17,11 +17,10 @@ from .output import utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from ..migrations import AsyncMigrationManager, MigrationStatus, ModuleStatus
     from ..migrations.lint import StatementLock, TableUse
-    from .context import CommandContext
+    from .context import CommandContext, ModuleSelection
     from .project import ModuleConfig
 
 _WRONG = {
@@ -42,17 +41,14 @@ _READ_SQL = 1024
 @click.option("--all", "show_all", is_flag=True, help="List the applied migrations, too.")
 async def status(
     context: CommandContext,
-    module_names: tuple[str, ...],
-    module_options: tuple[str, ...],
-    folder: Path | None,
-    schema: str | None,
     check: bool,
     show_all: bool,
+    **selection: Unpack[ModuleSelection],
 ) -> int:
     """Show the state of each module."""
     from ..migrations.results import MODULE_STATES
 
-    modules = context.modules((*module_names, *module_options), folder, schema)
+    modules = context.selected(selection)
     context.require_folders(modules)
     found = await _statuses(context, modules)
     output = context.output
@@ -83,17 +79,14 @@ async def status(
 @command(migrate, "verify", MODULES, DATABASE)
 async def verify(
     context: CommandContext,
-    module_names: tuple[str, ...],
-    module_options: tuple[str, ...],
-    folder: Path | None,
-    schema: str | None,
+    **selection: Unpack[ModuleSelection],
 ) -> int:
     """Compare the files with the history.
 
     Exit code 1 if an applied file was modified or is missing, or if a pending one sorts before an applied one,
     regardless of out_of_order.
     """
-    modules = context.modules((*module_names, *module_options), folder, schema)
+    modules = context.selected(selection)
     context.require_folders(modules)
     found = await _statuses(context, modules, out_of_order="reject")
     problems = [
@@ -124,13 +117,10 @@ async def verify(
 @command(migrate, "plan", MODULES, DATABASE)
 async def plan(
     context: CommandContext,
-    module_names: tuple[str, ...],
-    module_options: tuple[str, ...],
-    folder: Path | None,
-    schema: str | None,
+    **selection: Unpack[ModuleSelection],
 ) -> None:
     """Show what apply would run: each statement, what it blocks, and its risks."""
-    modules = context.modules((*module_names, *module_options), folder, schema)
+    modules = context.selected(selection)
     context.require_folders(modules)
     documents = []
     async with context.pool() as pool:
@@ -156,15 +146,12 @@ async def plan(
 )
 async def history(
     context: CommandContext,
-    module_names: tuple[str, ...],
-    module_options: tuple[str, ...],
-    folder: Path | None,
-    schema: str | None,
     limit: int,
+    **selection: Unpack[ModuleSelection],
 ) -> None:
     """List the applied migrations, newest first. Times are in UTC."""
     items: list[dict[str, Any]] = []
-    modules = context.modules((*module_names, *module_options), folder, schema)
+    modules = context.selected(selection)
     async with context.pool() as pool:
         for module in modules:
             items += [
