@@ -270,3 +270,20 @@ def test_what_cannot_be_read_is_an_error_of_the_file(
         FolderSource(tmp_path).collect()
     assert caught.value.migration_file == name
     assert caught.value.hint is not None
+
+
+def test_files_in_memory_are_read_once_however_many_sources_have_them() -> None:
+    files = {f"{number}.sql": f"SELECT {number}" for number in range(3)}
+    first, second = source_of(files), source_of(dict(files))
+    assert first.collect() is second.collect()
+    files["1.sql"] = "SELECT 'changed'"
+    changed = source_of(files)
+    assert [one.content for one in changed.collect()] == ["SELECT 0", "SELECT 'changed'", "SELECT 2"]
+    assert [one.content for one in first.collect()] == ["SELECT 0", "SELECT 1", "SELECT 2"]
+
+
+def test_files_in_memory_that_cannot_be_read_are_refused_each_time() -> None:
+    source = source_of({"1.sql": ""})
+    for _ in range(2):
+        with pytest.raises(MigrationFileError, match="empty"):
+            source.collect()

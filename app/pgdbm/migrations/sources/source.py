@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 from ...core.lru import LRUCache
 from ...errors import MigrationFileError
@@ -60,16 +61,36 @@ def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str]) -
     return ResourceSource(place)
 
 
+class _Contents:
+    """Files in memory, and the migrations among them, once they were read."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self.files = files
+        self.ordered: tuple[Migration, ...] | None = None
+
+
 class MemorySource:
-    """Migrations given as {filename: content}."""
+    """Migrations given as {filename: content}. Sources with the same files read them once."""
 
     is_slow = False
+    _known: ClassVar[WeakValueDictionary[int, _Contents]] = WeakValueDictionary()
 
     def __init__(self, contents: Mapping[str, str]) -> None:
-        self._contents = dict(contents)
+        files = dict(contents)
+        key = hash(frozenset(files.items()))
+        known = self._known.get(key)
+        if known is None or known.files != files:
+            known = self._known[key] = _Contents(files)
+        self._shared = known
+
+    @property
+    def _contents(self) -> dict[str, str]:
+        return self._shared.files
 
     def collect(self) -> tuple[Migration, ...]:
-        return in_order(self._read(name) for name in self._contents if _is_chosen(name))
+        if self._shared.ordered is None:
+            self._shared.ordered = in_order(self._read(name) for name in self._contents if _is_chosen(name))
+        return self._shared.ordered
 
     def down_migration(self, filename: str) -> Migration | None:
         name = down_name_of(filename)
