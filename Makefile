@@ -19,7 +19,7 @@ VERSIONS ?= 14 15 16 17 18
 ENGINE_TESTS ?= tests/unit tests/golden tests/integration tests/torture
 TIMES ?= 1
 # Packages that dependencies of the service declare, and that it never imports: examples, terminals, websockets.
-NOT_SHIPPED := colorama faker markdown-it-py mdurl polyfactory rich rich-click shellingham tzdata watchfiles websockets
+NOT_SHIPPED := colorama faker httpcore httpx markdown-it-py mdurl polyfactory rich rich-click shellingham tzdata watchfiles websockets
 BROWSER_TESTS := tests/service/dashboard/browser
 
 export PYTHONPATH := $(CURDIR)/app

@@ -8,7 +8,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 
 from .bench_service import Server, requests_per_second, running
 from .databases import Databases, insert, write_migrations
@@ -47,7 +47,7 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
         "PGDBM_LOG_LEVEL": "warning",
     }
     async with running("-m", "pgdbm_service", **variables) as service:
-        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        async with httpx2.AsyncClient(base_url=service.url, timeout=60) as client:
             (await client.post("/modules/app/migrate")).raise_for_status()
             before = service.megabytes()
             for path in _PAGES * 3:
@@ -96,9 +96,9 @@ async def _calls(service: Server, rounds: int) -> None:
 @contextlib.asynccontextmanager
 async def _open_pages(url: str) -> AsyncIterator[None]:
     """Streams of the first page, as browsers that show it hold them."""
-    limits = httpx.Limits(max_connections=_OPEN_PAGES)
+    limits = httpx2.Limits(max_connections=_OPEN_PAGES)
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, limits=limits, timeout=60))
+        client = await stack.enter_async_context(httpx2.AsyncClient(base_url=url, limits=limits, timeout=60))
         for _ in range(_OPEN_PAGES):
             stream = await stack.enter_async_context(client.stream("GET", "/ui/live"))
             assert stream.status_code == 200

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import httpx
+import httpx2
 
 from pgdbm_service.client import AsyncClient, MigrateBody, ProblemError, RegistrationBody, Run, SubmittedMigration
 
@@ -41,7 +41,7 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
     (repo / "app" / "module.toml").write_text('schema = "app"\n')
     variables = {"DATABASE_URL": database, "PGDBM_MIGRATIONS_REPO": str(repo), "PGDBM_LOG_LEVEL": "warning"}
     async with running("-m", "pgdbm_service", **variables) as service:
-        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        async with httpx2.AsyncClient(base_url=service.url, timeout=60) as client:
             answer = (await client.post("/modules/app/migrate")).raise_for_status()
             assert answer.json()["status"] == "success"
             assert len((await client.get("/modules/app/history")).json()["items"]) == 20
@@ -127,7 +127,7 @@ async def _queue(url: str, database: str) -> None:
 async def _exhausted(url: str) -> None:
     """The latency of reads while all slots for migrations are used, and more migrations wait for one."""
     names = [f"long_{number}" for number in range(_LONG_RUNS)]
-    async with AsyncClient(url) as client, httpx.AsyncClient(base_url=url, timeout=60) as reader:
+    async with AsyncClient(url) as client, httpx2.AsyncClient(base_url=url, timeout=60) as reader:
         for name in names:
             one = SubmittedMigration(filename="1.sql", content="SELECT pg_sleep(60)")
             await client.register_module(name, RegistrationBody(schema=name, migrations=[one]))
@@ -192,9 +192,9 @@ async def running(*program: str, **variables: str) -> AsyncIterator[Server]:
     )
     server = Server(port, process.pid)
     try:
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with httpx2.AsyncClient(base_url=server.url) as client:
             while True:
-                with contextlib.suppress(httpx.TransportError):
+                with contextlib.suppress(httpx2.TransportError):
                     # The baseline has no such call: any answer shows that it is ready.
                     if (await client.get("/health/ready")).status_code in (200, 404):
                         break

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import httpx
+import httpx2
 import pytest
 from tests.support.waiting import eventually
 
@@ -77,8 +77,8 @@ class Service(Program):
         super().__init__(folder, ("-m", "uvicorn", application, "--port", "0"), environment, output)
         self.url = self.wait_for(LISTENING)[1]
 
-    def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, trust_env=False, timeout=DEADLINE_S)
+    def client(self) -> httpx2.Client:
+        return httpx2.Client(base_url=self.url, trust_env=False, timeout=DEADLINE_S)
 
 
 class Programs:

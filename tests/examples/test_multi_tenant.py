@@ -4,7 +4,7 @@ import asyncio
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TENANTS = [f"tenant_{number}" for number in range(20)]
 
 
-async def begin(client: httpx.AsyncClient, tenant: str) -> Any:
+async def begin(client: httpx2.AsyncClient, tenant: str) -> Any:
     """Sign up, write something, and return what the tenant sees then."""
     assert (await client.put(f"/tenants/{tenant}")).status_code == 201
     created = await client.post(f"/tenants/{tenant}/projects", json={"title": f"Secret of {tenant}"})
@@ -26,7 +26,7 @@ async def begin(client: httpx.AsyncClient, tenant: str) -> Any:
     return (await client.get(f"/tenants/{tenant}/projects")).json()
 
 
-async def check_names(client: httpx.AsyncClient) -> None:
+async def check_names(client: httpx2.AsyncClient) -> None:
     """A name belongs to one tenant, and is valid for a schema."""
     answers = await asyncio.gather(*(client.put("/tenants/acme") for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
@@ -42,7 +42,7 @@ async def check_names(client: httpx.AsyncClient) -> None:
 async def test_twenty_concurrent_tenants_are_isolated(programs: Programs, examples: Path, connect: Connect) -> None:
     # Fewer connections than tenants: sign-ups must share.
     service = programs.serve(examples / "multi_tenant", "main:app", DB_MAX_CONN="5")
-    async with httpx.AsyncClient(base_url=service.url, trust_env=False, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=service.url, trust_env=False, timeout=30) as client:
         seen = await asyncio.gather(*(begin(client, tenant) for tenant in TENANTS))
         await check_names(client)
 

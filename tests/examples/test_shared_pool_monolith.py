@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ async def test_three_modules_work_together_on_one_pool(
         assert client.post("/notifications/reminders").json() == []
         assert client.get("/notifications/reminders").json() == reminders
 
-    async with httpx.AsyncClient(base_url=service.url, trust_env=False, timeout=30) as client, connect() as connection:
+    async with httpx2.AsyncClient(base_url=service.url, trust_env=False, timeout=30) as client, connect() as connection:
         answers = await asyncio.gather(
             *(client.get(path) for path in ("/billing/debtors", "/notifications/reminders") * 10),
             *(client.post("/users", json={"email": f"user-{number}@example.com"}) for number in range(10)),

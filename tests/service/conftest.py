@@ -38,7 +38,7 @@ from .service_database import KEPT, Direct
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import httpx
+    import httpx2
 
     from ..conftest import Databases
 
@@ -149,8 +149,8 @@ class Watch:
     def see(self, where: str, text: str) -> None:
         self._seen.append((where, text))
 
-    def see_answer(self, response: httpx.Response) -> None:
-        """For httpx to call. A new token is shown only in the answer that creates it."""
+    def see_answer(self, response: httpx2.Response) -> None:
+        """For httpx2 to call. A new token is shown only in the answer that creates it."""
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             return
         request = response.request
@@ -187,7 +187,7 @@ class _LogWatch(logging.Handler):
         self._watch = watch
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not record.name.startswith("httpx"):
+        if not record.name.startswith("httpx2"):
             for handler in logging.getLogger().handlers:
                 if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
                     self._watch.see("log", handler.format(copy.copy(record)))

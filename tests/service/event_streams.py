@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import httpx
+    import httpx2
 
 
 # How long a stream may last: keep-alive comments would keep a test waiting for an event that does not come.
@@ -24,7 +24,7 @@ class Event(NamedTuple):
     data: dict[str, Any]
 
 
-def read(response: httpx.Response) -> Iterator[Event]:
+def read(response: httpx2.Response) -> Iterator[Event]:
     """The events of a stream, as they come, until it ends; fails if it has not ended after ``LONGEST_S``."""
     deadline = time.monotonic() + LONGEST_S
     seen: list[str] = []

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import uvicorn
 
 from pgdbm_service.asgi import create_app
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 DEADLINE_S = 30
 # For the setting public_origin: the address of the service, which is known once it runs.
 OWN_ORIGIN = "http://its-own.example"
-# For clients of http://: the one that httpx makes reads the certificates of all authorities, for each client, and each
-# call of httpx.get() and the like makes one.
+# For clients of http://: the one that httpx2 makes reads the certificates of all authorities, for each client, and each
+# call of httpx2.get() and the like makes one.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-http_get = partial(httpx.get, verify=NO_TLS)
-http_post = partial(httpx.post, verify=NO_TLS)
-http_stream = partial(httpx.stream, verify=NO_TLS)
+http_get = partial(httpx2.get, verify=NO_TLS)
+http_post = partial(httpx2.post, verify=NO_TLS)
+http_stream = partial(httpx2.stream, verify=NO_TLS)
 
 
 @dataclass
@@ -69,13 +69,13 @@ class RunningService:
     """``headers``: with a token that has every scope."""
 
     url: str
-    client: httpx.Client
+    client: httpx2.Client
     headers: dict[str, str] = field(default_factory=dict)
 
-    def get(self, path: str, **options: Any) -> httpx.Response:
+    def get(self, path: str, **options: Any) -> httpx2.Response:
         return self.client.get(path, **options)
 
-    def post(self, path: str, **options: Any) -> httpx.Response:
+    def post(self, path: str, **options: Any) -> httpx2.Response:
         return self.client.post(path, **options)
 
     def ready(self) -> bool:
@@ -110,7 +110,7 @@ def serving(
         thread.start()
         try:
             hooks = {"response": [watch.see_answer]}
-            with httpx.Client(base_url=url, timeout=DEADLINE_S, event_hooks=hooks, verify=NO_TLS) as client:
+            with httpx2.Client(base_url=url, timeout=DEADLINE_S, event_hooks=hooks, verify=NO_TLS) as client:
                 service = RunningService(url, client)
                 eventually(lambda: server.started)
                 if wait:

@@ -10,7 +10,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -89,7 +89,7 @@ class _Forwarder:
             (b"x-forwarded-prefix", self._prefix.encode()),
         ]
         async with (
-            httpx.AsyncClient(timeout=None, verify=False) as client,
+            httpx2.AsyncClient(timeout=None, verify=False) as client,
             client.stream(scope["method"], address, headers=headers, content=body) as answer,
         ):
             kept = [(name.lower(), value) for name, value in answer.headers.raw]

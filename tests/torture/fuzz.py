@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import httpx
+import httpx2
 
 from pgdbm.embedded import EmbeddedPostgres
 
@@ -197,7 +197,7 @@ class Fuzz:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def send(self, client: httpx.AsyncClient, number: int) -> None:
+    async def send(self, client: httpx2.AsyncClient, number: int) -> None:
         rng = self.rng
         module = f"fuzz{number}_{rng.randint(0, 4)}"
         kind = rng.choice(("sql", "sql", "sql", "toml", "archive", "request", "migrate", "json"))
@@ -246,7 +246,7 @@ class Fuzz:
                 self.statuses[f"read {answer.status_code}"] += 1
                 self.note_failure("read", answer)
 
-    def note_failure(self, kind: str, answer: httpx.Response) -> None:
+    def note_failure(self, kind: str, answer: httpx2.Response) -> None:
         """Count an answer of 500, and print it."""
         if answer.status_code == 500:
             self.failures += 1
@@ -350,7 +350,7 @@ async def fuzz(server: EmbeddedPostgres, folder: Path, seconds: float, seed: int
             folder,
             PGDBM_LOG_LEVEL="error",
         ) as (replica,),
-        httpx.AsyncClient(base_url=replica.url, timeout=_CLIENT_TIMEOUT_S) as client,
+        httpx2.AsyncClient(base_url=replica.url, timeout=_CLIENT_TIMEOUT_S) as client,
     ):
         proxy.damage = damage
         state = Fuzz(rng, replica.url, replica.port)
@@ -386,14 +386,14 @@ async def fuzz(server: EmbeddedPostgres, folder: Path, seconds: float, seed: int
     return 0 if fine else 1
 
 
-async def _client(state: Fuzz, replica: Replica, client: httpx.AsyncClient, number: int, until: float) -> None:
+async def _client(state: Fuzz, replica: Replica, client: httpx2.AsyncClient, number: int, until: float) -> None:
     while time.monotonic() < until:
         assert replica.process is not None
         if replica.process.poll() is not None:
             raise RuntimeError(f"the service died of {replica.process.returncode}: {replica.log.read_text()[-2000:]}")
         try:
             await state.send(client, number)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             state.statuses[f"{type(error).__name__}"] += 1
 
 

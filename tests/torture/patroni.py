@@ -16,7 +16,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from pgdbm.embedded.cluster import binaries
 from pgdbm.embedded.spawn import Command, spawn
@@ -94,8 +94,8 @@ class Node:
 
     async def is_(self, role: str) -> bool:
         """Whether its Patroni says that it is the ``primary``, or the ``synchronous`` standby."""
-        async with httpx.AsyncClient(timeout=2) as client:
-            with contextlib.suppress(httpx.TransportError):
+        async with httpx2.AsyncClient(timeout=2) as client:
+            with contextlib.suppress(httpx2.TransportError):
                 return (await client.get(f"http://{self._rest}/{role}")).status_code == 200
         return False
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 import pgdbm_service
 
@@ -49,11 +49,11 @@ class Replica:
         while self.process.poll() is None:
             await asyncio.sleep(0.01)
 
-    async def ready(self, client: httpx.AsyncClient) -> None:
+    async def ready(self, client: httpx2.AsyncClient) -> None:
         """Return once it answers that it is ready."""
         async with asyncio.timeout(_DEADLINE_S):
             while True:
-                with contextlib.suppress(httpx.TransportError):
+                with contextlib.suppress(httpx2.TransportError):
                     if (await client.get(f"{self.url}/health/ready")).status_code == 200:
                         return
                 assert self.process is not None
@@ -66,7 +66,7 @@ async def replicas(count: int, dsn: str, repo: Path, folder: Path, **variables: 
     """``count`` replicas that are ready; ended at the end of the block."""
     started = []
     try:
-        async with httpx.AsyncClient() as client:
+        async with httpx2.AsyncClient() as client:
             for number in range(count):
                 with socket.create_server(("127.0.0.1", 0)) as free:
                     port: int = free.getsockname()[1]
@@ -83,11 +83,11 @@ async def replicas(count: int, dsn: str, repo: Path, folder: Path, **variables: 
                 await replica.kill()
 
 
-async def post(client: httpx.AsyncClient, urls: list[str], path: str, **options: Any) -> httpx.Response:
+async def post(client: httpx2.AsyncClient, urls: list[str], path: str, **options: Any) -> httpx2.Response:
     """The answer of the first of ``urls`` that is available; repeats what a retry can fix, like a deploy job."""
     async with asyncio.timeout(_DEADLINE_S * 3):
         for attempt in range(10_000):
-            with contextlib.suppress(httpx.TransportError):
+            with contextlib.suppress(httpx2.TransportError):
                 answer = await client.post(urls[attempt % len(urls)] + path, **options)
                 if answer.status_code not in (429, 503):
                     return answer

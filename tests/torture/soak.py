@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 
 from pgdbm.embedded import EmbeddedPostgres
 
@@ -52,7 +52,7 @@ async def soak(dsn: str, folder: Path, seconds: float) -> int:
     calls = count()
     async with (
         replicas(1, dsn, folder / "repo", folder, PGDBM_LOG_LEVEL="error") as (replica,),
-        httpx.AsyncClient(base_url=replica.url, timeout=60) as client,
+        httpx2.AsyncClient(base_url=replica.url, timeout=60) as client,
     ):
         clients = [asyncio.create_task(_use(client, number, until, calls)) for number in range(_CLIENTS)]
         while time.monotonic() < until:
@@ -70,7 +70,7 @@ async def soak(dsn: str, folder: Path, seconds: float) -> int:
     return 0 if fine else 1
 
 
-async def _use(client: httpx.AsyncClient, number: int, until: float, calls: Any) -> None:
+async def _use(client: httpx2.AsyncClient, number: int, until: float, calls: Any) -> None:
     module = f"m{number}"
     files: list[dict[str, str]] = []
     for turn in count(1):

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import asyncpg
-import httpx
+import httpx2
 
 from .effort import IS_LONG, SEED, rounds, seeded_random
 from .replicas import replicas
@@ -38,7 +38,7 @@ async def test_replicas_that_are_killed_and_frozen_process_each_row_once(databas
     variables = {"PGDBM_TAKEOVER_S": "2", "PGDBM_LOCK_WAIT_S": "2"}
     async with (
         replicas(3, database, tmp_path / "repo", tmp_path, **variables) as started,
-        httpx.AsyncClient(timeout=120) as client,
+        httpx2.AsyncClient(timeout=120) as client,
     ):
         (await client.post(f"{started[0].url}/modules/shop/migrate")).raise_for_status()
         for number in range(_DISTURBANCES):

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from .effort import IS_LONG, SEED, rounds, seeded_random
@@ -39,9 +39,9 @@ async def histories(dsn: str, modules: list[str]) -> dict[str, list[str]]:
         await connection.close()
 
 
-async def migrate_under_a_failover(started: list[Replica], modules: list[str], kill: Any) -> list[httpx.Response]:
+async def migrate_under_a_failover(started: list[Replica], modules: list[str], kill: Any) -> list[httpx2.Response]:
     """The answers to a call for each module: half wait, half follow their run. Reads are answered during that."""
-    async with httpx.AsyncClient(timeout=120) as client:
+    async with httpx2.AsyncClient(timeout=120) as client:
         calls = [
             migrate(client, started[number % len(started)].url, module, follows=number // len(started) % 2 == 1)
             for number, module in enumerate(modules)
@@ -56,7 +56,7 @@ async def migrate_under_a_failover(started: list[Replica], modules: list[str], k
                 assert isinstance(ended, asyncio.CancelledError), ended
 
 
-async def migrate(client: httpx.AsyncClient, url: str, module: str, *, follows: bool) -> httpx.Response:
+async def migrate(client: httpx2.AsyncClient, url: str, module: str, *, follows: bool) -> httpx2.Response:
     """The answer. The stream of a run continues through the failover, and misses nothing."""
     headers = {"Prefer": "respond-async"} if follows else {}
     answer = await client.post(f"{url}/modules/{module}/migrate", headers=headers)
@@ -72,7 +72,7 @@ async def migrate(client: httpx.AsyncClient, url: str, module: str, *, follows: 
     return answer
 
 
-async def keep_reading(client: httpx.AsyncClient, url: str) -> None:
+async def keep_reading(client: httpx2.AsyncClient, url: str) -> None:
     """Read until cancelled: a temporary loss of the database must be reported as such."""
     while True:
         for path in ("/modules", "/runs", "/health/ready", "/schemas"):
@@ -90,7 +90,7 @@ async def test_a_run_survives_the_death_of_the_leader(count: int, wanted: str, t
     async with (
         patroni_pair(tmp_path) as pair,
         replicas(count, pair.dsn(wanted), repo, tmp_path) as started,
-        httpx.AsyncClient(timeout=60) as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         urls = [replica.url for replica in started]
         for number in range(rounds(1, 3)):
@@ -124,7 +124,7 @@ async def test_a_run_survives_the_death_of_the_leader(count: int, wanted: str, t
 
 
 async def check_reported(
-    client: httpx.AsyncClient, url: str, module: str, answer: httpx.Response, kept: list[str], why: str
+    client: httpx2.AsyncClient, url: str, module: str, answer: httpx2.Response, kept: list[str], why: str
 ) -> None:
     """The answer and the run agree with the new leader."""
     body = answer.json()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
-import httpx
+import httpx2
 
 from .effort import rounds
 from .replicas import replicas
@@ -104,7 +104,7 @@ def write(repo: Path, version: str) -> list[str]:
     return names
 
 
-async def migrate(client: httpx.AsyncClient, url: str, names: Sequence[str]) -> None:
+async def migrate(client: httpx2.AsyncClient, url: str, names: Sequence[str]) -> None:
     """Submit a migrate of each module, once the service has read its new file."""
     await client.post(f"{url}/repo/sync")
     for name in names:
@@ -137,7 +137,7 @@ async def test_open_pages_follow_the_rows_and_miss_nothing(database: str, tmp_pa
     settings = {"PGDBM_TAKEOVER_S": "3", "PGDBM_MAX_CONNECTIONS": "10"}
     async with (
         replicas(2, database, tmp_path / "repo", tmp_path, **settings) as started,
-        httpx.AsyncClient(timeout=60) as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         before = await connection.fetchval(_COUNT_CONNECTIONS)
         async with open_pages(started) as pages:

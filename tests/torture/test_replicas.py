@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from .effort import IS_LONG, SEED, rounds, seeded_random
@@ -65,7 +65,7 @@ async def check_applied_once(dsn: str, modules: dict[str, list[str]], why: str) 
         await connection.close()
 
 
-async def every_run_ends(client: httpx.AsyncClient, url: str, why: str) -> Counter[str]:
+async def every_run_ends(client: httpx2.AsyncClient, url: str, why: str) -> Counter[str]:
     """How many runs ended in which way, once none is under way any more."""
     async with asyncio.timeout(120):
         while True:
@@ -81,11 +81,11 @@ async def every_run_ends(client: httpx.AsyncClient, url: str, why: str) -> Count
     raise AssertionError(why)
 
 
-async def migrate_concurrently(started: list[Replica], modules: Sequence[str], rng: Any) -> list[httpx.Response]:
+async def migrate_concurrently(started: list[Replica], modules: Sequence[str], rng: Any) -> list[httpx2.Response]:
     """Many concurrent migrations, over every module and replica."""
     urls = [replica.url for replica in started]
-    limits = httpx.Limits(max_connections=_CALLS)
-    async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+    limits = httpx2.Limits(max_connections=_CALLS)
+    async with httpx2.AsyncClient(timeout=120, limits=limits) as client:
         calls = []
         for number in range(_CALLS):
             module = modules[number % len(modules)]
@@ -102,7 +102,7 @@ async def test_concurrent_calls_apply_each_migration_once(database: str, tmp_pat
     async with replicas(3, database, tmp_path / "repo", tmp_path) as started:
         answers = await migrate_concurrently(started, list(modules), rng)
         assert {answer.status_code for answer in answers} <= {200, 202}, Counter(a.text for a in answers)
-        async with httpx.AsyncClient() as client:
+        async with httpx2.AsyncClient() as client:
             ended = await every_run_ends(client, started[0].url, why)
         assert set(ended) == {"succeeded"}, (why, ended)
     await check_applied_once(database, modules, why)
@@ -116,7 +116,7 @@ async def test_killed_replicas_lose_no_run(disturbed: str, server: EmbeddedPostg
     modules = write_modules(tmp_path / "repo", count=_WAVES * _MODULES)
     # Each migrates modules that were not migrated yet, while there are some.
     waves = itertools.cycle(list(modules)[first::_WAVES] for first in range(_WAVES))
-    answers: list[httpx.Response] = []
+    answers: list[httpx2.Response] = []
     times: list[float] = []
     # What a replica was processing when the database died is given to another one after this time.
     deadline = {} if IS_LONG else {"PGDBM_TAKEOVER_S": "3"}
@@ -145,13 +145,13 @@ async def test_killed_replicas_lose_no_run(disturbed: str, server: EmbeddedPostg
             await asyncio.gather(disturbing, return_exceptions=True)
         assert times, "all was over before anything was killed"
         assert {answer.status_code for answer in answers} <= set(_ANSWERS), Counter(a.text for a in answers)
-        async with httpx.AsyncClient(timeout=60) as client:
+        async with httpx2.AsyncClient(timeout=60) as client:
             for replica in started:
                 await replica.ready(client)
             await every_run_ends(client, started[0].url, why)
             # The next call completes what failed because of a lost connection.
             for module in modules:
-                with contextlib.suppress(httpx.TransportError):
+                with contextlib.suppress(httpx2.TransportError):
                     answer = await post(client, [replica.url for replica in started], f"/modules/{module}/migrate")
                     assert answer.status_code == 200, (why, answer.text)
     await check_applied_once(dsn, modules, why)

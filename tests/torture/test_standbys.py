@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import pytest
 
 import pgdbm
@@ -155,7 +155,7 @@ async def test_a_run_of_the_service_continues_on_the_standby_that_takes_over(
         (folder / name).write_text(text)
     async with (
         replicas(2, pair.dsn(), tmp_path / "repo", tmp_path, PGDBM_TAKEOVER_S="3") as started,
-        httpx.AsyncClient(timeout=60) as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         url = started[0].url
         (await client.post(f"{url}/modules/shop/migrate")).raise_for_status()
@@ -171,7 +171,7 @@ async def test_a_run_of_the_service_continues_on_the_standby_that_takes_over(
         await check_each_row_once(leader, "shop", f"seed {SEED}, after {after:.3f} s")
 
 
-async def _background_run(client: httpx.AsyncClient, url: str) -> str:
+async def _background_run(client: httpx2.AsyncClient, url: str) -> str:
     """The run that executes the backfill, once it has processed a row."""
     async with asyncio.timeout(60):
         while True:
@@ -182,7 +182,7 @@ async def _background_run(client: httpx.AsyncClient, url: str) -> str:
             await asyncio.sleep(0.02)
 
 
-async def _ended(client: httpx.AsyncClient, url: str, run: str) -> dict[str, Any]:
+async def _ended(client: httpx2.AsyncClient, url: str, run: str) -> dict[str, Any]:
     until = time.monotonic() + 90
     while time.monotonic() < until:
         answer = await client.get(f"{url}/runs/{run}")

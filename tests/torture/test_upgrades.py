@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from ..support.releases import APP, DEADLINE_S, PREVIOUS_COMMIT, ReleasedService, previous_release
@@ -91,7 +91,7 @@ async def _upgrade_and_downgrade(previous: Path, dsn: str, folder: Path, rng: ra
         return arriving
 
     with ExitStack() as stack:
-        async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
+        async with httpx2.AsyncClient(timeout=DEADLINE_S) as client:
             service = start(previous, "previous")
             service = await replace("up", service, APP, folder / "registered" / "sent00")
             service = await replace("down", service, previous, folder / "registered" / "sent01")
@@ -104,7 +104,7 @@ async def _upgrade_and_downgrade(previous: Path, dsn: str, folder: Path, rng: ra
     await check_applied_once(dsn, modules["up"] | modules["down"] | registered, why)
 
 
-async def _submit(client: httpx.AsyncClient, url: str, module: str) -> str:
+async def _submit(client: httpx2.AsyncClient, url: str, module: str) -> str:
     """The id of the run that migrates ``module``, which has not ended."""
     answer = await client.post(f"{url}/modules/{module}/migrate", headers={"Prefer": "respond-async"})
     assert answer.status_code == 202, answer.text
@@ -112,17 +112,17 @@ async def _submit(client: httpx.AsyncClient, url: str, module: str) -> str:
     return run
 
 
-async def _register_and_submit(client: httpx.AsyncClient, url: str, files: Path) -> str:
+async def _register_and_submit(client: httpx2.AsyncClient, url: str, files: Path) -> str:
     body = {"migrations": [{"filename": file.name, "content": file.read_text()} for file in files.iterdir()]}
     (await client.put(f"{url}/modules/{files.name}", json=body)).raise_for_status()
     return await _submit(client, url, files.name)
 
 
-async def _migrate(client: httpx.AsyncClient, addresses: list[str], module: str, rng: random.Random) -> None:
+async def _migrate(client: httpx2.AsyncClient, addresses: list[str], module: str, rng: random.Random) -> None:
     """Migrate ``module`` and wait for the end, as a deploy job does, at any of the current addresses."""
     async with asyncio.timeout(DEADLINE_S * 3):
         while True:
-            with contextlib.suppress(httpx.TransportError):
+            with contextlib.suppress(httpx2.TransportError):
                 answer = await client.post(f"{rng.choice(addresses)}/modules/{module}/migrate")
                 if answer.status_code in (200, 202):
                     return

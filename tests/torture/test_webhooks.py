@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from ..service.webhooks.receiver import Receiver, is_signed, receiving
@@ -41,7 +41,7 @@ async def test_every_event_arrives_in_the_order_of_its_run(database: str, tmp_pa
     made: list[UUID] = []
     with receiving() as first:
         port = first.port
-    async with replicas(2, database, tmp_path / "repo", tmp_path, **settings) as two, httpx.AsyncClient() as client:
+    async with replicas(2, database, tmp_path / "repo", tmp_path, **settings) as two, httpx2.AsyncClient() as client:
         connection = await asyncpg.connect(database)
         try:
             answer = await client.post(f"{two[0].url}/webhooks", json={"url": first.url})

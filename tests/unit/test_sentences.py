@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 import pytest
 
 import pgdbm
@@ -51,7 +51,7 @@ def of_cli(folder: Path) -> str:
 
 
 def of_client(_: Path) -> str:
-    return str(error_of(httpx.ConnectError("No route to host.", request=httpx.Request("GET", "http://db:1/"))))
+    return str(error_of(httpx2.ConnectError("No route to host.", request=httpx2.Request("GET", "http://db:1/"))))
 
 
 def of_settings(_: Path) -> str:

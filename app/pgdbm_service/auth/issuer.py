@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
+import httpx2
 import jwt
 import msgspec
 import structlog
@@ -54,7 +54,7 @@ _ALGORITHMS: dict[tuple[str | None, str | None], tuple[str, ...]] = {
     ("OKP", "Ed448"): ("EdDSA",),
 }
 
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, ValueError, msgspec.MsgspecError)
+_FAILURES = (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError, ValueError, msgspec.MsgspecError)
 
 logger = structlog.get_logger("pgdbm_service")
 
@@ -182,9 +182,9 @@ class Issuer:
                 self._discovered_at = time.monotonic()
             return self._discovered
 
-    def client(self) -> httpx.AsyncClient:
+    def client(self) -> httpx2.AsyncClient:
         """An HTTP client that trusts the certificate authority in the issuer's settings."""
-        return httpx.AsyncClient(verify=self._tls, timeout=_TIMEOUT_S)
+        return httpx2.AsyncClient(verify=self._tls, timeout=_TIMEOUT_S)
 
     def _verified(self, token: str, key: _Key, algorithm: str, audience: str) -> tuple[str, dict[str, Any]]:
         """The subject and the claims, once the signature is verified."""
@@ -274,7 +274,7 @@ class Issuer:
                 address = (await self._discover(client)).jwks_uri
             return dict(_usable(await _get(client, address, headers, _KeySet)))
 
-    async def _discover(self, client: httpx.AsyncClient) -> Discovery:
+    async def _discover(self, client: httpx2.AsyncClient) -> Discovery:
         found = await _get(client, f"{self._name.rstrip('/')}/.well-known/openid-configuration", {}, Discovery)
         if found.issuer != self._name:
             raise ValueError(f"its configuration is that of {found.issuer!r}")
@@ -298,7 +298,7 @@ def _check_id_token(claims: dict[str, Any], sign_in: SignIn) -> None:
         raise InvalidTokenError("it was issued to another client (azp)")
 
 
-async def read_answer(response: httpx.Response) -> bytes:
+async def read_answer(response: httpx2.Response) -> bytes:
     """The body of a streamed answer.
 
     Raises:
@@ -312,7 +312,7 @@ async def read_answer(response: httpx.Response) -> bytes:
     return body
 
 
-async def _get(client: httpx.AsyncClient, url: str, headers: dict[str, str], kind: type[T]) -> T:
+async def _get(client: httpx2.AsyncClient, url: str, headers: dict[str, str], kind: type[T]) -> T:
     async with client.stream("GET", url, headers=headers) as response:
         response.raise_for_status()
         body = await read_answer(response)

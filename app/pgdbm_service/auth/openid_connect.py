@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-import httpx
+import httpx2
 import msgspec
 import structlog
 
@@ -167,7 +167,7 @@ class IdentityProvider:
                 raise InvalidTokenError("the identity provider refused the code; the log has its reason")
             response.raise_for_status()
             return msgspec.json.decode(body, type=_Tokens).id_token
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, msgspec.MsgspecError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, msgspec.MsgspecError) as error:
             # The text of the error may quote the answer, which has tokens.
             logger.warning("code not redeemed", issuer=self.issuer, error_type=type(error).__name__)
             raise ServiceError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import msgspec
 
 from pgdbm.text import sentence
@@ -27,15 +27,15 @@ PROBLEM = "application/problem+json"
 _MAX_EXCERPT = 120
 
 
-def read(call: Call[T], outcome: httpx.Response | httpx.RequestError) -> T:
+def read(call: Call[T], outcome: httpx2.Response | httpx2.RequestError) -> T:
     """The decoded answer to ``call``.
 
     Raises:
         ProblemError, UnreachableError, UnexpectedAnswerError: the call failed.
     """
-    if isinstance(outcome, httpx.RequestError) or not outcome.is_success:
+    if isinstance(outcome, httpx2.RequestError) or not outcome.is_success:
         raise error_of(outcome)
-    kind = call.accepted if outcome.status_code == httpx.codes.ACCEPTED and call.accepted else call.answer
+    kind = call.accepted if outcome.status_code == httpx2.codes.ACCEPTED and call.accepted else call.answer
     try:
         answer: T = msgspec.json.decode(outcome.content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -46,9 +46,9 @@ def read(call: Call[T], outcome: httpx.Response | httpx.RequestError) -> T:
     return answer
 
 
-def error_of(outcome: httpx.Response | httpx.RequestError) -> ClientError:
+def error_of(outcome: httpx2.Response | httpx2.RequestError) -> ClientError:
     """The error for a failed call. The body of a response must have been read."""
-    if isinstance(outcome, httpx.RequestError):
+    if isinstance(outcome, httpx2.RequestError):
         url = outcome.request.url
         reason = str(outcome) or type(outcome).__name__
         server = f"{url.scheme}://{url.netloc.decode('ascii')}"
@@ -66,7 +66,7 @@ def error_of(outcome: httpx.Response | httpx.RequestError) -> ClientError:
     )
 
 
-def is_problem(response: httpx.Response) -> bool:
+def is_problem(response: httpx2.Response) -> bool:
     media_type: str = response.headers.get("content-type", "")
     return media_type.partition(";")[0].strip() == PROBLEM
 
@@ -83,7 +83,7 @@ def result_of(run: Run) -> MigrateResult:
         return _of_all([child.result for child in run.modules or () if child.result is not None], run)
     problem = run.problem or {
         "code": "run_cancelled",
-        "status": httpx.codes.CONFLICT.value,
+        "status": httpx2.codes.CONFLICT.value,
         "title": "The run was cancelled",
         "detail": f"Run {run.id} was cancelled before it started.",
     }

@@ -9,8 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
-from httpx_sse import EventSource
+import httpx2
 
 from pgdbm.dsn import is_loopback
 from pgdbm.version import __version__
@@ -110,7 +109,7 @@ class _Options(ABC):
     @abstractmethod
     def _open(self, options: dict[str, Any]) -> None: ...
 
-    def _request(self, http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
+    def _request(self, http: httpx2.Client | httpx2.AsyncClient, call: Call[Any]) -> httpx2.Request:
         content, media_type = call.content()
         headers = {"Accept": "application/json", "Content-Type": media_type} | dict(call.headers)
         read_timeout_s = None if call.waits_s is None else self._timeout_s + call.waits_s
@@ -120,7 +119,7 @@ class _Options(ABC):
             params={name: value for name, value in call.query.items() if value is not None},
             headers={name: value for name, value in headers.items() if value is not None},
             content=content,
-            timeout=httpx.Timeout(self._timeout_s, read=read_timeout_s),
+            timeout=httpx2.Timeout(self._timeout_s, read=read_timeout_s),
         )
 
     def _retries(self, call: Call[Any]) -> Retries:
@@ -133,10 +132,10 @@ class _Options(ABC):
         call = ModuleCalls.migrate.describe(module=module, body=body, idempotency_key=idempotency_key)
         return Migrating(call, self._retry_for_s, self._on_retry)
 
-    def _stream_request(self, http: httpx.Client | httpx.AsyncClient, following: Following) -> httpx.Request:
+    def _stream_request(self, http: httpx2.Client | httpx2.AsyncClient, following: Following) -> httpx2.Request:
         request = self._request(http, following.call)
         request.headers.update({"Accept": "text/event-stream", "Cache-Control": "no-store"})
-        request.extensions["timeout"] = httpx.Timeout(self._timeout_s, read=SILENCE_S).as_dict()
+        request.extensions["timeout"] = httpx2.Timeout(self._timeout_s, read=SILENCE_S).as_dict()
         return request
 
 
@@ -153,7 +152,7 @@ class Client(Calls, Sender, _Options):
     """
 
     def _open(self, options: dict[str, Any]) -> None:
-        self._http = httpx.Client(**options)
+        self._http = httpx2.Client(**options)
 
     def __enter__(self) -> Self:
         return self
@@ -212,7 +211,7 @@ class Client(Calls, Sender, _Options):
                 response = self._http.send(self._stream_request(self._http, following), stream=True)
                 try:
                     if following.is_stream(response):
-                        for received in EventSource(response).iter_sse():
+                        for received in httpx2.EventSource(response):
                             event = following.read(received)
                             if event is not None:
                                 yield event
@@ -221,7 +220,7 @@ class Client(Calls, Sender, _Options):
                         outcome = response
                 finally:
                     response.close()
-            except httpx.RequestError as error:
+            except httpx2.RequestError as error:
                 outcome = error
             if not following.is_over:
                 time.sleep(following.pause_after(outcome))
@@ -242,7 +241,7 @@ class Client(Calls, Sender, _Options):
     def _outcome(self, call: Call[Any]) -> Exchange:
         try:
             return self._http.send(self._request(self._http, call))
-        except httpx.RequestError as error:
+        except httpx2.RequestError as error:
             return error
 
 
@@ -250,7 +249,7 @@ class AsyncClient(Calls, AsyncSender, _Options):
     """Like :class:`Client`, for asyncio: calls are awaited, lists and events iterated over with ``async for``."""
 
     def _open(self, options: dict[str, Any]) -> None:
-        self._http = httpx.AsyncClient(**options)
+        self._http = httpx2.AsyncClient(**options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -301,7 +300,7 @@ class AsyncClient(Calls, AsyncSender, _Options):
                 response = await self._http.send(self._stream_request(self._http, following), stream=True)
                 try:
                     if following.is_stream(response):
-                        async for received in EventSource(response).aiter_sse():
+                        async for received in httpx2.EventSource(response):
                             event = following.read(received)
                             if event is not None:
                                 yield event
@@ -310,7 +309,7 @@ class AsyncClient(Calls, AsyncSender, _Options):
                         outcome = response
                 finally:
                     await response.aclose()
-            except httpx.RequestError as error:
+            except httpx2.RequestError as error:
                 outcome = error
             if not following.is_over:
                 await asyncio.sleep(following.pause_after(outcome))
@@ -327,5 +326,5 @@ class AsyncClient(Calls, AsyncSender, _Options):
     async def _outcome(self, call: Call[Any]) -> Exchange:
         try:
             return await self._http.send(self._request(self._http, call))
-        except httpx.RequestError as error:
+        except httpx2.RequestError as error:
             return error

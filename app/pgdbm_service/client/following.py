@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import msgspec
 
 from pgdbm.text import sentence
@@ -17,8 +17,6 @@ from .retries import Retries
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
-
-    from httpx_sse import ServerSentEvent
 
     from .retries import Exchange, Retry
 
@@ -56,15 +54,15 @@ class Following:
         path = "/runs/{run_id}/events"
         return Call(method="GET", path=path, parts={"run_id": self.run_id}, headers=headers, answer=RunEvent)
 
-    def is_stream(self, response: httpx.Response) -> bool:
+    def is_stream(self, response: httpx2.Response) -> bool:
         """Whether the response is a stream of events; otherwise it is the outcome of the attempt."""
-        self.is_over = response.status_code == httpx.codes.NO_CONTENT
+        self.is_over = response.status_code == httpx2.codes.NO_CONTENT
         is_stream: bool = response.headers.get("content-type", "").startswith("text/event-stream")
         if is_stream:
             self._retries.succeeded()
         return is_stream
 
-    def read(self, received: ServerSentEvent) -> RunEvent | None:
+    def read(self, received: httpx2.ServerSentEvent) -> RunEvent | None:
         """The event; None if it is not an event of the run."""
         if received.event == "closing" or not received.data:
             return None
@@ -119,7 +117,7 @@ class Migrating(Following):
         assert self.run_id is not None
         return self.run_id
 
-    def is_stream(self, response: httpx.Response) -> bool:
+    def is_stream(self, response: httpx2.Response) -> bool:
         is_stream = super().is_stream(response)
         location = response.headers.get("location")
         if is_stream and self.run_id is None and location:
@@ -127,7 +125,7 @@ class Migrating(Following):
             self._retries = self._new_retries()
         return is_stream
 
-    def read(self, received: ServerSentEvent) -> RunEvent | None:
+    def read(self, received: httpx2.ServerSentEvent) -> RunEvent | None:
         if received.event not in ("result", "problem"):
             return super().read(received)
         try:
@@ -141,7 +139,7 @@ class Migrating(Following):
 
     def pause_after(self, outcome: Exchange | None) -> float:
         """As in the base class. An older service answers without events, as to a plain call."""
-        if self.run_id is None and isinstance(outcome, httpx.Response) and outcome.is_success:
+        if self.run_id is None and isinstance(outcome, httpx2.Response) and outcome.is_success:
             answer = read(self._migrate, outcome)
             if isinstance(answer, Run):
                 self.run_id = answer.id

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from .call import error_of, is_problem
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from .call import Call
     from .errors import ClientError
 
-Exchange = httpx.Response | httpx.RequestError
+Exchange = httpx2.Response | httpx2.RequestError
 """How an attempt ended: with an answer, or without one."""
 
 _FIRST_PAUSE_S = 0.2
 _MAX_PAUSE_S = 5.0
 # A gateway's own answers while it reaches no replica.
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 # The request itself is invalid.
-_INVALID_REQUEST = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_INVALID_REQUEST = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 # Answers of calls that return a state; retrying would delay them.
 _ANSWERS = frozenset({"not_migrated", "not_ready"})
 # Refused before anything was started.
@@ -77,7 +77,7 @@ class Retries:
     def _is_retryable(self, outcome: Exchange) -> bool:
         if isinstance(outcome, _NOT_SENT):
             return not _is_about_certificates(outcome)
-        if isinstance(outcome, httpx.RequestError):
+        if isinstance(outcome, httpx2.RequestError):
             return self._call.may_be_repeated and not isinstance(outcome, _INVALID_REQUEST)
         if not is_problem(outcome):
             return outcome.status_code in _GATEWAY_STATUSES and self._call.may_be_repeated
@@ -88,11 +88,11 @@ class Retries:
 
 
 def _retry_after(outcome: Exchange) -> float:
-    value = "" if isinstance(outcome, httpx.RequestError) else outcome.headers.get("retry-after", "")
+    value = "" if isinstance(outcome, httpx2.RequestError) else outcome.headers.get("retry-after", "")
     return float(value) if value.isdecimal() else 0.0
 
 
-def _is_about_certificates(error: httpx.RequestError) -> bool:
+def _is_about_certificates(error: httpx2.RequestError) -> bool:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 
 from pgdbm.dsn import is_loopback
 from pgdbm.text import sentence
@@ -19,13 +19,13 @@ Token = str | Callable[[], str]
 """A token, or a function that returns the current one: Kubernetes renews its tokens."""
 
 
-class Bearer(httpx.Auth):
+class Bearer(httpx2.Auth):
     """Sends the token with each request. No message and no repr contains it."""
 
     def __init__(self, token: Token) -> None:
         self._token = token
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         token = self._token if isinstance(self._token, str) else self._token()
         if not token.isascii() or not token.isprintable() or " " in token or not token:
             raise ClientError("The token is empty or contains invalid characters.")
@@ -33,7 +33,7 @@ class Bearer(httpx.Auth):
         yield request
 
 
-def checked_address(server: str, *, with_token: bool, allow_http: bool) -> httpx.URL:
+def checked_address(server: str, *, with_token: bool, allow_http: bool) -> httpx2.URL:
     """The address of the service.
 
     Raises:
@@ -41,8 +41,8 @@ def checked_address(server: str, *, with_token: bool, allow_http: bool) -> httpx
         UnsafeServerError: a token would be sent unencrypted.
     """
     try:
-        url = httpx.URL(server)
-    except httpx.InvalidURL as error:
+        url = httpx2.URL(server)
+    except httpx2.InvalidURL as error:
         raise ClientError(sentence(f"The server's address is not a URL: {error}")) from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ClientError("The server's address must be like https://pgdbm.example.com.")

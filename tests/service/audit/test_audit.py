@@ -6,7 +6,7 @@ import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,7 @@ def test_a_clean_shutdown_writes_every_entry(
     repo.write("m", _001_a="SELECT 1")
     process = fork(DATABASE_URL=database, PGDBM_TRUSTED_PROXIES="127.0.0.1")
     url = process.url()
-    with httpx.Client(base_url=url, headers={"X-Forwarded-For": "6.6.6.6, 203.0.113.9"}) as client:
+    with httpx2.Client(base_url=url, headers={"X-Forwarded-For": "6.6.6.6, 203.0.113.9"}) as client:
         for _ in range(50):
             client.post("/modules/m/migrate")
     process.popen.send_signal(signal.SIGTERM)

@@ -7,7 +7,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import pytest
 from litestar import Litestar, get
 
@@ -32,7 +32,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def code_of(response: httpx.Response) -> tuple[int, str]:
+def code_of(response: httpx2.Response) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
 
 
@@ -174,7 +174,7 @@ def test_too_many_failures_are_limited(start: Callable[..., Any], repo: Any, mak
     assert service.get("/modules", headers=bearer(almost)).status_code == 429
     assert service.get("/modules", headers=bearer(seen)).status_code == 200
     assert service.get("/health/live").status_code == 200
-    with httpx.Client(base_url=service.url, transport=httpx.HTTPTransport(local_address="127.0.0.2")) as elsewhere:
+    with httpx2.Client(base_url=service.url, transport=httpx2.HTTPTransport(local_address="127.0.0.2")) as elsewhere:
         assert elsewhere.get("/modules", headers=bearer(new)).status_code == 200
     # Requests without a token do not count against the others.
     for expected in (401, 401, 401, 429):

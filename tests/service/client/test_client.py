@@ -141,7 +141,7 @@ def test_importing_the_client_loads_no_server_packages() -> None:
     probe = (
         "import sys\n"
         "from pgdbm_service.commands import deploy, runs, wait\n"
-        "loaded = {'asyncio', 'httpx', 'msgspec', 'rich', 'ssl'} & set(sys.modules)\n"
+        "loaded = {'asyncio', 'httpx2', 'msgspec', 'rich', 'ssl'} & set(sys.modules)\n"
         "import pgdbm_service.client\n"
         "heavy = {'litestar', 'uvicorn', 'structlog', 'prometheus_client', 'pgqueuer', 'asyncpg', 'postgast'}\n"
         "sys.exit(str(sorted(loaded | heavy & set(sys.modules))))"

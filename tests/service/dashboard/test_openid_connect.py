@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
-import httpx
+import httpx2
 import pytest
 
 from pgdbm_service.settings import IssuerSettings
@@ -65,7 +65,7 @@ def ada(service: Any) -> Iterator[Person]:
 
 def at_the_provider(address: str) -> str:
     """Follow the browser to the provider, and return the path of the callback."""
-    place = httpx.get(address, verify=NO_TLS).headers["location"]
+    place = httpx2.get(address, verify=NO_TLS).headers["location"]
     assert place.startswith(f"{ORIGIN}/")
     return place.removeprefix(ORIGIN)
 
@@ -80,7 +80,7 @@ def changed(path: str, **query: str | None) -> str:
     return f"{parts.path}?{urlencode({name: value for name, value in values.items() if value is not None})}"
 
 
-def refusal(answer: httpx.Response) -> str:
+def refusal(answer: httpx2.Response) -> str:
     assert answer.status_code == 401, answer.status_code
     assert answer.headers["content-type"].startswith("text/html")
     assert "pgdbm_session" not in answer.headers.get("set-cookie", "").replace("pgdbm_session=;", "")

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import pytest
 
 from tests.support.waiting import eventually
@@ -63,7 +63,7 @@ def test_the_cookie_is_for_this_host_over_tls_only(start: Callable[..., Any], ma
         value = cookie.partition("=")[2].partition(";")[0]
         for name, expected in (("pgdbm_session", 303), ("__Host-pgdbm_session", 200)):
             headers = OPENS | {"X-Forwarded-Proto": "https", "Cookie": f"{name}={value}"}
-            assert httpx.get(f"{service.url}/ui", headers=headers, verify=NO_TLS).status_code == expected
+            assert httpx2.get(f"{service.url}/ui", headers=headers, verify=NO_TLS).status_code == expected
 
 
 def test_the_token_is_neither_in_an_address_nor_in_the_page(ada: Person, make_token: Any) -> None:
@@ -155,10 +155,10 @@ def test_a_tampered_cookie_is_no_session(signed_in: Person, tampered: Callable[[
     raw = {b"Cookie": f"{COOKIE}={tampered(cookie)}".encode("latin-1")} | {
         name.encode(): value.encode() for name, value in OPENS.items()
     }
-    answer = httpx.get(f"{signed_in.url}/ui", headers=raw, verify=NO_TLS)
+    answer = httpx2.get(f"{signed_in.url}/ui", headers=raw, verify=NO_TLS)
     assert answer.status_code in (303, 400)
     headers = raw | {b"Sec-Fetch-Mode": b"cors"}
-    assert httpx.get(f"{signed_in.url}/ui", headers=headers, verify=NO_TLS).status_code in (401, 400)
+    assert httpx2.get(f"{signed_in.url}/ui", headers=headers, verify=NO_TLS).status_code in (401, 400)
     assert signed_in.open("/ui").status_code == 200
 
 
@@ -224,7 +224,7 @@ def test_signing_out_everywhere_reaches_every_replica(start: Callable[..., Any],
         there.sign_in(token)
         other.sign_in(make_token("read", name="eve"))
         # A session works on each replica.
-        elsewhere = httpx.get(f"{second.url}/ui", headers=OPENS, cookies={COOKIE: str(here.cookie)}, verify=NO_TLS)
+        elsewhere = httpx2.get(f"{second.url}/ui", headers=OPENS, cookies={COOKIE: str(here.cookie)}, verify=NO_TLS)
         assert elsewhere.status_code == 200
         assert "2 sessions of token:ada will end" in text_of(here.open("/ui/sign-out/everywhere"))
         assert place_of(here.send("/ui/sign-out/everywhere")) == "/ui/sign-in"

@@ -152,9 +152,9 @@ def test_a_limit_of_connections_is_waited_out(
     service = start(database_url=login.url, max_connections=10)
 
     async def ask() -> list[int]:
-        import httpx
+        import httpx2
 
-        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+        async with httpx2.AsyncClient(base_url=service.url, timeout=30) as client:
             reads = [client.get("/schemas") for _ in range(12)]
             migrations = [client.post(f"/modules/{name}/migrate") for name in ("a", "b") * 4]
             return [answer.status_code for answer in await asyncio.gather(*reads, *migrations)]

@@ -7,7 +7,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import pytest
 
 from pgdbm_service.settings import SettingsError, read_settings
@@ -165,5 +165,5 @@ def test_a_missing_embedded_package_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def _answers(url: str) -> bool:
     try:
         return http_get(f"{url}/health/ready").status_code == 200
-    except httpx.TransportError:
+    except httpx2.TransportError:
         return False

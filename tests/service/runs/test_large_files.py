@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ def test_a_large_file_takes_a_few_times_its_size(launch: Callable[..., Any], rep
     table = "CREATE TABLE {{tables.entry}} (id int, note text)"
     repo.write("small", _001_entry=table)
     process = launch(DATABASE_URL=database, PGDBM_DATABASE_TIMEOUT_S="60")
-    with httpx.Client(base_url=process.url(), timeout=120) as client:
+    with httpx2.Client(base_url=process.url(), timeout=120) as client:
         assert client.post("/modules/small/migrate").status_code == 200
         before = peak(process.popen.pid)
         content = "".join(ROW.format(number) for number in range(SIZE // len(ROW)))

@@ -6,7 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import pytest
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ ASYNC = {"Prefer": "respond-async"}
 @pytest.fixture
 def clients(
     start: Callable[..., Any], make_token: Callable[..., str], sql: Callable[..., Any]
-) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+) -> Iterator[tuple[httpx2.Client, httpx2.Client]]:
     """The calls of two teams, to a service with two slots."""
-    made: list[httpx.Client] = []
+    made: list[httpx2.Client] = []
     service = start(auth="tokens", max_connections=4, reconcile_s=1, metrics_sample_s=0.05)
     for team in ("a", "b"):
         token = make_token("read", f"register:{team}*", f"migrate:{team}*")
-        made.append(httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {token}"}, timeout=150))
+        made.append(httpx2.Client(base_url=service.url, headers={"Authorization": f"Bearer {token}"}, timeout=150))
     yield made[0], made[1]
     for one in made:
         one.close()
@@ -33,13 +33,13 @@ def clients(
     sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
 
 
-def put(client: httpx.Client, module: str, content: str, **settings: Any) -> None:
+def put(client: httpx2.Client, module: str, content: str, **settings: Any) -> None:
     body = {"migrations": [{"filename": "001_a.sql", "content": content}]} | settings
     answer = client.put(f"/modules/{module}", content=json.dumps(body))
     assert answer.status_code in (200, 201), answer.text
 
 
-def migrates(client: httpx.Client, module: str) -> None:
+def migrates(client: httpx2.Client, module: str) -> None:
     put(client, module, "CREATE TABLE {{tables.t}} ()")
     answer = client.post(f"/modules/{module}/migrate", headers={"Prefer": "wait=120"})
     assert answer.json().get("status") == "success", answer.text
@@ -50,7 +50,7 @@ def migrates(client: httpx.Client, module: str) -> None:
 
 
 def test_modules_that_hang(
-    clients: tuple[httpx.Client, httpx.Client], sql: Callable[..., Any], eventually: Callable[..., Any]
+    clients: tuple[httpx2.Client, httpx2.Client], sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     """They take no more than all slots but one, and the queue passes on what others have put into it."""
     first, second = clients
@@ -64,7 +64,7 @@ def test_modules_that_hang(
 
 
 def test_a_module_that_hangs_in_many_schemas(
-    clients: tuple[httpx.Client, httpx.Client], sql: Callable[..., Any], eventually: Callable[..., Any]
+    clients: tuple[httpx2.Client, httpx2.Client], sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     first, second = clients
     put(first, "a", "SELECT pg_sleep(600)", schemas=[f"a{number}" for number in range(20)])
@@ -74,7 +74,7 @@ def test_a_module_that_hangs_in_many_schemas(
 
 
 def test_operations_that_hang(
-    clients: tuple[httpx.Client, httpx.Client], sql: Callable[..., Any], eventually: Callable[..., Any]
+    clients: tuple[httpx2.Client, httpx2.Client], sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     """Operations and runs of a principal together use all slots but one."""
     first, second = clients
@@ -96,7 +96,7 @@ def test_operations_that_hang(
 
 
 def test_a_module_that_locks_its_history(
-    clients: tuple[httpx.Client, httpx.Client], sql: Callable[..., Any], eventually: Callable[..., Any]
+    clients: tuple[httpx2.Client, httpx2.Client], sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     first, second = clients
     migrates(first, "a")
@@ -110,7 +110,7 @@ def test_a_module_that_locks_its_history(
     assert second.get("/schemas").status_code == 200
 
 
-def test_a_history_without_end(clients: tuple[httpx.Client, httpx.Client]) -> None:
+def test_a_history_without_end(clients: tuple[httpx2.Client, httpx2.Client]) -> None:
     first, second = clients
     put(
         first,

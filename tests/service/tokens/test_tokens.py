@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    import httpx
+    import httpx2
 
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def code_of(response: httpx.Response) -> tuple[int, str]:
+def code_of(response: httpx2.Response) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from pgdbm.version import __version__
 from pgdbm_service.errors.codes import ERROR_KINDS
@@ -128,7 +128,7 @@ def test_each_request_is_logged_once(start: Callable[..., Any], capfd: pytest.Ca
     assert (line["method"], line["path"], line["http_status"]) == ("GET", "/schemas/{schema}", 400)
     assert line["problem_code"] == "invalid_request"
     assert line["duration_ms"] >= 0
-    assert not any("hunter2" in str(line) for line in lines if line["logger"] != "httpx")
+    assert not any("hunter2" in str(line) for line in lines if line["logger"] != "httpx2")
 
 
 def test_a_browser_is_sent_to_the_dashboard_and_a_program_gets_the_links(service: Any) -> None:
@@ -231,5 +231,5 @@ def test_health_reports_each_check(service: Any) -> None:
 
 
 def test_options_lists_the_methods(service: Any) -> None:
-    response = httpx.options(f"{service.url}/modules")
+    response = httpx2.options(f"{service.url}/modules")
     assert response.status_code == 204

@@ -237,13 +237,13 @@ def test_a_killed_service_sends_what_it_had_taken(
 ) -> None:
     """The receiver is unavailable, slow, and available again, while services are killed: each event arrives, in the
     order of its run."""
-    import httpx
+    import httpx2
 
     repo.write("m", 'schemas = ["m_1"]', _001_a=TABLE)
     variables = {"DATABASE_URL": database, "PGDBM_WEBHOOK_PRIVATE_ADDRESSES": "true"}
     with receiving() as receiver:
         process = fork(**variables)
-        with httpx.Client(base_url=process.url(), timeout=30, verify=False) as client:
+        with httpx2.Client(base_url=process.url(), timeout=30, verify=False) as client:
             eventually(lambda: client.get("/health/ready").status_code == 200)
             assert client.post("/webhooks", json={"url": receiver.url}).status_code == 201
             receiver.delay_s = 0.3

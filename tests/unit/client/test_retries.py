@@ -6,7 +6,7 @@ import ssl
 from functools import partial
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from pgdbm_service.client import MigrateResult
@@ -14,27 +14,27 @@ from pgdbm_service.client.call import Call
 from pgdbm_service.client.retries import Retries
 
 
-def answered(status: int, code: str | None = None, *, retry_after: bool = False) -> httpx.Response:
+def answered(status: int, code: str | None = None, *, retry_after: bool = False) -> httpx2.Response:
     headers = {"Retry-After": "0"} if retry_after else {}
-    request = httpx.Request("GET", "http://127.0.0.1/x")
+    request = httpx2.Request("GET", "http://127.0.0.1/x")
     if code is None:
-        return httpx.Response(status, html="<h1>Bad Gateway</h1>", headers=headers, request=request)
+        return httpx2.Response(status, html="<h1>Bad Gateway</h1>", headers=headers, request=request)
     document = {"type": f"/errors/{code}", "title": "t", "status": status, "detail": "d", "code": code}
     headers["Content-Type"] = "application/problem+json"
-    return httpx.Response(status, json=document, headers=headers, request=request)
+    return httpx2.Response(status, json=document, headers=headers, request=request)
 
 
-def lost(kind: type[httpx.RequestError]) -> httpx.RequestError:
-    return kind("lost", request=httpx.Request("GET", "http://127.0.0.1/x"))
+def lost(kind: type[httpx2.RequestError]) -> httpx2.RequestError:
+    return kind("lost", request=httpx2.Request("GET", "http://127.0.0.1/x"))
 
 
 @pytest.mark.parametrize(
     ("outcome", "again", "again_if_harmless"),
     [
-        (lost(httpx.ConnectError), True, True),
-        (lost(httpx.ReadError), False, True),
-        (lost(httpx.ReadTimeout), False, True),
-        (lost(httpx.LocalProtocolError), False, False),
+        (lost(httpx2.ConnectError), True, True),
+        (lost(httpx2.ReadError), False, True),
+        (lost(httpx2.ReadTimeout), False, True),
+        (lost(httpx2.LocalProtocolError), False, False),
         (answered(502), False, True),
         (answered(404), False, False),
         (answered(503, "busy", retry_after=True), True, True),
@@ -82,6 +82,6 @@ def test_a_pause_is_at_least_as_long_as_retry_after() -> None:
 
 
 def test_an_untrusted_certificate_is_not_retried() -> None:
-    error = lost(httpx.ConnectError)
+    error = lost(httpx2.ConnectError)
     error.__cause__ = ssl.SSLCertVerificationError("self-signed")
     assert retries(1e6).pause_after(error) is None

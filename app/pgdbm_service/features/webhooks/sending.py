@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from pgdbm.version import __version__
 
@@ -30,7 +30,11 @@ class Sender:
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
-        self._client = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S, follow_redirects=False)
+        # The certificates that the environment names, and not its proxy.
+        certificates = httpx2.create_ssl_context()
+        self._client = httpx2.AsyncClient(
+            verify=certificates, trust_env=False, timeout=TIMEOUT_S, follow_redirects=False
+        )
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -52,7 +56,7 @@ class Sender:
             return Outcome(None, str(error))
         except TimeoutError:
             return Outcome(None, f"no answer within {TIMEOUT_S:g} s")
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             return Outcome(None, f"{type(error).__name__}: {error}"[:300])
         if 200 <= status < 300:
             return Outcome(status, None)
