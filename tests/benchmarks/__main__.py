@@ -1,4 +1,7 @@
-"""``python -m tests.benchmarks [name …] [--rounds N]``: every benchmark, or those named."""
+"""``python -m tests.benchmarks [name …] [--rounds N]``: every benchmark, or those named.
+
+``fanout_service`` takes ``--schemas`` and ``--replicas``, too.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ NAMES = (
     "footprint",
     "fanout",
     "many_schemas",
+    "fanout_service",
     "drift",
     "parsing",
     "service",
@@ -39,6 +43,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=[], help=f"of {', '.join(NAMES)}")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--schemas", type=int, default=2000, help="of fanout_service")
+    parser.add_argument("--replicas", type=int, default=1, help="of fanout_service")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores; all figures from this run.")
@@ -48,7 +54,8 @@ def main() -> None:
     ):
         for name in arguments.names or NAMES:
             module = importlib.import_module(f"tests.benchmarks.bench_{name}")
-            asyncio.run(module.main(server.dsn(), Path(folder), arguments.rounds))
+            options = {"schemas": arguments.schemas, "replicas": arguments.replicas} if name == "fanout_service" else {}
+            asyncio.run(module.main(server.dsn(), Path(folder), arguments.rounds, **options))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""The service over a module in thousands of schemas: with nothing pending, and with files to apply in each."""
+"""The service over a module in thousands of schemas, with nothing pending: CPU time of service and server."""
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
 from contextlib import asynccontextmanager
@@ -14,18 +13,14 @@ import asyncpg
 from pgdbm_service.client import AsyncClient, MigrateBody, RegistrationBody, SubmittedMigration
 
 from .bench_service import running
-from .databases import HISTORY, Databases, run_psql
-from .harness import race, timed
+from .databases import Databases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 _COMPARED = 10_000
 _COMPARED_BOUND_MS = 150
-_MIGRATED = 2000
 _FILES = {f"{number}.sql": f"CREATE TABLE {{{{tables.t{number}}}}} (id int)" for number in range(1, 6)}
-_PSQL = 8
-_OF_PSQL = 1.25
 _CLONE = """
 DO $$ BEGIN
   FOR number IN {first}..{last} LOOP
@@ -41,35 +36,6 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
     databases = Databases(dsn)
     (folder / "many_repo").mkdir()
     await _nothing_pending(await databases.fresh(), folder, rounds)
-    scripts = _scripts(folder)
-
-    async def service() -> float:
-        database = await databases.fresh()
-        connection = await asyncpg.connect(database)
-        for number in range(_MIGRATED):
-            await connection.execute(f"CREATE SCHEMA tenant_{number}")
-        await connection.close()
-        async with _registered(database, folder) as (client, _):
-
-            async def migrate() -> None:
-                await client.wait_for(await client.migrate("tenants", MigrateBody(wait_s=0)))
-
-            return await timed(migrate)
-
-    async def psql() -> float:
-        database = await databases.fresh()
-        waiting = list(scripts)
-
-        async def work() -> None:
-            while waiting:
-                await run_psql(database, waiting.pop())
-
-        return await timed(lambda: asyncio.gather(*(work() for _ in range(_PSQL))))
-
-    result = await race(
-        f"The service: {_MIGRATED} schemas, {len(_FILES)} files each", {"pgdbm_service": service, "psql": psql}, rounds
-    )
-    result.show(("pgdbm_service", "psql", _OF_PSQL))
 
 
 @asynccontextmanager
@@ -137,20 +103,3 @@ async def _measured(
 def _cpu_ms(pids: list[int]) -> float:
     """The CPU time of processes until now."""
     return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in pids) / 1e6
-
-
-def _scripts(folder: Path) -> list[Path]:
-    """For each schema, what psql runs: the same files in transactions of their own, each with a row in a history."""
-    scripts = []
-    for number in range(_MIGRATED):
-        schema = f"tenant_{number}"
-        parts = [HISTORY.replace("app", schema)]
-        for name, content in _FILES.items():
-            columns = "(filename, checksum, module_name)"
-            row = f"INSERT INTO {schema}.schema_migrations {columns} VALUES ('{name}', 'x', 'm')"
-            text = content.replace("{{tables.", f"{schema}.").replace("}}", "")
-            parts.append(f"BEGIN;\n{text};\n{row};\nCOMMIT;\n")
-        script = folder / f"{schema}.sql"
-        script.write_text("".join(parts))
-        scripts.append(script)
-    return scripts

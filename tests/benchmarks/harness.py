@@ -36,10 +36,10 @@ class Result:
             print(f"  {name} / {baseline}: {ratio:.3f}  (at most {bound})  {verdict}")
 
 
-async def race(title: str, candidates: Mapping[str, Candidate], rounds: int) -> Result:
-    """Run every candidate once per round; the first round warms up and is not counted."""
+async def race(title: str, candidates: Mapping[str, Candidate], rounds: int, *, warm_up: bool = True) -> Result:
+    """Run every candidate once per round. The first round warms up and is not counted, unless ``warm_up`` is False."""
     result = Result(title, {name: [] for name in candidates})
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         names = list(candidates)
         # Every other round in reverse order: the first candidate runs with cold caches.
         for name in names if number % 2 else reversed(names):
