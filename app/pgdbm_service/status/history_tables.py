@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import asyncpg
 import msgspec
 
 from pgdbm.core.creation import NOT_THERE
@@ -30,11 +31,17 @@ IN_STATEMENT = 100
 """Schemas that one statement reads."""
 
 _COLUMNS = ["id", "filename", "checksum", "module_name", "applied_at"]
+
+
+def _may_read(table: str) -> str:
+    return statement("histories", "may_read", table=table, is_own=statement("histories", "is_own", table=table))
+
+
 _PARTS = {name: statement("histories", name) for name in ("has_columns", "locked")} | {
     "is_huge": statement("histories", "is_huge", table="c"),
     "is_huge_journal": statement("histories", "is_huge", table="j"),
-    "may_read": statement("histories", "may_read", table="c"),
-    "may_read_journal": statement("histories", "may_read", table="j"),
+    "may_read": _may_read("c"),
+    "may_read_journal": _may_read("j"),
 }
 _TABLES = statement("histories", "tables", **_PARTS)
 _DROPPED = frozenset({"42P01", "3F000"})
@@ -109,9 +116,13 @@ async def tables_among(reader: Reader, schemas: Collection[str]) -> dict[str, Hi
         return {row.pop("schema"): HistoryTable(**row) for row in rows}
 
 
-async def readable_among(reader: Reader, schemas: Collection[str]) -> list[str]:
-    """Which of ``schemas`` have a history table that may be read, and can be read quickly."""
-    query = statement("histories", "readable_among", **_PARTS)
+async def readable_among(reader: Reader, schemas: Collection[str], *, check_own: bool = True) -> list[str]:
+    """Which of ``schemas`` have a history table that may be read, and can be read quickly.
+
+    Without ``check_own``, tables of the reader's own user are among them even if a column is missing.
+    """
+    unless_own = "false" if check_own else statement("histories", "is_own", table="c")
+    query = statement("histories", "readable_among", **_PARTS, unless_own=unless_own)
     values = HISTORY_TABLE, _COLUMNS, SERVICE_SCHEMA, reader.forbidden, list(schemas)
     return await reader.db.fetch_value(query, *values) or []
 
@@ -130,26 +141,54 @@ async def schemas_with_pending(
     ``as_now``: only files applied with their current content count; otherwise with any. The schemas whose history has
     some of them under the name of ``module``, but not all, are added to ``started``.
     """
-    readable = set(await readable_among(reader, schemas))
-    names, checksums = [file.filename for file in files], [file.checksum if as_now else None for file in files]
-    pending = set(schemas) - readable
+    files_as_now = [(file.filename, file.checksum if as_now else None) for file in files]
+    may_read = set(await readable_among(reader, schemas, check_own=False))
+    # Always in the same order, so that the statements are those that the connection has prepared.
+    readable = [schema for schema in schemas if schema in may_read]
+    found = await _compare(reader, readable, module, files_as_now)
+    if found.not_read:
+        # Some of the user's own tables are those of other tools, with other columns.
+        complete = set(await readable_among(reader, found.not_read))
+        left = [schema for schema in found.not_read if schema in complete]
+        again = await _compare(reader, left, module, files_as_now)
+        # What still cannot be read is reported when the schemas are migrated.
+        unread = set(found.not_read).difference(complete).union(again.not_read)
+        found.incomplete.update(again.incomplete | dict.fromkeys(unread, False))
+    if started is not None:
+        started.update(schema for schema, is_started in found.incomplete.items() if is_started)
+    up_to_date = may_read - found.incomplete.keys()
+    return [schema for schema in schemas if schema not in up_to_date]
+
+
+class _Comparison:
+    """Schemas whose history does not have every file, and whether it has any; and those that were ``not_read``."""
+
+    def __init__(self) -> None:
+        self.incomplete: dict[str, bool] = {}
+        self.not_read: list[str] = []
+
+
+async def _compare(
+    reader: Reader, schemas: Sequence[str], module: str, files: Sequence[tuple[str, str | None]]
+) -> _Comparison:
+    comparison = _Comparison()
+    names, checksums = [name for name, _ in files], [checksum for _, checksum in files]
     async with reader.db.acquire() as connection:
         if not reader.db.has_direct_connection:
             # This keeps the plan for the next call. The pool resets the setting; a transaction pooler would not.
             await connection.execute(statement("histories", "keep_plans"))
-        for some in chunks([schema for schema in schemas if schema in readable]):
+        for some in chunks(schemas):
             try:
                 rows = await connection.fetch(_incomplete(tuple(some)), module, names, checksums, len(some))
             except NOT_THERE:
                 # Migrating the schemas reports which one was dropped.
-                pending.update(some)
-                continue
-            with reading_rows():
-                found: list[tuple[str, bool]] = [(numbered(some, row), row["is_started"]) for row in rows]
-            pending.update(schema for schema, _ in found)
-            if started is not None:
-                started.update(schema for schema, is_started in found if is_started)
-    return [schema for schema in schemas if schema in pending]
+                comparison.incomplete.update(dict.fromkeys(some, False))
+            except asyncpg.SyntaxOrAccessError:
+                comparison.not_read += some
+            else:
+                with reading_rows():
+                    comparison.incomplete.update((numbered(some, row), row["is_started"]) for row in rows)
+    return comparison
 
 
 @lru_cache(maxsize=256)

@@ -11,12 +11,13 @@ from asyncpg.pool import PoolConnectionProxy
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
 from pgdbm.core.queries import Queries
+from pgdbm.migrations.sources.source import source_of
 from pgdbm_service.database.pool import Database
 from pgdbm_service.errors import ServiceError
 from pgdbm_service.registry.modules import Module
 from pgdbm_service.registry.policies import ModulePolicies
 from pgdbm_service.settings import Settings
-from pgdbm_service.status.history_tables import IN_STATEMENT
+from pgdbm_service.status.history_tables import IN_STATEMENT, Reader, schemas_with_pending
 from pgdbm_service.status.module_databases import ModuleDatabases
 from pgdbm_service.status.summaries import FEW, Summaries
 
@@ -151,6 +152,26 @@ def test_many_histories_are_compared_as_they_are_now(
     assert migrated() == ("up_to_date", 0)
     sql("UPDATE tenant_8.schema_migrations SET checksum = 'other' WHERE filename = '002.sql'")
     assert service.post("/modules/m/migrate").json()["code"] == "checksum_changed"
+
+
+def test_tables_of_other_tools_among_those_of_the_user(database: str, sql: Callable[..., Any]) -> None:
+    migrate(database, "m", "template_tenant", FILES)
+    names = [f"tenant_{number}" for number in range(2 * IN_STATEMENT)]
+    clone(database, names)
+    sql("DELETE FROM tenant_9.schema_migrations WHERE filename = '002.sql'")
+    sql("ALTER TABLE tenant_20.schema_migrations DROP COLUMN checksum")
+    # A hundred histories are read together, here without that of tenant_20. Where it fails, all of them are pending.
+    sql("ALTER TABLE tenant_130.schema_migrations ALTER COLUMN filename TYPE integer USING 1")
+    started: set[str] = set()
+
+    async def pending() -> list[str]:
+        # One connection: none is waited for while another is held.
+        config = DatabaseConfig(connection_string=database, min_connections=1, max_connections=1)
+        async with AsyncDatabaseManager(config) as db:
+            return await schemas_with_pending(Reader(db), "m", names, source_of(FILES).collect(), started=started)
+
+    assert asyncio.run(pending()) == ["tenant_9", "tenant_20", *names[IN_STATEMENT + 1 :]]
+    assert started == {"tenant_9"}
 
 
 def test_a_pattern_matches_as_in_the_shell(service: Any, sql: Callable[..., Any]) -> None:
