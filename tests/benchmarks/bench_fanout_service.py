@@ -29,7 +29,7 @@ from .harness import Result, race, timed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .bench_service import _Server
+    from .bench_service import Server
 
 _FILES = {f"{number}.sql": f"CREATE TABLE {{{{tables.t{number}}}}} (id int)" for number in range(1, 6)}
 _PSQL = 8
@@ -122,13 +122,13 @@ def _show_memory(number: int, samples: tuple[float, ...]) -> None:
     print(f"at its end, at most {most:.0f}  (at most {_GROWTH_MB} more than after the quarter)  {verdict}")
 
 
-async def _sample(servers: list[_Server], measured: _Measured) -> None:
+async def _sample(servers: list[Server], measured: _Measured) -> None:
     while True:
         measured.memory.append([server.megabytes() for server in servers])
         await asyncio.sleep(_SAMPLED_S)
 
 
-async def _cpu_seconds(database: str, servers: Sequence[_Server] = ()) -> float:
+async def _cpu_seconds(database: str, servers: Sequence[Server] = ()) -> float:
     """The CPU time until now of the database server, of ``servers``, and of the processes that this one has waited for.
 
     The server's first process has waited for the backends that have ended.
@@ -152,7 +152,7 @@ def _stat(pid: int) -> list[str]:
         return ["", ""]
 
 
-async def _started(stack: AsyncExitStack, database: str, folder: Path, replicas: int) -> list[_Server]:
+async def _started(stack: AsyncExitStack, database: str, folder: Path, replicas: int) -> list[Server]:
     variables = {
         "DATABASE_URL": database,
         "PGDBM_MIGRATIONS_REPO": str(folder / "fanout_repo"),
