@@ -17,7 +17,7 @@ import msgspec
 import pgdbm_service.api
 from pgdbm.cli.app import root
 from pgdbm.cli.reports import ErrorReport
-from pgdbm.migrations import importers, results
+from pgdbm.migrations import MigrationStatus, importers, results
 from pgdbm.migrations.engine import events
 from pgdbm_service.asgi import create_app
 from pgdbm_service.errors.codes import ERROR_KINDS
@@ -92,11 +92,23 @@ def of_command_output() -> set[str]:
         for node in (node for function in functions for statement in function.body for node in ast.walk(statement)):
             keys = node.keys if isinstance(node, ast.Dict) else []
             found |= {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
-    printed = [value for value in vars(results).values() if isinstance(value, type) and is_dataclass(value)]
-    for dataclass in (*printed, importers.Conversion, importers.ImportReport):
-        found |= {field.name for field in fields(dataclass)}
-    found |= {field.name for field in fields(ErrorReport)} - {"fields", "exit_code"}
+    for printed in (
+        results.Applied,
+        results.ApplyResult,
+        results.Renamed,
+        results.Repair,
+        MigrationStatus,
+        importers.Conversion,
+        importers.ImportReport,
+    ):
+        found |= fields_of(printed)
+    found |= fields_of(ErrorReport) - {"fields", "exit_code"}
     return {name for name in found if _FIELD.match(name)}
+
+
+def fields_of(printed: type) -> set[str]:
+    """The names in a dataclass or a named tuple."""
+    return {field.name for field in fields(printed)} if is_dataclass(printed) else set(vars(printed)["_fields"])
 
 
 def test_json_fields() -> None:

@@ -72,7 +72,6 @@ class AsyncDatabaseManager(Queries):
         self._owns_pool = pool is None
         self._opening = asyncio.Lock()
         self._counted_as: Target | None = None
-        self._prepared: dict[str, str] | None = None
         if config is not None:
             self.config: DatabaseConfig | None = config
             self._schema = config.schema_name
@@ -216,10 +215,12 @@ class AsyncDatabaseManager(Queries):
         return TransactionManager(self._schema, self.acquire())
 
     def add_prepared_statement(self, name: str, query: str) -> None:
-        """Keep ``query``, rendered, under ``name``. asyncpg prepares it on each connection on first use."""
-        if self._prepared is None:
-            self._prepared = {}
-        self._prepared[name] = self.prepare_query(query)
+        """Check the placeholders of ``query``. asyncpg prepares each query on first use: ``name`` has no effect.
+
+        Raises:
+            SchemaError, QueryError: as :meth:`prepare_query`.
+        """
+        self.prepare_query(query)
 
     async def get_pool_stats(self) -> RowDict:
         """status, min_size, max_size, size, free_size, used_size, database, schema, pid and version."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .engine.plan import Plan
     from .engine.statuses import MigrationStatus, ModuleStatus
     from .manager import AsyncMigrationManager
+    from .multi_schema import MultiSchema, SchemaResult, schemas_from, schemas_like
     from .rehearsal.results import Rehearsal
     from .results import Applied, HistoryRow, Notice, PlanLimits, Repair
     from .sources.migration import Migration
@@ -38,11 +39,15 @@ __all__ = [
     "MigrationPlan",
     "MigrationStatus",
     "ModuleStatus",
+    "MultiSchema",
     "Notice",
     "Plan",
     "PlanLimits",
     "Rehearsal",
     "Repair",
+    "SchemaResult",
+    "schemas_from",
+    "schemas_like",
 ]
 
 _HOMES = {
@@ -60,11 +65,15 @@ _HOMES = {
     "MigrationPlan": "engine.migration_plan",
     "MigrationStatus": "engine.statuses",
     "ModuleStatus": "engine.statuses",
+    "MultiSchema": "multi_schema",
     "Notice": "results",
     "Plan": "engine.plan",
     "PlanLimits": "results",
     "Rehearsal": "rehearsal.results",
     "Repair": "results",
+    "SchemaResult": "multi_schema",
+    "schemas_from": "multi_schema",
+    "schemas_like": "multi_schema",
 }
 
 # Hidden from type checkers, for which a module with __getattr__ has every name.
