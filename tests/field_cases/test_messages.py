@@ -31,6 +31,26 @@ def test_a_runtime_error_in_a_function_of_another_file_has_its_context(project: 
     assert outcome.failed_with("002.sql:1", "line 3"), outcome.text
 
 
+def test_a_runtime_error_in_a_do_block_in_plain_quotes_has_its_line(project: Project) -> None:
+    outcome = project.apply({"001.sql": "SELECT 1;\nDO LANGUAGE plpgsql '\nBEGIN\n  PERFORM 1/0;\nEND';"})
+    assert outcome.failed_with("001.sql:4:3", "division by zero"), outcome.text
+
+
+def test_a_failed_commit_has_no_warning_of_pgdbm_s_own_rollback(project: Project) -> None:
+    deferred = "CREATE TABLE t (id int PRIMARY KEY, u int REFERENCES t DEFERRABLE INITIALLY DEFERRED);"
+    outcome = project.apply({"001.sql": f"{deferred}\nINSERT INTO t VALUES (1, 2);"})
+    assert outcome.failed_with("001.sql", "violates foreign key constraint"), outcome.text
+    assert "no transaction in progress" not in outcome.text
+
+
+def test_the_history_of_another_tool_is_not_to_be_written_to_that_of_pgdbm(project: Project) -> None:
+    # As the structure.sql of Rails ends.
+    insert = "SET search_path TO public;\nINSERT INTO \"schema_migrations\" (version) VALUES ('20240101');"
+    outcome = project.apply({"001.sql": insert})
+    assert outcome.failed_with("001.sql:2:", "history of pgdbm", "Remove the statement"), outcome.text
+    assert "tables.schema_migrations" not in outcome.text
+
+
 def test_the_text_of_a_failed_execute_is_shown(project: Project) -> None:
     outcome = project.apply({"001.sql": "DO $$\nBEGIN\n  EXECUTE 'CREATE TABEL x ()';\nEND $$;\n"})
     assert outcome.failed_with("CREATE TABEL x ()"), outcome.text

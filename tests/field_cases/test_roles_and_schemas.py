@@ -42,6 +42,11 @@ def test_a_role_that_a_file_sets_ends_with_the_file(project: Project, role: str,
     assert project.sql("SELECT name FROM app.who") != [(role,)]
 
 
+def test_a_privilege_that_the_role_of_a_file_lacks_is_not_granted_to_the_user(project: Project, role: str) -> None:
+    outcome = project.apply({"001.sql": f"CREATE TABLE t ();\nSET ROLE {role};\nSELECT * FROM t;"})
+    assert outcome.failed_with("001.sql:3:", "permission denied", "TO the role that the file has set"), outcome.text
+
+
 def test_a_role_set_without_a_transaction_does_not_reach_the_history(project: Project, role: str) -> None:
     index = (
         f"-- pgdbm:no-transaction\nSET ROLE {role};\nCREATE INDEX CONCURRENTLY t_id ON {{{{tables.t}}}} (id);\n"

@@ -1,5 +1,6 @@
--- session_user: the connecting user
+-- session_user: the connecting user; no row for a superuser, who needs no privilege
 SELECT pg_catalog.quote_ident(session_user)
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = session_user AND rolsuper)
 
 -- elsewhere: the schema, and the extension if any, of an object of that name
 WITH named (classid, oid, schema) AS (

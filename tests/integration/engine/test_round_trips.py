@@ -75,3 +75,29 @@ async def test_the_sizes_in_a_plan_take_two_round_trips_at_most(database: str) -
         # One more to read the table's constraints, which decide whether it is scanned.
         assert round_trips[5] - round_trips[1] <= 2, round_trips
         await pool.close()
+
+
+async def test_round_trips_through_a_transaction_pooler(pooled: str) -> None:
+    """Without a cache of statements, each query with values takes two."""
+    files = {"1.sql": "CREATE TABLE {{tables.t}} (id int)"}
+    counts = []
+    async with CountingProxy(pooled) as proxy:
+        config = DatabaseConfig(
+            connection_string=proxy.dsn,
+            min_connections=1,
+            max_connections=1,
+            statement_cache_size=0,
+            shared_pool_search_path=None,
+        )
+        pool = await AsyncDatabaseManager.create_shared_pool(config)
+        db = AsyncDatabaseManager(pool=pool, schema="app")
+        for more in ({}, {}, {"2.sql": "CREATE TABLE {{tables.u}} (id int)"}):
+            before = proxy.round_trips
+            files |= more
+            result = await AsyncMigrationManager(db, files, "m").apply_pending_migrations()
+            counts.append((result["status"], proxy.round_trips - before))
+        await pool.close()
+    assert counts[1][0] == "up_to_date"
+    assert counts[1][1] <= 2
+    assert counts[2][0] == "success"
+    assert counts[2][1] <= 16, counts

@@ -94,6 +94,7 @@ def test_utf_16_is_named(encoding: str) -> None:
     ("content", "reason"),
     [
         (f"-- Revert app:users from pg\n\n{DOWN}", r":1:1: a revert script of sqitch .*\n.* NAME\.down\.sql"),
+        (f"-- atlas:checkpoint\n\n{UP}", r":1:1: a checkpoint of Atlas .*\n.*Remove"),
         (
             f"--liquibase formatted sql\n\n--changeset bob:1\n{UP}--changeset bob:2 context:test\n{DOWN}",
             ":5:1: this changeset of liquibase would be run whatever its context is",
@@ -104,7 +105,7 @@ def test_utf_16_is_named(encoding: str) -> None:
         ),
     ],
 )
-def test_what_sqitch_and_liquibase_run_at_other_times_is_refused(content: str, reason: str) -> None:
+def test_what_other_tools_run_at_other_times_is_refused(content: str, reason: str) -> None:
     with pytest.raises(MigrationFileError, match=rf"001_users\.sql{reason}"):
         parse(read_migration("001_users.sql", content.encode()), "app")
 
@@ -150,6 +151,7 @@ def test_other_names_with_a_u_are_accepted() -> None:
         ("CREATE TABLE t (id int AUTO_INCREMENT);", "AS IDENTITY"),
         ("DELIMITER //\nSELECT 1;//\n", "Statements end with `;`"),
         ("SELECT 1;\n/\n", "Statements end with `;`"),
+        ("SELECT 1;\n/\r\nSELECT 2;\n/", "Statements end with `;`"),
         ("set standard_conforming_strings to 'off';\nSELECT 'it\\'s';", "standard_conforming_strings"),
     ],
 )

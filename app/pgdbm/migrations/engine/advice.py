@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from ..sources.parser import ParsedMigration
+    from ..state.history import History
     from .session import Session
 
 logger = logging.getLogger("pgdbm.migrations")
@@ -60,12 +61,9 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
         case "2D000" if migration.transactional:
             return f"A procedure or a DO block that commits cannot run in a transaction. {_NO_TRANSACTION}"
         case "42P07" | "42703" | "23502" | "23505" | "42804" if f'"{history.table_name}"' in message:
-            # Dumps of other tools create a table of this name, and insert the versions that they have applied.
-            return (
-                f"{history.table} is the history of pgdbm. Remove the statement if another tool generated it. If the "
-                f"file is to have a table of that name, keep the history in another one, with "
-                f"migrations_table='pgdbm_migrations'."
-            )
+            return _name_of_the_history(history)
+        case "42P01" if re.search(rf'"(?:{re.escape(history.schema)}\.)?{re.escape(history.table_name)}"', message):
+            return _name_of_the_history(history)
         case "42P06" if f'"{history.schema}"' in message:
             return (
                 "The schema of the module is created before its files run: write CREATE SCHEMA IF NOT EXISTS, or "
@@ -78,6 +76,14 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
     return ""
 
 
+def _name_of_the_history(history: History) -> str:
+    # Dumps of other tools create a table of this name, and insert the versions that they have applied.
+    return (
+        f"{history.table} is the history of pgdbm. Remove the statement if another tool generated it. If the file is "
+        f"to have a table of that name, keep the history in another one, with migrations_table='pgdbm_migrations'."
+    )
+
+
 async def _grant(session: Session, message: str) -> str:
     unqualified = _UNQUALIFIED_IN_CATALOG.search(message)
     if unqualified:
@@ -87,6 +93,8 @@ async def _grant(session: Session, message: str) -> str:
         return ""
     kind, name = denied.groups()
     user = session.script.role or await _fetch(session, "session_user")
+    if not user:
+        user = "the role that the file has set"
     privileges = {"schema": "USAGE, CREATE", "database": "CREATE", "function": "EXECUTE", "type": "USAGE"}
     what = privileges.get(kind, "…")
     keyword = "TABLE" if kind == "view" else kind.upper()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..sources.statements import Statement
 
 _INLINE_LINE = re.compile(r"inline_code_block\b\D*?(\d+)")
+_PLAIN_BODY = re.compile(r"do\s+(?:language\s+\S+\s+)?'", re.IGNORECASE)
 _DOLLAR_QUOTE = re.compile(r"\$(?:[^\W\d]\w*)?\$")
 
 
@@ -126,7 +127,7 @@ def _position(
     """Line and column in the file; inside the body of a DO block those that PL/pgSQL reports."""
     inline = _INLINE_LINE.findall(error.context or "") if not error.position else []
     text = migration.text_of(running)
-    body = _DOLLAR_QUOTE.search(text)
+    body = _PLAIN_BODY.match(text) or _DOLLAR_QUOTE.search(text)
     if not inline or body is None:
         return migration.position(min(running.start + max(offset, 0), running.end))
     # The last frame is the outermost. PL/pgSQL counts the line of the opening quote as the first.

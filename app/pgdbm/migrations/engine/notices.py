@@ -45,11 +45,18 @@ class NoticeCollector:
     ended: int = 0
     completed: int = 0
     is_counting: bool = False
+    is_paused: bool = False
 
     def start(self, files: Sequence[str]) -> None:
-        self.files, self.ended = files, 0
+        self.files, self.ended, self.is_paused = files, 0, False
+
+    def pause(self) -> None:
+        """Ignore notices until files start: those of a ROLLBACK after a failure are about pgdbm's own statement."""
+        self.is_paused = True
 
     def add(self, severity: str, sqlstate: str, message: str) -> None:
+        if self.is_paused:
+            return
         if len(self.notices) >= _MOST_NOTICES:
             self.omitted += 1
             return

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ...core.asyncpg_errors import FAILURES
+from ...core.pool import without_reset
 from ...errors import AsyncDBError, ConnectionError
 from ...sql import statement
 from ..results import Applied, ApplyResult, Renamed
@@ -30,9 +31,10 @@ async def result_of(engine: MigrationEngine, run: Run, plan: Plan, *, dry_run: b
     times: dict[str, int] = {}
     if run.applied:
         try:
-            async with engine.db.acquire() as connection:
-                times = await engine.history.times(connection, run.applied)
-                await engine.save_snapshot(connection, run)
+            with without_reset():
+                async with engine.db.acquire() as connection:
+                    times = await engine.history.times(connection, run.applied)
+                    await engine.save_snapshot(connection, run)
         except (AsyncDBError, *FAILURES) as error:
             # The migrations are durable by now; this failure does not matter.
             logger.warning("The execution times of the migrations could not be read: %s", error)

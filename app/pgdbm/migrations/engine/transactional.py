@@ -146,6 +146,7 @@ def _nothing() -> None:
 async def _roll_back_to(session: Session, message: Message) -> int:
     """Roll back the failed part of ``message``, and return how many of its migrations were committed before."""
     committed = 0
+    session.notices.pause()
     try:
         await session.send(statement("runner", "done"))
     except asyncpg.InvalidTextRepresentationError as answer:

@@ -31,6 +31,7 @@ _DOWN_SECTIONS = (
     ("tern", re.compile(r"----[ \t]*create above[ \t]*/[ \t]*drop below[ \t]*----", re.IGNORECASE)),
 )
 _SQITCH_REVERT = re.compile(r"--[ \t]*revert[ \t]+\S+[ \t]+from[ \t]+\w+[ \t]*\Z", re.IGNORECASE)
+_CHECKPOINT = re.compile(r"--[ \t]*atlas:checkpoint\b")
 _LIQUIBASE = "liquibase formatted sql"
 _CHOSEN_CHANGESET = re.compile(r"--[ \t]*changeset[ \t]+\S+.*?[ \t](context|contextFilter|labels|dbms):", re.IGNORECASE)
 # For tools that mark both sections with one word each.
@@ -39,6 +40,7 @@ _DOWN = re.compile(r"--[ \t=#*+@!:\[<-]*(?:down|undo|rollback|revert|backward)[ 
 _MAY_BE_DOWN = re.compile(
     r"^[ \t]*--[^\n]*(?:down|undo|drop below|rollback|revert|backward)", re.IGNORECASE | re.MULTILINE
 )
+_SIGNS = (_LIQUIBASE, "atlas:checkpoint")
 _CONVERTED = frozenset({"goose", "dbmate"})
 
 
@@ -48,7 +50,7 @@ def foreign_format(filename: str, content: str) -> tuple[int, Refusal] | None:
     if refused is not None:
         return 0, refused
     # Nearly all files have no such comment.
-    if "--" not in content or not (_MAY_BE_DOWN.search(content) or _LIQUIBASE in content):
+    if "--" not in content or not (_MAY_BE_DOWN.search(content) or any(sign in content for sign in _SIGNS)):
         return None
     has_up = False
     for _, start, end in comments(content):
@@ -58,6 +60,11 @@ def foreign_format(filename: str, content: str) -> tuple[int, Refusal] | None:
         if _SQITCH_REVERT.match(content, start, end):
             return start, Refusal(
                 "a revert script of sqitch would be run as a migration", "Rename it: NAME.down.sql reverts NAME.sql."
+            )
+        if _CHECKPOINT.match(content, start, end):
+            return start, Refusal(
+                "a checkpoint of Atlas builds what the files before it have built, and would be run after them",
+                "Remove either the file or those before it.",
             )
         chosen = _CHOSEN_CHANGESET.match(content, start, end)
         if chosen is not None and _LIQUIBASE in content:
