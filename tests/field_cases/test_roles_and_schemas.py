@@ -43,7 +43,7 @@ def test_a_role_that_a_file_sets_ends_with_the_file(project: Project, role: str,
 
 
 def test_a_privilege_that_the_role_of_a_file_lacks_is_not_granted_to_the_user(project: Project, role: str) -> None:
-    outcome = project.apply({"001.sql": f"CREATE TABLE t ();\nSET ROLE {role};\nSELECT * FROM t;"})
+    outcome = project.apply({"001.sql": f"CREATE TABLE t ();\nSET ROLE {role};\nSELECT * FROM app.t;"})
     assert outcome.failed_with("001.sql:3:", "permission denied", "TO the role that the file has set"), outcome.text
 
 
