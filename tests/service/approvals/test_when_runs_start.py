@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from pgdbm_service.api.common import Windows
 from pgdbm_service.settings import ModulePolicy
 
@@ -270,22 +268,3 @@ def test_who_may_freeze(start: Callable[..., Any], make_token: Callable[..., str
     assert service.client.put("/freeze", json={"reason": "x"}, headers=reader).status_code == 403
     assert service.client.delete("/freeze", headers=reader).status_code == 403
     assert service.get("/freeze", headers=reader).json() == {"items": [], "next": None}
-
-
-@pytest.mark.slow
-def test_runs_that_are_held_cost_an_idle_service_nothing(
-    start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
-) -> None:
-    """Statements of the service's connections, as tests/service/database/test_idle.py counts them."""
-    import time
-
-    schemas = ", ".join(f'"s{number}"' for number in range(100))
-    repo.write("orders", closed_windows().replace("}}", "}") + f"\nschemas = [{schemas}]", _001_a=TABLE)
-    service = start()
-    freeze(service, modules="x*")
-    eventually(status_is(service, migrate(service), "held"))
-    count = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
-    time.sleep(12)
-    before = sql(count)[0][0]
-    time.sleep(60)
-    assert (sql(count)[0][0] - before) / 60 <= 1.5

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..approvals.test_when_runs_start import closed_windows, freeze, migrate, status_is
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,8 +22,13 @@ SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current
 def test_statements_of_an_idle_service(
     start: Callable[..., Any], repo: Any, sql: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
-    repo.write("orders", _001_a="CREATE TABLE {{tables.t}} (id integer)")
+    """Although runs are held: by windows that are closed, while there is a freeze."""
+    schemas = ", ".join(f'"s{number}"' for number in range(100))
+    held = closed_windows() + f"\nschemas = [{schemas}]"
+    repo.write("orders", held, _001_a="CREATE TABLE {{tables.t}} (id integer)")
     service = start()
+    freeze(service, modules="x*")
+    eventually(status_is(service, migrate(service), "held"))
     # Backends report their statistics within ten seconds of becoming idle.
     time.sleep(12)
     before = sql(_COUNT)[0][0]

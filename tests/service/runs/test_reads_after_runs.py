@@ -41,7 +41,7 @@ def test_states_after_a_failure_and_its_retry(
         states = service.get("/modules/m").json()
         assert (states["state"], states["states"]) == ("failed", {"failed": 130})
     sql("CREATE TABLE public.ready ()")
-    for attempt in range(3):
+    for attempt in range(2):
         run = failed.json()["run_id"]
         retried = first.post(f"/runs/{run}/retry", headers={"Prefer": "wait=60"})
         assert retried.status_code == 200, retried.text
