@@ -136,6 +136,8 @@ def pages(service: Any, repo: Any, database: str, sql: Callable[..., list[Any]])
             "webhooks": "/ui/webhooks",
             "webhook": f"/ui/webhooks/{webhook}",
             "webhook-disable": f"/ui/webhooks/{webhook}/disable",
+            "webhook-delete": f"/ui/webhooks/{webhook}/delete",
+            "webhook-new": "/ui/webhooks/new",
         }
 
 
