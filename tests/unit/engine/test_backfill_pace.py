@@ -42,7 +42,12 @@ def test_sessions_that_wait_shrink_batches() -> None:
 
 def test_a_rate_limits_the_size_and_makes_pauses() -> None:
     pace = Pace(1000, 0.25, 0.01, 400)
-    pace.took(1000, 0.1, 1.0)
+    assert pace.rows == 100
+    pace.limit(None)
+    pace.rows = 1000
+    pace.limit(400)
+    assert pace.rows == 100
+    pace.took(100, 0.01, 1.0)
     assert pace.rows == 100
     assert pace.pause_after(100, 0.05) == pytest.approx(0.2)
     assert pace.pause_after(1, 0.05) == 0.01

@@ -20,11 +20,18 @@ class Pace:
 
     def __init__(self, rows: int, target_s: float, pause_s: float, rate: int | None) -> None:
         self.rows = rows
-        self.rate = rate
+        self.rate: int | None = None
         self.is_slow = False
         self._target_s = target_s
         self._pause_s = pause_s
         self._ended: deque[tuple[float, int, float]] = deque()
+        self.limit(rate)
+
+    def limit(self, rate: int | None) -> None:
+        """Change the rate. The next batch is not larger than it allows in the time of a batch."""
+        self.rate = rate
+        if rate is not None:
+            self.rows = max(1, min(self.rows, round(rate * self._target_s)))
 
     def took(self, rows: int, seconds: float, now: float) -> None:
         """A batch of ``rows`` took ``seconds``, and ended at ``now``."""

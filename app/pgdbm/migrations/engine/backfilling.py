@@ -289,7 +289,7 @@ class BackfillRun:
 
     def _obey(self, pace: Pace, conditions: Conditions) -> None:
         if conditions.rate is not None:
-            pace.rate = conditions.rate or None
+            pace.limit(conditions.rate or None)
         if conditions.hidden_standbys and self._backfill.max_lag_s is not None and not self._warned:
             self._warned = True
             logger.warning(
