@@ -48,6 +48,11 @@ def parse(file: Path) -> dict[str, Any]:
             line = int(position["line"] or len(lines))
             column = int(position["column"] or len(lines[-1]) + 1)
         raise ConfigError(sentence(f"not valid TOML: {message}"), file=file, line=line, column=column) from error
+    except ValueError as error:
+        # Python limits the digits of an integer.
+        raise ConfigError("an integer in it has too many digits.", file=file) from error
+    except RecursionError as error:
+        raise ConfigError("its values are nested too deeply.", file=file) from error
 
 
 def expand(text: str, file: Path | None, key: str, environ: Mapping[str, str] | None = None) -> str:

@@ -69,11 +69,16 @@ def read_settings_file(text: str, where: str) -> CheckedSettings | ModuleProblem
             detail = f"{where}:{line}: a line may have at most {_MOST_DOTS} dots."
             return ModuleProblem(detail=detail, filename=MODULE_FILE, line=line)
     try:
-        return checked(msgspec.convert(tomllib.loads(text), ModuleSettings))
+        settings = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return _not_toml(where, error)
+    except ValueError:
+        # Python limits the digits of an integer.
+        return ModuleProblem(detail=f"{where}: an integer in it has too many digits.", filename=MODULE_FILE)
     except RecursionError:
         return ModuleProblem(detail=f"{where}: its values are nested too deeply.", filename=MODULE_FILE)
+    try:
+        return checked(msgspec.convert(settings, ModuleSettings))
     except msgspec.ValidationError as error:
         return _invalid_value(where, error, text)
     except SettingError as error:

@@ -208,3 +208,13 @@ def test_public_names_are_loaded_at_their_first_use() -> None:
         assert getattr(pgdbm, module) is import_module(f"pgdbm.{module}")
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = pgdbm.no_such_name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("n = " + "9" * 5_000, "too many digits"), ("n = " + "[" * 5_000, "nested too deeply")],
+)
+def test_toml_that_python_cannot_read(file: Path, content: str, says: str) -> None:
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=says):
+        load(file)

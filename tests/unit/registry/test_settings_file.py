@@ -37,6 +37,8 @@ def test_hint_for_another_name_of_a_setting() -> None:
         ". " * 15_000,
         "\n".join("a." * 2_000 + f"{number}=1" for number in range(16)),
         "a=" + "[" * 30_000,
+        "a=" + "9" * 60_000,
+        "a=[-" + "9" * 5_000 + "]",
         "a=" + "{a=" * 15_000,
         "x=[" + "1," * 30_000 + "]",
         "".join(f"[a{number}]\n" for number in range(6_000)),
