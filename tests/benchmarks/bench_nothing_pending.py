@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _COUNT = 1000
 _MOST_ROUND_TRIPS = 3
-_MOST_CPU_MS = 60
+_MOST_CPU_MS = 40
 _UNAVOIDABLE = """
 import asyncio, sys
 import asyncpg, click
