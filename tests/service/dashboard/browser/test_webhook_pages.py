@@ -114,6 +114,9 @@ def test_a_webhook_is_created_and_deleted(visit: Visit, service: Any, receiver: 
     page.get_by_role("link", name="Show the webhook").click()
     page.get_by_text("Sends run.blocked, run.succeeded,").wait_for()
     page.get_by_role("link", name="Delete…").click()
+    # What cannot be undone is not a key away.
+    page.wait_for_url("**/delete")
+    assert page.evaluate("document.activeElement.textContent") == "Back"
     page.get_by_role("button", name="Delete the webhook").click()
     page.get_by_text("No webhook yet.").wait_for()
     assert service.get("/webhooks").json()["items"] == []
