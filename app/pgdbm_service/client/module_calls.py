@@ -379,9 +379,15 @@ class ModuleCalls:
         return Call(method="POST", path=path, parts={"module": module}, body=body, answer=RepairResult, waits_s=None)
 
     @call
-    def revert_module(self, module: str, *, steps: int = 1, schema: str | None = None) -> Call[RevertResult]:
-        """Run the ``.down.sql`` files of the newest applied migrations, newest first, each in a transaction."""
-        body = RevertBody(steps=steps, schema=schema)
+    def revert_module(
+        self, module: str, *, steps: int = 1, schema: str | None = None, break_glass: str | None = None
+    ) -> Call[RevertResult]:
+        """Run the ``.down.sql`` files of the newest applied migrations, newest first, each in a transaction.
+
+        ``break_glass``: in an emergency, the reason to do so although the module needs approvals, is frozen, or is
+        outside its windows.
+        """
+        body = RevertBody(steps=steps, schema=schema, break_glass=break_glass)
         path = "/modules/{module}/revert"
         return Call(method="POST", path=path, parts={"module": module}, body=body, answer=RevertResult, waits_s=None)
 

@@ -285,16 +285,29 @@ async def rehearse(
 @command(None, "revert", SERVER)
 @_MODULE
 @click.option("--steps", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many migrations.")
+@click.option("--reason", metavar="TEXT", help="Why; with --break-glass.")
+@click.option(
+    "--break-glass", is_flag=True, help="In an emergency: without approvals, or although frozen. Needs --reason."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_SCHEMA
 async def revert(
-    context: CommandContext, module: str, steps: int, yes: bool, schema: str | None, **service: Unpack[ServerArguments]
+    context: CommandContext,
+    module: str,
+    steps: int,
+    reason: str | None,
+    break_glass: bool,
+    yes: bool,
+    schema: str | None,
+    **service: Unpack[ServerArguments],
 ) -> None:
     """Run the down migrations of the newest applied files of a module."""
+    if break_glass is (reason is None):
+        raise click.UsageError("--break-glass and --reason require each other.")
     if not yes:
         confirm(f"Revert the newest {steps} of {module}?")
     async with client_of(context, service) as client:
-        found = await client.revert_module(module, steps=steps, schema=schema)
+        found = await client.revert_module(module, steps=steps, schema=schema, break_glass=reason)
     for one in found.reverted:
         context.output.line(f"  {one.filename}  {one.execution_time_ms} ms")
     context.output.document(document_of(found))

@@ -127,3 +127,17 @@ def test_a_service_is_operated(pgdbm: Pipeline, service: Any, repo: Any, monkeyp
     assert pgdbm("unregister", "r", "--yes", "--json").document["status"] == "unregistered"
     assert service.get("/modules/r").status_code == 404
     assert pgdbm("audit", "--module", "r").code == 0
+
+
+def test_a_frozen_module_is_reverted_in_an_emergency(pgdbm: Pipeline, service: Any, repo: Any) -> None:
+    repo.write("m", _001_a=TABLE)
+    (repo.path / "m" / "001_a.down.sql").write_text("DROP TABLE {{tables.t}}")
+    service.sync()
+    service.post("/modules/m/migrate")
+    assert service.client.put("/freeze", json={"reason": "end of the quarter"}).status_code == 200
+    refused = pgdbm("revert", "m", "--yes")
+    assert (refused.code, "frozen" in refused.err) == (4, True), refused
+    assert pgdbm("revert", "m", "--yes", "--break-glass").code == 2
+    assert pgdbm("revert", "m", "--yes", "--reason", "production is down").code == 2
+    assert "001_a.sql" in pgdbm("revert", "m", "--yes", "--break-glass", "--reason", "production is down").out
+    assert "production is down" in [one.get("reason") for one in service.get("/audit").json()["items"]]
