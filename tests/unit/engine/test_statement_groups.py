@@ -25,7 +25,8 @@ def sizes(migration: ParsedMigration, pace: Pace, seconds: float) -> list[int]:
 
 
 def test_messages_grow_while_they_are_fast() -> None:
-    assert sizes(parsed(UPDATE * 5000), Pace(), 0.001) == [*(2**n for n in range(12)), 905]
+    assert sizes(parsed(UPDATE * 5000), Pace(), 0.001) == [*(4**n for n in range(6)), 2048, 1587]
+    assert sizes(parsed(UPDATE * 5000), Pace(), 0.05) == [*(2**n for n in range(12)), 905]
 
 
 def test_messages_shrink_when_they_are_slow() -> None:

@@ -57,4 +57,4 @@ class Pace:
         if seconds > _AIM_S:
             self.size = max(int(count * _AIM_S / seconds), 1)
         elif seconds < _AIM_S / 2 and count == self.size:
-            self.size = min(2 * self.size, _MOST_STATEMENTS)
+            self.size = min((4 if seconds < _AIM_S / 8 else 2) * self.size, _MOST_STATEMENTS)
