@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -72,7 +72,8 @@ def read_folder(settings: CheckedSettings, folder: Path) -> Bundle:
     source = source_of(folder)
     found = list(source.collect())
     # Most files have no down migration, and asking for each takes longer than all the rest.
-    names = set(os.listdir(folder)) if found else set()
+    with os.scandir(folder) if found else nullcontext(()) as entries:
+        names = {entry.name for entry in entries}
     with_down = [file.filename for file in found if down_name_of(file.filename) in names]
     found += [down for down in map(source.down_migration, with_down) if down is not None]
     files = {file.filename: file.content for file in found}
