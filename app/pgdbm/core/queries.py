@@ -80,6 +80,7 @@ def dicts_of(names: tuple[str, ...]) -> Callable[[Iterable[Any]], list[RowDict]]
     return made
 
 
+_READ_ONLY_TRANSACTION = "25006"
 Model = TypeVar("Model")
 
 # Raised by asyncpg's encoders for a value of the wrong type; COPY does not convert these to DataError.
@@ -261,6 +262,11 @@ class Queries(ABC):
         return failure
 
     def _advice(self, error: Exception) -> str:
+        if getattr(error, "sqlstate", None) == _READ_ONLY_TRANSACTION:
+            return (
+                "\nThe server is a standby, or the transaction, the role or the database is set to read-only "
+                "(default_transaction_read_only)."
+            )
         table = unqualified_table(error)
         if table is not None and self._schema is not None:
             return (

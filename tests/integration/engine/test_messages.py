@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgdbm
-from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig, MigrationExecutionError
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig, MigrationExecutionError, QueryError
 
 from .applying import apply, failure
 
@@ -268,6 +268,8 @@ async def test_a_read_only_database_is_not_the_fault_of_the_file(database: str) 
     )
     files = {"1.sql": "SELECT 1", "2.sql": "CREATE TABLE t ()"}
     async with AsyncDatabaseManager(config) as db:
+        with pytest.raises(QueryError, match="standby, or the transaction, the role or the database"):
+            await db.execute("CREATE TABLE t ()")
         with pytest.raises(MigrationExecutionError, match="standby, or the role or the database") as caught:
             await AsyncMigrationManager(db, files, "m").apply_pending_migrations()
     assert caught.value.read_only_server
