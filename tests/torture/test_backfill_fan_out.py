@@ -56,7 +56,7 @@ async def test_replicas_that_are_killed_and_frozen_process_each_row_once(databas
                 victim.process.send_signal(signal.SIGCONT)
         for replica in started:
             await replica.ready(client)
-        async with asyncio.timeout(600):
+        async with asyncio.timeout(1800):
             while True:
                 runs = (await client.get(f"{started[0].url}/runs")).raise_for_status().json()["items"]
                 if all(run["status"] not in ("queued", "running") for run in runs):
