@@ -243,6 +243,11 @@ def _parse_pairs(text: str) -> dict[str, str]:
         parameters |= _named(match[1], re.sub(r"\\(.?)", r"\1", value, flags=re.DOTALL))
         end = match.end()
     if text[end:].strip() or not parameters:
+        start = text.strip()
+        if start[:1] in ("'", '"'):
+            raise _RefusedError("It begins with a quote, which is no part of it: remove the quotes around it.")
+        if start.startswith("jdbc:"):
+            raise _RefusedError(f"It is a URL of JDBC: remove jdbc:, and put user and password into it ({_FORM}).")
         raise _RefusedError(f"It is neither a URL ({_FORM}) nor keyword=value pairs.")
     return {name: value for name, value in parameters.items() if value}
 

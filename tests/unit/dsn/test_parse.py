@@ -259,3 +259,17 @@ def test_every_parameter_of_the_installed_libpq_has_a_rule() -> None:
     sent = {"application_name", "options"}
     handled = known.HONOURED | known.REFUSED.keys() | known.SATISFIED.keys() | sent
     assert {name for name in names if name not in handled and not re.match("oauth_", name)} == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('"postgresql://me:q7@h/shop"', "remove the quotes"),
+        ("'postgresql://me:q7@h/shop'\n", "remove the quotes"),
+        ("jdbc:postgresql://h/shop?user=me&password=q7", "remove jdbc:"),
+    ],
+)
+def test_what_surrounds_a_url_is_named(text: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        parse_dsn(text)
+    assert "q7" not in str(caught.value)
