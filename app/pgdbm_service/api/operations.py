@@ -337,9 +337,14 @@ class Rehearsal(msgspec.Struct, kw_only=True):
 
 
 class RepairBody(InSchema, forbid_unknown_fields=True):
-    """``accept``: record the current content of the files as applied."""
+    """``accept``: record the current content of the files as applied.
+
+    ``files``: the files to accept, each with the checksum that the list of changes has as ``current``. If others have
+    changed by then, none is accepted.
+    """
 
     accept: bool = False
+    files: dict[str, str] | None = None
 
 
 class ChangedFile(msgspec.Struct, kw_only=True):

@@ -372,9 +372,14 @@ class ModuleCalls:
         return Call(method="POST", path=path, parts={"module": module}, body=body, answer=Rehearsal, waits_s=None)
 
     @call
-    def repair_module(self, module: str, *, accept: bool = False, schema: str | None = None) -> Call[RepairResult]:
-        """The applied files that were modified. ``accept`` records their current content as applied."""
-        body = RepairBody(accept=accept, schema=schema)
+    def repair_module(
+        self, module: str, *, accept: bool = False, files: dict[str, str] | None = None, schema: str | None = None
+    ) -> Call[RepairResult]:
+        """The applied files that were modified. ``accept`` records their current content as applied.
+
+        ``files``: accept only if these have changed, and no others, and have these checksums.
+        """
+        body = RepairBody(accept=accept, files=files, schema=schema)
         path = "/modules/{module}/repair"
         return Call(method="POST", path=path, parts={"module": module}, body=body, answer=RepairResult, waits_s=None)
 

@@ -24,6 +24,9 @@ from .module_page import schema_to_plan
 from .module_pages import migrate_question
 from .showing import confirm, show, show_error
 
+# Each is followed by the name of a changed file; the value is its checksum.
+_FILE = "file:"
+
 
 class ActionController(Controller):
     path = "/ui"
@@ -103,9 +106,10 @@ class ActionController(Controller):
 
     @post("/modules/{module:str}/accept", opt={"needs": "migrate"})
     async def accept(self, operations: OperationService, module: str, data: Form) -> Redirect:
-        """Record the current content of changed files as applied."""
+        """Record the current content of changed files as applied, if it is still what the page has shown."""
         schema = text_in(data, "schema")
-        await operations.repair(module, RepairBody(schema=schema, accept=True))
+        files = {name.removeprefix(_FILE): checksum for name, checksum in data.items() if name.startswith(_FILE)}
+        await operations.repair(module, RepairBody(schema=schema, accept=True, files=files))
         return _see(_page_of(module, "history", schema))
 
     @post("/migrate")

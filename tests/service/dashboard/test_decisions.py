@@ -20,7 +20,7 @@ ASYNC = {"Prefer": "respond-async"}
 
 
 def fields_of(page: Any) -> dict[str, str]:
-    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.text))
+    return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
 
 
 def test_a_module_stays_blocked_while_its_lock_is_tried_again(service: Any, repo: Any, database: str) -> None:
@@ -87,8 +87,16 @@ def test_changed_files_are_accepted(service: Any, repo: Any) -> None:
     service.sync()
     run = service.post("/modules/m/migrate").json()
     assert run["code"] == "checksum_changed"
-    assert "Accept 1 file as applied" in text_of(service.get("/ui/modules/m?tab=changed"))
-    assert service.post("/ui/modules/m/accept", data={}, follow_redirects=False).status_code == 303
+    page = service.get("/ui/modules/m?tab=changed")
+    assert "Accept 1 file as applied" in text_of(page)
+    # What changed since the page was shown is not accepted unseen.
+    repo.write("m", _001_a=TABLE + " -- changed again")
+    service.sync()
+    refused = service.post("/ui/modules/m/accept", data=fields_of(page))
+    assert (refused.status_code, service.get("/modules/m").json()["state"]) == (409, "changed")
+    assert "001_a.sql: not the changes that were to be accepted" in refused.text
+    page = service.get("/ui/modules/m?tab=changed")
+    assert service.post("/ui/modules/m/accept", data=fields_of(page), follow_redirects=False).status_code == 303
     assert service.get("/modules/m").json()["state"] == "up_to_date"
 
 

@@ -159,12 +159,15 @@ class OperationController(Controller):
         status_code=200,
         opt=_NEEDS_MIGRATE,
         operation_class=OptionalBodyOperation,
-        responses=error_responses(*_CHANGE),
+        responses=error_responses("checksum_changed", *_CHANGE),
     )
     async def repair_module(
         self, operations: OperationService, module: str, data: Annotated[RepairBody | None, _OPTIONAL] = None
     ) -> RepairResult:
-        """The applied files that were modified, as diffs. `accept` records their current content as applied."""
+        """The applied files that were modified, as diffs. `accept` records their current content as applied.
+
+        With `files`, only if these and no others have changed, and have these checksums.
+        """
         return await operations.repair(module, data or RepairBody())
 
     @post(

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from ...status.module_lookup import ModuleLookup
 
 
+_MOST_NAMED = 5
+
+
 async def rehearse(manager: AsyncMigrationManager, body: RehearseBody) -> Rehearsal:
     """The result of the pending migrations in a scratch schema."""
     done = await manager.rehearse(target=body.target, timeout=body.timeout_s, fix=body.fix)
@@ -168,10 +171,16 @@ class OperationService:
         return await self._run("rehearse", name, body.schema, work, check=None)
 
     async def repair(self, name: str, body: RepairBody) -> RepairResult:
-        """The applied files that were modified. ``accept``: record their current content as applied."""
+        """The applied files that were modified. ``accept``: record their current content as applied.
+
+        Raises:
+            ServiceError: checksum_changed, if other files have changed than those to accept.
+        """
 
         async def work(manager: AsyncMigrationManager) -> RepairResult:
-            recorded = {one.recorded for one in await manager.repair()}
+            changed = await manager.repair()
+            _require_same(name, body, {one.filename: one.current for one in changed})
+            recorded = {one.recorded for one in changed}
             previous = await self._contents.of(name, recorded) if recorded else None
             items = [
                 ChangedFile(filename=one.filename, recorded=one.recorded, current=one.current, diff=one.diff)
@@ -243,6 +252,19 @@ class OperationService:
             result = await work(manager)
         logger.info(operation, module=manager.module_name, schema=manager.schema)
         return result
+
+
+def _require_same(module: str, body: RepairBody, current: dict[str, str]) -> None:
+    """Raise if ``body`` names other files, or other contents of them, than ``current``: someone has not seen these."""
+    if not body.accept or body.files in (None, current):
+        return
+    seen = body.files or {}
+    others = sorted(one for one in seen.keys() | current.keys() if seen.get(one) != current.get(one))
+    raise ServiceError(
+        "checksum_changed",
+        f"{', '.join(others[:_MOST_NAMED])}: not the changes that were to be accepted. None was: read them again.",
+        module=module,
+    )
 
 
 async def _require_file(manager: AsyncMigrationManager, filename: str) -> None:
