@@ -199,9 +199,14 @@ def _incomplete(schemas: tuple[str, ...]) -> str:
 
 
 async def count_applied(db: Queries, schema: str, module: str, filenames: Sequence[str]) -> int:
-    """How many of these files of ``module`` the history of ``schema`` has."""
+    """How many of these files of ``module`` the history of ``schema`` has; 0 if it has none yet."""
     query = statement("histories", "count_applied", number="0", history=history_of(schema))
-    rows = await db.fetch_all(query, module, list(filenames), [None] * len(filenames))
+    try:
+        rows = await db.fetch_all(query, module, list(filenames), [None] * len(filenames))
+    except QueryError as error:
+        if was_dropped(error):
+            return 0
+        raise
     count: int = rows[0]["applied"]
     return count
 

@@ -17,7 +17,7 @@ from pgdbm_service.errors import ServiceError
 from pgdbm_service.registry.modules import Module
 from pgdbm_service.registry.policies import ModulePolicies
 from pgdbm_service.settings import Settings
-from pgdbm_service.status.history_tables import IN_STATEMENT, Reader, schemas_with_pending
+from pgdbm_service.status.history_tables import IN_STATEMENT, Reader, count_applied, schemas_with_pending
 from pgdbm_service.status.module_databases import ModuleDatabases
 from pgdbm_service.status.summaries import FEW, Summaries
 
@@ -152,6 +152,17 @@ def test_many_histories_are_compared_as_they_are_now(
     assert migrated() == ("up_to_date", 0)
     sql("UPDATE tenant_8.schema_migrations SET checksum = 'other' WHERE filename = '002.sql'")
     assert service.post("/modules/m/migrate").json()["code"] == "checksum_changed"
+
+
+def test_a_schema_without_a_history_has_applied_nothing(database: str) -> None:
+    """A run counts the files that it has applied from the beginning, before the history is created."""
+    migrate(database, "m", "tenant_1", FILES)
+
+    async def counts() -> list[int]:
+        async with AsyncDatabaseManager(DatabaseConfig(connection_string=database)) as db:
+            return [await count_applied(db, schema, "m", list(FILES)) for schema in ("tenant_1", "public", "nowhere")]
+
+    assert asyncio.run(counts()) == [len(FILES), 0, 0]
 
 
 def test_tables_of_other_tools_among_those_of_the_user(database: str, sql: Callable[..., Any]) -> None:
