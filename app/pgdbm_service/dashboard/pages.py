@@ -291,6 +291,10 @@ class PageController(Controller):
             filters={"principal": principal, "module": module},
         )
 
+    @get("/{address:path}")
+    async def refuse_unknown_page(self, address: str) -> Response[str]:
+        raise ServiceError("not_found", f"There is no page /ui{address[:100]}.")
+
 
 async def _session(database: Database, pid: int, backend_start: str | None) -> tuple[Backend | ConnectedBackend, int]:
     """The session that blocks others now, or that ``backend_start`` names, and how many wait behind it."""

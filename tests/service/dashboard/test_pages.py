@@ -225,8 +225,8 @@ def test_the_grid_has_a_cell_for_each_schema(service: Any, repo: Any, sql: Calla
     assert "29 pending, 1 up to date" in text_of(service.get("/ui/modules/tenants/schemas"))
 
 
-def test_an_unknown_module_or_run_is_a_page(service: Any) -> None:
-    for path in ("/ui/modules/nothing", "/ui/runs/00000000-0000-0000-0000-000000000000"):
+def test_what_does_not_exist_is_answered_with_a_page(service: Any) -> None:
+    for path in ("/ui/modules/nothing", "/ui/runs/00000000-0000-0000-0000-000000000000", "/ui/nothing", "/ui/a/b"):
         answer = service.get(path)
         assert answer.status_code == 404
         assert answer.headers["content-type"].startswith("text/html")
