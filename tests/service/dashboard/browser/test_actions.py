@@ -192,6 +192,7 @@ def test_a_migration_by_keyboard_alone(visit: Visit, service: Any, repo: Any) ->
             break
     page.keyboard.press("Enter")
     page.wait_for_url("**/ui/modules/m/migrate?")
-    # The button that migrates has the focus.
+    # The browser gives the focus to the button that migrates when it has painted the page.
+    page.wait_for_function("document.activeElement.tagName == 'BUTTON'")
     page.keyboard.press("Enter")
     page.get_by_text("1 migration applied.").wait_for()
