@@ -21,10 +21,11 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 MAX_PARSER_THREADS = 4
+"""For texts that are parsed where they are needed; one more parses ahead."""
 
 _local = threading.local()
 _lock = threading.Lock()
-_executor: ThreadPoolExecutor | None = None
+_executors: dict[str, ThreadPoolExecutor] = {}
 
 
 def call_parser(function: Callable[[str], _T], sql: str) -> _T:
@@ -33,28 +34,36 @@ def call_parser(function: Callable[[str], _T], sql: str) -> _T:
         return function(sql)
     if len(sql) <= SAFE_CHARACTERS and threading.current_thread() is threading.main_thread():
         return function(sql)
-    return submit(function, sql).result()
+    return _submit("parser", MAX_PARSER_THREADS, function, sql).result()
 
 
-def submit(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-    """Call ``function`` in one of the threads. It must not wait for another function that was submitted."""
-    global _executor
+def parse_ahead(function: Callable[[], _T]) -> Future[_T]:
+    """Call ``function``, which parses, in the one thread that works ahead: with two, they would wait for each other.
+
+    It must not wait for another such function.
+    """
+    return _submit("parse-ahead", 1, function)
+
+
+def _submit(name: str, threads: int, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
     with _lock:
         # The size is a setting of the process: other threads that start now get the same, which costs nothing.
         before = threading.stack_size(STACK_BYTES)
         try:
-            if _executor is None:
-                threads = min(MAX_PARSER_THREADS, os.cpu_count() or 1)
-                _executor = ThreadPoolExecutor(threads, "pgdbm-parser", lambda: setattr(_local, "parses", True))
-            return _executor.submit(function, *args, **kwargs)
+            if name not in _executors:
+                _executors[name] = ThreadPoolExecutor(
+                    min(threads, os.cpu_count() or 1), f"pgdbm-{name}", lambda: setattr(_local, "parses", True)
+                )
+            return _executors[name].submit(function, *args, **kwargs)
         finally:
             threading.stack_size(before)
 
 
 def _forget_threads() -> None:
     """A forked process has none of the threads, and perhaps a lock that one of them held."""
-    global _executor, _lock
-    _executor, _lock = None, threading.Lock()
+    global _lock
+    _lock = threading.Lock()
+    _executors.clear()
 
 
 if hasattr(os, "register_at_fork"):

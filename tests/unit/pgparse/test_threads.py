@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from pgdbm.pgparse.parse import parse_statements, split
-from pgdbm.pgparse.threads import MAX_PARSER_THREADS, submit
+from pgdbm.pgparse.threads import MAX_PARSER_THREADS, parse_ahead
 
 SHORT = "SELECT 1"
 LONG = "SELECT 1; " * 2_000
@@ -74,8 +74,9 @@ def test_more_threads_than_parsers_parse_long_texts() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_process_starts_threads_of_its_own() -> None:
-    assert submit(len, SHORT).result() == len(SHORT)
+    assert len(parse_ahead(lambda: parse_statements(SHORT)).result()) == 1
     child = os.fork()
     if child == 0:
-        os._exit(0 if len(parse_statements(LONG)) == 2_000 else 1)
+        ahead = parse_ahead(lambda: parse_statements(LONG))
+        os._exit(0 if len(parse_statements(LONG)) == len(ahead.result()) == 2_000 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -14,7 +14,7 @@ from ...pgparse.limits import SHORT_CHARACTERS
 from ...pgparse.parse import SQLParseError, parse_joined
 from ...pgparse.pieces import PieceTrees
 from ...pgparse.repetitions import Repetitions
-from ...pgparse.threads import submit
+from ...pgparse.threads import parse_ahead
 from ...pgparse.traits import ROW_CHANGES, traits_of
 from .directives import may_have_directives
 from .parser import GRAMMAR_VERSION, ParsedFile, ParsedMigration, Split, checked, checked_row_changes, parse_file
@@ -73,7 +73,7 @@ def parse_each(
                     yield from earlier.files(parsed.result(), server_version)
                 yield from batch.files(repeated, server_version)
                 continue
-            ahead.append((batch, submit(batch.parse)))
+            ahead.append((batch, parse_ahead(batch.parse)))
             if len(ahead) > _BATCHES_AHEAD:
                 batch, parsed = ahead.popleft()
                 yield from batch.files(parsed.result(), server_version)
