@@ -82,17 +82,20 @@ SELECT (SELECT pg_catalog.count(*) FROM touched t
        WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass::oid, 'pg_catalog.pg_operator'::regclass::oid)
           OR y.typtype = 'd')
 
+-- space: part of a statement: the schema $1, with the search_path $3 set
+space AS MATERIALIZED (
+    SELECT pg_catalog.set_config('search_path', $3::text, true), oid, nspowner, nspacl,
+           pg_catalog.quote_ident(nspname) AS bare,
+           '"' || pg_catalog.replace(nspname::text, '"', '""') || '"' AS quoted
+    FROM pg_catalog.pg_namespace WHERE nspname = $1::name
+)
+
 -- list: every object in the schema $1 except the tables in $2 and what belongs to them. Members are found by their
 -- dependency on the schema, which has an index. Operators have equal types on both sides and functions are qualified, so
 -- that no object of the schema is used in their place. PostgreSQL writes hidden objects with their schema: pg_catalog has
 -- an object of the same name, or the name is not unique. The search_path $3 contains the schema, so that its name is
 -- omitted. It is set here, before any definition is formatted: all of them depend on "space".
-WITH space AS MATERIALIZED (
-    SELECT pg_catalog.set_config('search_path', $3::text, true), oid, nspowner, nspacl,
-           pg_catalog.quote_ident(nspname) AS bare,
-           '"' || pg_catalog.replace(nspname::text, '"', '""') || '"' AS quoted
-    FROM pg_catalog.pg_namespace WHERE nspname = $1::name
-),
+WITH {{space}},
 member AS MATERIALIZED (
     SELECT d.classid, d.objid
     FROM space
@@ -133,14 +136,9 @@ FROM member m JOIN pg_catalog.pg_proc p ON p.oid = m.objid
 WHERE m.classid = 'pg_catalog.pg_proc'::regclass::oid
 GROUP BY p.proname HAVING pg_catalog.count(*) > 1
 
--- list_tables: the same objects as in "list", of the tables $4 only, which list_alone has found to be plain tables, and of
+-- list_tables: the same objects as in "list", of the tables $4 only, which are_alone has found to be plain tables, and of
 -- the sequences of their columns
-WITH space AS MATERIALIZED (
-    SELECT pg_catalog.set_config('search_path', $3::text, true), oid, nspowner, nspacl,
-           pg_catalog.quote_ident(nspname) AS bare,
-           '"' || pg_catalog.replace(nspname::text, '"', '""') || '"' AS quoted
-    FROM pg_catalog.pg_namespace WHERE nspname = $1::name
-),
+WITH {{space}},
 member AS MATERIALIZED (
     SELECT 'pg_catalog.pg_class'::regclass::oid AS classid, c.oid AS objid
     FROM space

@@ -171,7 +171,7 @@ def _list_tables() -> str:
 
 
 def _parts(marker: str) -> dict[str, str]:
-    parts = {name: statement("catalog", name) for name in ("rel", "of_tables", "is_hidden")}
+    parts = {name: statement("catalog", name) for name in ("space", "rel", "of_tables", "is_hidden")}
     return parts | {"rows": statement("catalog", "rows", marker=marker)}
 
 
