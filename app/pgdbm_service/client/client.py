@@ -48,8 +48,14 @@ def archive_of(folder: Path) -> bytes:
     Raises:
         OSError: the folder does not exist, or a file in it cannot be read.
         ValueError: the folder contains no migration.
+        pgdbm.MigrationFileError: a file cannot be a migration as it is: its suffix is ``.SQL``, it is a broken link,
+            it is in a folder below this one, or its text is not UTF-8.
     """
+    from pgdbm.migrations.sources.source import FolderSource
+
     names = sorted(entry.name for entry in folder.iterdir() if _belongs(entry))
+    # The service cannot refuse a file that it is not sent.
+    FolderSource(folder).collect()
     if not any(name.endswith(".sql") for name in names):
         raise ValueError(f"{folder} contains no migration: their names end with .sql")
     packed = io.BytesIO()

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from pgdbm import MigrationFileError
 from pgdbm_service.asgi import create_app
 from pgdbm_service.client import (
     AsyncClient,
@@ -39,6 +40,7 @@ from ..conftest import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 TABLE = "CREATE TABLE {{tables.t}} (id integer)"
 # Alternatives to wait_s, or meant for clients that cannot follow a run.
@@ -389,3 +391,16 @@ def test_an_answer_of_another_server_is_an_error() -> None:
                         next(client.follow(uuid4()))
         finally:
             server.shutdown()
+
+
+@pytest.mark.parametrize(("name", "reason"), [("002_b.SQL", "in lower case"), ("002_b.sql", "broken symbolic link")])
+def test_an_archive_leaves_out_no_migration(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "001_a.sql").write_text("SELECT 1")
+    assert archive_of(tmp_path)
+    if reason == "broken symbolic link":
+        (tmp_path / name).symlink_to(tmp_path / "missing")
+    else:
+        (tmp_path / name).write_text("SELECT 2")
+    with pytest.raises(MigrationFileError, match=reason) as caught:
+        archive_of(tmp_path)
+    assert caught.value.migration_file == name
