@@ -15,11 +15,13 @@ import sys
 import time
 from typing import Any
 
-import postgast  # noqa: F401 - so that no child has to import it
-
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
+from pgdbm.pgparse.native import parser
 
 _LONGEST_LIFE_S = 300
+
+# So that no child has to load it.
+parser()
 
 
 class Child:

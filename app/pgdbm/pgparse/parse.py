@@ -1,25 +1,23 @@
 """PostgreSQL's own parser, from libpg_query, with workarounds for its defects.
 
-``postgast`` takes a quarter of a second to import and most programs never parse anything, so it is imported late, here
-and nowhere else.
+Most programs never parse anything, so the parser is loaded late: see :mod:`.native`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .lexer import comments, statement_spans, without_comments
 from .limits import MAX_CHAIN, SAFE_CHARACTERS, breach_of, count_chain, has_operator_run, longest_chain
 from .long_values import without_rows
+from .native import parser
 from .offsets import CharacterOffsets
 from .threads import call_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from postgast import PgQueryError
 
     from .tree import Node
 
@@ -97,20 +95,19 @@ def _checked_chain(sql: str) -> int:
 
 def _parse(sql: str, bare: str) -> Sequence[Node]:
     """Parse ``bare``, which is ``sql`` or has spaces for each byte of its comments."""
-    import postgast
-
+    parse, _, syntax_error = parser()
     statements: Sequence[Node]
     try:
         try:
-            statements = call_parser(postgast.parse, bare).stmts
-        except postgast.PgQueryError as error:
+            statements = call_parser(parse, bare).stmts
+        except syntax_error as error:
             # PostgreSQL takes a comment between words that belong together, as in NOT /* … */ IN.
             retried = without_comments(sql)
             if retried in (sql, bare):
                 raise _syntax_error(error, sql, bare) from None
             try:
-                statements = call_parser(postgast.parse, retried).stmts
-            except postgast.PgQueryError:
+                statements = call_parser(parse, retried).stmts
+            except syntax_error:
                 raise _syntax_error(error, sql, bare) from None
     except _decode_error() as error:
         raise TreeTooDeepError from error
@@ -228,11 +225,10 @@ def split(sql: str) -> list[str]:
 
 
 def _split(sql: str) -> list[str]:
-    import postgast
-
+    _, split_text, syntax_error = parser()
     try:
-        return list(call_parser(postgast.split, sql))
-    except postgast.PgQueryError as error:
+        return list(call_parser(split_text, sql))
+    except syntax_error as error:
         raise _syntax_error(error, sql, sql) from None
 
 
@@ -241,7 +237,7 @@ def line_comments(sql: str) -> list[tuple[int, str]]:
     return [(token.start, sql[token.start : token.end]) for token in comments(sql) if sql.startswith("--", token.start)]
 
 
-def _syntax_error(error: PgQueryError, sql: str, parsed: str) -> SQLSyntaxError:
+def _syntax_error(error: Any, sql: str, parsed: str) -> SQLSyntaxError:
     """``error`` of ``parsed``, which is ``sql`` or has spaces for each byte of its comments."""
     offset = max(error.cursorpos - 1, 0)
     if parsed is not sql and not sql.isascii():

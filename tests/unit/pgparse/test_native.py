@@ -1,0 +1,81 @@
+"""The parser is loaded without the whole of postgast, and is the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import postgast
+import pytest
+
+from pgdbm.pgparse import native
+
+_SQL = (
+    "CREATE TABLE a (id int PRIMARY KEY, b text DEFAULT 'é' CHECK (b <> ''))",
+    "SELECT 1; WITH x AS (SELECT 2 AS y) UPDATE a SET b = y::text FROM x WHERE id = ANY (ARRAY[1, 2]) RETURNING *",
+    "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN new; END $$",
+    "",
+)
+_WITHOUT_POSTGAST = """
+import sys
+from pgdbm.pgparse.parse import parse_tree, split
+(raw,) = parse_tree("DROP TABLE a")
+assert raw.stmt.WhichOneof("node") == "drop_stmt"
+print("postgast" in sys.modules, "google.protobuf.descriptor_pool" in sys.modules)
+import postgast
+assert postgast.parse("DROP TABLE a").stmts[0].SerializeToString() == raw.SerializeToString()
+assert raw == parse_tree("DROP TABLE a")[0]
+"""
+
+
+@pytest.mark.parametrize("sql", _SQL)
+def test_the_trees_are_those_of_postgast(sql: str) -> None:
+    ours, theirs = native.parser().parse(sql), postgast.parse(sql)
+    assert ours.SerializeToString() == theirs.SerializeToString()
+    assert [raw.stmt.WhichOneof("node") for raw in ours.stmts] == [raw.stmt.WhichOneof("node") for raw in theirs.stmts]
+    assert native.parser().split(sql) == postgast.split(sql)
+
+
+def test_the_error_is_that_of_postgast() -> None:
+    for function in (native.parser().parse, native.parser().split):
+        with pytest.raises(native.parser().error) as ours:
+            function("SELEC 1")
+        with pytest.raises(postgast.PgQueryError) as theirs:
+            postgast.parse("SELEC 1")
+        assert vars(ours.value) == vars(theirs.value)
+
+
+def test_postgast_is_not_imported() -> None:
+    assert _output(_WITHOUT_POSTGAST) == "False False"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "os.environ['PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION'] = 'python'",
+        "native._first_file = lambda descriptors: descriptors",
+        "sys.modules['google._upb'] = None",
+    ],
+)
+def test_postgast_is_imported_where_its_parts_cannot_be_used(change: str) -> None:
+    program = f"""
+import os, sys
+from pgdbm.pgparse import native, parse
+{change}
+(raw,) = parse.parse_tree("DROP TABLE a")
+print("postgast" in sys.modules, raw.stmt.WhichOneof("node"))
+"""
+    assert _output(program) == "True drop_stmt"
+
+
+def test_descriptors_that_are_more_than_one_file_are_not_used() -> None:
+    descriptors = (Path(postgast.__file__).parent / "pg_query.desc").read_bytes()
+    assert len(native._first_file(descriptors)) < len(descriptors)
+    for others in (descriptors + descriptors, b"\x12" + descriptors[1:]):
+        with pytest.raises(ValueError, match="pg_query"):
+            native._first_file(others)
+
+
+def _output(program: str) -> str:
+    return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
