@@ -96,7 +96,7 @@ def actions_after(run: Run, undone: int) -> list[Action]:
         what = f"Record whether statement {statement} was executed; then retry."
         found.append(Action(f"Resolve statement {statement}…", address, what, primary=True))
     found.append(retry)
-    if filename and code in ("migration_failed", "lock_timeout", "outcome_unknown"):
+    if filename and code in ("migration_failed", "insufficient_resources", "lock_timeout", "outcome_unknown"):
         address = f"{base}/mark?{urlencode({'filename': filename} | in_schema)}"
         what = "If its changes were made by hand: record it as applied, without running it."
         found.append(Action(f"Mark {filename} as applied…", address, what))

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # SQLSTATEs of a session that the server ended or did not accept, and of a session on a server that accepts no writes,
 # such as a leader that has become a standby.
 _UNAVAILABLE = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006"})
+# The server, or the tablespace, has no space on its disk, or no memory. Temporary: somebody frees it.
+_SHORT_OF = frozenset({"53000", "53100", "53200", "53400"})
 _LOCK_NOT_AVAILABLE = "55P03"
 # Serialization failure, deadlock.
 _CONFLICTS = ("40001", "40P01")
@@ -51,6 +53,10 @@ _REFUSALS = {
     "55000": "The database does not accept connections.",
     "57P03": "The database server is starting up or shutting down.",
     "25006": "The server accepts no writes: it is a standby, or set to read-only.",
+    "53000": "The database server lacks a resource.",
+    "53100": "The database server's disk, or a tablespace, is full.",
+    "53200": "The database server is out of memory.",
+    "53400": "A limit that is configured in the database server is exceeded.",
 }
 
 _LOGIN_HINTS = {
@@ -89,7 +95,14 @@ def is_unavailable(error: BaseException | None) -> bool:
     if error is not None and is_not_understood(error):
         return True
     state = getattr(error, "sqlstate", None)
-    return isinstance(state, str) and (state in _UNAVAILABLE or state.startswith("08"))
+    return isinstance(state, str) and (state in _UNAVAILABLE or state in _SHORT_OF or state.startswith("08"))
+
+
+def is_short_of_resources(error: BaseException | None) -> bool:
+    """Whether the server is connected, and has no space on its disk or no memory for a statement."""
+    if isinstance(error, ServiceError):
+        return error.fields.get("sqlstate") in _SHORT_OF
+    return getattr(_refusal_in(error), "sqlstate", None) in _SHORT_OF
 
 
 def is_not_understood(error: BaseException) -> bool:
@@ -141,9 +154,12 @@ def database_unavailable(error: BaseException | None = None) -> ServiceError:
     if refusal is None:
         return ServiceError("database_unavailable", f"{_UNREACHABLE} The service keeps trying to connect.")
     sqlstate = getattr(refusal, "sqlstate", None)
+    rest = "The service keeps trying to connect."
+    if sqlstate in _SHORT_OF:
+        rest = "The service can read, and writes again as soon as that has ended. It needs no restart."
     return ServiceError(
         "database_unavailable",
-        f"{_REFUSALS.get(sqlstate or '', _UNREACHABLE)} The service keeps trying to connect.",
+        f"{_REFUSALS.get(sqlstate or '', _UNREACHABLE)} {rest}",
         sqlstate=sqlstate,
         database_message=str(refusal) or None,
     )
@@ -287,6 +303,8 @@ def _of_migration(error: library.MigrationError) -> ServiceError:
         return ServiceError(code, error.message, **fields)
     if error.sqlstate in _CURED_BY_A_RETRY:
         code = "lock_timeout"
+    elif error.sqlstate in _SHORT_OF:
+        code = "insufficient_resources"
     # The details are in separate fields, which not every reader gets, and which are not logged.
     return ServiceError(code, error.summary, **fields)
 

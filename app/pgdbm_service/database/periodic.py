@@ -10,7 +10,7 @@ import structlog
 
 from pgdbm.core.pool import without_reset
 
-from .failures import is_unavailable, service_error_of
+from .failures import is_short_of_resources, is_unavailable, service_error_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -63,7 +63,8 @@ class Job:
                     await self._woken.wait()
 
     def _log(self, error: Exception) -> None:
-        if self._failing or is_unavailable(service_error_of(error)):
+        problem = service_error_of(error)
+        if self._failing or (is_unavailable(problem) and not is_short_of_resources(problem)):
             return
         self._failing = True
         logger.error("background job failed", job=self.name, exc_info=error)

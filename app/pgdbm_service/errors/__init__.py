@@ -27,7 +27,7 @@ _FROM_THE_KIND = frozenset({"type", "title", "status", "retry_after"})
 _POSITION = ("filename", "statement", "line", "column", "sqlstate")
 _WAITS = ("attempts", "waited_s", "holder", "waiting_for")
 # Their details quote the server's text, or the SQL of a file. Errors with a statement have such details, too.
-_QUOTES_SQL = frozenset({"migration_failed", "migration_file_invalid"})
+_QUOTES_SQL = frozenset({"migration_failed", "insufficient_resources", "migration_file_invalid"})
 _MAX_LOGGED = 1000
 
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgdbm.migrations")
 
 RECORDING = "It failed where the engine writes the history row."
+JOURNALLING = "It failed where the engine writes to its journal."
+RECORDING_LATER = (
+    "It failed where the engine writes the history row. The statements of the file have run, and do not run again: the "
+    "next run writes the row."
+)
 COMMITTING = "It failed at COMMIT, where deferred constraints are checked."
 DEFERRED = "It failed at the end of the file, where deferred constraints are checked."
 READ_ONLY_SERVER = (
@@ -50,6 +55,12 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
                 f"The file dropped the history table {history.table}, and with it the record of what is applied. Drop "
                 f"the objects one by one, or keep the history in another schema."
             )
+        case "53100":
+            return "Free space where the data of the server is, or of the tablespace, and run again."
+        case "53200":
+            return "The server, or its table of locks, needs more memory, or less at the same time. Then run again."
+        case "53400" if "temp_file_limit" in message:
+            return "Let a superuser raise it, ALTER ROLE … SET temp_file_limit = …, or let the statement sort less."
         case "25001" if migration.transactional:
             return _NO_TRANSACTION
         case "42601" if not error.position and not error.internal_position:

@@ -27,9 +27,10 @@ from ..backfill.walk import NextBatch, UnwalkableError, Walk, walk_of
 from ..state.history import require_own_table
 from ..state.journal import hash_of
 from ..state.lock import MigrationLock
-from .advice import advise
+from .advice import RECORDING_LATER, advise
 from .execution_errors import AlreadyAppliedError, LockHeldError, execution_error, offset_of
 from .options import milliseconds_of
+from .recording import recording, recording_failure
 from .retries import RETRYABLE, with_retries
 from .session import as_role
 
@@ -127,7 +128,7 @@ async def apply_backfill(session: Session, migration: ParsedMigration) -> None:
         run = BackfillRun(session, migration, await require_walk(connection, migration))
         await run.to_the_end()
         milliseconds = round((time.perf_counter() - started) * 1000)
-        async with connection.transaction():
+        async with recording(session, migration, RECORDING_LATER), connection.transaction():
             await session.send(statement("runner", "own_user"))
             await require_own_table(connection, history.table, session.script.role)
             await history.record(connection, filename, migration.migration.checksum, milliseconds)
@@ -160,22 +161,26 @@ class BackfillRun:
     async def to_the_end(self) -> None:
         """Run every batch that has not run yet, and the queries that verify."""
         connection, journal = self._connection, self._session.journal
-        await journal.create(connection)
-        await self.records.create(connection)
+        async with recording(self._session, self._migration):
+            await journal.create(connection)
+            await self.records.create(connection)
         await require_own_table(connection, self.records.table, self._session.script.role)
         await self._require_same_walk()
         await self._session.send(self._session.script.session_settings)
         before = (await journal.statements(connection, self._filename)).get(1)
-        entry = await journal.begin(
-            connection, self._filename, 1, hash_of(self._text()), before.attempt + 1 if before else 1
-        )
+        async with recording(self._session, self._migration):
+            entry = await journal.begin(
+                connection, self._filename, 1, hash_of(self._text()), before.attempt + 1 if before else 1
+            )
         try:
             await self._walk_to_the_end()
             await self._verify()
         except MigrationExecutionError as error:
-            await journal.end(connection, entry, "failed", error.sqlstate, error.sql_error)
+            with recording_failure(self._migration):
+                await journal.end(connection, entry, "failed", error.sqlstate, error.sql_error)
             raise
-        await journal.end(connection, entry, "applied")
+        async with recording(self._session, self._migration):
+            await journal.end(connection, entry, "applied")
 
     async def _verify(self) -> None:
         """Run the queries that must return no row, in a transaction each."""
@@ -211,7 +216,8 @@ class BackfillRun:
     async def _walk_to_the_end(self) -> None:
         total = len(self._migration.statements)
         emit = partial(self._session.announcer.emit, filename=self._filename, statement=1, statements=total)
-        cursor = await self.records.start(self._connection, self._filename, self._walk, self._backfill.batch)
+        async with recording(self._session, self._migration):
+            cursor = await self.records.start(self._connection, self._filename, self._walk, self._backfill.batch)
         pace = Pace(cursor.batch_rows, self._backfill.target_s, self._backfill.pause_s, self._backfill.rate)
         emit("statement_started")
         started = time.perf_counter()

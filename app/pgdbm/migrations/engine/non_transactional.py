@@ -21,10 +21,11 @@ from ...errors import MigrationError, MigrationUnknownError
 from ...sql import statement as sql
 from ..state.history import require_own_table
 from ..state.journal import OUTSIDE, hash_of
-from .advice import advise
+from .advice import RECORDING_LATER, advise
 from .copy_rows import require_one_statement
 from .execution_errors import AlreadyAppliedError, execution_error, offset_of
 from .indexes import Indexes, builds_index
+from .recording import recording, recording_failure
 from .resuming import require_unchanged, restore_session
 from .retries import with_retries
 from .session import NO_TIMEOUT_S
@@ -32,6 +33,7 @@ from .steps import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from ..sources.parser import ParsedMigration
     from ..sources.statements import Statement
@@ -67,7 +69,7 @@ async def apply_without_transaction(session: Session, migration: ParsedMigration
         session.notices.start([filename])
         file = ResumableFile(session, migration)
         milliseconds = await file.run()
-        async with file.as_ourselves(), connection.transaction():
+        async with file.recording_end(), file.as_ourselves(), connection.transaction():
             await require_own_table(connection, session.history.table, session.script.role)
             await session.history.record(connection, filename, checksum, milliseconds)
             await session.journal.record(connection, filename, "finished")
@@ -86,7 +88,7 @@ async def revert_without_transaction(session: Session, filename: str, down: Pars
             raise MigrationError(f"Another session has just reverted {filename}.", filename)
         file = ResumableFile(session, down)
         await file.run()
-        async with file.as_ourselves(), connection.transaction():
+        async with file.recording_end(), file.as_ourselves(), connection.transaction():
             await require_own_table(connection, session.history.table, session.script.role)
             await session.history.delete(connection, filename)
             await session.journal.record(connection, filename, "reverted")
@@ -103,6 +105,9 @@ class ResumableFile:
         self._filename = migration.filename
         self._indexes = Indexes(session, migration)
         self._sent: Part | None = None
+        # The journal's entry of the last statement, and that of one whose end is not recorded yet.
+        self._entry = 0
+        self._unrecorded: int | None = None
         # Whether the session's current user may differ from the connecting user.
         self._has_other_user = session.script.leaves_traces(migration)
 
@@ -110,7 +115,8 @@ class ResumableFile:
         """Run every step that is not applied yet. Returns milliseconds."""
         started = time.perf_counter()
         steps = steps_of(self._migration)
-        await self._journal.create(self._connection)
+        async with recording(self._session, self._migration):
+            await self._journal.create(self._connection)
         known = await self._journal.statements(self._connection, self._filename)
         require_unchanged(self._migration, steps, known)
         await self._session.send(self._session.script.session_settings)
@@ -120,6 +126,10 @@ class ResumableFile:
             if record is None or record.event != "applied":
                 await self._run_with_retries(step, record)
         return round((time.perf_counter() - started) * 1000)
+
+    def recording_end(self) -> AbstractAsyncContextManager[None]:
+        """A block that writes that every statement has run."""
+        return recording(self._session, self._migration, RECORDING_LATER)
 
     @asynccontextmanager
     async def as_ourselves(self) -> AsyncIterator[None]:
@@ -134,16 +144,40 @@ class ResumableFile:
     async def _run_with_retries(self, step: Step, record: StatementRecord | None) -> None:
         if record is not None and record.event != "failed":
             if await self._took_effect(step, record):
-                async with self.as_ourselves():
+                async with recording(self._session, self._migration), self.as_ourselves():
                     await self._journal.end(self._connection, record.id, "applied")
                 return
             again = True
         else:
             again = record is not None
         before = record.attempt if record else 0
+        started = time.perf_counter()
         await with_retries(
             self._session, partial(self._attempt, step, again, before + 1), attempts_before=before, journalled=True
         )
+        # Not in an attempt: whatever fails here, the statement has taken effect, and must not run again.
+        await self._record_success(step)
+        self._session.announcer.emit(
+            "statement_ended",
+            self._filename,
+            step.number,
+            len(self._migration.statements),
+            execution_time_ms=(time.perf_counter() - started) * 1000,
+        )
+
+    def _recording(self, step: Step) -> AbstractAsyncContextManager[None]:
+        stage = (
+            f"Statement {step.number} took effect, but the engine could not write that to its journal. If the next run "
+            f"cannot find it out either, call resolve_statement({self._filename!r}, {step.number}, done=True)."
+        )
+        return recording(self._session, self._migration, stage)
+
+    async def _record_success(self, step: Step) -> None:
+        entry = self._unrecorded
+        if entry is not None:
+            async with self._recording(step), self.as_ourselves():
+                await self._journal.end(self._connection, entry, "applied", with_session=step.changes_session)
+        await self._after(step)
 
     async def _attempt(self, step: Step, again: bool, first: int, attempt: int) -> None:
         again = again or attempt > first
@@ -161,7 +195,7 @@ class ResumableFile:
             await self._indexes.drop_invalid(running, ours=again)
         elif again:
             text = await self._indexes.prepare_retry(running, text)
-        async with self.as_ourselves():
+        async with recording(session, migration, resumes_at=step.number), self.as_ourselves():
             entry = await self._journal.begin(
                 self._connection,
                 self._filename,
@@ -171,7 +205,6 @@ class ResumableFile:
                 message=None if in_transaction or step.is_block else OUTSIDE,
             )
         session.announcer.emit("statement_started", self._filename, step.number, len(migration.statements))
-        started = time.perf_counter()
         head = "BEGIN;\n" if in_transaction and not step.is_block else ""
         end = self._end_in_transaction(entry, step)
         try:
@@ -179,9 +212,6 @@ class ResumableFile:
             await self._send(step, text, head, end)
             if step.before_end is None and not head:
                 await self._indexes.check(running)
-                async with self.as_ourselves():
-                    await self._journal.end(self._connection, entry, "applied", with_session=step.changes_session)
-            await self._after(step, entry)
         except asyncpg.PostgresError as error:
             if is_lost(error):
                 raise
@@ -189,22 +219,19 @@ class ResumableFile:
             await session.roll_back()
             advice = await advise(session, error, migration)
             reason = execution_error(error, migration, failed, offset, advice, resumes_at=step.number)
-            async with self.as_ourselves():
-                await self._journal.end(self._connection, entry, "failed", reason.sqlstate, reason.sql_error)
+            with recording_failure(migration):
+                async with self.as_ourselves():
+                    await self._journal.end(self._connection, entry, "failed", reason.sqlstate, reason.sql_error)
             if head and error.sqlstate == _INSIDE_TRANSACTION_BLOCK:
                 raise _OutsideOnlyError from error
             raise reason from error
         except MigrationError as error:
-            async with self.as_ourselves():
-                await self._journal.end(self._connection, entry, "failed", None, str(error))
+            with recording_failure(migration):
+                async with self.as_ourselves():
+                    await self._journal.end(self._connection, entry, "failed", None, str(error))
             raise
-        session.announcer.emit(
-            "statement_ended",
-            self._filename,
-            step.number,
-            len(migration.statements),
-            execution_time_ms=(time.perf_counter() - started) * 1000,
-        )
+        self._entry = entry
+        self._unrecorded = None if step.before_end is not None or head else entry
 
     async def _send(self, step: Step, text: str, head: str, end: str) -> None:
         """Run ``text``; ``end`` at the end of its transaction. ``head`` begins one, where the file does not."""
@@ -264,10 +291,10 @@ class ResumableFile:
         parts.append(self._journal.end_in_transaction(entry, with_session=with_session))
         return ";\n".join(parts)
 
-    async def _after(self, step: Step, entry: int) -> None:
+    async def _after(self, step: Step) -> None:
         if step.is_block and step.changes_session:
-            async with self.as_ourselves():
-                await self._journal.keep_session_state(self._connection, entry)
+            async with self._recording(step), self.as_ourselves():
+                await self._journal.keep_session_state(self._connection, self._entry)
         if _DEALLOCATES.search(step.text):
             await self._connection.reload_schema_state()
         if _UNLOCKS.search(step.text) and not await self._session.lock.take(self._connection):

@@ -44,14 +44,28 @@ SERVER_ERRORS = (
         "database_unavailable",
         503,
         "The database is unavailable",
-        "The database cannot be reached, does not accept connections, is read-only (a standby), or did not answer "
-        "within `PGDBM_DATABASE_TIMEOUT_S`; or its answer could not be understood, as something on the way changed it. "
+        "The database cannot be reached, does not accept connections, is read-only (a standby), has no disk space or "
+        "memory left for the service's own rows, or did not answer within `PGDBM_DATABASE_TIMEOUT_S`; or its answer "
+        "could not be understood, as something on the way changed it. "
         "The service keeps trying and does not need a restart. A migration that was interrupted was rolled back, "
         "unless it runs without a transaction.",
         "Try again. `GET /health/ready` shows the failing check. `sqlstate` and `database_message` contain the "
         "server's report, if there is one and the principal has the scope `read`.",
         "sqlstate database_message retry_after",
         retry_after_s=2,
+    ),
+    ErrorKind(
+        "insufficient_resources",
+        503,
+        "The database server lacks disk space or memory",
+        "A statement of a migration, or pgdbm's row about it, needed more disk space or memory than the database "
+        "server has, or than its configuration allows (SQLSTATE 53000, 53100, 53200, 53400). The file was rolled back, "
+        "unless it runs without a transaction. Files that were applied before stay applied.",
+        "Free space where the data of the server is, or raise the limit that `database_message` names. Then try again: "
+        "neither the server nor the service needs a restart. If the statement itself needs too much, split it.",
+        "module filename statement line column sqlstate database_message database_detail database_context hint applied "
+        "schema schema_counts failed_schemas run_id retry_after",
+        retry_after_s=30,
     ),
     ErrorKind(
         "login_unavailable",

@@ -19,6 +19,7 @@ import structlog
 
 from ...api.audit import AuditEntry
 from ...database.audit import write_entries
+from ...database.failures import service_error_of
 from ...database.periodic import cancelled_at_end
 from ...database.service_schema import SERVICE_SCHEMA
 from ...web.request import ANONYMOUS
@@ -91,7 +92,10 @@ class AuditRecorder:
             try:
                 await self._write_batch()
             except Exception as error:
-                logger.warning("audit not written yet", pending=len(self._pending), error_type=type(error).__name__)
+                reason = service_error_of(error).detail
+                logger.warning(
+                    "audit not written yet", pending=len(self._pending), error_type=type(error).__name__, reason=reason
+                )
                 await asyncio.sleep(_PAUSE_S)
 
     async def _write_batch(self) -> None:

@@ -175,7 +175,9 @@ class OperationController(Controller):
         status_code=200,
         opt=_NEEDS_MIGRATE,
         operation_class=OptionalBodyOperation,
-        responses=error_responses("forbidden", "approval_required", "migration_failed", "outcome_unknown", *_CHANGE),
+        responses=error_responses(
+            "forbidden", "approval_required", "migration_failed", "insufficient_resources", "outcome_unknown", *_CHANGE
+        ),
     )
     async def revert_module(
         self,

@@ -62,6 +62,7 @@ _MIGRATE = (
     "closed",
     "dependency_not_migrated",
     "files_changing",
+    "insufficient_resources",
     "lock_timeout",
     "shutting_down",
     "run_not_ended",
