@@ -3,8 +3,8 @@ ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
-# The environment that is shipped has no pip: the base image's pip installs into it. The one that builds the wheel is not
-# shipped. Everything that is downloaded has its hash in a lock.
+# The shipped environment has no pip: the base image's pip installs into it. The environment that builds the wheel is
+# not shipped. The lock files have the hash of everything that is downloaded.
 RUN python -m venv --without-pip /opt/pgdbm && python -m venv --without-pip /opt/build
 # Some wheels contain debug symbols, a sixth of the image. binutils is not shipped, so any version will do.
 # hadolint ignore=DL3008
@@ -49,8 +49,8 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['PGDBM_PORT']), timeout=4); c.request('GET', '/health/live'); sys.exit(c.getresponse().status != 200)"]
 
-# Exec form: python is process 1 and receives SIGTERM. Without arguments it is the service, with arguments the command
-# pgdbm: `docker run IMAGE deploy …`, or `docker run IMAGE pgdbm deploy …`.
+# Exec form: python is process 1 and receives SIGTERM. Without arguments it runs the service; with arguments, the
+# command pgdbm: `docker run IMAGE deploy …`, or `docker run IMAGE pgdbm deploy …`.
 ENTRYPOINT ["python", "-m", "pgdbm_service"]
 
 # Last, so that a new version or revision does not invalidate the layers above.

@@ -6,19 +6,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# `make run` alone needs a third of the packages. If everything is installed anyway, it uses that.
+# `make run` alone needs a third of the packages. If everything is installed already, it uses that.
 RUN_VENV := $(if $(wildcard $(STAMP)),$(VENV),.venv-run)
 RUN_STAMP := $(RUN_VENV)/.installed
 WORKERS ?= auto
 # How often a failed test is run again. Such tests are listed at the end.
 RERUNS ?= 0
-# AGAIN=1 runs what failed once more at the end, in a new process: a test can fail because its process is damaged.
+# AGAIN=1 runs failed tests once more at the end, in a new process: a test can fail because its process is damaged.
 AGAIN ?=
 LAST_FAILED := --last-failed --last-failed-no-failures none
 VERSIONS ?= 14 15 16 17 18
 ENGINE_TESTS ?= tests/unit tests/golden tests/integration tests/torture
 TIMES ?= 1
-# Packages that dependencies of the service declare, and that it never imports: examples, terminals, websockets.
+# Packages that the service's dependencies declare and that it never imports: examples, terminals, websockets.
 NOT_SHIPPED := colorama faker httpcore httpx markdown-it-py mdurl polyfactory rich rich-click shellingham tzdata watchfiles websockets
 BROWSER_TESTS := tests/service/dashboard/browser
 
@@ -144,7 +144,7 @@ $(STAMP): requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
-# Without bytecode, which the first start writes for what it imports: a fifth of everything.
+# Without bytecode: the first start writes it for what it imports, a fifth of everything.
 .venv-run/.installed: requirements.run.lock
 	$(check_python)
 	@echo "Installing the $$(grep -c '^[a-z]' $<) packages that the service needs into .venv-run (180 MB). The next time this is skipped."

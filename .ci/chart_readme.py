@@ -42,7 +42,7 @@ def values(text: str) -> list[Value]:
             continue
         key = _KEY.match(line)
         if key is None:
-            # A blank line ends a comment about the file, and an item of a list belongs to the value above.
+            # A blank line ends a comment about the file. A list item belongs to the value above it.
             comment = []
             continue
         depth = len(key["indent"]) // 2
@@ -66,7 +66,7 @@ def _at(defaults: Any, path: list[str]) -> Any:
 
 
 def _without_parts_of_defaults(found: list[Value]) -> list[Value]:
-    """Without groups' defaults, which their values repeat; a default written over several lines stays whole."""
+    """Groups have no default of their own: their values show it. A default that spans several lines is kept whole."""
     return [
         value._replace(default=_MISSING)
         if any(other.path[: len(value.path)] == value.path and other is not value for other in found)
@@ -88,7 +88,7 @@ def _cell(text: str) -> str:
 
 
 def readme(chart: Path) -> str:
-    """The README as it should be."""
+    """The expected README."""
     by_hand, marker, _ = (chart / "README.md").read_text().partition(MARKER)
     if not marker:
         raise SystemExit(f"{chart.name}/README.md lacks the line {MARKER.strip()}")

@@ -1,4 +1,4 @@
-"""Write docs/reference/cli.schema.json: what the commands of a service print is that of the API's types.
+"""Write docs/reference/cli.schema.json: for the commands of a service it follows from the API's types.
 
 python .ci/cli_schemas.py     replaces the definitions of those commands; the others are written by hand
 """
@@ -33,7 +33,7 @@ from pgdbm_service.api import (  # noqa: E402
     webhooks,
 )
 
-# What `pgdbm NAME --json` prints: one struct, or several that are possible.
+# What `pgdbm NAME --json` prints: one struct, or one of several.
 _STRUCTS: dict[str, tuple[type, ...]] = {
     "plan": (operations.Plan,),
     "drift": (operations.Drift,),
@@ -141,7 +141,7 @@ def _extended(struct: dict[str, Any], properties: dict[str, Any]) -> dict[str, A
 
 
 def document() -> str:
-    """The file as it should be."""
+    """The expected file."""
     written = json.loads(SCHEMA.read_text())
     by_hand = {name: one for name, one in written["$defs"].items() if name[0].islower() and not name.startswith(PREFIX)}
     return json.dumps(written | {"$defs": by_hand | definitions()}, indent=2) + "\n"

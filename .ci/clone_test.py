@@ -1,4 +1,4 @@
-"""``make run`` in an empty clone: answers, installs little, and ends at Ctrl-C. Prints how long it took.
+"""``make run`` in an empty clone: it answers, installs little, and stops on Ctrl-C. Prints how long it took.
 
 Needs the package registry, or what pip has cached. The environment has PATH and HOME only.
 """
@@ -31,7 +31,7 @@ def main() -> int:
         environment = {name: os.environ[name] for name in ("PATH", "HOME")}
         started = time.monotonic()
         with log.open("wb") as out:
-            # A port is chosen, so that it does not meet a service that runs already.
+            # A free port, so that it does not collide with a service that is already running.
             process = subprocess.Popen(
                 [program("make"), "run"],
                 cwd=clone,

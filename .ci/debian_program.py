@@ -1,4 +1,4 @@
-"""Find a program on PATH, else install its Debian package, which takes root."""
+"""Find a program on PATH, or install its Debian package, which requires root."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class UnavailableError(Exception):
 
 
 def print_path(program: str, package: str, left_out: str) -> int:
-    """Print the path of ``program``. Without it, returns 3 and says on standard error what is left out."""
+    """Print the path of ``program``. Without it, returns 3 and reports on standard error what is skipped."""
     try:
         print(found(program) or installed(program, package))
     except UnavailableError as reason:
@@ -37,9 +37,9 @@ def found(program: str) -> str | None:
 def installed(program: str, package: str) -> str:
     apt_get = shutil.which("apt-get")
     if os.geteuid() != 0 or apt_get is None:
-        raise UnavailableError("none on PATH, and installing one takes root and apt-get")
+        raise UnavailableError("not on PATH, and installing it requires root and apt-get")
     CACHE.mkdir(exist_ok=True)
-    # Several test workers ask at the same time: one installs, the others wait for it. apt-get allows one at a time.
+    # Several test workers may need it at the same time: one installs it, the others wait. apt-get allows one at a time.
     with (CACHE / "apt-get.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if found(program) is None:
@@ -47,7 +47,7 @@ def installed(program: str, package: str) -> str:
             run(apt_get, "install", "-qq", "-y", "--no-install-recommends", package)
     path = found(program)
     if path is None:
-        raise UnavailableError(f"the package {package} has none")
+        raise UnavailableError(f"the package {package} does not contain it")
     return path
 
 

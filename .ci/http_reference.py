@@ -1,4 +1,4 @@
-"""The reference of the HTTP API for the site, from the OpenAPI document that the service itself has."""
+"""The reference of the HTTP API for the site, generated from the service's own OpenAPI document."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ print(json.dumps(app.openapi_schema.to_schema()))
 _METHODS = ("get", "put", "post", "patch", "delete")
 _HEAD = f"""# The HTTP API
 
-Every endpoint, from the [OpenAPI document]({DOCUMENT}), which the service has under `/docs/openapi.json` too. The types
-alone are [JSON Schemas]({SCHEMAS}); `ProblemDocument` is that of every error. [How to operate a
+Every endpoint, from the [OpenAPI document]({DOCUMENT}), which the service also serves at `/docs/openapi.json`. The
+types alone are [JSON Schemas]({SCHEMAS}); `ProblemDocument` is the type of every error. [How to operate a
 service](../howto/operate-over-http.md) explains the order in which the calls are used.
 """
 
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of this version."""
-    # In a process of its own, because the service configures logging and warnings.
+    # In a separate process, because the service configures logging and warnings.
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _PRINT],
         env=os.environ | {"PYTHONPATH": str(_APP)},
@@ -88,7 +88,7 @@ def _operation(call: str, operation: dict[str, Any]) -> Iterator[str]:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """A name of a schema, as code."""
+    """The name of a schema, formatted as code."""
     if "$ref" in schema:
         return f"`{schema['$ref'].rpartition('/')[2]}`"
     alternatives = schema.get("oneOf") or schema.get("anyOf") or []

@@ -1,10 +1,10 @@
 """Build the image and run it: ``make image-test``. With ``--compose``, start docker-compose.yml: ``make compose-test``.
 
-Exits 3, and says why, where no container engine can be had.
+Exits with 3, and says why, if no container engine is available.
 
-It uses the engine that DOCKER_HOST, or docker's default, leads to. Without one, as root, it installs Debian's
-docker.io and starts a daemon of its own, whose data is in .cache/image and which ends with it. If the base image cannot
-be pulled, a stand-in with the same Python is made with debootstrap, and so are those of the other images.
+It uses the engine at DOCKER_HOST, or Docker's default one. If there is none and it runs as root, it installs Debian's
+docker.io and starts its own daemon, which keeps its data in .cache/image and stops when the test ends. If the base
+image cannot be pulled, a substitute with the same Python is built with debootstrap; the same goes for the other images.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
                 return run_tests("tests/deploy/test_compose_up.py", **compose(image))
             return run_tests("tests/deploy/test_image.py", PGDBM_TEST_IMAGE=IMAGE)
     except UnavailableError as reason:
-        print(f"no container engine: {reason}. Left out: building the image, and the tests in it", file=sys.stderr)
+        print(f"no container engine: {reason}. Skipped: building the image, and the tests in it", file=sys.stderr)
         return UNAVAILABLE
 
 
@@ -66,7 +66,7 @@ def engine() -> Iterator[dict[str, str]]:
         yield {}
         return
     if os.geteuid() != 0:
-        raise UnavailableError("docker does not answer, and starting a daemon takes root")
+        raise UnavailableError("docker does not answer, and starting a daemon requires root")
     if found("docker") is None or found("dockerd") is None:
         installed("dockerd", "docker.io")
     with daemon() as address:
@@ -82,7 +82,7 @@ def works(environment: dict[str, str]) -> bool:
 
 @contextlib.contextmanager
 def daemon() -> Iterator[str]:
-    """A daemon without rules in the firewall: containers have the network of the host, or one among themselves."""
+    """A daemon that adds no firewall rules: containers use the host's network, or one between themselves."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="pgdbm-docker-") as folder, (CACHE / "dockerd.log").open("w") as log:
         address = f"unix://{folder}/docker.sock"
@@ -109,7 +109,7 @@ def daemon() -> Iterator[str]:
 
 
 def unmount(*folders: Path) -> None:
-    """The daemon leaves a network namespace and its data mounted."""
+    """The daemon leaves a network namespace behind, and its data mounted."""
     mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for path in reversed(mounted):
         if any(Path(path).is_relative_to(folder) for folder in folders):
@@ -117,7 +117,7 @@ def unmount(*folders: Path) -> None:
 
 
 def base() -> str:
-    """The base image: the published one if it can be had, else a stand-in."""
+    """The base image: the published one if it is available, else a substitute."""
     if exists(BASE):
         return BASE
     if pulled(BASE):
@@ -125,8 +125,8 @@ def base() -> str:
     if exists(STAND_IN):
         return STAND_IN
     if os.geteuid() != 0:
-        raise UnavailableError(f"{BASE} cannot be pulled, and a stand-in takes root")
-    print(f"{BASE} cannot be pulled; a stand-in is made of Debian {SUITE}", flush=True)
+        raise UnavailableError(f"{BASE} cannot be pulled, and building a substitute requires root")
+    print(f"{BASE} cannot be pulled; a substitute is built from Debian {SUITE}", flush=True)
     stand_in()
     return STAND_IN
 
@@ -155,7 +155,7 @@ def stand_in() -> None:
             raise UnavailableError(f"debootstrap failed: {(made.stdout.strip().splitlines() or [''])[-1]}")
         for name, program in (("python", "python3"), ("pip", "pip3")):
             (root / "usr/local/bin" / name).symlink_to(f"/usr/bin/{program}")
-        # A registry behind a proxy has the certificates of this machine.
+        # Behind a proxy, a registry presents certificates that this machine trusts.
         authorities = Path("/etc/ssl/certs/ca-certificates.crt")
         if authorities.exists():
             shutil.copy(authorities, root / "etc/ssl/certs/ca-certificates.crt")
@@ -179,7 +179,7 @@ def check_network(image: str) -> None:
 
 
 def compose(image: str) -> dict[str, str]:
-    """The variables for the tests of docker-compose.yml, and its images, or stand-ins for them."""
+    """The variables for the tests of docker-compose.yml, and its images, or substitutes for them."""
     variables = {"PGDBM_TEST_COMPOSE": shlex.join(compose_command(image)), "PGDBM_IMAGE": IMAGE}
     text = (ROOT / "docker-compose.yml").read_text()
     for name in ("postgres", "pgbouncer", "prometheus"):
@@ -195,7 +195,7 @@ def compose(image: str) -> dict[str, str]:
 
 
 def compose_command(image: str) -> list[str]:
-    """docker compose 2; without it, the one of Debian, taken from its package."""
+    """docker compose 2; without it, Debian's, extracted from its package."""
     for command in (["docker", "compose"], ["docker-compose"]):
         asked = (
             subprocess.run([*command, "version", "--short"], capture_output=True, text=True)
@@ -212,7 +212,7 @@ def compose_command(image: str) -> list[str]:
         with program.with_suffix(".part").open("wb") as file:
             command = ["docker", "run", "--rm", "--network", "host", image, "sh", "-c", inside]
             if subprocess.run(command, stdout=file).returncode != 0:
-                raise UnavailableError("docker compose cannot be had")
+                raise UnavailableError("docker compose is not available")
         program.with_suffix(".part").chmod(0o755)
         program.with_suffix(".part").rename(program)
     return [str(program)]
@@ -235,6 +235,6 @@ def run_tests(path: str, **variables: str) -> int:
 
 
 if __name__ == "__main__":
-    # When the time is up, the daemon is stopped, too.
+    # On a timeout the daemon is stopped, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main(sys.argv[1:]))

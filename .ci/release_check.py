@@ -1,4 +1,4 @@
-"""What has to be true before a release: one version, a changelog, a complete wheel, metadata, free licences.
+"""What must be true before a release: one version, a changelog, a complete wheel, metadata, free licences.
 
 ``python .ci/release_check.py [--release]``: with ``--release`` the changelog needs a date and the metadata the
 project's URLs. The wheel, the sdist and the bill of materials (CycloneDX) are written to ``dist/``.
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 LOCK = "requirements.service.lock"
 
-# Without these the wheel does not work; the tests against the wheel would find others.
+# The wheel does not work without these; the tests that run against the wheel find any others.
 CONTENT = (
     "pgdbm/py.typed",
     "pgdbm/sql/importers.sql",
@@ -73,7 +73,7 @@ def main(is_release: bool) -> int:
 
 
 def project_version() -> str:
-    """The version in its only source."""
+    """The version, from its only source."""
     spec = importlib.util.spec_from_file_location("version", ROOT / "app/pgdbm/version.py")
     assert spec is not None
     assert spec.loader is not None
@@ -132,7 +132,7 @@ def licence_problems() -> Iterator[str]:
     for name, _ in pins():
         licence = licence_of(name)
         if licence is None:
-            yield f"{name}: its licence is unknown here: install {LOCK}"
+            yield f"{name}: its licence is unknown because it is not installed: install {LOCK}"
         elif COPYLEFT.search(licence) or not FREE.search(licence):
             yield f"{name}: {licence}"
 
@@ -143,7 +143,7 @@ def pins() -> list[tuple[str, str]]:
 
 
 def licence_of(name: str) -> str | None:
-    """What a package says about its licence; None if it is not installed."""
+    """The licence that a package declares; None if it is not installed."""
     try:
         described = metadata.metadata(name)
     except metadata.PackageNotFoundError:
@@ -154,7 +154,7 @@ def licence_of(name: str) -> str | None:
 
 
 def bill_of_materials(version: str) -> dict[str, Any]:
-    """What the image has besides its base, as CycloneDX 1.6."""
+    """What the image contains on top of its base, as CycloneDX 1.6."""
     serial = uuid.uuid5(uuid.NAMESPACE_URL, f"pkg:pypi/pgdbm@{version}#{(ROOT / LOCK).read_text()}")
     return {
         "bomFormat": "CycloneDX",

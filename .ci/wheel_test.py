@@ -15,10 +15,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / ".cache" / "wheel"
-# What reads files of the distribution, or starts processes from it; `make test` runs everything.
+# The tests that read files of the distribution, or start processes from it; `make test` runs everything.
 TESTS = (
     "tests/unit",
-    # These rooms read no files.
+    # These packages read no files.
     *(f"--ignore=tests/unit/{room}" for room in ("dsn", "lint", "pgparse", "sources")),
     "tests/service/web/test_http.py",
     "tests/service/runs/test_migrate.py",

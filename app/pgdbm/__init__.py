@@ -1,4 +1,4 @@
-"""PostgreSQL for many services in one database: pools, schemas, migrations.
+"""Tools for many services in one PostgreSQL database: pools, schemas, migrations.
 
 Names are loaded on first use, so that ``pgdbm --help`` does not load asyncpg.
 """
@@ -97,7 +97,7 @@ _HOMES = {
     **dict.fromkeys(("AsyncTestDatabase", "DatabaseTestCase", "DatabaseTestConfig"), "testing"),
 }
 
-# Hidden from type checkers, for which a module with __getattr__ has every name.
+# Hidden from type checkers, which assume that a module with __getattr__ has every name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:

@@ -12,8 +12,8 @@ _ALLOCATED_BETWEEN_COLLECTIONS = 50_000
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``pgdbm`` with ``arguments`` (default: those of the process) and exit with its exit code."""
-    # Importing allocates a hundred thousand objects that stay: collecting them again and again takes a twentieth of the
-    # time of a command with nothing to do.
+    # Importing allocates a hundred thousand long-lived objects: repeated garbage collections would take a twentieth of
+    # the time of a command with nothing to do.
     gc.set_threshold(_ALLOCATED_BETWEEN_COLLECTIONS)
     try:
         from .app import run
@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write("error: the command line needs the package click: install pgdbm[cli].\n")
         sys.exit(2)
     code = run(arguments)
-    # The process ends: a last garbage collection would take a tenth of the time of a command with nothing to do.
+    # The process is about to exit: a last garbage collection would take a tenth of the time of a command with nothing
+    # to do.
     gc.freeze()
     sys.exit(code)

@@ -1,7 +1,7 @@
 """The command ``pgdbm``, with its groups and the commands of installed packages.
 
-Everything imported here is loaded for each command, and all files of commands for ``--help``: none of them may import
-asyncpg, postgast, rich or asyncio at its top.
+Whatever is imported here is loaded for every command, and all command modules are loaded for ``--help``: none of them
+may import asyncpg, postgast, rich or asyncio at its top.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Root(LateGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            # As late as possible: finding entry points reads the metadata of every installed package.
+            # Deferred as long as possible: finding entry points reads the metadata of every installed package.
             for entry in _added().select(name=cmd_name):
                 added: click.Command = entry.load()
                 return added

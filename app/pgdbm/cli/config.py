@@ -1,7 +1,7 @@
 """Reads ``pgdbm.toml``: the modules, the folders of their files, and the database.
 
-Environment variables are replaced only in values that are used: the URL when a command connects, the values of another
-environment never.
+Environment variables are expanded only in values that are used: in the URL when a command connects, and never in the
+values of another environment.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def load(file: Path, environment: str | None = None) -> Project:
     """The project in ``file``, with the overrides of ``environment``.
 
     Raises:
-        ConfigError: the file is invalid; has the key, or the line of invalid TOML.
+        ConfigError: the file is invalid; has the key, or the line if it is not valid TOML.
     """
     top = TomlTable(file, "", parse(file))
     project, database = top.table("project"), top.table("database")
@@ -75,7 +75,7 @@ def load(file: Path, environment: str | None = None) -> Project:
 
 
 def in_order(modules: Iterable[ModuleConfig], file: Path | None) -> tuple[ModuleConfig, ...]:
-    """``modules``, each after those that it depends on, otherwise in the order of the file.
+    """``modules``, each after the modules that it depends on, otherwise in the order of the file.
 
     Raises:
         ConfigError: a module depends on one that does not exist, or the dependencies contain a cycle.

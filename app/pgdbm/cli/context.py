@@ -30,7 +30,7 @@ _CLOSE_S = 5.0
 
 
 class Selection(TypedDict):
-    """The values of the options MODULE."""
+    """The values of the MODULE options."""
 
     module_options: tuple[str, ...]
     folder: Path | None
@@ -38,7 +38,7 @@ class Selection(TypedDict):
 
 
 class ModuleSelection(Selection):
-    """The values of the options MODULES."""
+    """The values of the MODULES options."""
 
     module_names: tuple[str, ...]
 
@@ -76,10 +76,10 @@ class CommandContext:
 
     @cached_property
     def url(self) -> str:
-        """The database's URL: --database-url, else the configuration's, else DATABASE_URL.
+        """The database URL: --database-url, else the one in the configuration, else DATABASE_URL.
 
         Raises:
-            ConfigError: there is none, or it is invalid.
+            ConfigError: there is no URL, or it is invalid.
         """
         if self.given_url is not None:
             return _checked(self.given_url, None, "--database-url")
@@ -108,8 +108,8 @@ class CommandContext:
         """The selected modules, in the order of their dependencies.
 
         With ``folder``, or without a configuration file, there is one module, and ``names`` holds at most its name.
-        Otherwise they are the configured modules, or those in ``names``; ``schema`` replaces the schema of a single
-        one.
+        Otherwise they are the configured modules, or those in ``names``; ``schema`` replaces the schema if there is a
+        single module.
 
         Raises:
             CommandError: ``names`` or ``schema`` do not match the configuration.
@@ -153,7 +153,7 @@ class CommandContext:
         """The selected module, as in :meth:`modules`.
 
         Raises:
-            CommandError: as :meth:`modules`, and if there are several.
+            CommandError: as for :meth:`modules`, or there are several.
         """
         modules = self.modules(names, folder, schema)
         if len(modules) != 1:
@@ -199,7 +199,7 @@ class CommandContext:
         project = self.project
         options: dict[str, Any] = {}
         if project.pooler:
-            # A transaction pooler may run each transaction in another session.
+            # A transaction pooler may run each transaction in a different session.
             options = {
                 "statement_cache_size": 0,
                 "lock_timeout_ms": None,
@@ -235,7 +235,7 @@ class CommandContext:
     def migrations(
         self, module: ModuleConfig, pool: asyncpg.Pool[Any] | None = None, **overrides: Any
     ) -> AsyncMigrationManager:
-        """The manager of ``module``; without ``pool`` only what needs no database works."""
+        """The manager of ``module``; without ``pool``, only what needs no database works."""
         db = (
             pgdbm.AsyncDatabaseManager(pool=pool, schema=module.schema)
             if pool is not None

@@ -29,7 +29,7 @@ _MAINTENANCE = (
         default="postgres",
         show_default=True,
         metavar="NAME",
-        help="The database to connect to for it.",
+        help="The database to connect to while doing so.",
     ),
 )
 _NEVER_DROPPED = ("postgres", "template0", "template1")
@@ -44,7 +44,7 @@ def db() -> None:
 @click.option("--template", metavar="NAME", help="The database to copy.  [default: template1]")
 @click.option("--owner", metavar="ROLE", help="The owner.  [default: the user]")
 async def create(context: CommandContext, template: str | None, owner: str | None, maintenance_db: str) -> None:
-    """Create the database of the URL. An existing one is not changed."""
+    """Create the database that the URL names. An existing one is not changed."""
     import asyncpg
 
     from ..core.templating import quote
@@ -62,7 +62,7 @@ async def create(context: CommandContext, template: str | None, owner: str | Non
                 await manager.execute(create_database)
                 status = "created"
             except QueryError as error:
-                # Another session created it between the two statements.
+                # Another session created it in the meantime.
                 if not isinstance(error.original_error, asyncpg.DuplicateDatabaseError | asyncpg.UniqueViolationError):
                     raise
     context.output.line(f"Created {name}." if status == "created" else f"{name} already exists.")
@@ -73,7 +73,7 @@ async def create(context: CommandContext, template: str | None, owner: str | Non
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation. Required without a terminal.")
 @click.option("--force", is_flag=True, help="Terminate other connections to it.")
 def drop(context: CommandContext, yes: bool, force: bool, maintenance_db: str) -> Coroutine[Any, Any, None]:
-    """Drop the database of the URL, with everything in it."""
+    """Drop the database that the URL names, with everything in it."""
     name = _named_database(context)
     if name in _NEVER_DROPPED:
         raise CommandError(f"Refusing to drop {name}.", "refused", exit_code=MISUSED)
@@ -85,7 +85,7 @@ def drop(context: CommandContext, yes: bool, force: bool, maintenance_db: str) -
                 exit_code=MISUSED,
                 hint="Give --yes.",
             )
-        # Before the event loop runs: inside it, Ctrl-C would not end the prompt.
+        # Before the event loop starts: inside it, Ctrl-C would not end the prompt.
         if (
             click.prompt(
                 f"This drops {mask(context.url)} with everything in it. Enter the name of the database to confirm",
@@ -146,7 +146,7 @@ async def check(
     long_transactions: float,
     **selection: Unpack[ModuleSelection],
 ) -> int:
-    """Check that migrations can run: one verdict per line. Exit code 1 if one is `fail`."""
+    """Check that migrations can run: one verdict per line. Exit code 1 if any of them is `fail`."""
     modules: tuple[ModuleConfig, ...] = ()
     if context.project.modules or any(value not in (None, ()) for value in selection.values()):
         modules = context.selected(selection)

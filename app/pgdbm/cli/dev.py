@@ -27,7 +27,7 @@ def dev() -> None:
 
 
 @command(dev, "watch", MODULES, DATABASE)
-@seconds_option("--interval", "How often the folders are read.", default=0.5, at_least=0.05)
+@seconds_option("--interval", "How often the folders are read, in seconds.", default=0.5, at_least=0.05)
 @click.option("--force", is_flag=True, help="Allow a database that is not on this machine.")
 async def watch(
     context: CommandContext,
@@ -48,7 +48,7 @@ async def watch(
             "The database is not on this machine.",
             "refused",
             exit_code=MISUSED,
-            hint="dev watch applies files that may be incomplete. To do so on another machine, give --force.",
+            hint="dev watch applies files that may be incomplete. To use another machine's database, add --force.",
         )
     for module in modules:
         context.output.note(f"Watching {module.path} for {module.name} (schema {module.schema}).")

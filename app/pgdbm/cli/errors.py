@@ -30,7 +30,8 @@ class CommandError(Exception):
 
 
 class ConfigError(CommandError):
-    """The configuration is invalid. ``key`` is the place in the file; ``line`` is set for invalid TOML only."""
+    """The configuration is invalid. ``key`` is the path of the key in the file; ``line`` is set for invalid TOML
+    only."""
 
     def __init__(
         self,

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @command(migrate, "fix", MODULES, DATABASE)
-@click.option("--dry-run", is_flag=True, help="Show the files, and write none.")
-@click.option("--no-check", is_flag=True, help="Write them without comparing what both forms build.")
+@click.option("--dry-run", is_flag=True, help="Show the files without writing them.")
+@click.option("--no-check", is_flag=True, help="Write them without comparing the schemas that both forms build.")
 async def fix(
     context: CommandContext,
     dry_run: bool,
@@ -36,9 +36,9 @@ async def fix(
 ) -> int:
     """Write pending migrations in a form that does the same without the long lock.
 
-    Both forms are applied in scratch schemas first, and a fix is written only if they build the same. The first file
-    of a fix has the name of the original and replaces it; the others follow it. Applied migrations are never
-    changed. Exit code 1 if a fix could not be proved.
+    Both forms are applied in scratch schemas first, and a fix is written only if both build the same schema. The first
+    file of a fix has the name of the original and replaces it; the others follow it. Applied migrations are never
+    changed. Exit code 1 if a fix could not be proved equivalent.
     """
     modules = context.selected(selection)
     context.require_folders(modules)
@@ -74,7 +74,7 @@ async def _fixed(manager: AsyncMigrationManager, folder: Path, *, check: bool, w
 
 
 def write_files(folder: Path, files: Sequence[FixFile]) -> None:
-    """Write ``files`` into ``folder``. The first takes the place of the original; the others must not exist.
+    """Write ``files`` into ``folder``. The first file replaces the original; the others must not exist yet.
 
     Raises:
         FileExistsError: one of the others exists; the original is unchanged.
@@ -83,7 +83,7 @@ def write_files(folder: Path, files: Sequence[FixFile]) -> None:
     for one in others:
         with (folder / one.filename).open("x", encoding="utf-8") as file:
             file.write(one.sql)
-    # Last, so that a file that cannot be written leaves the original as it was.
+    # Last, so that the original is unchanged if another file cannot be written.
     temporary = folder / f".{first.filename}.new"
     temporary.write_text(first.sql, encoding="utf-8")
     temporary.replace(folder / first.filename)

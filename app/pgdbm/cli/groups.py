@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LateGroup(click.Group):
-    """A group whose commands ``late`` are imported when one of them is called, or when all are listed.
+    """A group whose commands in ``late`` are imported only when one of them is called, or when all are listed.
 
     ``late`` has ``module:name`` for each, where ``module`` is a file of this folder.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .context import CommandContext
 
-# The same as pgdbm.migrations.importers.TOOLS, which imports asyncpg.
+# The same as pgdbm.migrations.importers.TOOLS, which is not used because it imports asyncpg.
 TOOL_NAMES = (
     "alembic",
     "dbmate",
@@ -65,7 +65,7 @@ async def import_(
     folder: Path | None,
     schema: str | None,
 ) -> None:
-    """Import the history of another tool, so that migrations it applied are not pending.
+    """Import the history of another tool, so that the migrations it applied are not pending.
 
     Runs no migration and does not write to the tool's table. If the files have another format, convert them first with
     `pgdbm migrate convert`.
@@ -120,7 +120,9 @@ async def _detect(context: CommandContext) -> None:
     for one in found:
         context.output.line(f"{one.tool}: {one.schema}.{one.table}")
     if not found:
-        context.output.line("No table of a known tool. If its name was configured, use --from with --source-table.")
+        context.output.line(
+            "There is no table of a known tool. If its name was configured, use --from with --source-table."
+        )
     context.output.document({"tools": [asdict(one) for one in found]})
 
 

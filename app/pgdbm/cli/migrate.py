@@ -55,18 +55,20 @@ def migrate() -> None:
 @seconds_option(
     "--lock-wait-timeout", "How long to wait for another runner of the module; overrides lock_wait_timeout."
 )
-@seconds_option("--end-idle-blockers", "Terminate sessions that block it and are idle in a transaction for longer.")
+@seconds_option(
+    "--end-idle-blockers", "Terminate blocking sessions that have been idle in a transaction for longer than this."
+)
 @click.option(
     "--end-blockers-of",
     multiple=True,
     metavar="APPLICATION",
-    help="Terminate sessions of this application that block it; repeatable.",
+    help="Terminate blocking sessions of this application; repeatable.",
 )
 @click.option(
     "--end-blockers-by",
     multiple=True,
     metavar="ROLE",
-    help="Terminate sessions of this role that block it; repeatable.",
+    help="Terminate blocking sessions of this role; repeatable.",
 )
 async def apply(
     context: CommandContext,
@@ -97,7 +99,7 @@ async def apply(
     given = {"lock_timeout": lock_timeout, "lock_wait_timeout": lock_wait_timeout}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if end_idle_blockers is not None or end_blockers_of or end_blockers_by:
-        from ..migrations import BlockerPolicy  # imported late: few commands end sessions
+        from ..migrations import BlockerPolicy  # imported lazily: few commands end sessions
 
         options["end_blockers"] = BlockerPolicy(
             idle_in_transaction_s=end_idle_blockers,
@@ -216,7 +218,7 @@ def _print_result(output: Output, module: ModuleConfig, result: Mapping[str, Any
 
 def _print_renamed(output: Output, result: Mapping[str, Any]) -> None:
     for one in result["renamed"]:
-        output.line(f"  {one['filename']} was applied as {one['applied_as']}, and is not run again")
+        output.line(f"  {one['filename']} was applied as {one['applied_as']} and is not run again")
 
 
 def _print_applied(output: Output, module: ModuleConfig, applied: Sequence[Mapping[str, Any]], ending: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @command(migrate, "drift", MODULE, DATABASE)
 async def drift(context: CommandContext, **selection: Unpack[Selection]) -> int:
-    """Show what changed in the schema other than by migrations. Exit code 1 if there is drift."""
+    """Show changes in the schema that no migration made. Exit code 1 if there is drift."""
     async with _manager(context, selection) as manager:
         found = await manager.drift()
     context.output.line("no drift" if found.clean else f"{len(found.changes)} changes")
@@ -64,7 +64,7 @@ async def mark(context: CommandContext, filename: str, applied: bool, **selectio
 
 @command(migrate, "baseline", MODULE, DATABASE)
 @click.argument("version")
-@click.option("--check/--no-check", default=True, show_default=True, help="Build the migrations, and compare.")
+@click.option("--check/--no-check", default=True, show_default=True, help="Compare with a build in a scratch schema.")
 async def baseline(context: CommandContext, version: str, check: bool, **selection: Unpack[Selection]) -> None:
     """Treat the migrations up to a version, or file name, as applied."""
     async with _manager(context, selection) as manager:
@@ -128,14 +128,14 @@ async def resolve(
 
 @command(migrate, "backfill", MODULE, DATABASE)
 @click.argument("filename", required=False)
-@click.option("--pause/--resume", "pause", default=None, help="Stop it after its current batch, or continue.")
-@click.option("--rate", type=click.IntRange(min=0), metavar="ROWS", help="Rows a second at most; 0: any number.")
+@click.option("--pause/--resume", "pause", default=None, help="Pause it after its current batch, or let it continue.")
+@click.option("--rate", type=click.IntRange(min=0), metavar="ROWS", help="Maximum rows per second; 0: no limit.")
 async def backfill(
     context: CommandContext, filename: str | None, pause: bool | None, rate: int | None, **selection: Unpack[Selection]
 ) -> None:
-    """Show how far backfills are; pause, resume or limit one, also while another process runs it."""
+    """Show the progress of backfills; pause, resume or limit one, even while another process runs it."""
     if filename is None and (pause is not None or rate is not None):
-        raise CommandError("Name the file of the backfill.", "usage", exit_code=MISUSED)
+        raise CommandError("Name the backfill's file.", "usage", exit_code=MISUSED)
     async with _manager(context, selection) as manager:
         if filename is not None:
             if rate is not None:
@@ -154,7 +154,7 @@ async def backfill(
 
 
 def _rehearsal_document(found: Rehearsal) -> dict[str, Any]:
-    """With the names that the service gives them."""
+    """With the names that the service uses."""
     migrations = [
         {
             "filename": one.filename,
@@ -193,7 +193,7 @@ def _statement_document(statement: StatementRehearsal) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _manager(context: CommandContext, selection: Selection) -> AsyncIterator[AsyncMigrationManager]:
-    """A manager of the one module that is selected.
+    """A manager of the selected module, of which there must be one.
 
     Raises:
         CommandError: there are several.

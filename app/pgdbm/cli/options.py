@@ -25,7 +25,7 @@ SHARED: tuple[click.Parameter, ...] = (
         metavar="FILE",
         help="The configuration file.  [default: pgdbm.toml here or in a folder above]",
     ),
-    click.Option(["--env", "environment"], metavar="NAME", help="Use [environments.NAME] of the configuration."),
+    click.Option(["--env", "environment"], metavar="NAME", help="Use the configuration's [environments.NAME]."),
     click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document, for errors too."),
     click.Option(["-v", "--verbose"], is_flag=True, help="Log more to stderr."),
 )
@@ -47,7 +47,7 @@ MODULE: tuple[click.Parameter, ...] = (
         ["--dir", "folder"],
         type=click.Path(path_type=Path, file_okay=False),
         metavar="FOLDER",
-        help="A folder of migrations, in place of the configured modules.  [default without pgdbm.toml: migrations]",
+        help="A folder of migrations, instead of the configured modules.  [default without pgdbm.toml: migrations]",
     ),
     click.Option(["--schema"], metavar="NAME", help="The PostgreSQL schema of a single module."),
 )

@@ -31,11 +31,11 @@ class Output:
         for stream in (sys.stdout, sys.stderr):
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure is not None:
-                # A file name that the encoding of the terminal cannot represent must not end the command.
+                # A file name that the terminal's encoding cannot represent must not abort the command.
                 reconfigure(errors="backslashreplace")
 
     def line(self, text: str = "") -> None:
-        """A line of text; nothing with ``--json``."""
+        """A line of text; prints nothing with ``--json``."""
         if not self.as_json:
             self._write(text)
 
@@ -47,12 +47,12 @@ class Output:
             self.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
     def document(self, document: Mapping[str, Any], *, one_line: bool = False) -> None:
-        """A JSON document; nothing without ``--json``."""
+        """A JSON document; prints nothing without ``--json``."""
         if self.as_json:
             self._write(json.dumps(document, indent=None if one_line else 2, default=_plain))
 
     def note(self, text: str) -> None:
-        """A line on stderr; nothing with ``--json``."""
+        """A line on stderr; prints nothing with ``--json``."""
         if not self.as_json:
             click.echo(text, err=True, color=self._colour)
 
@@ -72,7 +72,7 @@ class Output:
                 TimeElapsedColumn,
             )
         except ModuleNotFoundError:
-            # The image does not contain rich: there, progress is printed as lines.
+            # The image does not contain rich: progress is printed as lines there.
             return None
 
         return Progress(
@@ -122,7 +122,7 @@ class Output:
         return exit_code
 
     def close_stdout(self) -> None:
-        """Discard further output: its reader has exited, and the command continues."""
+        """Discard further output: its reader has exited, but the command continues."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _write(self, text: str) -> None:
@@ -158,7 +158,7 @@ def _plain(value: object) -> object:
 
 
 class BackfillNumbers(Protocol):
-    """How far a backfill is, from the library or from a service."""
+    """The progress of a backfill, from the library or from a service."""
 
     @property
     def total_rows(self) -> int | None: ...

@@ -27,7 +27,7 @@ async def applied_shown(output: Output, manager: AsyncMigrationManager) -> Async
         yield
         return
     with bar:
-        import asyncio  # with `ssl`, this import takes 80 ms, which `pgdbm deploy --help` must not spend
+        import asyncio  # this imports `ssl` and takes 80 ms, which would slow down `pgdbm deploy --help`
 
         watcher = asyncio.create_task(_follow(manager, bar, bar.add_task(manager.module_name, total=None)))
         try:
@@ -38,7 +38,7 @@ async def applied_shown(output: Output, manager: AsyncMigrationManager) -> Async
 
 
 async def _described(manager: AsyncMigrationManager) -> str:
-    """The module, and how far its backfill is."""
+    """The module, and the progress of its backfill."""
     under_way = [one for one in await manager.backfills.states() if one.ended_at is None]
     if not under_way:
         return manager.module_name

@@ -15,7 +15,7 @@ FILE_NAME = "pgdbm.toml"
 
 
 class ModuleConfig(NamedTuple):
-    """A module: a named set of migrations, and their schema."""
+    """A module: a named set of migrations and their schema."""
 
     name: str
     path: Path

@@ -1,4 +1,4 @@
-"""Questions that a command asks before it does what cannot be undone."""
+"""Questions that a command asks before it does something that cannot be undone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def confirm(question: str) -> None:
-    """Ask ``question``, which ends with a question mark; return if the answer is yes.
+    """Ask ``question``, which ends with a question mark; returns if the answer is yes.
 
     Raises:
-        click.Abort: it is no, or the command was interrupted.
-        CommandError: the input has ended without an answer.
+        click.Abort: the answer is no, or the command was interrupted.
+        CommandError: the input ended without an answer.
     """
     try:
         with _default_signals():
@@ -30,7 +30,7 @@ def confirm(question: str) -> None:
             raise
         click.echo(err=True)
         raise CommandError(
-            f"{question} The input has ended without an answer.",
+            f"{question} The input ended without an answer.",
             "not_confirmed",
             exit_code=MISUSED,
             hint="With --yes the command does not ask.",
@@ -39,7 +39,8 @@ def confirm(question: str) -> None:
 
 @contextmanager
 def _default_signals() -> Iterator[None]:
-    """A block in which SIGINT and SIGTERM end a prompt. An event loop only notes them, and a prompt blocks the loop."""
+    """A block in which SIGINT and SIGTERM end a prompt. An event loop only records signals, and a prompt blocks the
+    loop."""
     changed = {}
     if threading.current_thread() is threading.main_thread():
         for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):

@@ -27,10 +27,10 @@ async def repair(
     accept: bool,
     **selection: Unpack[ModuleSelection],
 ) -> None:
-    """Show the applied files that were modified since, as a diff.
+    """Show the applied files that were modified afterwards, as a diff.
 
     The history stores checksums only; the previous content is taken from the git repository of the files. With --accept
-    the current checksums are recorded, and the journal notes it. The database is not changed otherwise.
+    the current checksums are recorded, and the journal notes it. Nothing else in the database is changed.
     """
     from ..migrations.sources.previous import from_git
 
@@ -66,7 +66,7 @@ def _print(output: Output, module: ModuleConfig, found: list[Repair]) -> None:
         if one.diff is None:
             output.line(
                 f"    The applied content (checksum {one.recorded}) is in no commit of the git repository of "
-                f"{module.path}. Compare it by other means before you accept the current one ({one.current})."
+                f"{module.path}. Compare it with the current one ({one.current}) by other means before you accept that."
             )
         for line in (one.diff or "").splitlines():
             output.line("    " + click.style(line, fg=_COLOURS.get(line[:1])))

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 _WRONG = {
     "changed": "was modified after it was applied: restore it, and write the change as a new migration",
-    "missing": "was applied and its file is missing: restore it",
-    "partial": "is applied in part: apply continues with the next statement",
-    "unknown": "was running when its runner died: apply determines the outcome, or says what to check",
+    "missing": "was applied but its file is missing: restore it",
+    "partial": "is partially applied: apply continues with the next statement",
+    "unknown": "was running when its runner died: apply determines the outcome, or reports what to check",
     "out_of_order": "is pending and sorts before an applied migration: give it a newer version",
 }
-# An unknown outcome is not among them: apply can often determine it.
+# An unknown outcome is not one of them: apply can often determine it.
 _REFUSED = {"changed", "out_of_order"}
 _SHOWN_SQL = 72
 _READ_SQL = 1024
@@ -252,7 +252,7 @@ async def _planned(manager: AsyncMigrationManager) -> list[dict[str, Any]]:
 
 
 def _lock_document(lock: StatementLock, tables: Mapping[str, TableUse]) -> dict[str, Any]:
-    from ..migrations.lint import TableUse  # imported late, as few commands plan
+    from ..migrations.lint import TableUse  # imported lazily: few commands plan
 
     use = tables.get(lock.relation or "") or TableUse("", None, None)
     return {
@@ -264,8 +264,8 @@ def _lock_document(lock: StatementLock, tables: Mapping[str, TableUse]) -> dict[
 
 
 def _used_tables(migration: dict[str, Any]) -> dict[str, str]:
-    """How much the tables are used whose locks make others wait, by table."""
-    from ..migrations.lint import use_in_words  # imported late, as few commands plan
+    """How heavily the tables are used whose locks make other sessions wait, by table."""
+    from ..migrations.lint import use_in_words  # imported lazily: few commands plan
 
     found = {}
     for statement in migration["statements"]:

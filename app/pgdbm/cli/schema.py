@@ -45,7 +45,7 @@ async def list_schemas(context: CommandContext) -> None:
 @command(schema, "show", DATABASE)
 @click.argument("name")
 async def show(context: CommandContext, name: str) -> None:
-    """Show one schema: its tables, and the modules in its history."""
+    """Show one schema: its tables and the modules in its history."""
     from ..core.templating import quote
 
     async with context.pool() as pool:

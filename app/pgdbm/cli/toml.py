@@ -38,7 +38,7 @@ def parse(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # Before Python 3.14 the position is in the text only.
+        # Before Python 3.14 the position is only in the text.
         message = str(error)
         position = _POSITION.search(message)
         line = column = None
@@ -49,14 +49,14 @@ def parse(file: Path) -> dict[str, Any]:
             column = int(position["column"] or len(lines[-1]) + 1)
         raise ConfigError(sentence(f"not valid TOML: {message}"), file=file, line=line, column=column) from error
     except ValueError as error:
-        # Python limits the digits of an integer.
+        # Python limits the number of digits of an integer.
         raise ConfigError("an integer in it has too many digits.", file=file) from error
     except RecursionError as error:
         raise ConfigError("its values are nested too deeply.", file=file) from error
 
 
 def expand(text: str, file: Path | None, key: str, environ: Mapping[str, str] | None = None) -> str:
-    """``text`` with ``${NAME}`` and ``${NAME:-default}`` replaced; ``$${`` stands for ``${``.
+    """``text`` with ``${NAME}`` and ``${NAME:-default}`` expanded; ``$${`` stands for ``${``.
 
     Raises:
         ConfigError: a variable without a default is not set, or a ``${`` is not closed.
@@ -68,7 +68,7 @@ def expand(text: str, file: Path | None, key: str, environ: Mapping[str, str] | 
             return "${"
         name, default = match["name"], match["default"]
         if name is None:
-            hint = "Write ${NAME} or ${NAME:-default}; $${ stands for a literal ${."
+            hint = "Write ${NAME} or ${NAME:-default}; $${ is a literal ${."
             raise ConfigError("'${' is not followed by a variable and '}'.", file=file, key=key, hint=hint)
         if default is None and name not in known:
             hint = f"Set {name}, or give a default: ${{{name}:-...}}."
@@ -95,7 +95,7 @@ class TomlTable(NamedTuple):
         return TomlTable(self.file, self.key(name), self._value(name, dict, "a table", f"[{self.key(name)}]") or {})
 
     def raw(self, name: str) -> str | None:
-        """A string, with its variables not replaced."""
+        """A string, without expanding its variables."""
         value: str | None = self._value(name, str, "a string", f'{name} = "..."')
         return value
 
@@ -106,7 +106,7 @@ class TomlTable(NamedTuple):
     def identifier(self, name: str, default: str) -> str:
         value = self.text(name)
         if value is not None and not _IDENTIFIER.match(value):
-            hint = "Use letters, digits and underscores, at most 63, and no digit first."
+            hint = "Use letters, digits and underscores, at most 63, and do not begin with a digit."
             raise self.error(name, f"{value!r} is not a plain identifier.", hint)
         return default if value is None else value
 
@@ -134,7 +134,7 @@ class TomlTable(NamedTuple):
         return tuple(value)
 
     def refuse_unknown(self, *known: str) -> None:
-        """Raise ConfigError for a key that is not read; usually it is misspelled."""
+        """Raise ConfigError for a key that nothing reads, usually a misspelled one."""
         for name in self.values:
             if name not in known:
                 raise self.error(name, "there is no such key.", suggest(name, known, "key"))
@@ -143,7 +143,7 @@ class TomlTable(NamedTuple):
         value = self.values.get(name)
         # A boolean is an int, too.
         if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-            # Without the value, which may be a secret.
+            # Without the value: it may be a secret.
             found = _KINDS.get(type(value), "a date")
             raise self.error(name, f"must be {expected}, not {found}.", f"Write {example}.")
         return value

@@ -1,6 +1,6 @@
 """What asyncpg's exceptions mean.
 
-Where asyncpg has one class for several situations, the text distinguishes them. All of these texts are in this file;
+asyncpg has one class for several situations that only the text distinguishes. All of these texts are in this file;
 ``tests/integration/core/test_asyncpg_errors.py`` provokes each of them, so that a release of asyncpg that words it
 differently fails there.
 """
@@ -34,7 +34,7 @@ UNREACHABLE = (
     # As during a failover.
     asyncpg.TargetServerAttributeNotMatched,
 )
-"""Why a connection could not be opened, where another attempt may succeed: see :func:`is_worth_retrying`."""
+"""Reasons why a connection could not be opened, although another attempt may succeed: see :func:`is_worth_retrying`."""
 
 _LOST = (
     OSError,
@@ -49,7 +49,7 @@ _LOST = (
 _NO_TLS = "rejected SSL upgrade"
 _CONNECTION_CLOSED = "connection is closed"
 _RELEASED = "released back to the pool"
-# The server ended the session between two queries: the protocol is in a state in which it takes no query, or the pool
+# The server ended the session between two queries: the protocol is in a state that accepts no query, or the pool
 # noticed it while the connection was being released.
 _ENDED_BETWEEN_QUERIES = ("cannot switch to state", "free connection holder")
 _DECODES = "_decode"
@@ -61,7 +61,7 @@ _UNENCODABLE = (
     r"( \((?:expected \w+, got \w+|value out of \w+ range|'\w+' object [a-z ]+(?: '\w+')?)\))?\Z"
 )
 
-# Errors of the server or of a pooler whose class is less specific than the error.
+# Errors of the server or a pooler whose class is less specific than their text.
 _STARTUP_SETTING_REFUSED = "unsupported startup parameter"
 _TLS_REQUIRED = ("no encryption", "SSL off")
 _CERTIFICATE = "certificate"
@@ -75,7 +75,7 @@ def as_both(kind: type[Ours], error: BaseException) -> type[Ours]:
     """A class like ``kind`` whose instances are also instances of the class of ``error``. It keeps the name and text of
     ``kind``.
 
-    Only for asyncpg's classes: the constructors of some built-in ones give their arguments another meaning.
+    Only for asyncpg's classes: some built-in constructors give their arguments a different meaning.
     """
     if not isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         return kind
@@ -98,16 +98,16 @@ def _combine(kind: type, other: type) -> type:
             "__module__": kind.__module__,
             "__qualname__": kind.__qualname__,
             "__doc__": kind.__doc__,
-            # asyncpg's adds the DETAIL, which may quote values.
+            # asyncpg's own text includes the DETAIL, which may quote values.
             "__str__": kind.__str__,
-            # The class cannot be found by its name, so a copy in another process is an instance of ``kind``.
+            # The class cannot be imported by name, so a copy in another process is an instance of ``kind``.
             "__reduce__": lambda error: (restored, (kind, error.args, _without_original(error.__dict__))),
         },
     )
 
 
 def copy_fields(source: BaseException, target: BaseException) -> None:
-    """Give ``target`` the fields of the server's error that it has not set itself, such as ``constraint_name``."""
+    """Copy the fields of the server's error that ``target`` has not set itself, such as ``constraint_name``."""
     for name, value in vars(source).items():
         vars(target).setdefault(name, value)
 
@@ -129,7 +129,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 def lost_message(error: BaseException) -> str:
-    """What happened to a connection that is lost, for people."""
+    """What happened to a lost connection, as a sentence."""
     # A timeout of the operating system has an errno.
     if isinstance(error, TimeoutError) and error.errno is None:
         return "The server did not answer within the time limit of a query (command_timeout)."
@@ -137,10 +137,10 @@ def lost_message(error: BaseException) -> str:
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Whether asyncpg could not understand what the server sent: something on the way has changed it."""
+    """Whether asyncpg could not understand what the server sent, because something in between changed it."""
     if isinstance(error, asyncpg.InternalClientError):
         return not is_lost(error)
-    # Errors of the request itself, and answers of the server.
+    # Errors of the request itself, and errors that the server sent.
     others = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, UnicodeEncodeError, MemoryError)
     if not isinstance(error, Exception) or isinstance(error, others):
         return False
@@ -191,7 +191,7 @@ def is_startup_setting_refused(error: BaseException) -> bool:
 
 
 def unknown_setting(error: BaseException) -> str | None:
-    """The setting in the startup packet that the server does not have."""
+    """The setting in the startup packet that is unknown to the server."""
     found = re.search(_UNKNOWN_SETTING, str(error)) if isinstance(error, asyncpg.UndefinedObjectError) else None
     return found[1] if found else None
 
@@ -209,7 +209,7 @@ def is_certificate_required(error: BaseException) -> bool:
 
 
 def unqualified_table(error: BaseException) -> str | None:
-    """The table that a statement names without a schema, and that is in no schema of the search_path."""
+    """The table that a statement names without a schema and that no schema of the search_path contains."""
     found = None
     if isinstance(error, asyncpg.UndefinedTableError):
         found = re.match(_UNDEFINED_TABLE, str(error))
@@ -226,5 +226,5 @@ def denied_schema(error: BaseException) -> str | None:
 
 
 def without_value(text: str) -> str:
-    """asyncpg's text for a parameter that it cannot encode, without the part of the value that it quotes."""
+    """asyncpg's message about a parameter that it cannot encode, without the quoted part of the value."""
     return re.sub(_UNENCODABLE, r"\1\2", text)

@@ -32,18 +32,18 @@ class DatabaseConfig:
 
     Times are in seconds unless the name ends in ``_ms``. ``connection_string`` takes precedence over host, port,
     database, user and password. Use ``statement_cache_size=0`` with a transaction pooler. A timeout of None keeps the
-    setting of the server. Numbers may be given as text, such as the values of environment variables.
+    server's setting. Numbers may be given as text, such as the values of environment variables.
 
-    ``connect_timeout`` limits one attempt to connect, over all hosts of the connection string, which share it equally.
-    There are ``retry_attempts`` attempts. ``direct_connection_string`` is the address of the same database without the
-    transaction pooler, for migrations that need a session. All other settings apply to both.
+    ``connect_timeout`` limits one attempt to connect, over all hosts of the connection string, which get equal shares
+    of it. There are ``retry_attempts`` attempts. ``direct_connection_string`` is the address of the same database
+    without the transaction pooler, for migrations that need a session. All other settings apply to both.
 
     ``password_file`` is a file that contains the password and nothing else. It is read for each new connection, and
     takes precedence over passwords in strings and in the environment.
 
     ``transaction_search_path`` is set in each transaction of a pool, and at the start of direct connections: through a
-    transaction pooler a session has no search_path of its own. A query outside a transaction is put into one, which
-    takes two more round trips.
+    transaction pooler, a session cannot keep a search_path. A query outside a transaction is put into one, which takes
+    two more round trips.
 
     ``init_commands`` are run once on each new connection. The pool resets settings when a connection is returned, so
     settings for all queries belong in ``server_settings``.
@@ -114,7 +114,7 @@ class DatabaseConfig:
     def get_dsn(self) -> str:
         """The connection string, with the password: do not log it.
 
-        Without a password, that of the environment variable DB_PASSWORD is used.
+        If it has no password, the environment variable DB_PASSWORD is used.
 
         Raises:
             ConfigurationError: there is neither a connection string nor a password.
@@ -183,7 +183,7 @@ class DatabaseConfig:
             if path is not None and not Path(path).is_file():
                 raise ConfigurationError(f"{field}: the file {path!r} does not exist.", field)
         if self.ssl_key_file is not None and self.ssl_cert_file is None:
-            raise ConfigurationError("ssl_key_file needs its certificate: set ssl_cert_file.", "ssl_cert_file")
+            raise ConfigurationError("ssl_key_file requires a certificate: set ssl_cert_file.", "ssl_cert_file")
         try:
             context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.ssl_ca_file)
         except ssl.SSLError as error:
@@ -201,7 +201,7 @@ class DatabaseConfig:
                 raise ConfigurationError(
                     sentence(
                         f"ssl_cert_file and ssl_key_file do not load as a certificate and its key "
-                        f"(is ssl_key_password right?): {getattr(error, 'reason', None) or error}"
+                        f"(is ssl_key_password correct?): {getattr(error, 'reason', None) or error}"
                     ),
                     "ssl_cert_file",
                 ) from error
@@ -280,7 +280,7 @@ class DatabaseConfig:
                 except Exception as error:
                     raise ConfigurationError(
                         f"{field} is {search_path!r}; it must be plain identifiers separated by commas, or None to "
-                        f"keep that of the server.",
+                        f"keep the server's.",
                         field,
                     ) from error
 
@@ -333,5 +333,5 @@ _KINDS: dict[str, tuple[Callable[[object], Any], str]] = {
 
 
 def search_path_entries(search_path: str) -> list[str]:
-    """The schemas of a search_path, without quotes and white space."""
+    """The schemas of a search_path, without quotes or white space."""
     return [entry.strip().strip('"') for entry in search_path.split(",")]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgdbm")
 
-# Defaults of the TCP keepalives: a peer that is gone is noticed after about a minute.
+# Default TCP keepalives: a dead peer is noticed after about a minute.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _SOCKET_OPTIONS = {
     "keepalives_idle": "TCP_KEEPIDLE",
@@ -48,7 +48,7 @@ _SOCKET_OPTIONS = {
 }
 _UNLIMITED_S = 24 * 3600.0
 
-# asyncpg's default is 15 K. Longer statements, such as the listing of a schema, take five times as long to plan as to
+# asyncpg's default is 15 K. Long statements, such as the listing of a schema, take five times as long to plan as to
 # run.
 _LONGEST_PREPARED = 32 * 1024
 
@@ -81,7 +81,7 @@ async def connect(*args: Any, **options: Any) -> asyncpg.Connection[asyncpg.Reco
     system, which distinguishes it from the timeout of a query.
 
     Raises:
-        ConfigurationError: the string is malformed, or asks for something that is not supported.
+        ConfigurationError: the string is malformed, or requests something that is not supported.
     """
     (address,) = args
     parsed = parse_dsn(address)
@@ -102,7 +102,7 @@ async def connect(*args: Any, **options: Any) -> asyncpg.Connection[asyncpg.Reco
 
 
 def _asyncpg_options(parsed: ConnectionString, options: dict[str, Any]) -> dict[str, Any]:
-    """``parsed`` as keyword arguments of asyncpg.connect, which are not decoded a second time."""
+    """``parsed`` as keyword arguments of asyncpg.connect, which does not decode them a second time."""
     given = parsed.parameters
     found: dict[str, Any] = {
         "user": given.get("user"),
@@ -119,7 +119,7 @@ def _asyncpg_options(parsed: ConnectionString, options: dict[str, Any]) -> dict[
         found["port"] = int(given["port"])
     seconds = parsed.number("connect_timeout")
     if seconds is not None:
-        # libpq's value is per host, and means no limit below 1.
+        # libpq's value is per host; a value below 1 means no limit.
         found["timeout"] = float(seconds) * max(len(parsed.hosts), 1) if seconds > 0 else _UNLIMITED_S
     # asyncpg accepts these only in a URL.
     in_url = {name: given[name] for name in ("service", "passfile") if name in given}
@@ -147,7 +147,7 @@ def _system_roots(parsed: ConnectionString) -> ssl.SSLContext:
 
 
 def _password(parsed: ConnectionString, hosts: tuple[tuple[str, int], ...]) -> Any:
-    """The password; None if there is none, or the service file has it. The callable reads the password file."""
+    """The password; None if there is none, or it is in the service file. The callable reads the password file."""
     given = parsed.parameters
     password = given.get("password") or os.environ.get("PGPASSWORD")
     if password or "service" in given:
@@ -190,15 +190,15 @@ async def _connect(parsed: ConnectionString, options: dict[str, Any]) -> asyncpg
 
 
 def keep_alive(connection: Connection, parsed: ConnectionString) -> None:
-    """Set the TCP keepalives that the connection string asks for, by default of about a minute.
+    """Set the TCP keepalives that the connection string specifies, by default about a minute.
 
     Without them, a query whose server vanished would wait for its answer for hours. TCP_USER_TIMEOUT is set only on
-    request: it also ends connections to a server that is alive and slow to read.
+    request: it also closes connections to a server that is alive but slow to read.
 
     Raises:
         ConfigurationError: the operating system does not accept a value.
     """
-    # asyncpg does not give public access to the socket.
+    # asyncpg has no public access to the socket.
     transport = getattr(connection, "_transport", None)
     transport_socket = transport.get_extra_info("socket") if transport is not None else None
     if transport_socket is None or transport_socket.family not in (socket.AF_INET, socket.AF_INET6):
@@ -240,7 +240,7 @@ def check_dsn(dsn: str, field: str) -> None:
     """Check a connection string before it is used.
 
     Raises:
-        ConfigurationError: it is malformed, asks for something that is not supported, or a file that it names does not
+        ConfigurationError: it is malformed, requests something that is not supported, or a file that it names does not
             exist.
     """
     parsed = parse_dsn(dsn, field)
@@ -266,7 +266,7 @@ def _check_service(service: str, field: str) -> None:
 
 @lru_cache(maxsize=64)
 def _warn_of_ignored(names: tuple[str, ...]) -> None:
-    # Once, not for every connection.
+    # Once, rather than for every connection.
     for name in names:
         logger.warning("The parameter %s of the connection string is ignored: asyncpg does not support it.", name)
 
@@ -293,8 +293,8 @@ def _advice(error: BaseException) -> str:
     if is_startup_setting_refused(error):
         return (
             "The pooler refuses settings in the startup packet. In PgBouncer, list them in ignore_startup_parameters = "
-            "jit, statement_timeout, lock_timeout, idle_in_transaction_session_timeout, search_path; what it drops can "
-            "be set on the server with ALTER ROLE ... SET."
+            "jit, statement_timeout, lock_timeout, idle_in_transaction_session_timeout, search_path; the settings that "
+            "it then drops can be set on the server with ALTER ROLE ... SET."
         )
     if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
         if is_tls_required(error):
@@ -304,7 +304,7 @@ def _advice(error: BaseException) -> str:
             )
         if is_certificate_required(error):
             return (
-                "The server requires a client certificate, for this user and from an authority that it trusts: check "
+                "The server requires a client certificate, for this user, issued by an authority that it trusts: check "
                 "ssl_cert_file and ssl_key_file."
             )
         return (
@@ -317,7 +317,7 @@ def _advice(error: BaseException) -> str:
         return "The server has no free connection: lower max_connections here, or share one pool between services."
     if isinstance(error, asyncpg.ConnectionDoesNotExistError | ConnectionResetError):
         return (
-            "The server, or a proxy in front of it, closed the connection: see its log. One reason is a client "
+            "The server, or a proxy in front of it, closed the connection: check its log. One reason is a client "
             "certificate that it does not trust: check ssl_cert_file and ssl_key_file."
         )
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
@@ -333,19 +333,19 @@ def _advice(error: BaseException) -> str:
 def _tls_advice(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _EXPIRED:
-            return "The server's certificate is not valid now: renew it, or correct the clock of this machine."
+            return "The server's certificate is not valid now: renew it, or correct this machine's clock."
         if error.verify_code in _HOST_MISMATCH:
             return (
                 "The server's certificate is for another host name: connect with a name that it contains, or set "
-                "ssl_mode='verify-ca' to skip the check of the name."
+                "ssl_mode='verify-ca' to skip the host name check."
             )
         return (
-            "The authority of the server's certificate is not trusted here: set ssl_ca_file to the certificate of that "
-            "authority."
+            "The authority that issued the server's certificate is not trusted: set ssl_ca_file to that authority's "
+            "certificate."
         )
     if server_has_no_tls(error):
         return "The server does not use TLS: enable it there (ssl = on), or set ssl_enabled=False."
     return (
         "The TLS handshake failed: check that the authority of ssl_cert_file is trusted by the server, and that both "
-        "sides share a TLS version."
+        "sides support a common TLS version."
     )

@@ -27,7 +27,7 @@ class Row(Protocol):
 
 
 class Executor(Protocol):
-    """The query methods that an asyncpg pool and an asyncpg connection have in common.
+    """The query methods that asyncpg's pools and connections have in common.
 
     ``timeout`` is in seconds. A :class:`TimeoutError` is raised when it expires.
     """

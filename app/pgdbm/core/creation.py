@@ -1,4 +1,4 @@
-"""CREATE ... IF NOT EXISTS that is safe against concurrent sessions."""
+"""CREATE ... IF NOT EXISTS statements that are safe with concurrent sessions."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _PAUSES_S = (0.0, 0.002, 0.01, 0.05, 0.2, 0.5, 1.0)
 
 
 async def create_if_missing(connection: Connection, create: str, *, durable: bool = True) -> None:
-    """Run ``create``, a ``CREATE ... IF NOT EXISTS`` statement, safely against concurrent sessions that run it too.
+    """Run ``create``, a ``CREATE ... IF NOT EXISTS`` statement, safely even if concurrent sessions run it too.
 
     With ``durable=False`` the commit does not wait for the WAL to be flushed. Use it for an object that is useless
-    unless a later, durable commit follows.
+    without a later, durable commit.
 
     IF NOT EXISTS checks before it writes, so a session that lost the race gets a duplicate error. It may also get one
-    shortly before it processes the invalidation of its catalog caches, and the next query would still not find the
+    shortly before it processes the invalidation of its catalog caches, and the next query might still not find the
     object. The statement is therefore repeated until it succeeds.
     """
     if not durable and not connection.is_in_transaction():
@@ -54,7 +54,7 @@ async def create_if_missing(connection: Connection, create: str, *, durable: boo
 async def create_schema(connection: Connection, schema: str, *, durable: bool = True) -> None:
     """Create ``schema`` unless it exists. ``durable`` as in :func:`create_if_missing`.
 
-    Queries the catalog first: CREATE SCHEMA IF NOT EXISTS needs the CREATE privilege even where the schema exists.
+    Queries the catalog first: CREATE SCHEMA IF NOT EXISTS needs the CREATE privilege even if the schema exists.
     """
     check_identifier(schema)
     exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)"

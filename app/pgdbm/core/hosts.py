@@ -24,7 +24,7 @@ Opened = TypeVar("Opened")
 
 # asyncpg needs all hosts: it iterates over them twice.
 _ALL_TOGETHER = "prefer-standby"
-# At most one host qualifies, so the one that did last time is tried first.
+# At most one host qualifies, so the one that qualified last time is tried first.
 _AT_MOST_ONE = ("primary", "read-write")
 
 
@@ -72,7 +72,7 @@ class Hosts:
 
 @lru_cache(maxsize=64)
 def hosts_of(address: str) -> Hosts:
-    """The hosts of ``address``. The same string gets the same object, which remembers where the primary was."""
+    """The hosts of ``address``. Equal strings share an object, which remembers which host was the primary."""
     parsed = parse_dsn(address)
     return Hosts(
         parsed.hosts,

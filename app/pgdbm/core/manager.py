@@ -37,8 +37,8 @@ class AsyncDatabaseManager(Queries):
     """Queries in one schema.
 
     With ``config`` it opens its own pool in :meth:`connect`. With ``pool`` (see :meth:`create_shared_pool`) it uses
-    that one and is ready without connecting; ``schema``, by default ``public``, is then the schema of
-    ``{{tables.x}}``. The schema of a manager does not change: create another manager for another schema.
+    that one and is ready without connecting; ``schema``, by default ``public``, is then the schema that
+    ``{{tables.x}}`` refers to. The schema of a manager does not change: create another manager for another schema.
 
     Raises:
         ConfigurationError: not exactly one of ``config`` and ``pool``, or ``schema`` without ``pool``.
@@ -84,7 +84,7 @@ class AsyncDatabaseManager(Queries):
         """A pool for many managers: ``AsyncDatabaseManager(pool=pool, schema=...)``. Close it with ``pool.close()``.
 
         Every connection has the search_path ``config.shared_pool_search_path``, so that an unqualified table name fails
-        and does not name the table of another service.
+        instead of resolving to another service's table.
 
         Raises:
             ConfigurationError: a proxy dropped the search_path.
@@ -255,7 +255,7 @@ class AsyncDatabaseManager(Queries):
         if len(rows) < _MANY_ROWS:
             await pool.release(connection)
             return as_dicts(rows)
-        # Releasing a connection takes a round trip, which is used to convert the rows.
+        # Releasing a connection takes a round trip, during which the rows are converted.
         releasing = asyncio.ensure_future(pool.release(connection))
         try:
             # Released twice: the pool releases it in another task.
@@ -276,7 +276,7 @@ class AsyncDatabaseManager(Queries):
 
 
 class _Acquired:
-    """A block with a connection of the pool. Not a generator, which would double the time of acquiring one."""
+    """A block with a connection of the pool. Not a generator: that would double the time to acquire one."""
 
     __slots__ = ("_connection", "_find_pool", "_manager", "_pool")
 

@@ -29,7 +29,7 @@ _SHOWN = (
     type(None),
 )
 _DATA_EXCEPTION = "22"
-# From the first quote to the last: a value may contain quotes.
+# From the first quote to the last one: a value may contain quotes.
 _LONG_QUOTED = rf'(?s)"(.{{{_LONGEST_SHOWN + 1},}})"'
 _LONG_QUOTED_BY_PYTHON = rf"(?s)'(.{{{_LONGEST_SHOWN + 1},}})'"
 # The length of asyncpg's excerpt of a parameter that it cannot encode.

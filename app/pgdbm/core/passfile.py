@@ -1,7 +1,7 @@
 """The password file of libpq, ``~/.pgpass``. It is read for every connection, so that a changed password takes effect.
 
-asyncpg reads it, too, but ignores one that the group may read, as Kubernetes mounts a Secret with ``fsGroup``, and
-warns about it with a Python warning.
+asyncpg reads it, too, but ignores one that the group may read, as a Secret is that Kubernetes mounts with ``fsGroup``,
+and issues a Python warning about it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def password_in(file: Path, hosts: Sequence[tuple[str, int]], database: str, use
         _warn(f"The password file {file} is ignored: {reason}")
         return None
     try:
-        # A password may contain other characters that Python takes for line breaks.
+        # A password may contain other characters that Python treats as line breaks.
         lines = file.read_text("utf-8").split("\n")
     except FileNotFoundError:
         return None
@@ -56,7 +56,7 @@ def password_of(file: Path) -> str:
 
 
 def why_ignored(file: Path) -> str | None:
-    """Why the file is not read, though it exists; None if it is."""
+    """Why the file is not read although it exists; None if it is."""
     try:
         mode = file.stat().st_mode
     except OSError:

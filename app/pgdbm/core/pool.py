@@ -36,15 +36,15 @@ Opened = TypeVar("Opened")
 logger = logging.getLogger("pgdbm")
 
 # A peer that vanishes while it holds the migration lock must not hold it for the two hours of the default. On pools
-# they are left to the user, because poolers refuse startup settings that they do not know.
+# they are left to the user, because poolers refuse unknown startup settings.
 _SERVER_KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
-# A share of connect_timeout, so that the reason is reported before the callers' own timeouts expire.
+# A fraction of connect_timeout, so that the reason is reported before the callers' own timeouts expire.
 _SHARE_OF_WAITING = 0.8
 _REFUSED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError)
 
 
-# After RESET ALL. Through a pooler, the session then has the encoding of the database, and not the one that asyncpg
-# asked for at its start; with an encoding other than UTF-8, asyncpg sends memory that it has freed.
+# After RESET ALL. Through a pooler, the session then has the encoding of the database, instead of the one that asyncpg
+# requested when it connected; with an encoding other than UTF-8, asyncpg would send memory that it has freed.
 _UTF8 = "SET client_encoding = 'UTF8';"
 
 _acquire = vars(asyncpg.Pool)["_acquire"]
@@ -62,7 +62,7 @@ _keeps_session: ContextVar[bool] = ContextVar("keeps_session", default=False)
 def without_reset() -> Iterator[None]:
     """A block from which connections go back to a ConfiguredPool without a statement that resets their session.
 
-    For frequent statements that leave nothing behind in the session.
+    Meant for frequent statements that leave nothing behind in the session.
     """
     token = _keeps_session.set(True)
     try:
@@ -81,8 +81,8 @@ async def _reset(connection: Connection) -> None:
 class ConfiguredPool(asyncpg.Pool):
     """An asyncpg pool with the config that it was created from, as ``pool.config``.
 
-    Once it is open, a failure to open another connection is a ConnectionError, not a QueryError. If the
-    server accepts no more connections, the pool serves its callers with those that it has.
+    Once it is open, a failure to open another connection is a ConnectionError, not a QueryError. If the server accepts
+    no more connections, the pool serves its callers with the ones it has.
     """
 
     __slots__ = ("_server_settings", "config", "is_open")
@@ -139,7 +139,7 @@ class ConfiguredPool(asyncpg.Pool):
                     if not is_limit_reached(error.__cause__) or len(unopened) + 1 >= self.get_max_size():
                         raise
                     refusal = error
-                    # asyncpg put the holder back, and would try again to open a connection for it.
+                    # asyncpg has put the holder back, and would try to open a connection for it again.
                     holder = self._queue.get_nowait()
                     if holder.is_connected():
                         self._queue.put_nowait(holder)
@@ -242,7 +242,7 @@ def _as_sql(search_path: str | None) -> str | None: ...
 
 
 def _as_sql(search_path: str | None) -> str | None:
-    """``search_path`` for the startup packet. It has no quotes where they change nothing: SHOW answers what is set."""
+    """``search_path`` for the startup packet. It is only quoted where necessary: SHOW returns it as it was set."""
     if search_path is None:
         return None
     return ", ".join(entry if entry.islower() else quote(entry) for entry in search_path_entries(search_path))
@@ -256,7 +256,7 @@ async def _open(config: DatabaseConfig, server_settings: dict[str, str]) -> Conf
         try:
             await pool
             if not config.min_connections:
-                # The pool has not opened a connection before this line.
+                # The pool opens its first connection here.
                 async with pool.acquire():
                     pass
         except BaseException:
@@ -284,13 +284,13 @@ async def _with_retries(
                     field,
                 ) from error
             if isinstance(error, ValueError) and not isinstance(error, ssl.SSLError):
-                # Without its text, and without the error itself: both may quote a part of the password.
+                # Without its text and without the error itself: both may quote part of the password.
                 raise ConfigurationError(f"{field}: asyncpg cannot use {masked_dsn}.{_reason(error)}", field) from None
             if number == config.retry_attempts or not is_worth_retrying(error):
                 raise connection_error(masked_dsn, error, number) from error
             logger.warning("Connection attempt %d to %s failed: %s", number, masked_dsn, error)
             await asyncio.sleep(pause)
-    raise AssertionError("the pauses have no end")
+    raise AssertionError("the pauses never end")
 
 
 def _reason(error: ValueError) -> str:
@@ -299,7 +299,7 @@ def _reason(error: ValueError) -> str:
 
 
 class OwnPools:
-    """The databases to which managers of this process have pools of their own, for a warning if one would do."""
+    """The databases for which managers of this process have separate pools, to warn if one would be enough."""
 
     def __init__(self) -> None:
         self._open: Counter[Target] = Counter()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def with_returning_id(sql: str) -> str:
     """``sql`` with ``RETURNING id`` appended, unless the statement has a RETURNING clause.
 
-    The word in a string, a comment, a name or a sub-query does not count. The clause is also appended to SQL with a
+    The word does not count in a string, a comment, a name or a subquery. The clause is also appended to SQL with a
     syntax error, which the server then reports.
     """
     if "returning" not in sql.lower() and ";" not in sql:
@@ -54,7 +54,7 @@ def _parsed_with_returning_id(sql: str) -> str:
         return sql
     raw = statements[0]
     node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
-    # If a statement cannot have the clause, its node lacks the field.
+    # The node of a statement that cannot have the clause lacks the field.
     if "returning_clause" not in node.DESCRIPTOR.fields_by_name or node.HasField("returning_clause"):
         return sql
     encoded = sql.encode()
@@ -71,9 +71,9 @@ def as_dicts(rows: Sequence[asyncpg.Record]) -> list[RowDict]:
 def dicts_of(names: tuple[str, ...]) -> Callable[[Iterable[Any]], list[RowDict]]:
     """A function that turns records with the columns ``names`` into dicts.
 
-    Its source is generated for the columns, as namedtuple's is: it takes half the time of ``dict(record)``, which is 10
-    to 15 % of a query that returns 100 rows or more. Names are inserted as literals, so a column may have any name; of
-    two columns with one name the last wins, as with ``dict``.
+    Its source is generated for the columns, as namedtuple does: it takes half the time of ``dict(record)``, which would
+    be 10 to 15 % of a query that returns 100 rows or more. Names are inserted as literals, so a column may have any
+    name; of two columns with the same name the last wins, as with ``dict``.
     """
     display = ", ".join(f"{name!r}: row[{index}]" for index, name in enumerate(names))
     made: Callable[[Iterable[Any]], list[RowDict]] = eval(f"lambda rows: [{{{display}}} for row in rows]")  # noqa: S307
@@ -91,8 +91,8 @@ class Queries(ABC):
     """SQL with ``{{tables.x}}`` templates, sent to a pool or to one connection.
 
     Every method takes ``timeout`` in seconds, by default the pool's command_timeout; TimeoutError is raised when it
-    expires. What the server rejects, or cannot be encoded, raises a QueryError that is also an instance of asyncpg's
-    class, such as ``asyncpg.UniqueViolationError``; asyncpg's own exception is its ``__cause__``.
+    expires. A query that the server rejects, or a parameter that cannot be encoded, raises a QueryError that is also an
+    instance of asyncpg's class, such as ``asyncpg.UniqueViolationError``; asyncpg's own exception is its ``__cause__``.
     """
 
     _schema: str | None
@@ -280,7 +280,8 @@ class Queries(ABC):
 
 
 class OwnErrors:
-    """Converts asyncpg's exceptions in a block. Takes half the time of a generator, on every query."""
+    """Converts asyncpg's exceptions in a block. It takes half the time of a generator, which matters for every
+    query."""
 
     __slots__ = ("_args", "_queries", "sql")
 
@@ -297,7 +298,7 @@ class OwnErrors:
     ) -> None:
         if error is None or not isinstance(error, FAILURES):
             return
-        # A timeout of the operating system has an errno and is a lost connection. Others are the caller's.
+        # An operating system timeout has an errno and means a lost connection. Others are the caller's.
         if isinstance(error, TimeoutError) and error.errno is None:
             return
         raise self._queries.failure(error, self.sql, self._args) from error
@@ -306,7 +307,7 @@ class OwnErrors:
 class SentQuery(OwnErrors):
     """A query in the block that sends it: ``sql`` is rendered.
 
-    ``rows``: the number of rows, or the server's status, which ends with it; None if it is not reported.
+    ``rows``: the number of rows, or the server's status, which ends with that number; None if it is not reported.
     """
 
     __slots__ = ("rows",)
@@ -320,7 +321,7 @@ class SentQuery(OwnErrors):
 
 
 def _cannot_raise(records: Iterable[Sequence[object]]) -> bool:
-    """Whether iterating over ``records`` raises nothing that could be mistaken for an error of an encoder."""
+    """Whether iterating over ``records`` cannot raise anything that could be mistaken for an encoder's error."""
     return isinstance(records, list | tuple) or hasattr(records, "__aiter__")
 
 

@@ -31,7 +31,7 @@ class SchemaManager:
         return found
 
     async def list_schemas(self) -> list[str]:
-        """All schemas except those of PostgreSQL itself, by name."""
+        """All schemas except PostgreSQL's own, by name."""
         rows = await self._db.fetch_all(
             "SELECT nspname FROM pg_catalog.pg_namespace"
             " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY nspname"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONG = 1024 * 1024
-# A query with many values in its text is rarely repeated, and would occupy memory for long.
+# A query with many values in its text is rarely repeated, and would waste memory in the cache.
 _LONGEST_CACHED = 16 * 1024
 _LINE_BREAK = re.compile("\n")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
@@ -36,19 +36,20 @@ def check_identifier(name: object, what: str = "schema") -> str:
     """Return ``name`` if it is a plain identifier, else raise SchemaError; ``what`` is what it names."""
     if not isinstance(name, str) or not is_identifier(name):
         raise SchemaError(
-            f"Invalid {what} name {name!r}: use letters, digits and underscores, at most 63, and no digit first.",
+            f"Invalid {what} name {name!r}: use letters, digits and underscores, at most 63, not "
+            f"beginning with a digit.",
             schema=name if isinstance(name, str) else None,
         )
     return name
 
 
 def quote(identifier: str) -> str:
-    """``identifier`` in double quotes, for places where SQL does not accept a parameter."""
+    """``identifier`` in double quotes, for places where SQL accepts no parameter."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def literal(value: str) -> str:
-    """``value`` as an SQL string, whatever standard_conforming_strings is."""
+    """``value`` as an SQL string that is valid with standard_conforming_strings on or off."""
     quoted = "'" + value.replace("'", "''").replace("\\", "\\\\") + "'"
     return f" E{quoted}" if "\\" in value else quoted
 
@@ -57,7 +58,7 @@ def literal(value: str) -> str:
 # anything matches, to report names that are invalid.
 _BRACES = r"\{\{[ \t]*(tables\.[^{}\n]*?|[A-Za-z_][\w.\-]*)[ \t]*\}\}(\.?)"
 _PLACEHOLDER = re.compile(_BRACES)
-# Much slower, since it cannot skip to the next brace.
+# Much slower, because it cannot skip to the next brace.
 _MAYBE_ESCAPED = re.compile(r"\\?" + _BRACES)
 
 
@@ -89,7 +90,7 @@ class Rendered:
     def edits(self) -> tuple[tuple[int, int, int, int], ...]:
         """(start in ``text``, length in ``text``, start in ``source``, length in ``source``) of every placeholder.
 
-        In order, and in characters. Computed on first use, which is usually an error.
+        In order, and in characters. Computed on first use, usually for an error.
         """
         edits = []
         shift = 0
@@ -97,7 +98,7 @@ class Rendered:
             start, end = match.span()
             replacement = _replacement(self.schema, match)
             if replacement == match[0]:
-                # Data in quoted text, or a placeholder whose rendering is itself.
+                # Data in quoted text, or a placeholder that renders as itself.
                 continue
             length = len(replacement)
             edits.append((start + shift, length, start, end - start))
@@ -127,7 +128,7 @@ class Rendered:
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column (from 1) in the source for ``offset`` in the rendered text.
 
-        Every statement of a large file has its position: this must not take longer the later it is.
+        This is called for every statement of a large file, so it must not take longer for later statements.
         """
         source_offset = self.source_offset(offset)
         line = bisect_right(self._line_starts, source_offset)
@@ -171,7 +172,7 @@ def _blocks(source: str, schema: str | None) -> Iterator[str]:
 
 
 def render_query(source: str, schema: str | None) -> str:
-    """The text of :func:`render`, cached for short queries, so that it costs nothing for a repeated one."""
+    """The text of :func:`render`, cached for short queries, so that repeating one costs nothing."""
     if "{{" not in source:
         return source
     return rendered_query(source, schema) if len(source) <= _LONGEST_CACHED else render(source, schema).text
@@ -187,7 +188,7 @@ def _placeholders(source: str) -> re.Pattern[str]:
 
 
 def _plain_replacement(schema: str | None, match: re.Match[str]) -> str:
-    """:func:`_replacement` of a placeholder that is not escaped, in half of the time."""
+    """:func:`_replacement` of a placeholder that is not escaped, in half the time."""
     try:
         return _expanded(match[1], match[2], schema)
     except _RefusedError:
@@ -210,12 +211,13 @@ def _replacement(schema: str | None, match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1)
 def _quoted_text(text: str) -> QuotedText:
-    """Computed once for all placeholders of a text; few texts have one that needs it."""
+    """Computed once for all placeholders of a text; few texts need it."""
     return QuotedText(text)
 
 
 class QuotedText:
-    """The string constants, quoted identifiers, dollar quotes and comments of a text, which is read as far as asked."""
+    """The string constants, quoted identifiers, dollar quotes and comments of a text, which is read only as far as
+    needed."""
 
     def __init__(self, text: str) -> None:
         self._tokens = quoted_tokens(text)
@@ -242,7 +244,7 @@ class _RefusedError(Exception):
         self.invalid = invalid
 
 
-# A file contains the name of a table several times.
+# The name of a table often occurs several times in a file.
 @lru_cache(maxsize=4096)
 def _expanded(name: str, dot: str, schema: str | None) -> str:
     if name == "schema":
@@ -255,7 +257,8 @@ def _expanded(name: str, dot: str, schema: str | None) -> str:
     for kind, part in zip(("schema", "table")[-len(names) :], names, strict=True):
         if not is_identifier(part):
             raise _RefusedError(
-                f"Invalid {kind} name {part!r}: use letters, digits and underscores, at most 63, and no digit first.",
+                f"Invalid {kind} name {part!r}: use letters, digits and underscores, at most 63, not "
+                f"beginning with a digit.",
                 invalid=kind,
             )
     if len(names) == 2:

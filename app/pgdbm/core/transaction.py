@@ -29,8 +29,8 @@ class TransactionManager(Queries):
     A nested ``async with tx.transaction()`` is a savepoint.
 
     Raises:
-        TransactionError: it is used outside its block; or a query failed and the error was caught inside the block,
-            so that there is nothing to commit. Run a query that may fail in a savepoint.
+        TransactionError: it is used outside its block; or a query failed and the error was caught inside the block, so
+            there is nothing to commit. Use a savepoint for a query that may fail.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class TransactionManager(Queries):
                         await _check_not_aborted(connection, transaction)
                     await transaction.commit()
             elif is_alive(connection):
-                # A failed rollback must not hide its reason.
+                # A failed rollback must not hide the error that caused it.
                 with suppress(*FAILURES):
                     await transaction.rollback()
         finally:
@@ -111,7 +111,7 @@ class TransactionManager(Queries):
 
 
 async def _check_not_aborted(connection: Connection, transaction: Transaction) -> None:
-    # The server answers COMMIT in an aborted transaction with ROLLBACK and reports no error.
+    # The server answers COMMIT in an aborted transaction with ROLLBACK, without an error.
     try:
         await connection.execute("SELECT 1")
     except asyncpg.InFailedSQLTransactionError as error:

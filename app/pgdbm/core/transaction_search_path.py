@@ -1,4 +1,4 @@
-"""Connections through a transaction pooler that have a search_path: it is set in each transaction."""
+"""Connections through a transaction pooler whose search_path is set in each transaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .templating import literal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-# Matches what asyncpg sends at the start of a transaction() block, but no message of several statements.
+# Matches what asyncpg sends at the start of a transaction() block, but not a message with several statements.
 _BEGIN = r"(?i)\s*BEGIN[A-Z ]*;?\s*\Z"
 
 
@@ -24,7 +24,7 @@ class _SearchPathConnection(asyncpg.Connection):
     """A connection whose queries with the extended protocol, and COPY, run in transactions with a search_path.
 
     A query outside a transaction is put into one. Messages of ``execute`` without arguments are sent as they are,
-    unless they only begin a transaction. ``search_path`` is a list of strings in SQL.
+    unless they only begin a transaction. ``search_path`` is a list of SQL strings.
     """
 
     __slots__ = ()
@@ -92,9 +92,9 @@ class _SearchPathConnection(asyncpg.Connection):
 
 @lru_cache(maxsize=16)
 def connection_class(search_path: str | None) -> type[asyncpg.Connection[asyncpg.Record]]:
-    """The class of connections whose transactions have ``search_path``; that of asyncpg without one."""
+    """The connection class whose transactions have ``search_path``; without one, asyncpg's."""
     if search_path is None:
         return asyncpg.Connection
-    # Strings, since SET does not take reserved words, such as order, as names.
+    # Strings, because SET does not accept reserved words, such as order, as names.
     schemas = ", ".join(map(literal, search_path_entries(search_path)))
     return type("SearchPathConnection", (_SearchPathConnection,), {"__slots__": (), "search_path": schemas})

@@ -1,4 +1,4 @@
-"""Connection strings: parsing them as libpq does, and showing them without their passwords. Pure."""
+"""Connection strings: parsing them as libpq does, and showing them without passwords. Pure."""
 
 from __future__ import annotations
 

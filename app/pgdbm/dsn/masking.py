@@ -1,7 +1,7 @@
 """Connection strings in logs and messages: without passwords, and reduced to host, port and database.
 
-They are not parsed strictly: a string that is refused has to be shown, too. libpq, asyncpg and urllib read a URL that
-is not percent-encoded in different ways, so everything that is a part of the password to one of them is hidden.
+They are not parsed strictly, because a refused string is shown, too. libpq, asyncpg and urllib read a URL that
+is not percent-encoded in different ways, so everything that one of them treats as part of the password is hidden.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Target = tuple[str, str, str]
 
 _URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.\-]*://")
 _SECRET_NAME = re.compile(r"pass|pwd|secret|token|scram", re.IGNORECASE)
-# ASCII white space only: to libpq, anything else is a part of the value.
+# ASCII white space only: libpq treats anything else as part of the value.
 _PAIR = re.compile(
     r"(?a:\s*)(\w+)(?a:\s*=\s*)('(?:[^'\\]|\\.)*'|(?:(?a:[^\s'\\])|\\.)(?:(?a:[^\s\\])|\\.)*|)", re.DOTALL
 )
@@ -33,8 +33,8 @@ _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
 def mask(dsn: str) -> str:
     """``dsn`` with every password as ``****``; for URLs and for ``key=value`` strings.
 
-    Hides too much rather than too little: everything that may belong to a password that is not percent-encoded, and
-    whatever cannot be parsed.
+    Errs on the side of hiding: everything that may belong to a password that is not percent-encoded, and whatever
+    cannot be parsed.
     """
     if not _URL.match(dsn):
         return _mask_pairs(dsn)
@@ -53,7 +53,7 @@ def _mask_parameter(parameter: str) -> str:
     name, equals, _value = parameter.partition("=")
     if equals:
         return f"{name}={MASK}" if _SECRET_NAME.search(unquote_plus(name)) else parameter
-    # Parameters always have a value: what follows the & belongs to a value that is not percent-encoded.
+    # Parameters always have a value: otherwise, what follows the & belongs to a value that is not percent-encoded.
     return MASK if name else name
 
 

@@ -1,4 +1,4 @@
-"""The parameters of a connection string: those of libpq, and well-known ones of other tools."""
+"""The parameters of a connection string: libpq's, and well-known ones of other tools."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ FOREIGN = {
 
 FOREIGN_PREFIXES = {"x-": "golang-migrate"}
 
-# With these, a connection that the string forbids would be accepted silently, or a protocol would be needed that
-# asyncpg does not have.
+# If these were ignored, a connection that the string forbids would be accepted silently; or they need a protocol that
+# asyncpg does not implement.
 REFUSED = {
     "require_auth": "asyncpg cannot restrict the authentication methods that a server may ask for",
     "requirepeer": "asyncpg cannot check the owner of the server process",
@@ -51,7 +51,7 @@ REFUSED = {
     "oauth_scope": "asyncpg has no OAuth authentication",
 }
 
-# Values that have no effect, because asyncpg behaves like that by default. Other values are refused, or ignored with a
+# Values that have no effect, because they are asyncpg's default behavior. Other values are refused, or ignored with a
 # warning.
 SATISFIED = {
     "channel_binding": ("disable", "prefer"),
@@ -115,7 +115,7 @@ NUMBERS = frozenset(
     ("connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
 )
 
-# The variables of libpq that asyncpg does not read, with the parameter that each stands for.
+# The variables of libpq that asyncpg does not read, each with the parameter that it sets.
 ENVIRONMENT = {
     "PGAPPNAME": "application_name",
     "PGCHANNELBINDING": "channel_binding",

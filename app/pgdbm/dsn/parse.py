@@ -46,7 +46,7 @@ class ConnectionString:
 
     @property
     def database(self) -> str | None:
-        """The database that the string or PGDATABASE names; None if it is the one called like the user."""
+        """The database that the string or PGDATABASE names; None if it is the one named after the user."""
         return self.parameters.get("dbname") or os.environ.get("PGDATABASE") or None
 
     @property
@@ -89,7 +89,7 @@ class ConnectionString:
 
     @property
     def names_of_settings(self) -> frozenset[str]:
-        """The server settings that the string chooses, by a parameter or within ``options``."""
+        """The server settings in the string, as parameters or within ``options``."""
         named = set(self.server_settings)
         named.update(name.replace("-", "_") for name in _OPTION.findall(self.parameters.get("options", "")))
         return frozenset(named)
@@ -135,8 +135,8 @@ def parse_dsn(text: str, field: str = "connection_string") -> ConnectionString:
     """Parse ``text``, a URL or a ``keyword=value`` string.
 
     Raises:
-        ConfigurationError: it is malformed, or asks for something that cannot be done. The message names the parameter
-            and no value; ``config_field`` is ``field``.
+        ConfigurationError: it is malformed, or requests something that is not supported. The message names the
+            parameter but no value; ``config_field`` is ``field``.
     """
     try:
         is_url = re.match(r"\s*[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
@@ -149,11 +149,11 @@ def parse_dsn(text: str, field: str = "connection_string") -> ConnectionString:
 
 
 def _from_environment(parameters: dict[str, str]) -> dict[str, str]:
-    """Add what the variables of libpq say that asyncpg does not read; returns the variable of each parameter added."""
+    """Add the values of libpq's variables that asyncpg does not read; returns the variable of each added parameter."""
     added = {}
     for variable, name in known.ENVIRONMENT.items():
         value = os.environ.get(variable)
-        # PGHOSTADDR is the address of PGHOST, and not that of a host in the string.
+        # PGHOSTADDR is the address of PGHOST, not of a host in the string.
         if not value or name in parameters or (name == "hostaddr" and "host" in parameters):
             continue
         parameters[name] = value
@@ -179,7 +179,7 @@ def _parse_url(text: str) -> dict[str, str]:
     parameters["host"], parameters["port"] = _split_hosts(authority)
     path, _, query = rest[len(authority) :].partition("?")
     if "@" in path:
-        raise _RefusedError(f"The name of the database contains an @. {_ENCODE}")
+        raise _RefusedError(f"The database name contains an @. {_ENCODE}")
     parameters["dbname"] = _decode(path.removeprefix("/"))
     for part in filter(None, query.split("&")):
         name, equals, value = part.partition("=")
@@ -193,7 +193,7 @@ def _parse_url(text: str) -> dict[str, str]:
 
 
 def _split_user_info(rest: str) -> tuple[str, str]:
-    """The user info, without its @, and what follows. libpq takes every character but / and @ in it."""
+    """The user info, without its @, and what follows. libpq accepts every character but / and @ in it."""
     end = re.search("[@/]", rest)
     if end is None or end[0] == "/":
         return "", rest
@@ -221,7 +221,7 @@ def _split_hosts(authority: str) -> tuple[str, str]:
 
 
 def _split_ports_off(parameters: dict[str, str]) -> None:
-    """``host=a:1,b:2`` as asyncpg reads it: each port may follow its host."""
+    """``host=a:1,b:2`` as asyncpg reads it: a port may follow each host."""
     hosts = parameters.get("host", "").split(",")
     found = [None if is_socket_folder(host) else _HOST_PORT.fullmatch(host) for host in hosts]
     if any(match and match[2] for match in found):
@@ -245,9 +245,9 @@ def _parse_pairs(text: str) -> dict[str, str]:
     if text[end:].strip() or not parameters:
         start = text.strip()
         if start[:1] in ("'", '"'):
-            raise _RefusedError("It begins with a quote, which is no part of it: remove the quotes around it.")
+            raise _RefusedError("It begins with a quote: remove the quotes around it.")
         if start.startswith("jdbc:"):
-            raise _RefusedError(f"It is a URL of JDBC: remove jdbc:, and put user and password into it ({_FORM}).")
+            raise _RefusedError(f"It is a JDBC URL: remove jdbc:, and put the user and the password into it ({_FORM}).")
         raise _RefusedError(f"It is neither a URL ({_FORM}) nor keyword=value pairs.")
     return {name: value for name, value in parameters.items() if value}
 
@@ -299,7 +299,7 @@ def _check_parameter(name: str, value: str, source: str) -> None:
         raise _RefusedError(f"{source} must be a whole number.")
     satisfied = known.SATISFIED.get(name)
     if satisfied is not None and name not in known.IGNORED_WITH_A_WARNING and value.lower() not in satisfied:
-        raise _RefusedError(f"{source} is supported with {' or '.join(satisfied)} only.")
+        raise _RefusedError(f"{source} is supported only with {' or '.join(satisfied)}.")
 
 
 def _check_roots(parameters: dict[str, str]) -> None:
@@ -312,13 +312,13 @@ def _check_roots(parameters: dict[str, str]) -> None:
         default = Path("~/.postgresql/root.crt").expanduser()
         if not default.is_file():
             raise _RefusedError(
-                f"sslmode={mode} needs the certificate of an authority, and there is no {default}: add "
-                f"sslrootcert=FILE, or sslmode=verify-full&sslrootcert=system for the authorities of this system."
+                f"sslmode={mode} requires an authority's certificate, and there is no {default}: add "
+                f"sslrootcert=FILE, or sslmode=verify-full&sslrootcert=system for this system's authorities."
             )
 
 
 def _url(parameters: Mapping[str, str]) -> str:
-    """``parameters`` as a URL. Hosts are parameters too, since a folder of a socket cannot be written as a host."""
+    """``parameters`` as a URL. Hosts are parameters too, because a socket's folder cannot be written as a host."""
     rest = dict(parameters)
     user, password = rest.pop("user", ""), rest.pop("password", "")
     database = rest.pop("dbname", "")

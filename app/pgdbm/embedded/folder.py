@@ -40,7 +40,7 @@ class Folder:
         """Become the owner until the returned descriptor is closed.
 
         Raises:
-            ConfigurationError: the folder has an owner, or cannot be written.
+            ConfigurationError: the folder has an owner already, or cannot be written.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,8 +67,8 @@ class Folder:
     def open_log(self, timeout: float) -> int:
         """Open and lock server.log for a new server. Waits up to ``timeout`` seconds for an earlier server to end.
 
-        Only for the owner of the folder: a server that still holds the log has lost its owner, and is shut down.
-        A server that another program started, such as pg_ctl, is not shut down: its end is awaited.
+        Only for the owner of the folder: a server that still holds the log has lost its owner and is shutting down. A
+        server that another program, such as pg_ctl, started does not shut down; this waits for it to end.
         """
         descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + timeout
@@ -123,9 +123,10 @@ class Folder:
             return []
 
     def _works_here(self, pid: int) -> bool | None:
-        """Whether ``pid`` is a server on this pgdata; None for a server whose folder this process may not see.
+        """Whether ``pid`` is a server on this pgdata; None for a server whose working directory this process cannot
+        read.
 
-        A server works inside its data directory, so a recycled pid is not mistaken for it.
+        A server's working directory is its data directory, so a recycled pid is not mistaken for it.
         """
         if not _PROC.is_dir():
             return _is_postgres(pid)
@@ -140,7 +141,7 @@ class Folder:
 
 
 def _is_postgres(pid: int) -> bool:
-    """Whether a process is a PostgreSQL server, on a system that does not show its folder."""
+    """Whether a process is a PostgreSQL server, on systems that do not show its working directory."""
     ps = shutil.which("ps", path=os.defpath)
     if ps is None:
         return False

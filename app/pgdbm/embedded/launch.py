@@ -1,19 +1,19 @@
 # ruff: noqa: PTH101, PTH116, PTH118, PTH120, PTH123
 """Turns itself into a PostgreSQL program that ends with its parent and does not run as root.
 
-Run by path, ``python -I -S launch.py PARENT FOLDER PROGRAM ARGS...``: FOLDER is the directory that PROGRAM must
-own; PARENT is ``PID`` or ``PID:DESCRIPTOR:WAY``, see :func:`die_with_parent`. The process id stays the same, because
-the last step is ``execv``. A failure is reported in one line on stderr, with the exit code ``EXIT_REFUSED``. No
-pathlib and no typing here: their import would double the time this takes.
+Run by path, ``python -I -S launch.py PARENT FOLDER PROGRAM ARGS...``: FOLDER is the directory that PROGRAM must own;
+PARENT is ``PID`` or ``PID:DESCRIPTOR:WAY``, see :func:`die_with_parent`. The process id stays the same, because the
+last step is ``execv``. A failure is reported in one line on stderr, with the exit code ``EXIT_REFUSED``. No pathlib or
+typing here: importing them would double the time this takes.
 
-PostgreSQL refuses to run as root, so for root there are two ways, tried in this order:
+PostgreSQL refuses to run as root, so there are two methods for root, tried in this order:
 
-1. A user namespace in which root's id appears as ``nobody``. No file changes its owner, and a virtual
-   environment in a folder only root can enter still works.
-2. Where namespaces are refused (as in a container with default privileges), the real ``nobody``: it
+1. A user namespace in which root's id appears as ``nobody``. No file changes its owner, and a virtual environment in a
+   folder that only root can enter still works.
+2. If namespaces are refused (as in a container with default privileges), the real ``nobody``: it
    becomes the owner of FOLDER, and every folder on the way to it and to the binaries must be open to that account.
 
-An ordinary user without an entry in the account database takes the first way too, since initdb wants a name.
+An ordinary user without an entry in the account database is run by the first method too, because initdb needs a name.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _MOST_DESCRIPTORS = 65536
 
 
 class RefusedError(Exception):
-    """There is no way to run the program; the text is one line for the user."""
+    """The program cannot be run; the text is one line for the user."""
 
 
 def choose_account(euid: int, *, has_name: bool, can_map: Callable[[], bool]) -> str:
-    """How to run for this user; ``can_map`` is asked only if the answer matters."""
+    """How to run for this user; ``can_map`` is called only if the answer matters."""
     if euid != 0 and has_name:
         return PLAIN
     if can_map():
@@ -58,7 +58,7 @@ def choose_account(euid: int, *, has_name: bool, can_map: Callable[[], bool]) ->
 def _libc_call(name: str, *arguments: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, name):
-        raise OSError(errno.ENOSYS, f"{name}: only Linux has it")
+        raise OSError(errno.ENOSYS, f"{name}: available only on Linux")
     if getattr(libc, name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
@@ -70,7 +70,7 @@ def _write(path: str, text: str) -> None:
 
 
 def enter_user_namespace(uid: int, gid: int) -> None:
-    """Make the current user and group appear as ``uid`` and ``gid``. A failure half-way cannot be undone."""
+    """Make the current user and group appear as ``uid`` and ``gid``. A failure halfway through cannot be undone."""
     outer_uid, outer_gid = os.geteuid(), os.getegid()
     _libc_call("unshare", _CLONE_NEWUSER)
     _write("/proc/self/setgroups", "deny")
@@ -79,7 +79,7 @@ def enter_user_namespace(uid: int, gid: int) -> None:
 
 
 def can_enter_user_namespace(uid: int, gid: int) -> bool:
-    """Tested in a child process: unshare may succeed where writing the maps is then refused."""
+    """Tested in a child process: unshare may succeed where writing the maps is refused."""
     child = os.fork()
     if child == 0:
         try:
@@ -95,7 +95,8 @@ def _raise(error: OSError) -> None:
 
 
 def change_owner(folder: str, uid: int, gid: int) -> None:
-    """Make ``uid`` the owner of ``folder`` and all in it; the top last, so that an interrupted run is repeated."""
+    """Make ``uid`` the owner of ``folder`` and everything in it; of the folder itself last, so that an interrupted run
+    is repeated."""
     if os.stat(folder).st_uid == uid:
         return
     for parent, folders, files in os.walk(folder, topdown=False, onerror=_raise):
@@ -105,7 +106,7 @@ def change_owner(folder: str, uid: int, gid: int) -> None:
 
 
 def make_searchable(folder: str, gid: int) -> None:
-    """Let group ``gid`` pass through ``folder``, without letting it list what is in there."""
+    """Let group ``gid`` pass through ``folder``, without letting it list its content."""
     status = os.stat(folder)
     if status.st_mode & stat.S_IXOTH or (status.st_gid == gid and status.st_mode & stat.S_IXGRP):
         return
@@ -118,7 +119,7 @@ def become_nobody(folder: str, uid: int, gid: int) -> None:
         change_owner(folder, uid, gid)
         make_searchable(os.path.dirname(folder), gid)
         os.setgroups([])
-        # By root they set the real, the effective and the saved id.
+        # Called by root, they set the real, the effective and the saved id.
         os.setgid(gid)
         os.setuid(uid)
     except OSError as error:
@@ -150,7 +151,9 @@ def switch_account(folder: str) -> None:
         try:
             change_owner(folder, euid, os.getegid())
         except OSError as error:
-            raise RefusedError(f"{folder} belongs to another account, and cannot be taken: {error.strerror}") from error
+            raise RefusedError(
+                f"{folder} belongs to another account, and its owner cannot be changed: {error.strerror}"
+            ) from error
         enter_user_namespace(uid, gid)
     elif way == NOBODY:
         become_nobody(folder, uid, gid)
@@ -168,11 +171,11 @@ def check_access(folder: str, program: str) -> None:
 def die_with_parent(parent: int, pipe: int | None, way: str) -> None:
     """Arrange for this process to receive SIGINT when ``parent`` ends.
 
-    ``BY_KERNEL`` asks the kernel, which only Linux offers. Elsewhere, and with ``BY_PIPE``, another process waits for
-    the end of ``pipe``, whose other end only the parent has. It must come last: the kernel clears the setting whenever
-    the credentials change, and the process that waits has to be allowed to send the signal.
+    ``BY_KERNEL`` uses a feature of the kernel that only Linux has. Elsewhere, and with ``BY_PIPE``, another process
+    waits for the end of ``pipe``, whose other end only the parent has. It must come last: the kernel clears the setting
+    whenever the credentials change, and the process that waits has to be allowed to send the signal.
 
-    The signal has its default action until PostgreSQL installs a handler: Python's own would only record the
+    The signal has its default action until PostgreSQL installs a handler: Python's own handler would only record the
     signal, and ``execv`` would lose it.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -208,11 +211,11 @@ def start_watcher(pipe: int) -> None:
 
 
 def watch(pipe: int, alive: int, program: int) -> None:
-    """Wait for the end of ``pipe`` or of ``alive``; after that of ``pipe`` interrupt ``program``."""
+    """Wait for the end of ``pipe`` or ``alive``; interrupt ``program`` if ``pipe`` has ended."""
     keep = sorted({0, 1, 2, pipe, alive})
     for lower, upper in zip(keep, [*keep[1:], _MOST_DESCRIPTORS], strict=True):
         os.closerange(lower + 1, upper)
-    # Its standard streams are the log, whose lock the next server needs.
+    # Its standard streams are the log file, whose lock the next server needs.
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)

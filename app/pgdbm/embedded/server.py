@@ -45,9 +45,9 @@ class EmbeddedPostgres:
     ``settings`` are server settings by name. ``durable=False`` disables fsync and the like, for tests: the data does
     not survive a crash of the machine.
 
-    The server stops when the process that started it ends, even if it is killed, and keeps running when the thread
-    that started it ends. After a fork the child can use the DSN, but not start or stop the server. Methods block,
-    usually for milliseconds: use ``asyncio.to_thread`` in an event loop.
+    The server stops when the process that started it ends, even if it is killed, but not when the thread that started
+    it ends. After a fork the child can use the DSN, but not start or stop the server. Methods block, usually for
+    milliseconds: use ``asyncio.to_thread`` in an event loop.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class EmbeddedPostgres:
 
     @property
     def port(self) -> int:
-        """Raises ConnectionError before start and after stop."""
+        """Raises ConnectionError before the start and after the stop."""
         return self._started()[0]
 
     @property
     def pid(self) -> int | None:
-        """None while the server does not run."""
+        """None while the server is not running."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
@@ -97,15 +97,15 @@ class EmbeddedPostgres:
         return self.pid is not None
 
     def dsn(self, database: str = "postgres") -> str:
-        """With the superuser's name and password. Raises ConnectionError before start and after stop."""
+        """Includes the superuser's name and password. Raises ConnectionError before the start and after the stop."""
         port, password = self._started()
         return f"postgresql://{SUPERUSER}:{password}@{_HOST}:{port}/{quote(database, safe='')}"
 
     def start(self, *, timeout: float = 60.0) -> Self:
-        """Start the server unless it runs, and return once it accepts connections.
+        """Start the server unless it is running, and return once it accepts connections.
 
-        ``timeout`` in seconds is for the server alone, crash recovery included; the first start also makes
-        the cluster. Raises ConfigurationError if the folder, the port or the installation is not usable, and
+        ``timeout`` in seconds is for the server alone, crash recovery included; the first start also creates the
+        cluster. Raises ConfigurationError if the folder, the port or the installation is not usable, and
         ConnectionError, with the end of server.log, if the server gives up or is not ready in time.
         """
         with self._mutex:
@@ -164,7 +164,7 @@ class EmbeddedPostgres:
                 self._port = port
                 return
         raise ConfigurationError(
-            f"Port {port} on {_HOST} is taken: choose another, or leave it to the server.",
+            f"Port {port} on {_HOST} is taken: choose another, or omit it to use a free one.",
             config_field="port",
             details={"port": port},
         )
@@ -189,7 +189,7 @@ class EmbeddedPostgres:
             if exit_code is not None:
                 if any("Address already in use" in line for line in self._folder.log_tail(log_start)):
                     raise _PortTakenError
-                raise ended_early("PostgreSQL ended at its start", self._folder, exit_code, log_start)
+                raise ended_early("PostgreSQL exited during startup", self._folder, exit_code, log_start)
             if time.monotonic() > deadline:
                 tail = "\n".join(self._folder.log_tail(log_start))
                 raise ConnectionError(
@@ -228,7 +228,7 @@ def _checked(settings: Mapping[str, str]) -> dict[str, str]:
             raise ConfigurationError(f"{name!r} is not the name of a server setting.", config_field="settings")
         if name.lower() in _OURS:
             raise ConfigurationError(
-                f"The embedded PostgreSQL sets {name} itself: leave it out of the settings.",
+                f"The embedded PostgreSQL sets {name} itself: remove it from the settings.",
                 config_field="settings",
             )
     return {name.lower(): value for name, value in settings.items()}

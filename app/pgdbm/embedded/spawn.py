@@ -1,8 +1,8 @@
 """Starts PostgreSQL programs through ``launch.py``, from one thread that lives as long as the process.
 
-The kernel ties PR_SET_PDEATHSIG to the parent's *thread*, not its process: a server started from a pool thread
-would be stopped as soon as that thread ends. So a daemon thread of this module makes every fork. If the system has no
-such call, the launcher waits for the end of a pipe, whose other end this process keeps open as long as it lives.
+The kernel ties PR_SET_PDEATHSIG to the parent's *thread*, not its process: a server started from a pool thread would be
+stopped as soon as that thread ends. So a daemon thread of this module makes every fork. If the system has no such call,
+the launcher waits for the end of a pipe whose other end this process keeps open for its lifetime.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class _Forker:
                 future.set_result(_popen(command))
             except BaseException as error:
                 future.set_exception(error)
-            # A reference kept here would outlive the caller's.
+            # A reference that is kept here would outlive the caller's.
             del command, future
 
 
 class _Pipe:
-    """A pipe whose writing end is closed when this process ends. Children must not have it."""
+    """A pipe whose writing end is closed when this process ends. Child processes must not inherit it."""
 
     def __init__(self) -> None:
         self._ends: tuple[int, int] | None = None
@@ -84,7 +84,7 @@ _pipe = _Pipe()
 
 
 def _forget_thread() -> None:
-    """A forked child has no copy of the thread, and perhaps a lock that is never released."""
+    """A forked child has no copy of the thread, and may have a lock that is never released."""
     global _forker
     _forker = _Forker()
     _pipe.close()
@@ -127,7 +127,8 @@ def spawn(command: Command) -> subprocess.Popen[bytes]:
     try:
         return future.result()
     except BaseException:
-        # The caller was interrupted while it waited: nothing owns what was started for it, or still will be.
+        # The caller was interrupted while it waited: nothing owns the process that was started for it, or is about to
+        # be.
         future.add_done_callback(_discard)
         raise
 

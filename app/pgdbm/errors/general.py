@@ -12,7 +12,7 @@ Fields = dict[str, Any]
 
 
 def with_hint(message: str, hint: str | None) -> str:
-    """``message``, and ``hint`` in a line of its own."""
+    """``message``, and ``hint`` on a line of its own."""
     return f"{message}\nHint: {hint}" if hint else message
 
 
@@ -25,19 +25,19 @@ class AsyncDBError(Exception):
         self.details: Fields = dict(details or {})
 
     def fields(self) -> Fields:
-        """The error as data, under the names that the command line and the service use in JSON.
+        """The error as data, with the names that the command line and the service use in JSON.
 
         Values are JSON-serializable; None where a value is not known.
         """
         return {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By default an exception is copied, and passed to another process, by calling its class with ``args``.
+        # By default, copying an exception, or passing it to another process, calls its class with ``args``.
         return restored, (type(self), self.args, self.__dict__)
 
 
 def restored(kind: type[AsyncDBError], args: tuple[object, ...], values: Fields) -> AsyncDBError:
-    """The copy of an error, without a call of its constructor."""
+    """The copy of an error, without calling its constructor."""
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(values)
@@ -45,7 +45,7 @@ def restored(kind: type[AsyncDBError], args: tuple[object, ...], values: Fields)
 
 
 class ConfigurationError(AsyncDBError):
-    """A setting is missing, invalid, or contradicts another one."""
+    """A setting is missing or invalid, or contradicts another one."""
 
     def __init__(
         self, message: str, config_field: str | None = None, details: Mapping[str, object] | None = None
@@ -64,7 +64,7 @@ CHECK_SERVER = "Check if PostgreSQL is running, if host and port are correct, an
 class ConnectionError(AsyncDBError):  # noqa: A001 - the name is part of the public contract
     """The server could not be reached, or it refused the connection.
 
-    With ``host``, the message ends with the place and, unless it has advice already, with what to check.
+    With ``host``, the message ends with the address and, unless it contains advice already, with what to check.
     """
 
     def __init__(

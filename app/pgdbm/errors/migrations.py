@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class MigrationError(AsyncDBError):
-    """Base class of the errors of migrations. ``code`` is stable and documented.
+    """Base class of migration errors. ``code`` is stable and documented.
 
-    ``hint``: what to do, where the message does not say it. It is the last line of the text.
+    ``hint``: what to do, if the message does not say so. It is the last line of the text.
     """
 
     code = "migration_error"
@@ -44,7 +44,7 @@ class MigrationFileError(MigrationError):
     """A migration file is invalid. Raised before anything runs.
 
     ``line`` and ``column`` count from 1 in the file as written. They are None if the error concerns the whole file.
-    ``hint`` says what to do, where the message does not.
+    ``hint``: what to do, if the message does not say so.
     """
 
     code = "migration_file_invalid"
@@ -91,7 +91,7 @@ class ChecksumMismatchError(MigrationError):
 class OutOfOrderError(MigrationError):
     """A pending file sorts before an applied one, and ``out_of_order`` is ``reject``.
 
-    ``applied_as``: the name that ``newest_applied`` has in the history, if it was renamed since it was applied.
+    ``applied_as``: the name of ``newest_applied`` in the history, if the file has been renamed since.
     """
 
     code = "out_of_order"
@@ -147,7 +147,8 @@ class PlanRefusedError(MigrationError):
 
 
 class PlanMovedError(MigrationError):
-    """What is pending is not the plan that may be applied. ``applied``: files of the plan that were already applied."""
+    """The pending migrations differ from the plan that may be applied. ``applied``: files of the plan that were already
+    applied."""
 
     code = "plan_moved"
 
@@ -155,8 +156,9 @@ class PlanMovedError(MigrationError):
         self.plan, self.current_plan, self.applied = plan, current_plan, list(applied)
         done = f"{', '.join(self.applied)} had already been applied" if self.applied else "Nothing was applied"
         super().__init__(
-            f"What is pending in {module} now differs from the plan: another runner applied some of it, or files were "
-            f"added or changed. {done}. Make a new plan, and apply that.",
+            f"The pending migrations of {module} differ from the plan: another runner applied some "
+            f"of them, or files "
+            f"were added or changed. {done}. Make a new plan, and apply that.",
             details={"plan": plan, "current_plan": current_plan},
         )
 
@@ -171,8 +173,8 @@ class MigrationExecutionError(MigrationError):
     server reported, or else that of the statement. ``applied`` lists the migrations that this call applied before the
     failure; they stay applied. ``attempts`` counts the attempts at the migration, lock timeouts included. ``detail``
     and ``context`` are the server's: they may contain values from the SQL and from tables. ``summary`` is the message
-    without them. ``hint`` is the server's, and what pgdbm knows about its error. ``read_only_server``: the server takes
-    no writes, whatever the file says: it is a standby, or default_transaction_read_only is on.
+    without them. ``hint`` is the server's, plus what pgdbm knows about the error. ``read_only_server``: the server
+    accepts no writes, whatever the file contains: it is a standby, or default_transaction_read_only is on.
 
     After a lock timeout or a deadlock, ``blockers`` are the sessions that last blocked a statement, as in the event
     ``blocked``, and ``waited_s`` is the time in seconds that all attempts took.

@@ -52,7 +52,7 @@ def test_a_migration_is_reverted(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "error"), [("", 2, "the input has ended without an answer"), ("n\n", 130, ""), ("y\n", 0, "")]
+    ("given", "code", "error"), [("", 2, "the input ended without an answer"), ("n\n", 130, ""), ("y\n", 0, "")]
 )
 def test_a_revert_is_confirmed(project: Project, given: str, code: int, error: str) -> None:
     project.json("migrate", "apply", "users")

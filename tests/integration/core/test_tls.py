@@ -164,7 +164,7 @@ async def test_a_certificate_of_another_authority_is_refused(server: Server, mod
     for authority in (server.certificates.other_authority, None):
         error = await refusal(server.config(ssl_mode=mode, ssl_ca_file=authority))
         assert "certificate verify failed" in str(error)
-        assert "set ssl_ca_file to the certificate of that authority" in str(error)
+        assert "set ssl_ca_file to that authority's certificate" in str(error)
 
 
 async def test_require_does_not_verify_the_certificate(server: Server, impostor: Any) -> None:

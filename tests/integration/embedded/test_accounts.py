@@ -108,7 +108,7 @@ def test_root_without_namespaces_in_a_closed_folder_gets_the_reason(open_folder:
 
 
 def test_a_call_that_only_linux_has_is_an_error_of_the_system() -> None:
-    with pytest.raises(OSError, match="only Linux has it"):
+    with pytest.raises(OSError, match="available only on Linux"):
         launch._libc_call("no_such_call")
 
 
