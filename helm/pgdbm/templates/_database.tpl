@@ -63,8 +63,8 @@
 - name: {{ $name }}
   valueFrom:
     secretKeyRef:
-      name: {{ $secret }}
-      key: {{ $key }}
+      name: {{ $secret | quote }}
+      key: {{ $key | quote }}
 {{- else if get $database $part }}
 - name: {{ $name }}
   value: {{ get $database $part | toString | quote }}
@@ -74,15 +74,15 @@
 - name: DATABASE_URL
   valueFrom:
     secretKeyRef:
-      name: {{ $secret }}
-      key: {{ if $database.existingSecret }}{{ $database.existingSecretKey }}{{ else }}DATABASE_URL{{ end }}
+      name: {{ $secret | quote }}
+      key: {{ ternary $database.existingSecretKey "DATABASE_URL" (not (empty $database.existingSecret)) | quote }}
 {{- end }}
 {{- with $database.directUrl | empty | ternary $database.existingSecretDirectUrlKey "PGDBM_DIRECT_URL" }}
 - name: PGDBM_DIRECT_URL
   valueFrom:
     secretKeyRef:
-      name: {{ $secret }}
-      key: {{ . }}
+      name: {{ $secret | quote }}
+      key: {{ . | quote }}
 {{- end }}
 {{- with default (include "pgdbm.caBundle" . | empty | ternary "" "verify-full") $database.sslMode }}
 - name: PGSSLMODE
@@ -90,7 +90,7 @@
 {{- end }}
 {{- if include "pgdbm.caBundle" . }}
 - name: PGSSLROOTCERT
-  value: /etc/pgdbm/database-ca/{{ $database.caBundle.key }}
+  value: {{ printf "/etc/pgdbm/database-ca/%s" $database.caBundle.key | quote }}
 {{- end }}
 {{- end -}}
 
@@ -99,10 +99,10 @@
 - name: database-ca
   {{- if .configMap }}
   configMap:
-    name: {{ .configMap }}
+    name: {{ .configMap | quote }}
   {{- else }}
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ .secret | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}

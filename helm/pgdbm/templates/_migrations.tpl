@@ -34,7 +34,7 @@
   mountPath: /migrations_repo
   readOnly: true
   {{- if and $migrations.subPath (or $migrations.existingClaim $migrations.image.reference) }}
-  subPath: {{ $migrations.subPath }}
+  subPath: {{ $migrations.subPath | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}
@@ -45,12 +45,12 @@
 {{- range $n, $module := keys $migrations.configMaps | sortAlpha }}
 - name: module-{{ $n }}
   configMap:
-    name: {{ get $migrations.configMaps $module }}
+    name: {{ get $migrations.configMaps $module | quote }}
 {{- end }}
 {{- else if $migrations.existingClaim }}
 - name: migrations-repo
   persistentVolumeClaim:
-    claimName: {{ $migrations.existingClaim }}
+    claimName: {{ $migrations.existingClaim | quote }}
     readOnly: true
 {{- else if $migrations.image.reference }}
 - name: migrations-repo
@@ -69,8 +69,9 @@
 {{- with $migrations.gitSync.sshSecret }}
 - name: git-sync-ssh
   secret:
-    secretName: {{ . }}
-    defaultMode: 0440
+    secretName: {{ . | quote }}
+    # The files belong to root, and git-sync runs as another user. Only its containers mount them.
+    defaultMode: 0444
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -83,8 +84,8 @@
 - name: {{ index . 1 }}
   image: {{ $git.image | quote }}
   args:
-    - --repo={{ $git.repository }}
-    - --ref={{ $git.ref }}
+    - {{ printf "--repo=%s" $git.repository | quote }}
+    - {{ printf "--ref=%s" $git.ref | quote }}
     - --root=/migrations_repo
     - --link=current
     - --depth=1
@@ -107,12 +108,12 @@
     - name: GITSYNC_USERNAME
       valueFrom:
         secretKeyRef:
-          name: {{ . }}
+          name: {{ . | quote }}
           key: username
     - name: GITSYNC_PASSWORD
       valueFrom:
         secretKeyRef:
-          name: {{ . }}
+          name: {{ . | quote }}
           key: password
     {{- end }}
   {{- with $root.Values.securityContext }}
