@@ -62,45 +62,66 @@ SELECT (SELECT {{key_of_batch}}::text
         FROM (SELECT {{ascending}} FROM batch ORDER BY {{descending_of_batch}} LIMIT 1) AS batch) AS last,
        (SELECT pg_catalog.count(*) FROM batch) AS rows
 
--- move: the end of a batch, in its transaction; no row if another runner has processed a batch since. Returns the
--- columns of "read" too, which saves a round trip
+-- counted: the statement of a batch, in the same message as all that follows it, which needs the number of its rows
+WITH pgdbm_changed AS (
+{{statement}}
+{{returning}})
+SELECT pg_catalog.set_config('pgdbm.changed', pg_catalog.count(*)::pg_catalog.text, true) FROM pgdbm_changed
+
+-- changed: part of "move": the number of rows that "counted" has changed
+pg_catalog.current_setting('pgdbm.changed')
+
+-- move: the end of a batch, in its transaction; an error if another runner has processed a batch since. Keeps for
+-- "next" how many sessions wait for rows of this transaction, as long as they do
 WITH moved AS (
     UPDATE {{backfills}}
-    SET position = $4::jsonb, walked_rows = walked_rows OPERATOR(pg_catalog.+) $5::bigint,
-        changed_rows = changed_rows OPERATOR(pg_catalog.+) $6::bigint, batches = batches OPERATOR(pg_catalog.+) 1::bigint,
-        batch_rows = $7, rows_per_s = $8, waiting_for = NULL, updated_at = pg_catalog.clock_timestamp()
-    WHERE module OPERATOR(pg_catalog.=) $1::pg_catalog.text AND filename OPERATOR(pg_catalog.=) $2::pg_catalog.text
-      AND batches OPERATOR(pg_catalog.=) $3::bigint AND ended_at IS NULL
-    RETURNING paused, rate
+    SET position = {{position}}::pg_catalog.jsonb,
+        walked_rows = walked_rows OPERATOR(pg_catalog.+) {{rows}}::bigint,
+        changed_rows = changed_rows OPERATOR(pg_catalog.+) {{changed}}::bigint,
+        batches = batches OPERATOR(pg_catalog.+) 1::bigint, batch_rows = {{rows}}, rows_per_s = {{rows_per_s}},
+        waiting_for = NULL, updated_at = pg_catalog.clock_timestamp()
+    WHERE module OPERATOR(pg_catalog.=) {{module}}::pg_catalog.text
+      AND filename OPERATOR(pg_catalog.=) {{filename}}::pg_catalog.text
+      AND batches OPERATOR(pg_catalog.=) {{batches}}::bigint AND ended_at IS NULL
+    RETURNING batches
 )
-SELECT moved.paused, moved.rate, {{conditions}} FROM moved
+SELECT CASE WHEN EXISTS (SELECT FROM moved) THEN pg_catalog.set_config('pgdbm.waiters', (
+                SELECT pg_catalog.count(*)::pg_catalog.text FROM pg_catalog.pg_lock_status() AS w
+                WHERE NOT w.granted AND w.transactionid OPERATOR(pg_catalog.=) ANY (ARRAY(
+                    SELECT own.transactionid FROM pg_catalog.pg_lock_status() AS own
+                    WHERE own.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND own.granted))), false)
+            ELSE pg_catalog.set_config('pgdbm.refused', 'pgdbm:lock-held', true)::integer::pg_catalog.text END
+
+-- next: before a batch: whether the backfill is paused or limited, whether the database is busy, what the batch before
+-- has changed, how many sessions have waited for its rows, and the next batch, in one round trip
+SELECT b.paused, b.rate, now.*, b.changed_rows,
+       COALESCE(NULLIF(pg_catalog.current_setting('pgdbm.waiters', true), ''), '0')::bigint AS have_waited, batch.*
+FROM {{backfills}} AS b, ({{conditions}}) AS now, ({{next_batch}}) AS batch
+WHERE b.module OPERATOR(pg_catalog.=) $4::pg_catalog.text AND b.filename OPERATOR(pg_catalog.=) $5::pg_catalog.text
 
 -- read: while a backfill waits, whether it is paused or limited, and whether the database is busy
-SELECT paused, rate, {{conditions}} FROM {{backfills}} WHERE module = $1 AND filename = $2
+SELECT b.paused, b.rate, now.* FROM {{backfills}} AS b, ({{conditions}}) AS now
+WHERE b.module OPERATOR(pg_catalog.=) $1::pg_catalog.text AND b.filename OPERATOR(pg_catalog.=) $2::pg_catalog.text
 
 -- conditions: part of other statements: the lag of the standbys, and whether another session works on the table, or
--- waits for a lock on it or for a row of this transaction. What is hidden from this user is counted.
-(SELECT pg_catalog.max(EXTRACT(epoch FROM s.replay_lag))::float
- FROM pg_catalog.pg_stat_replication s WHERE s.replay_lsn IS NOT NULL) AS lag_s,
-(SELECT pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.replay_lsn))::bigint
- FROM pg_catalog.pg_stat_replication s WHERE s.replay_lsn IS NOT NULL) AS lag_bytes,
-(SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication s WHERE s.state IS NULL) AS hidden_standbys,
-(SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid
- WHERE l.relation OPERATOR(pg_catalog.=) {{oid}}::pg_catalog.oid AND l.granted
-   AND l.mode OPERATOR(pg_catalog.=) 'ShareUpdateExclusiveLock'::pg_catalog.text
-   AND l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
-   AND COALESCE(a.backend_type OPERATOR(pg_catalog.=) 'autovacuum worker'::pg_catalog.text, true)) AS vacuums,
-(SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks w
- WHERE NOT w.granted
-   AND (w.relation OPERATOR(pg_catalog.=) {{oid}}::pg_catalog.oid
-        AND w.locktype OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array('relation,tuple', ','))
-        OR w.transactionid OPERATOR(pg_catalog.=) (
-            SELECT own.transactionid FROM pg_catalog.pg_locks own
-            WHERE own.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
-              AND own.locktype OPERATOR(pg_catalog.=) 'transactionid'::pg_catalog.text AND own.granted
-            LIMIT 1))) AS waiters,
-(SELECT pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0'::pg_catalog.pg_lsn))::bigint
- FROM pg_catalog.pg_stat_replication s WHERE s.replay_lsn IS NOT NULL) AS wal_position
+-- waits for a lock on it. What is hidden from this user is counted.
+SELECT standbys.*, locks.*
+FROM (SELECT pg_catalog.max(EXTRACT(epoch FROM s.replay_lag)) FILTER (WHERE s.replay_lsn IS NOT NULL)::float AS lag_s,
+             pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.replay_lsn))::bigint
+                 AS lag_bytes,
+             pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0'::pg_catalog.pg_lsn))
+                 FILTER (WHERE s.replay_lsn IS NOT NULL)::bigint AS wal_position,
+             pg_catalog.count(*) FILTER (WHERE s.state IS NULL) AS hidden_standbys
+      FROM pg_catalog.pg_stat_get_wal_senders() AS s) AS standbys,
+     (SELECT pg_catalog.count(*) FILTER (
+                 WHERE l.granted AND l.mode OPERATOR(pg_catalog.=) 'ShareUpdateExclusiveLock'::pg_catalog.text
+                   AND l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
+                   AND (SELECT COALESCE(a.backend_type OPERATOR(pg_catalog.=) 'autovacuum worker'::pg_catalog.text, true)
+                        FROM pg_catalog.pg_stat_get_activity(l.pid) AS a)) AS vacuums,
+             pg_catalog.count(*) FILTER (
+                 WHERE NOT l.granted
+                   AND l.locktype OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array('relation,tuple', ','))) AS waiters
+      FROM pg_catalog.pg_lock_status() AS l WHERE l.relation OPERATOR(pg_catalog.=) {{oid}}::pg_catalog.oid) AS locks
 
 -- wait: why a backfill waits; null when it continues
 UPDATE {{backfills}} SET waiting_for = $3, updated_at = pg_catalog.clock_timestamp()
@@ -108,7 +129,7 @@ WHERE module = $1 AND filename = $2
 
 -- end: in the transaction of the history row
 UPDATE {{backfills}} SET ended_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp(),
-    waiting_for = NULL, paused = false
+    waiting_for = NULL, paused = false, rows_per_s = COALESCE($3, rows_per_s)
 WHERE module = $1 AND filename = $2
 
 -- pause: pause a backfill, even before it has started

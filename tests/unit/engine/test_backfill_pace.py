@@ -19,6 +19,15 @@ def test_batches_approach_the_target() -> None:
     assert pace.rows_per_s(20.0) > 0
 
 
+def test_the_rate_is_that_of_the_last_half_minute() -> None:
+    pace = Pace(1000, 0.25, 0.0, None)
+    assert pace.rows_per_s(0.0) == 0
+    for number in range(1, 101):
+        pace.took(number, 1.0, float(number))
+    # The batches that ended at 70 to 100, of which the first began at 69.
+    assert pace.rows_per_s(100.0) == sum(range(70, 101)) / 31
+
+
 def test_one_slow_batch_shrinks_the_next_to_a_quarter_at_most() -> None:
     pace = Pace(1000, 0.25, 0.0, None)
     pace.took(1000, 30.0, 30.0)

@@ -12,9 +12,9 @@ Reason = Literal["paused", "replication_lag", "autovacuum", "lock_waiters", "slo
 
 
 class Conditions(NamedTuple):
-    """The row of ``move`` and ``read`` in ``backfill.sql``. ``hidden_standbys``: those whose lag the connecting user
-    may not see. ``wal_position``: how much WAL the server has written, in bytes, if it has
-    a standby."""
+    """What ``next`` and ``read`` in ``backfill.sql`` return. ``hidden_standbys``: those whose lag the user may
+    not see. ``wal_position``: how much WAL the server has written, in bytes, if it has a standby.
+    """
 
     paused: bool
     rate: int | None

@@ -15,16 +15,19 @@ _LONGEST_REST_S = 10.0
 class Pace:
     """``rows``: the size of the next batch, so that it takes about ``target_s`` seconds.
 
-    ``rate``: rows a second at most, None for any. ``pause_s``: the pause after each batch.
+    ``rate``: rows a second at most, None for any. ``pause_s``: the pause after each batch. ``last_s``: the seconds that
+    the last batch took.
     """
 
     def __init__(self, rows: int, target_s: float, pause_s: float, rate: int | None) -> None:
         self.rows = rows
         self.rate: int | None = None
         self.is_slow = False
+        self.last_s = 0.0
         self._target_s = target_s
         self._pause_s = pause_s
         self._ended: deque[tuple[float, int, float]] = deque()
+        self._rows_ended = 0
         self.limit(rate)
 
     def limit(self, rate: int | None) -> None:
@@ -35,9 +38,11 @@ class Pace:
 
     def took(self, rows: int, seconds: float, now: float) -> None:
         """A batch of ``rows`` took ``seconds``, and ended at ``now``."""
+        self.last_s = seconds
         self._ended.append((now, rows, seconds))
+        self._rows_ended += rows
         while self._ended[0][0] < now - _WINDOW_S:
-            self._ended.popleft()
+            self._rows_ended -= self._ended.popleft()[1]
         self.is_slow = seconds > _TOO_SLOW * self._target_s
         wanted = rows * self._target_s / max(seconds, 1e-6)
         if rows < self.rows:
@@ -64,4 +69,4 @@ class Pace:
         if not self._ended:
             return 0.0
         begin = self._ended[0][0] - self._ended[0][2]
-        return sum(rows for _, rows, _ in self._ended) / max(now - begin, 1e-6)
+        return self._rows_ended / max(now - begin, 1e-6)

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.creation import NOT_THERE, create_if_missing
-from ...core.templating import quote
+from ...core.templating import literal, quote
 from ...sql import statement
 from .conditions import Conditions
+from .walk import NextBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from ...core.connection import Connection
+    from ...core.connection import Connection, Row
     from .walk import Walk
 
 TABLE = "pgdbm_backfills"
+_STATEMENT = "$statement$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,36 +96,54 @@ class BackfillRecords:
                 await connection.execute(self._sql("keep_last_key"), self._module, filename, cursor.last_key)
         return cursor
 
-    async def move(
-        self,
-        connection: Connection,
-        filename: str,
-        cursor: Cursor,
-        walk: Walk,
-        values: tuple[str, int, int, int, float],
-    ) -> Conditions | None:
-        """Write the cursor: position, rows walked and changed, size of the next batch, rows a second.
+    def move(self, filename: str, cursor: Cursor, batch: NextBatch, changed: int | None, rows_per_s: float) -> str:
+        """SQL that moves the cursor behind ``batch``, which has changed as many rows; None: as :func:`counting` says.
 
-        In the transaction of the batch. None if another runner has moved it since ``cursor`` was read.
+        In the transaction of the batch. It fails, with what ``raise_if_refused`` knows, if another runner has moved the
+        cursor since ``cursor`` was read.
         """
-        sql = self._sql("move", conditions=_conditions(walk))
-        row = await connection.fetchrow(sql, self._module, filename, cursor.batches, *values)
-        return None if row is None else Conditions(*row)
+        values = {
+            "module": literal(self._module),
+            "filename": literal(filename),
+            "position": literal(batch.last),
+            "rows": batch.rows,
+            "changed": statement("backfill", "changed") if changed is None else changed,
+            "batches": cursor.batches,
+            "rows_per_s": rows_per_s,
+        }
+        # Statements are kept by their slots, and these have other values for each batch.
+        slots = {name: f"%({name})s" for name in values}
+        return statement("backfill", "move", backfills=self.table.replace("%", "%%"), **slots) % values
+
+    async def next(
+        self, connection: Connection, filename: str, walk: Walk, cursor: Cursor, rows: int
+    ) -> tuple[Conditions, int, NextBatch | None]:
+        """What has to be known before a batch of up to ``rows`` rows, in one round trip.
+
+        Returns :meth:`read`; how many sessions have waited for rows of the batch before; and the batch, None at the
+        end. Updates the changed rows of ``cursor``.
+        """
+        sql = self._sql("next", conditions=_conditions(walk), next_batch=walk.sql_of_next_batch(cursor.position))
+        row = await connection.fetchrow(sql, cursor.position, cursor.last_key, rows, self._module, filename)
+        assert row is not None
+        cursor.changed_rows = row["changed_rows"]
+        batch = NextBatch(row["first"], row["last"], row["rows"]) if row["rows"] else None
+        return _conditions_in(row), row["have_waited"], batch
 
     async def read(self, connection: Connection, filename: str, walk: Walk) -> Conditions:
         """Whether the backfill is paused or limited, and whether the database is busy."""
         sql = self._sql("read", conditions=_conditions(walk))
         row = await connection.fetchrow(sql, self._module, filename)
         assert row is not None
-        return Conditions(*row)
+        return _conditions_in(row)
 
     async def wait(self, connection: Connection, filename: str, reason: str | None) -> None:
         """Show why the backfill waits; None: it continues."""
         await connection.execute(self._sql("wait"), self._module, filename, reason)
 
-    async def end(self, connection: Connection, filename: str) -> None:
-        """In the transaction of the history row."""
-        await connection.execute(self._sql("end"), self._module, filename)
+    async def end(self, connection: Connection, filename: str, rows_per_s: float | None) -> None:
+        """In the transaction of the history row. ``rows_per_s``: at the end; None without a batch."""
+        await connection.execute(self._sql("end"), self._module, filename, rows_per_s)
 
     async def pause(
         self, connection: Connection, filename: str, *, paused: bool | None = None, rate: int | None = None
@@ -144,3 +164,15 @@ class BackfillRecords:
 
 def _conditions(walk: Walk) -> str:
     return statement("backfill", "conditions", oid=str(walk.oid))
+
+
+def _conditions_in(row: Row) -> Conditions:
+    return Conditions(*(row[field] for field in Conditions._fields))
+
+
+def counting(*, returns: bool) -> tuple[str, str]:
+    """What precedes and follows a statement, with a RETURNING clause of its own if it ``returns``, so that those after
+    it in the transaction know how many rows it has changed."""
+    sql = statement("backfill", "counted", statement=_STATEMENT, returning="" if returns else "RETURNING 1")
+    before, _, after = sql.partition(_STATEMENT)
+    return before, after

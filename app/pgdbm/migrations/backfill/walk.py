@@ -54,9 +54,14 @@ class Walk:
         self, connection: Connection, position: str | None, last_key: str, rows: int
     ) -> NextBatch | None:
         """The next batch of up to ``rows`` rows after ``position``, up to ``last_key``; None at the end."""
-        behind = f"{self._columns} > {self._given(1)}" if position is not None else "$1::pg_catalog.jsonb IS NULL"
-        row = await connection.fetchrow(self._sql("next_batch", after=f" AND {behind}"), position, last_key, rows)
+        row = await connection.fetchrow(self.sql_of_next_batch(position), position, last_key, rows)
         return NextBatch(*row) if row is not None and row["rows"] else None
+
+    def sql_of_next_batch(self, position: str | None) -> str:
+        """The query of :meth:`next_batch`, with its last three arguments as the first parameters. Returns one row: its
+        columns are the fields of :class:`NextBatch`, with 0 ``rows`` at the end."""
+        behind = f"{self._columns} > {self._given(1)}" if position is not None else "$1::pg_catalog.jsonb IS NULL"
+        return self._sql("next_batch", after=f" AND {behind}")
 
     @property
     def _columns(self) -> str:

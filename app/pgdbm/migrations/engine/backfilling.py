@@ -19,16 +19,17 @@ import asyncpg
 
 from ...core.asyncpg_errors import is_lost
 from ...errors import MigrationError, MigrationExecutionError, MigrationFileError
+from ...pgparse.lexer import statement_spans
 from ...sql import statement
 from ..backfill.conditions import Conditions, Limits, ReplayLag
 from ..backfill.pace import Pace
-from ..backfill.records import BackfillRecords
+from ..backfill.records import BackfillRecords, counting
 from ..backfill.walk import NextBatch, UnwalkableError, Walk, walk_of
 from ..state.history import require_own_table
 from ..state.journal import hash_of
 from ..state.lock import MigrationLock
 from .advice import RECORDING_LATER, advise
-from .execution_errors import AlreadyAppliedError, LockHeldError, execution_error, offset_of
+from .execution_errors import AlreadyAppliedError, execution_error, offset_of, raise_if_refused
 from .options import milliseconds_of
 from .recording import recording, recording_failure
 from .retries import RETRYABLE, with_retries
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ...core.manager import AsyncDatabaseManager
     from ..backfill.records import Cursor
     from ..sources.parser import ParsedMigration
+    from ..sources.statements import Statement
     from .session import Session
 
 logger = logging.getLogger("pgdbm.migrations")
@@ -132,7 +134,7 @@ async def apply_backfill(session: Session, migration: ParsedMigration) -> None:
             await session.send(statement("runner", "own_user"))
             await require_own_table(connection, history.table, session.script.role)
             await history.record(connection, filename, migration.migration.checksum, milliseconds)
-            await run.records.end(connection, filename)
+            await run.records.end(connection, filename, run.rows_per_s)
             await session.journal.record(connection, filename, "finished")
         session.record_applied(migration, durable=True)
         session.announcer.emit("migration_ended", filename, execution_time_ms=milliseconds)
@@ -154,8 +156,11 @@ class BackfillRun:
         self._limits = Limits(backfill.max_lag_s, backfill.max_lag_bytes, backfill.waits_for_vacuum)
         self._replay_lag = ReplayLag()
         self._begin = self._beginning()
+        self._statements_before = sum(1 for _ in statement_spans(self._begin))
+        self._is_countable = True
         self._reported_at = 0.0
         self._warned = False
+        self.rows_per_s: float | None = None
         self.records = BackfillRecords(session.history.schema, session.history.module)
 
     async def to_the_end(self) -> None:
@@ -221,26 +226,32 @@ class BackfillRun:
         pace = Pace(cursor.batch_rows, self._backfill.target_s, self._backfill.pause_s, self._backfill.rate)
         emit("statement_started")
         started = time.perf_counter()
-        conditions = await self._read_conditions()
+        follows_batch = False
         while cursor.last_key is not None:
+            asked = pace.rows
+            conditions, have_waited, batch = await self._next(cursor, asked)
+            if follows_batch:
+                self._report(cursor, pace)
+                if have_waited:
+                    pace.halve()
+                    conditions = conditions._replace(waiters=max(conditions.waiters, have_waited))
+            follows_batch = False
             self._obey(pace, conditions)
-            await self._wait_until_clear(conditions)
-            batch = await self._walk.next_batch(self._connection, cursor.position, cursor.last_key, pace.rows)
+            if await self._has_waited(conditions) or pace.rows < asked:
+                continue
             if batch is None:
                 break
-            batch_started = time.perf_counter()
-            conditions = self._replay_lag.corrected(await self._run_with_retries(cursor, batch, pace), time.monotonic())
-            self._report(cursor, pace)
-            await self._pause(pace, batch.rows, time.perf_counter() - batch_started)
+            await self._run_with_retries(cursor, batch, pace)
+            follows_batch = True
+            await self._pause(pace, batch.rows, pace.last_s)
         self._report(cursor, pace, is_last=True)
+        self.rows_per_s = pace.rows_per_s(time.perf_counter()) or None
         emit("statement_ended", execution_time_ms=(time.perf_counter() - started) * 1000)
 
-    async def _run_with_retries(self, cursor: Cursor, batch: NextBatch, pace: Pace) -> Conditions:
-        found: list[Conditions] = []
-
+    async def _run_with_retries(self, cursor: Cursor, batch: NextBatch, pace: Pace) -> None:
         async def attempt(number: int) -> None:
             try:
-                found.append(await self._run(cursor, batch, pace))
+                await self._run(cursor, batch, pace)
             except MigrationExecutionError as error:
                 if error.sqlstate in RETRYABLE:
                     await self._session.journal.record(
@@ -255,43 +266,56 @@ class BackfillRun:
                 raise
 
         await with_retries(self._session, attempt, journalled=True)
-        return found[-1]
 
-    async def _run(self, cursor: Cursor, batch: NextBatch, pace: Pace) -> Conditions:
-        """One attempt at a batch, in its own transaction."""
+    async def _run(self, cursor: Cursor, batch: NextBatch, pace: Pace) -> None:
+        """One attempt at a batch: its transaction is one message, so that no row is locked for a round trip."""
         session = self._session
         first, last = (self._walk.bound(json.loads(key)) for key in (batch.first, batch.last))
         bound = self._backfill.between(self._text(), self._statement.start, first, last)
-        running = True
+        before, after = counting(returns=self._backfill.returns) if self._is_countable else ("", "")
+        opening = f"{self._begin};\n{before}"
+        move = partial(self.records.move, self._filename, cursor, batch)
+        rows_per_s = pace.rows_per_s(time.perf_counter())
+        running: Statement | None = self._statement
         started = time.perf_counter()
         try:
             session.note_traces(self._migration)
-            # The command tag of the message is that of its last statement, and has the number of rows.
-            tag: str = await session.execute(f"{self._begin};\n{bound.text}")
-            running = False
-            await session.send(session.script.closing())
-            pace.took(batch.rows, time.perf_counter() - started, time.perf_counter())
-            changed = int(tag.rpartition(" ")[2])
-            values = (batch.last, batch.rows, changed, pace.rows, pace.rows_per_s(time.perf_counter()))
-            conditions = await self.records.move(self._connection, self._filename, cursor, self._walk, values)
-            if conditions is None:
-                raise LockHeldError
-            if conditions.waiters:
-                pace.halve()
-            await session.send("COMMIT")
+            if self._is_countable:
+                end = move(None, rows_per_s)
+                await session.send(f"{opening}{bound.text}{after};\n{session.script.closing()};\n{end};\nCOMMIT")
+            else:
+                # The command tag of the message is that of its last statement, and has the number of rows.
+                tag: str = await session.execute(f"{opening}{bound.text}")
+                running = None
+                end = move(int(tag.rpartition(" ")[2]), rows_per_s)
+                await session.send(f"{session.script.closing()};\n{end};\nCOMMIT")
         except asyncpg.PostgresError as error:
             if is_lost(error):
                 raise
+            if self._is_countable:
+                running = self._running(error, len(opening), len(bound.text))
             await session.roll_back()
-            offset = bound.offset_in_file(max(offset_of(error) - len(self._begin) - 2, 0))
+            if running is None:
+                raise_if_refused(error)
+            elif self._is_countable and isinstance(error, asyncpg.FeatureNotSupportedError):
+                # A part of a query cannot change a view with rules, or have such a part itself.
+                self._is_countable = False
+                await self._run(cursor, batch, pace)
+                return
+            offset = bound.offset_in_file(max(offset_of(error) - len(opening), 0))
             advice = await advise(session, error, self._migration)
-            failed = self._statement if running else None
-            raise execution_error(error, self._migration, failed, offset, advice) from error
+            raise execution_error(error, self._migration, running, offset, advice) from error
+        pace.took(batch.rows, time.perf_counter() - started, time.perf_counter())
         cursor.position = batch.last
         cursor.walked_rows += batch.rows
-        cursor.changed_rows += changed
         cursor.batches += 1
-        return conditions
+
+    def _running(self, error: asyncpg.PostgresError, start: int, length: int) -> Statement | None:
+        """The statement of the file if the message of a batch, in which it is at ``start``, has failed there."""
+        if error.position:
+            return self._statement if start <= offset_of(error) <= start + length else None
+        notices = self._session.notices
+        return None if notices.is_counting and notices.completed > self._statements_before else self._statement
 
     def _obey(self, pace: Pace, conditions: Conditions) -> None:
         if conditions.rate is not None:
@@ -304,8 +328,9 @@ class BackfillRun:
                 self._filename,
             )
 
-    async def _wait_until_clear(self, conditions: Conditions) -> None:
-        """Return when there is no reason to wait. A reason that no longer holds at the first check is not reported."""
+    async def _has_waited(self, conditions: Conditions) -> bool:
+        """Return when there is no reason to wait, and whether there was. A reason that no longer holds at the first
+        check is not reported."""
         shown: str | None = None
         pause_s = _FIRST_CHECK_S
         is_first = True
@@ -320,6 +345,11 @@ class BackfillRun:
         if shown is not None:
             await self.records.wait(self._connection, self._filename, None)
             self._emit_waiting(None, None)
+        return not is_first
+
+    async def _next(self, cursor: Cursor, rows: int) -> tuple[Conditions, int, NextBatch | None]:
+        found = await self.records.next(self._connection, self._filename, self._walk, cursor, rows)
+        return self._replay_lag.corrected(found[0], time.monotonic()), *found[1:]
 
     async def _read_conditions(self) -> Conditions:
         conditions = await self.records.read(self._connection, self._filename, self._walk)

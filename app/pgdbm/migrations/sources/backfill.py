@@ -62,7 +62,7 @@ class Backfill:
     is to take. ``pause_s``: seconds between two batches. ``rate``: rows a second at most. ``max_lag_s`` and
     ``max_lag_bytes``: how far a standby may be behind; None: any. ``waits_for_vacuum``: whether it stops while
     autovacuum works on the table. ``in_background``: files after it need not wait for it. ``offset``: where the header
-    is in the file, in characters.
+    is in the file, in characters. ``returns``: whether the statement has a RETURNING clause.
     """
 
     table: str
@@ -77,6 +77,7 @@ class Backfill:
     waits_for_vacuum: bool = True
     in_background: bool = False
     bounds: tuple[Bound, ...] = ()
+    returns: bool = False
 
     def between(self, text: str, start: int, first: str, last: str) -> BoundText:
         """``text``, which is at ``start`` of the rendered text, with the SQL ``first`` and ``last`` as the bounds."""
@@ -233,12 +234,13 @@ def complete(
         raise BackfillError(
             f"the statement has no {' and no '.join(missing)}: limit it with WHERE {column} BETWEEN $from AND $to."
         )
-    if kind == "UPDATE" and (changed := _changed(tree) & {one.strip('"') for one in backfill.key}):
+    node = statement_node(tree)[1]
+    if kind == "UPDATE" and (changed := _changed(node) & {one.strip('"') for one in backfill.key}):
         raise BackfillError(
             f"the statement changes {', '.join(sorted(changed))}, and with it the order of the batches."
         )
-    return replace(backfill, bounds=bounds)
+    return replace(backfill, bounds=bounds, returns=node.HasField("returning_clause"))
 
 
-def _changed(tree: Node) -> set[str]:
-    return {target.res_target.name for target in statement_node(tree)[1].target_list}
+def _changed(update: Node) -> set[str]:
+    return {target.res_target.name for target in update.target_list}
