@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from litestar import Response, get
 from litestar.params import Parameter
-from litestar.response import ServerSentEvent, ServerSentEventMessage
+from litestar.response import ServerSentEventMessage
 
-from ..api.overview import ChangedRun, Overview, ReplicaList
-from ..features.runs.controller import EVENT_STREAM
+from ..api.overview import ChangedRun, Overview, OverviewRun, ReplicaList
 from ..runs.service import RunService
+from ..web.event_stream import CLOSING, KEEP_ALIVE, RESPONSE, event_stream
 from ..web.openapi import Ticketed
 from ..web.problems import error_responses
 from .overview import OverviewReader
@@ -39,7 +39,7 @@ async def list_replicas(overview: OverviewReader) -> ReplicaList:
     "/events",
     tags=["overview"],
     opt={"needs": "read", "cookie": "stream"},
-    responses=error_responses(*_READ) | {200: EVENT_STREAM},
+    responses=error_responses(*_READ) | {200: RESPONSE},
 )
 async def stream_all_events(
     runs: RunService,
@@ -52,19 +52,20 @@ async def stream_all_events(
 
     Changes that follow each other closely are sent as one, and after a reconnection a run may be sent twice.
     """
-    return ServerSentEvent(_messages(runs, _time_of(last_event_id), runs.keep_alive_s))
+    return event_stream(_messages(runs, _time_of(last_event_id), runs.keep_alive_s))
 
 
-async def _messages(runs: RunService, since: datetime | None, idle_s: float) -> AsyncIterator[ServerSentEventMessage]:
+async def _messages(
+    runs: RunService, since: datetime | None, idle_s: float
+) -> AsyncIterator[list[ServerSentEventMessage]]:
     async for changed in runs.changes.follow(since, idle_s):
-        if changed is None:
-            yield ServerSentEventMessage(data=None, comment="keep-alive")
-            continue
-        number = changed.at.isoformat()
-        for run in changed.runs:
-            data = msgspec.json.encode(ChangedRun(run=run)).decode()
-            yield ServerSentEventMessage(data=data, event="run", id=number)
-    yield ServerSentEventMessage(data='{"reason":"shutting_down"}', event="closing", retry=1000)
+        yield [KEEP_ALIVE] if changed is None else [_message(run, changed.at) for run in changed.runs]
+    yield [CLOSING]
+
+
+def _message(run: OverviewRun, changed_at: datetime) -> ServerSentEventMessage:
+    data = msgspec.json.encode(ChangedRun(run=run)).decode()
+    return ServerSentEventMessage(data=data, event="run", id=changed_at.isoformat())
 
 
 def _time_of(last_event_id: str | None) -> datetime | None:

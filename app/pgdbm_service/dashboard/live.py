@@ -83,15 +83,15 @@ class LivePages:
     def follow(
         self,
         key: Hashable,
-        changes: AsyncIterator[object | None],
+        changes: AsyncIterator[object],
         render: Callable[[], Awaitable[Parts | None]],
         seen: str = "",
     ) -> Stream:
         """A stream of the parts that ``render`` returns, of which the changed ones are sent, until it returns None.
 
         ``key`` identifies what is shown, and to whom: followers with the same key share one rendering. ``seen`` is the
-        digest of what the page already shows. A None from ``changes`` means that nothing has changed for a while: times
-        on the page are refreshed.
+        digest of what the page already shows. Whatever ``changes`` yields, the parts are rendered: if nothing has
+        changed for a while, the times on the page are refreshed.
         """
         events = self._events(key, changes, render, seen)
         return Stream(events, media_type="text/event-stream", headers=_HEADERS)
@@ -99,7 +99,7 @@ class LivePages:
     async def _events(
         self,
         key: Hashable,
-        changes: AsyncIterator[object | None],
+        changes: AsyncIterator[object],
         render: Callable[[], Awaitable[Parts | None]],
         seen: str,
     ) -> AsyncIterator[bytes]:

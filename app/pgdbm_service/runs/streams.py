@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections import deque
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -64,8 +65,10 @@ class RunStream:
         """The events after ``number``; None if they must be read from the table."""
         if number < self._kept_after:
             return None
-        skip = max(0, len(self._kept) - (self.newest - number))
-        return [event for position, event in enumerate(self._kept) if position >= skip]
+        # From the end: most followers have all but the newest, and a deque has no slices.
+        newer = list(takewhile(lambda event: event.number > number, reversed(self._kept)))
+        newer.reverse()
+        return newer
 
 
 class RunStreams:
@@ -124,8 +127,9 @@ class RunStreams:
                 if reader is not None:
                     reader.cancel()
 
-    async def events(self, run: UUID, after: int, idle_s: float) -> AsyncIterator[EventRow | None]:
-        """The events after number ``after``, until the run or the service ends; None after ``idle_s`` without one.
+    async def events(self, run: UUID, after: int, idle_s: float) -> AsyncIterator[Sequence[EventRow]]:
+        """The events after number ``after``, until the run or the service ends: those that there are at a time, and an
+        empty sequence after ``idle_s`` without one.
 
         Waits for a database that is unavailable: the answer has started, and can no longer be an error.
         """
@@ -137,10 +141,9 @@ class RunStreams:
                 events = stream.since(number)
                 if events is None:
                     events = await until_available(partial(self._queries.events, run, number, _BATCH), self._stopping)
-                for event in events:
-                    number = event.number
-                    yield event
                 if events:
+                    number = events[-1].number
+                    yield events
                     continue
                 if stream.has_ended or self.stopping:
                     return
@@ -148,7 +151,7 @@ class RunStreams:
                     async with asyncio.timeout(idle_s):
                         await changed.wait()
                 except TimeoutError:
-                    yield None
+                    yield ()
 
     async def outcome(self, run: UUID) -> Outcome:
         """How ``run`` ended. Waits for a database that is unavailable, as :meth:`events`."""

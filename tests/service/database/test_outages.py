@@ -158,7 +158,7 @@ def test_an_open_stream_waits_for_the_database(start: Callable[..., Any], repo: 
             await database.close()
 
     async def listen(feeds: RunStreams) -> list[str]:
-        return [event.kind async for event in feeds.events(run, 0, 1) if event is not None]
+        return [event.kind async for events in feeds.events(run, 0, 1) for event in events]
 
     assert asyncio.run(follow())[-1] == "run_ended"
 

@@ -7,30 +7,30 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response
-from litestar.response import ServerSentEvent, ServerSentEventMessage
+from litestar.response import ServerSentEventMessage
 
 from ...api.runs import MigrateAllResult
 from ...errors import ServiceError, without_values
 from ...runs.all_modules import last_with_dependencies
 from ...runs.streams import as_data
+from ...web.event_stream import CLOSING, KEEP_ALIVE, MEDIA_TYPE, event_stream
 from ...web.problems import HTTPError, problem_of
 from ...web.request import public_path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+
+    from litestar.response import Stream
 
     from ...api.runs import MigrateResult
     from ...runs.queries import EventRow
     from ...runs.service import RunService
     from ...web.request import HTTPRequest
 
-EVENT_STREAM = "text/event-stream"
-
 _DEFAULT_WAIT_S = 60.0
 # Shorter than the minute after which many proxies close an idle connection.
 _DEFAULT_WAIT_FOR_DONE_S = 50.0
 _LONGEST_WAIT_S = 3600.0
-_RECONNECT_MS = 1000
 
 
 async def response_of(
@@ -70,7 +70,7 @@ async def response_of(
 
 def accepts_events(request: HTTPRequest) -> bool:
     """Whether the client prefers a stream of events to JSON."""
-    return request.accept.best_match(["application/json", EVENT_STREAM]) == EVENT_STREAM
+    return request.accept.best_match(["application/json", MEDIA_TYPE]) == MEDIA_TYPE
 
 
 def wait_of(request: HTTPRequest, prefer: str | None, wait_s: float | None, *, require_done: bool) -> float:
@@ -92,22 +92,22 @@ def wait_of(request: HTTPRequest, prefer: str | None, wait_s: float | None, *, r
 
 
 async def messages(
-    events: AsyncIterator[EventRow | None], *, with_values: bool
-) -> AsyncIterator[ServerSentEventMessage]:
-    """``events`` of a run as Server-Sent Events; at the end `closing`, if the run has not ended."""
+    batches: AsyncIterator[Sequence[EventRow]], *, with_values: bool
+) -> AsyncIterator[list[ServerSentEventMessage]]:
+    """The events of a run as Server-Sent Events; at the end `closing`, if the run has not ended."""
     ended = False
-    async for event in events:
-        if event is None:
-            yield ServerSentEventMessage(data=None, comment="keep-alive")
-            continue
-        ended = event.kind == "run_ended"
-        document = as_data(event)
-        if not with_values and "problem" in document:
-            document["problem"] = without_values(document["problem"])
-        data = msgspec.json.encode(document).decode()
-        yield ServerSentEventMessage(data=data, event=event.kind, id=event.number)
+    async for events in batches:
+        yield [_message(event, with_values=with_values) for event in events] or [KEEP_ALIVE]
+        ended = bool(events) and events[-1].kind == "run_ended"
     if not ended:
-        yield ServerSentEventMessage(data='{"reason":"shutting_down"}', event="closing", retry=_RECONNECT_MS)
+        yield [CLOSING]
+
+
+def _message(event: EventRow, *, with_values: bool) -> ServerSentEventMessage:
+    document = as_data(event)
+    if not with_values and "problem" in document:
+        document["problem"] = without_values(document["problem"])
+    return ServerSentEventMessage(data=msgspec.json.encode(document).decode(), event=event.kind, id=event.number)
 
 
 def _stream(
@@ -116,19 +116,19 @@ def _stream(
     result: MigrateResult | MigrateAllResult | UUID,
     *,
     with_dependencies: bool,
-) -> ServerSentEvent:
+) -> Stream:
     if not isinstance(result, UUID):
-        return ServerSentEvent(_single(_result_message(result)))
+        return event_stream(_single(_result_message(result)))
     run = result
 
-    async def until_result() -> AsyncIterator[ServerSentEventMessage]:
+    async def until_result() -> AsyncIterator[list[ServerSentEventMessage]]:
         has_ended = False
         # A principal that may migrate may see the values in its problems.
-        async for message in messages(runs.streams.events(run, 0, runs.keep_alive_s), with_values=True):
-            has_ended = message.event == "run_ended"
-            yield message
+        async for batch in messages(runs.streams.events(run, 0, runs.keep_alive_s), with_values=True):
+            has_ended = batch[-1].event == "run_ended"
+            yield batch
         if has_ended:
-            yield await ended()
+            yield [await ended()]
 
     async def ended() -> ServerSentEventMessage:
         try:
@@ -140,12 +140,12 @@ def _stream(
             found = last_with_dependencies(found)
         return _result_message(found)
 
-    return ServerSentEvent(until_result(), headers={"Location": public_path(request, f"/runs/{run}")})
+    return event_stream(until_result(), headers={"Location": public_path(request, f"/runs/{run}")})
 
 
 def _result_message(result: MigrateResult | MigrateAllResult) -> ServerSentEventMessage:
     return ServerSentEventMessage(data=msgspec.json.encode(result).decode(), event="result")
 
 
-async def _single(message: ServerSentEventMessage) -> AsyncIterator[ServerSentEventMessage]:
-    yield message
+async def _single(message: ServerSentEventMessage) -> AsyncIterator[list[ServerSentEventMessage]]:
+    yield [message]

@@ -10,7 +10,6 @@ from uuid import UUID
 from litestar import Controller, Response, get, post
 from litestar.openapi import ResponseSpec
 from litestar.params import Body, Parameter
-from litestar.response import ServerSentEvent
 
 from ...api.runs import (
     MigrateAllBody,
@@ -22,7 +21,6 @@ from ...api.runs import (
     RunSchemaList,
     RunStatus,
     SchemaStatus,
-    StreamedEvent,
 )
 from ...api.scopes import allows
 from ...auth import require
@@ -31,6 +29,7 @@ from ...errors import ServiceError, without_values
 from ...runs.queries import RunFilter
 from ...runs.request import MigrationRequest, Origin
 from ...runs.service import RunService
+from ...web.event_stream import RESPONSE, event_stream
 from ...web.headers import traceparent_of
 from ...web.openapi import MigrateOperation, Ticketed
 from ...web.pagination import TOTAL_LIMIT, Cursor, Limit, cursor_of, read_number
@@ -73,10 +72,6 @@ _EVENT_NUMBER = re.compile(r"[0-9]{1,18}\Z")
 _ACCEPTED = {
     202: ResponseSpec(Run, description="The run has not ended. `Location` is its address.", generate_examples=False)
 }
-
-EVENT_STREAM = ResponseSpec(
-    StreamedEvent, description="Server-Sent Events.", media_type="text/event-stream", generate_examples=False
-)
 
 Prefer = Annotated[
     str | None,
@@ -229,7 +224,7 @@ class RunController(Controller):
         opt={"cookie": "stream"},
         responses=error_responses(*_READ_ONE)
         | {
-            200: EVENT_STREAM,
+            200: RESPONSE,
             204: ResponseSpec(
                 None, description="The run has ended, and there are no more events.", generate_examples=False
             ),
@@ -253,7 +248,7 @@ class RunController(Controller):
             return Response(None, status_code=204)
         run = await database.with_timeout(runs.queries.run(run_id))
         events = runs.streams.events(run_id, min(after, newest), runs.keep_alive_s)
-        return ServerSentEvent(messages(events, with_values=_may_see_values(request, run.module)))
+        return event_stream(messages(events, with_values=_may_see_values(request, run.module)))
 
     @post(
         "/{run_id:uuid}/cancel",
