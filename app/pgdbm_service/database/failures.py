@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # SQLSTATEs of a session that the server ended or did not accept, and of a session on a server that accepts no writes,
 # such as a leader that has become a standby.
 _UNAVAILABLE = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006"})
-# The server, or the tablespace, has no space on its disk, or no memory. Temporary: somebody frees it.
+# The server, or the tablespace, has no space on its disk, or no memory. Temporary: it can be freed.
 _SHORT_OF = frozenset({"53000", "53100", "53200", "53400"})
 _LOCK_NOT_AVAILABLE = "55P03"
 # Serialization failure, deadlock.

@@ -30,7 +30,7 @@ _HEADERS = {"Cache-Control": "no-cache", "Connection": "keep-alive", "X-Accel-Bu
 def event_stream(
     batches: AsyncIterator[Sequence[ServerSentEventMessage]], headers: Mapping[str, str] | None = None
 ) -> Stream:
-    """A stream of events. Each batch is sent at once: a run of thousands of schemas has ten events for each."""
+    """A stream of events. Each batch is one write: a run of thousands of schemas has ten events for each."""
     return Stream(_encoded(batches), media_type=MEDIA_TYPE, headers=_HEADERS | dict(headers or {}))
 
 

@@ -38,18 +38,18 @@ def test_events_before_the_kept_ones_are_in_the_table() -> None:
     assert [one.number for one in found] == list(range(502, 2502))
 
 
-def test_the_newest_events_are_found_without_a_look_at_the_others() -> None:
-    """Every follower of a run with thousands of events asks after each change."""
-    looked_at = []
+def test_the_newest_events_are_found_without_reading_the_others() -> None:
+    """Every follower of a run with thousands of events reads them after each change."""
+    read = []
 
     class Counted(EventRow):
         def __getattribute__(self, name: str) -> object:
             if name == "number":
-                looked_at.append(self)
+                read.append(self)
             return super().__getattribute__(name)
 
     stream = RunStream(0, has_ended=False)
     stream.add([Counted(number=number, kind="step", data={}, at=NOW) for number in range(1, 1001)])
-    looked_at.clear()
+    read.clear()
     assert len(stream.since(998) or ()) == 2
-    assert len(looked_at) <= 5
+    assert len(read) <= 5
