@@ -67,12 +67,11 @@ from .observability.sampler import StateSampler
 from .registry.file_contents import FileContents
 from .registry.modules import Registry
 from .registry.policies import ModulePolicies
-from .registry.repository import read_repository, repository_warnings
 from .registry.repository_watch import RepositoryWatch
 from .registry.store import CHANNEL, RegistrationStore
 from .runs.records import RunRecords
 from .runs.service import RunService
-from .settings import Settings, listed, read_settings
+from .settings import DEFAULT_REPOSITORY, Settings, listed, read_settings
 from .status.module_databases import ModuleDatabases
 from .status.module_lookup import ModuleLookup
 from .status.summaries import Summaries
@@ -178,10 +177,11 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     configure_logs(settings)
     database = Database(settings)
     slots = Slots(limit=settings.migration_connections, wait_s=settings.lock_wait_s, grace_s=settings.shutdown_grace_s)
-    modules = read_repository(settings.migrations_repo)
     registry = Registry()
     registry.required = listed(settings.require_modules)
-    registry.replace_repo(modules, repository_warnings(settings.migrations_repo, modules))
+    # The default folder may be missing, since all modules may be registered.
+    repo = settings.migrations_repo
+    repository_watch = RepositoryWatch(repo, registry, may_be_missing=repo == DEFAULT_REPOSITORY)
     registrations = RegistrationStore(database, registry)
     policies = ModulePolicies(settings.module_policies)
     databases = ModuleDatabases(database, policies)
@@ -209,7 +209,6 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     )
     sampler.on_sample = conditions.sampled
     operation_queries = OperationQueries(database, lookup, conditions.compared)
-    repository_watch = RepositoryWatch(settings.migrations_repo, registry)
     verifier = TokenVerifier(database)
     sessions = Sessions(
         database,
@@ -290,8 +289,8 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     if drift_check_s is not None:
         watch = DriftWatch(registry, summaries, operation_queries, lambda: conditions.is_drift_due(drift_check_s))
         jobs.append(Job("compare schemas for drift", min(_LEASE_EVERY_S, drift_check_s), watch.compare, database))
-    if settings.watch_repo:
-        jobs.append(Job("poll the migrations repository", _REPOSITORY_EVERY_S, repository_watch.poll))
+    poll = repository_watch.poll if settings.watch_repo else repository_watch.poll_unreadable
+    jobs.append(Job("poll the migrations repository", _REPOSITORY_EVERY_S, poll))
     query_parameters = QueryParameters(dependencies)
 
     async def before_each_call(request: HTTPRequest) -> None:

@@ -51,7 +51,6 @@ def test_settings_of_an_identity_provider(variables: dict[str, str], named: str)
         ({"PGDBM_LOG_LEVEL": "loud"}, "PGDBM_LOG_LEVEL"),
         ({"PGDBM_LOG_FORMAT": "xml"}, "PGDBM_LOG_FORMAT"),
         ({"PGDBM_ALLOW_UNAUTHENTICATED": "perhaps"}, "PGDBM_ALLOW_UNAUTHENTICATED"),
-        ({"PGDBM_MIGRATIONS_REPO": "/nowhere/at/all"}, "PGDBM_MIGRATIONS_REPO"),
         ({"PGDBM_HOST": "0.0.0.0"}, "PGDBM_ALLOW_UNAUTHENTICATED"),
         ({"PGDBM_HOST": "::"}, "PGDBM_ALLOW_UNAUTHENTICATED"),
         ({"PGDBM_HOST": "example.com"}, "PGDBM_HOST"),

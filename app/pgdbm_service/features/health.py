@@ -31,6 +31,8 @@ class HealthController(Controller):
         """Whether the service can handle requests now; otherwise 503, with the check that fails."""
         readable = may_read(request)
         checks = [await _database(database, may_read=readable), _modules(registry), _accepting(slots)]
+        if registry.repo_problem is not None:
+            checks.append(Check("repository", False, registry.repo_problem))
         checks += _logins(database, may_read=readable)
         failing = [check.name for check in checks if not check.ok]
         if failing:

@@ -109,6 +109,8 @@ class Registry:
         self.required: tuple[str, ...] = ()
         # What the repository lacks.
         self.repo_warnings: tuple[str, ...] = ()
+        # Why the repository cannot be read: the modules are those that were read last.
+        self.repo_problem: str | None = None
         self.replace_repo(modules)
 
     def __iter__(self) -> Iterator[Module]:
@@ -126,6 +128,7 @@ class Registry:
     def replace_repo(self, modules: Iterable[Module], warnings: Iterable[str] = ()) -> None:
         """Replace the modules of the repository by ``modules``."""
         self.repo_warnings = tuple(warnings)
+        self.repo_problem = None
         self._repo = {module.name: module for module in modules}
         self._combine()
 
@@ -145,6 +148,8 @@ class Registry:
     def warnings(self) -> list[str]:
         """Why there are no modules, if there are none; and the modules without a file, which have nothing to apply."""
         empty = [without_files(module.name) for module in self if module.is_empty]
+        if self.repo_problem is not None:
+            return [self.repo_problem, *empty]
         return empty if self._modules else [*self.repo_warnings, NOTHING_REGISTERED]
 
     @property
@@ -233,6 +238,17 @@ def missing_modules(registry: Registry) -> ServiceError:
         f"PGDBM_REQUIRE_MODULES: there is no module {', '.join(missing)} with migration files. {reasons}".rstrip(),
         missing=missing,
     )
+
+
+def require_repository(registry: Registry) -> None:
+    """Raise a ServiceError (repository_unreadable) if the migrations repository cannot be read."""
+    if registry.repo_problem is not None:
+        raise repository_unreadable(registry.repo_problem)
+
+
+def repository_unreadable(reason: str, module: str | None = None) -> ServiceError:
+    """The error for a migrations repository that cannot be read."""
+    return ServiceError("repository_unreadable", reason, module=module)
 
 
 def without_files(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import tomllib
 from typing import TYPE_CHECKING
@@ -31,19 +33,57 @@ _TOML_PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\
 logger = structlog.get_logger("pgdbm_service")
 
 
-def read_repository(repo: Path) -> list[Module]:
-    """The modules in ``repo``, by name; hidden folders and plain files are ignored."""
-    if not repo.is_dir():
-        logger.warning("migrations repository missing", folder=str(repo))
-        return []
+class RepositoryError(Exception):
+    """The migrations repository cannot be read. The text is the reason."""
+
+
+def read_repository(repo: Path, *, may_be_missing: bool = False) -> list[Module]:
+    """The modules in ``repo``, by name; hidden folders and plain files are ignored.
+
+    Raises:
+        RepositoryError: it is not a folder, or cannot be read. With ``may_be_missing`` there need not be one.
+    """
     # Not resolved: git-sync replaces the folder behind a symbolic link.
     root = repo.absolute()
-    folders = [entry for entry in root.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+    try:
+        folders = [entry for entry in root.iterdir() if not entry.name.startswith(".") and _is_folder(entry)]
+    except OSError as error:
+        if may_be_missing and isinstance(error, FileNotFoundError) and not root.is_symlink():
+            return []
+        raise RepositoryError(_reason_of(root, error)) from None
     modules = [_read_module(folder) for folder in sorted(folders)]
     for module in modules:
         if module.problem is not None:
             logger.warning("module invalid", module=module.name, problem=module.problem.detail)
     return modules
+
+
+def require_readable(folder: Path) -> None:
+    """Raise RepositoryError if the repository that the module's ``folder`` is in cannot be read."""
+    try:
+        os.scandir(folder.parent).close()
+    except OSError as error:
+        raise RepositoryError(_reason_of(folder.parent, error)) from None
+
+
+def _is_folder(entry: Path) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # Either it is a link to where nothing may be read, an invalid module; or nothing here may be, which raises.
+        entry.lstat()
+        return True
+
+
+def _reason_of(root: Path, error: OSError) -> str:
+    start = f"PGDBM_MIGRATIONS_REPO: {root}"
+    if isinstance(error, FileNotFoundError):
+        if root.is_symlink():
+            return f"{start} is a symbolic link to {root.readlink()}, which does not exist."
+        return f"PGDBM_MIGRATIONS_REPO: there is no folder {root}. Is it mounted?"
+    if isinstance(error, NotADirectoryError):
+        return f"{start} is not a folder."
+    return f"{start} cannot be read: {error.strerror}."
 
 
 def repository_warnings(repo: Path, modules: Collection[Module]) -> list[str]:
@@ -52,6 +92,12 @@ def repository_warnings(repo: Path, modules: Collection[Module]) -> list[str]:
         return []
     if not repo.is_dir():
         return [f"PGDBM_MIGRATIONS_REPO: there is no folder {repo.absolute()}. Is it mounted?"]
+    with contextlib.suppress(OSError):
+        return _nothing_in(repo)
+    return []
+
+
+def _nothing_in(repo: Path) -> list[str]:
     loose = any(entry.suffix == ".sql" for entry in repo.iterdir())
     what = "has *.sql files, but no module: each module is a folder in it" if loose else "contains no module"
     return [f"PGDBM_MIGRATIONS_REPO: the folder {repo.absolute()} {what}. Is the right one mounted?"]

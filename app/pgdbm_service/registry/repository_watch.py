@@ -13,8 +13,10 @@ import structlog
 
 from pgdbm.errors import MigrationFileError
 
+from ..errors import ServiceError
 from .bundles import read_folder
-from .repository import read_repository, repository_warnings
+from .modules import repository_unreadable
+from .repository import RepositoryError, read_repository, repository_warnings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,23 +49,32 @@ class RepositoryWatch:
     ConfigMap or a network file system sends no events, and takes about a millisecond for 500 files.
     """
 
-    def __init__(self, repo: Path, registry: Registry) -> None:
+    def __init__(self, repo: Path, registry: Registry, *, may_be_missing: bool = False) -> None:
+        """Read the folder. ``may_be_missing``: without one there are no modules in it."""
         self._repo = repo
         self._registry = registry
+        self._may_be_missing = may_be_missing
         self._signature: Signature | None = None
-        self._digests = _digests(list(registry.repo.values()))
+        self._digests: dict[str, str] = {}
+        with suppress(RepositoryError):
+            self._digests = _digests(self._read())
         self._reading = asyncio.Lock()
         self._polled: Signature | None = None
         self._postponed = 0
 
     async def sync(self) -> Changes:
-        """Read the repository again, and return what has changed since it was last read."""
+        """Read the repository again, and return what has changed since it was last read.
+
+        Raises:
+            ServiceError: repository_unreadable. The modules stay as they were.
+        """
         async with self._reading:
             signature = await asyncio.to_thread(_signature_of, self._repo)
-            modules = await asyncio.to_thread(read_repository, self._repo)
+            try:
+                modules = await asyncio.to_thread(self._read)
+            except RepositoryError as error:
+                raise repository_unreadable(str(error)) from None
             before, self._digests = self._digests, await asyncio.to_thread(_digests, modules)
-            warnings = await asyncio.to_thread(repository_warnings, self._repo, modules)
-            self._registry.replace_repo(modules, warnings)
             self._signature = signature
         now = self._digests
         changes = Changes(
@@ -76,6 +87,32 @@ class RepositoryWatch:
             logger.info("repository changed", added=changes.added, changed=changes.changed, removed=changes.removed)
         return changes
 
+    def _read(self) -> list[Module]:
+        """Read the modules into the registry.
+
+        Raises:
+            RepositoryError: they stay as they were, with the reason as the problem of the repository.
+        """
+        registry = self._registry
+        try:
+            modules = read_repository(self._repo, may_be_missing=self._may_be_missing)
+        except RepositoryError as error:
+            if registry.repo_problem != str(error):
+                logger.warning("migrations repository unreadable", reason=str(error))
+            registry.repo_problem = str(error)
+            raise
+        warnings = repository_warnings(self._repo, modules)
+        if tuple(warnings) != registry.repo_warnings:
+            for warning in warnings:
+                logger.warning("nothing in the migrations repository", reason=warning)
+        registry.replace_repo(modules, warnings)
+        return modules
+
+    async def poll_unreadable(self) -> None:
+        """:meth:`poll` while the repository cannot be read."""
+        if self._registry.repo_problem is not None:
+            await self.poll()
+
     async def poll(self) -> None:
         """Read the repository again if a file of it has changed since it was last read, and is not being written."""
         signature = await asyncio.to_thread(_signature_of, self._repo)
@@ -85,26 +122,37 @@ class RepositoryWatch:
             self._polled = signature
             self._postponed += 1
             return
-        await self.sync()
         self._postponed = 0
+        # It has been logged, and the readiness check shows it.
+        with suppress(ServiceError):
+            await self.sync()
 
 
 def _signature_of(repo: Path) -> Signature:
     found: set[tuple[str, int, int, int, int]] = set()
     try:
-        folders = [entry for entry in os.scandir(repo) if not entry.name.startswith(".") and entry.is_dir()]
+        with os.scandir(repo) as entries:
+            folders = [entry for entry in entries if not entry.name.startswith(".") and _is_folder(entry)]
         for folder in folders:
             stat = folder.stat()
             found.add((folder.path, stat.st_ino, 0, stat.st_mtime_ns, 0))
-            for file in os.scandir(folder):
-                # A symbolic link may be dangling.
-                with suppress(FileNotFoundError):
-                    stat = file.stat()
-                    found.add((file.path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+            with os.scandir(folder) as files:
+                for file in files:
+                    # A symbolic link may lead to nothing, to itself, or to where nothing may be read.
+                    with suppress(OSError):
+                        stat = file.stat()
+                        found.add((file.path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     except OSError:
         # A folder was removed between the two calls: a unique signature makes the next poll read again.
         return frozenset({("", 0, 0, time.time_ns(), 0)})
     return frozenset(found)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_young(signature: Signature) -> bool:

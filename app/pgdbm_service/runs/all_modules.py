@@ -15,7 +15,7 @@ import structlog
 from ..api.runs import ALL_MODULES, MigrateAllResult, MigrateResult, RunOptions
 from ..database.failures import is_unavailable, log_failure, service_error_of
 from ..errors import ServiceError, to_document
-from ..registry.modules import missing_modules, require_valid
+from ..registry.modules import missing_modules, require_repository, require_valid
 from .child_runs import NewChild
 from .queries import all_of
 from .queue import RetryLater
@@ -102,8 +102,10 @@ class AllModules:
         """
         registry = self._registrations.registry
         left_out = registry.left_out() if request.module == ALL_MODULES else {}
-        if request.module == ALL_MODULES and registry.missing:
-            raise missing_modules(registry)
+        if request.module == ALL_MODULES:
+            require_repository(registry)
+            if registry.missing:
+                raise missing_modules(registry)
         if not modules:
             result = all_of([], 0.0)
             result.not_reached, result.warnings = list(left_out), registry.warnings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .environment import read_settings, unknown_variables
 from .fields import (
+    DEFAULT_REPOSITORY,
     RESERVED_CONNECTIONS,
     IssuerSettings,
     Settings,
@@ -15,6 +16,7 @@ from .fields import (
 from .policies import Login, ModulePolicy
 
 __all__ = [
+    "DEFAULT_REPOSITORY",
     "RESERVED_CONNECTIONS",
     "IssuerSettings",
     "Login",

@@ -61,9 +61,6 @@ def check(settings: Settings, given: Collection[str]) -> None:
     for problem in webhooks.problems_of(settings.webhooks, allow_http=settings.webhook_private_addresses):
         raise SettingsError(f"{webhooks.VARIABLE}{problem}")
     _check_auth(settings, given)
-    repo = settings.migrations_repo
-    if not repo.is_dir() and ("migrations_repo" in given or repo.exists()):
-        raise SettingsError(f"PGDBM_MIGRATIONS_REPO is '{repo}': there is no such folder.")
     if settings.database_url is None:
         if settings.data_dir.exists() and not settings.data_dir.is_dir():
             raise SettingsError(f"PGDBM_DATA_DIR is '{settings.data_dir}': that is not a folder.")

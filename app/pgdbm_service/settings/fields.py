@@ -18,6 +18,7 @@ PREFIX = "PGDBM_"
 _WITHOUT_PREFIX = {"database_url": "DATABASE_URL"}
 # Connections that requests and health checks can count on while migrations run.
 RESERVED_CONNECTIONS = 2
+DEFAULT_REPOSITORY = Path("migrations_repo")
 
 
 class SettingsError(Exception):
@@ -58,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_dir: Annotated[Path, Meta(description="The data directory of the embedded PostgreSQL.")] = Path(".pgdbm/data")
     migrations_repo: Annotated[
         Path, Meta(description="The folder that contains one folder of migrations per module.")
-    ] = Path("migrations_repo")
+    ] = DEFAULT_REPOSITORY
     require_modules: Annotated[
         str | None,
         Meta(

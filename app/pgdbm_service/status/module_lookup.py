@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 from pgdbm.core.lru import LRUCache
@@ -10,7 +11,8 @@ from pgdbm.migrations import AsyncMigrationManager
 
 from ..errors import ServiceError, invalid_request
 from ..registry.bundles import read_folder, read_settled
-from ..registry.modules import Module, require_valid
+from ..registry.modules import Module, repository_unreadable, require_repository, require_valid
+from ..registry.repository import RepositoryError, require_readable
 from ..registry.single_flight import SingleFlight
 from .history_tables import schemas_with_pending
 from .summaries import UnregisteredModule
@@ -99,6 +101,7 @@ class ModuleLookup:
             return module
         unregistered = await self._summaries.unregistered((), name) if or_history else ()
         if not unregistered:
+            require_repository(self._registry)
             raise ServiceError(
                 "module_unknown", f"There is no module {name!r}.", module=name, hint=self._registry.hint(name)
             )
@@ -227,9 +230,20 @@ class ModuleLookup:
 
 
 def _require_folder(module: Module) -> None:
-    """Raise module_invalid if the folder was removed: without files, nothing would be pending."""
+    """Raise module_invalid if the folder was removed: without files, nothing would be pending.
+
+    Raises repository_unreadable if the repository cannot be read.
+    """
     require_valid(module)
-    if module.bundle is None and (module.folder is None or not module.folder.is_dir()):
+    if module.bundle is not None:
+        return
+    folder = module.folder
+    if folder is None or not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where nothing may be read
+        if folder is not None:
+            try:
+                require_readable(folder)
+            except RepositoryError as error:
+                raise repository_unreadable(str(error), module.name) from None
         raise ServiceError("module_invalid", f"The folder of module {module.name} was removed.", module=module.name)
 
 

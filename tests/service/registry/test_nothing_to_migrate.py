@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pgdbm_service.settings import DEFAULT_REPOSITORY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import pytest
+
 TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
 
 
-def test_a_missing_repository_is_named(start: Callable[..., Any], tmp_path: Path) -> None:
-    service = start(migrations_repo=tmp_path / "mount")
+def test_a_missing_default_repository_is_named(
+    start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All modules may be registered."""
+    monkeypatch.chdir(tmp_path)
+    service = start(migrations_repo=DEFAULT_REPOSITORY)
     (why, nothing) = service.get("/health/ready").json()["warnings"]
-    assert f"there is no folder {tmp_path}/mount" in why
+    assert f"there is no folder {tmp_path}/migrations_repo" in why
     assert nothing == "No module is registered."
     for body in ({}, {"dry_run": True}):
         answer = service.post("/migrate", json=body).json()

@@ -23,6 +23,18 @@ SERVER_ERRORS = (
         retry_after_s=2,
     ),
     ErrorKind(
+        "repository_unreadable",
+        503,
+        "The migrations repository cannot be read",
+        "What `PGDBM_MIGRATIONS_REPO` names is missing, is not a folder, is a symbolic link to nothing, or may not be "
+        "read. Modules that were read before are still listed. Nothing was applied. Registered modules can be migrated "
+        "one by one, but `POST /migrate` cannot know all modules.",
+        "Mount the folder, or let the service's user read it. The service needs no restart: it reads the folder as "
+        "soon as it can.",
+        "module retry_after",
+        retry_after_s=5,
+    ),
+    ErrorKind(
         "modules_missing",
         503,
         "Required modules are missing",

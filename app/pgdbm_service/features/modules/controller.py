@@ -25,7 +25,14 @@ from ...web.query_parameters import InSchema, read_several, several_of
 from .views import ModuleViews
 
 _READ = ("database_unavailable", "lock_timeout")
-_READ_ONE = ("module_unknown", "module_invalid", "files_changing", "migration_file_invalid", *_READ)
+_READ_ONE = (
+    "module_unknown",
+    "module_invalid",
+    "files_changing",
+    "repository_unreadable",
+    "migration_file_invalid",
+    *_READ,
+)
 
 
 class ModuleController(Controller):
@@ -50,7 +57,7 @@ class ModuleController(Controller):
         page.next = None if following is None else cursor_of(following)
         return page
 
-    @get("/{module:str}", responses=error_responses("module_unknown", *_READ))
+    @get("/{module:str}", responses=error_responses("module_unknown", "repository_unreadable", *_READ))
     async def get_module(self, views: ModuleViews, module: str) -> Response[ModuleDetail]:
         """One module with its state; for one with many schemas, how many are in which state."""
         detail = await views.detail(module)

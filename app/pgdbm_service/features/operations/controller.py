@@ -40,6 +40,7 @@ from .reads import OperationQueries
 
 _READ = (
     "module_unknown",
+    "repository_unreadable",
     "module_invalid",
     "database_unavailable",
     "lock_timeout",

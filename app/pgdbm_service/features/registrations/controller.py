@@ -161,7 +161,7 @@ class RegistrationController(Controller):
     status_code=200,
     tags=["registrations"],
     opt={"needs": "admin"},
-    responses=error_responses("cross_origin"),
+    responses=error_responses("cross_origin", "repository_unreadable"),
 )
 async def sync_repository(repository_watch: RepositoryWatch, registry: Registry) -> RepositoryChanges:
     """Read the migrations repository now, without waiting for the next poll."""

@@ -14,6 +14,7 @@ from ...web.problems import error_responses
 
 _READ = (
     "module_unknown",
+    "repository_unreadable",
     "module_invalid",
     "migration_file_invalid",
     "database_unavailable",

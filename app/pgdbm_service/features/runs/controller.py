@@ -61,6 +61,7 @@ _MIGRATE = (
     "closed",
     "dependency_not_migrated",
     "files_changing",
+    "repository_unreadable",
     "insufficient_resources",
     "lock_timeout",
     "shutting_down",
