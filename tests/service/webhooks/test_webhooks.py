@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -223,6 +224,24 @@ def test_only_public_addresses_over_https_are_allowed(service: Any, sql: Any, re
     (failed,) = eventually(lambda: [one for one in deliveries(service, webhook) if one["reason"]])
     assert "not a public address" in failed["reason"]
     assert failed["http_status"] is None
+
+
+def test_the_limit_holds_for_webhooks_that_are_created_at_the_same_time(
+    start: Callable[..., Any], database: str, eventually: Callable[..., Any]
+) -> None:
+    service = start(max_webhooks=2)
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'pgdbm_service.webhooks'::regclass"
+    with psycopg.connect(database) as holder, psycopg.connect(database, autocommit=True) as seeing:
+        # Nothing can be inserted until the end of this transaction, and everything can be counted.
+        holder.execute("LOCK TABLE pgdbm_service.webhooks IN SHARE MODE")
+        with ThreadPoolExecutor(4) as threads:
+            urls = [f"https://hooks.example.com/{number}" for number in range(4)]
+            sent = [threads.submit(service.post, "/webhooks", json={"url": url}) for url in urls]
+            eventually(lambda: seeing.execute(waiting).fetchall() == [(4,)])
+            holder.rollback()
+            answers = [one.result() for one in sent]
+    assert sorted(one.status_code for one in answers) == [201, 201, 400, 400]
+    assert len(service.get("/webhooks").json()["items"]) == 2
 
 
 @pytest.mark.settings(auth="tokens", auth_failures_per_minute=10000)

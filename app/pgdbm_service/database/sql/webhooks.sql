@@ -9,6 +9,9 @@ SELECT id, url, events, modules, format, blocked_after_s, is_enabled, disabled_r
        created_at, name
 FROM {{tables.webhooks}} ORDER BY number
 
+-- lock: until the end of the transaction, no other webhook is created
+LOCK TABLE {{tables.webhooks}} IN SHARE ROW EXCLUSIVE MODE
+
 -- count: the number of webhooks that were created over HTTP
 SELECT pg_catalog.count(*) AS number FROM {{tables.webhooks}} WHERE name IS NULL
 

@@ -36,11 +36,6 @@ class WebhookStore:
 
     async def create(self, body: WebhookBody, principal: str) -> WebhookWithSecret:
         self._check(body.url)
-        (found,) = await self._rows("count")
-        if found["number"] >= self._maximum:
-            raise invalid_request(
-                [{"field": "url", "message": f"there are {found['number']} webhooks, the limit (PGDBM_MAX_WEBHOOKS)"}]
-            )
         secret = new_secret()
         values = (
             body.url,
@@ -51,8 +46,21 @@ class WebhookStore:
             body.format,
             body.blocked_after_s,
         )
-        (row,) = await self._rows("create", *values, principal)
+        row = await self._database.with_timeout(self._create(*values, principal))
         return WebhookWithSecret(**row, secret=secret)
+
+    async def _create(self, *values: object) -> RowDict:
+        """Insert a webhook unless the limit is reached. Replicas do so one after the other."""
+        async with self._database.manager(SERVICE_SCHEMA).transaction() as tx:
+            await tx.execute(statement("webhooks", "lock"))
+            number = await tx.fetch_value(statement("webhooks", "count"))
+            if number >= self._maximum:
+                raise invalid_request(
+                    [{"field": "url", "message": f"there are {number} webhooks, the limit (PGDBM_MAX_WEBHOOKS)"}]
+                )
+            row = await tx.fetch_one(statement("webhooks", "create"), *values)
+            assert row is not None
+            return row
 
     async def configure(self, webhooks: Sequence[tuple[str, WebhookBody, str | None]]) -> None:
         """Make ``webhooks``, each with its name and its secret, those that are in the settings of the service."""
