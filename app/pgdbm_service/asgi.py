@@ -155,14 +155,14 @@ class Service(Litestar):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         audit: AuditRecorder = self.state["audit"]
-        send = with_validator(with_secure_headers(send, scope["path"]), scope)
+        send = with_secure_headers(send, scope["path"])
         prefix = scope["state"]["prefix"]
         if prefix and scope["path"].startswith("/ui") and scope.get("method") != "HEAD":
             send = with_prefix(send, prefix)
         if scope.get("method") == "HEAD":
             await answer_head(super().__call__, scope, receive, send)
         else:
-            await audit.record(super().__call__, scope, receive, send)
+            await audit.record(super().__call__, scope, receive, with_validator(send, scope))
 
 
 def create_app(settings: Settings | None = None, tracer_provider: TracerProvider | None = None) -> Service:

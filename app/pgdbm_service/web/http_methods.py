@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.routes import HTTPRoute
 
+from .conditional import with_validator
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
@@ -43,7 +45,8 @@ class AllowedMethods:
 async def answer_head(
     app: Callable[[Scope, Receive, Send], Awaitable[None]], scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Answer HEAD with the headers of the answer to GET. The server's own scope remains that of a HEAD request."""
+    """Answer HEAD with the headers of the answer to GET, of which the ETag needs the body. The server's own scope
+    remains that of a HEAD request."""
     as_get: Any = {**scope, "method": "GET"}
 
     async def send_headers(message: Message) -> None:
@@ -54,7 +57,7 @@ async def answer_head(
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     try:
-        await app(as_get, receive, send_headers)
+        await app(as_get, receive, with_validator(send_headers, as_get))
     finally:
         # The route and the principal, for the log.
         scope.update(as_get | {"method": "HEAD"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -20,6 +21,35 @@ def test_head(service: Any, path: str) -> None:
     assert {k: v for k, v in head.headers.items() if k not in differing} == {
         k: v for k, v in got.headers.items() if k not in differing
     }
+
+
+def test_head_has_the_validator_of_get_on_every_path(service: Any, repo: Any) -> None:
+    repo.write("m", _001_a="CREATE TABLE {{tables.t}} (id int)")
+    service.sync()
+    run = service.post("/modules/m/migrate").json()["run_id"]
+    values = {"name": "m", "run_id": run, "filename": "001_a.sql", "code": "forbidden", "schema": "m", "table": "t"}
+    document = service.get("/docs/openapi.json").json()["paths"]
+    documented = [path for path, methods in document.items() if "get" in methods]
+    paths = [re.sub(r"\{(\w+)\}", lambda name: values.get(name[1], "7"), path) for path in documented]
+    validated = 0
+    for path in sorted({*paths, *PATHS, "/ui", "/ui/runs", "/ui/modules/m", f"/ui/runs/{run}"}):
+        got, head = headers_of(service, "GET", path), headers_of(service, "HEAD", path)
+        assert (head.status_code, "etag" in head.headers) == (got.status_code, "etag" in got.headers), path
+        if got.headers.get("etag") != headers_of(service, "GET", path).headers.get("etag"):
+            continue  # its content changes with time
+        assert head.headers.get("etag") == got.headers.get("etag"), path
+        if "etag" in got.headers:
+            validated += 1
+            same = service.client.head(path, headers={"If-None-Match": got.headers["etag"]})
+            asked = service.client.get(path, headers={"If-None-Match": got.headers["etag"]})
+            assert (same.status_code, same.content) == (asked.status_code, b""), path
+    assert validated >= 15
+
+
+def headers_of(service: Any, method: str, path: str) -> Any:
+    """The answer without its body, which may have no end."""
+    with service.client.stream(method, path, follow_redirects=False) as answer:
+        return answer
 
 
 def test_head_of_a_stream_ends(service: Any, repo: Any) -> None:
