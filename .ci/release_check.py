@@ -46,6 +46,9 @@ REPEATED = {
     "integrations/kubernetes/wait.yaml": r"image: .*/pgdbm:(.+)$",
     "integrations/kubernetes/migrate.yaml": r"image: .*/pgdbm:(.+)$",
     "integrations/gitlab/templates/pgdbm.yml": r"default: .*/pgdbm:(.+)$",
+    "integrations/github/action.yml": r'^    default: "(\d+\.\d+\.\d+)"$',
+    "integrations/README.md": r"(?:pgdbm:|@v?)(\d+\.\d+\.\d+)",
+    "docs/howto/deploy.md": r'^  tag: "(.+)"$',
     "README.md": r"pgdbm-(\d+\.\d+\.\d+)-py3",
 }
 # Licences under which a dependency may be shipped in the image.

@@ -6,6 +6,7 @@ comment.py NUMBER FILE, with the variables of GitHub Actions: GITHUB_API_URL, GI
 import json
 import os
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -42,11 +43,14 @@ def main(number: str, file: str) -> None:
     text = Path(file).read_text(encoding="utf-8")
     if not text:
         return
-    found = previous(number, text.splitlines()[0])
-    if found is None:
-        call("POST", f"issues/{number}/comments", {"body": text})
-    else:
-        call("PATCH", f"issues/comments/{found}", {"body": text})
+    try:
+        found = previous(number, text.splitlines()[0])
+        if found is None:
+            call("POST", f"issues/{number}/comments", {"body": text})
+        else:
+            call("PATCH", f"issues/comments/{found}", {"body": text})
+    except urllib.error.HTTPError as error:
+        sys.exit(f"The plan is no comment: {error}. The token needs the permission pull-requests: write.")
 
 
 if __name__ == "__main__":

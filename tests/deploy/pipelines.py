@@ -53,14 +53,16 @@ class GitHubJob:
         self._context["inputs"] = defaults | dict(inputs)
 
     def run(self, seconds: float = DEADLINE_S) -> Outcome:
-        output, summary = self._folder / "output", self._folder / "summary"
+        output, summary, path = (self._folder / name for name in ("output", "summary", "path"))
         given = self._environment | {
             "GITHUB_OUTPUT": str(output),
             "GITHUB_STEP_SUMMARY": str(summary),
+            "GITHUB_PATH": str(path),
             "GITHUB_ACTION_PATH": str(INTEGRATIONS / "github"),
             "RUNNER_TEMP": str(self._folder),
         }
         summary.touch()
+        path.touch()
         code, log = 0, ""
         for step in self._action["runs"]["steps"]:
             condition = step.get("if", "")
@@ -70,6 +72,7 @@ class GitHubJob:
                 continue
             output.write_text("")
             environment = given | {name: self._text(value) for name, value in step.get("env", {}).items()}
+            environment["PATH"] = ":".join([*path.read_text().splitlines()[::-1], environment["PATH"]])
             # The command that the runner uses for `shell: bash`.
             done = subprocess.run(
                 ["/bin/bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
@@ -94,7 +97,7 @@ class GitHubJob:
         assert "".join(terms) == expression.replace(" ", ""), f"not supported here: {expression}"
         for part in " ".join(terms).split(" && "):
             left, _, right = part.partition(" == ")
-            if self._term(left) != (self._term(right) if right else True):
+            if not (self._term(left) == self._term(right) if right else self._term(left)):
                 return False
         return True
 
@@ -118,6 +121,9 @@ def gitlab_job(
     values = {key: one.get("default") for key, one in declared.items()} | dict(inputs)
     assert None not in values.values()
     assert set(values) == set(declared)
+    for key, one in declared.items():
+        assert re.search(one.get("regex", ""), str(values[key])), f"GitLab refuses the input {key}"
+        assert isinstance(values[key], {"number": int, "string": str}[one.get("type", "string")])
     jobs = list(yaml.safe_load_all(_INPUT.sub(lambda found: str(values[found[1]]), text)))[1]
     job = jobs[f"pgdbm-{name}-{values['module']}"]
     outcome = Outcome([])
@@ -125,7 +131,7 @@ def gitlab_job(
         # The runner writes the lines into one script, which stops at the first that fails.
         done = subprocess.run(
             ["/bin/bash", "-eo", "pipefail", "-c", "\n".join(job["script"])],
-            env=dict(environment) | job.get("variables", {}),
+            env=dict(environment) | {key: str(value) for key, value in job.get("variables", {}).items()},
             cwd=folder,
             capture_output=True,
             text=True,
@@ -145,6 +151,7 @@ class CodeHost:
     def __init__(self) -> None:
         self.comments: dict[int, str] = {}
         self.tokens: set[str] = set()
+        self.refuses = False
         host = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -172,7 +179,7 @@ class CodeHost:
             def _answer(self, body: object) -> None:
                 host.tokens.add(self.headers.get("Authorization") or self.headers["PRIVATE-TOKEN"])
                 content = json.dumps(body).encode()
-                self.send_response(200)
+                self.send_response(403 if host.refuses else 200)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)

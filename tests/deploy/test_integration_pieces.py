@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from pgdbm.version import __version__
 from tests.support.waiting import eventually
 
 from .pipelines import INTEGRATIONS, CodeHost, GitHubJob, Outcome, gitlab_job
@@ -20,7 +24,6 @@ from .test_integrations import ADDRESS, TABLE, Fleet, checkout, example, fleet, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = ["fleet", "replicas"]
 
@@ -195,3 +198,143 @@ def test_the_readme_of_the_library_chart_is_current() -> None:
         [sys.executable, ROOT / ".ci" / "chart_readme.py", "--check"], capture_output=True, text=True
     )
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def chart_with(helm: str, folder: Path, name: str, module: str, *options: str) -> list[dict[str, Any]]:
+    """The hooks of a chart called ``name`` with a file per module, in the release shop."""
+    files = {"001_orders.sql": f"SELECT '{module}';\n"}
+    return hooks_of(example(helm, files, folder / name, "--set-string", f"pgdbm-hook.module={module}", *options))
+
+
+def test_two_charts_of_a_release_have_a_job_each(helm: str, tmp_path: Path) -> None:
+    """A hook deletes what has its name: with one name for both, each would migrate the files of the last."""
+    modules = ["orders", "identity", "shop_a", "shop-a", "Shop.a", "o" * 100, "o" * 99]
+    found = {module: chart_with(helm, tmp_path, str(place), module) for place, module in enumerate(modules)}
+    names = {module: {one["metadata"]["name"] for one in hooks} for module, hooks in found.items()}
+    assert names["orders"] == {"orders-migrate-1"}
+    assert names["identity"] == {"orders-identity-migrate-1"}
+    assert len(set.union(*names.values())) == len(modules)
+    for module, hooks in found.items():
+        config, job = hooks
+        (volume,) = [one for one in job["spec"]["template"]["spec"]["volumes"] if one["name"] == "migrations"]
+        assert volume["configMap"]["name"] == config["metadata"]["name"]
+        assert module in job["spec"]["template"]["spec"]["containers"][0]["command"]
+        labels = [*job["metadata"]["labels"].values(), *job["spec"]["template"]["metadata"]["labels"].values()]
+        assert all(len(label) <= 63 and label[-1].isalnum() for label in (*labels, job["metadata"]["name"]))
+
+
+def test_text_that_looks_like_a_number_stays_text(helm: str, tmp_path: Path) -> None:
+    options = ["schema=123", "token.secret=456", "token.key=7", "serviceAccountName=89", "dependsOn[0]=10"]
+    sets = [argument for option in options for argument in ("--set-string", f"pgdbm-hook.{option}")]
+    for one in chart_with(helm, tmp_path, "numbers", "007", *sets):
+        accepted(one, "1.37")
+
+
+@pytest.mark.parametrize(
+    ("files", "glob", "said"),
+    [
+        ({"001_a.sql": "SELECT 1;", "old/001_a.sql": "SELECT 2;"}, "migrations/**.sql", "has no folders"),
+        ({"001 a.sql": "SELECT 1;"}, "migrations/*", "rename"),
+        ({"001_a.sql": "SELECT 1;", "002_b.sql": "-- " + "x" * 1_048_576}, "migrations/*", "may have 1048576"),
+    ],
+    ids=["folders", "a space", "a megabyte"],
+)
+def test_files_that_no_config_map_holds_are_refused(
+    helm: str, tmp_path: Path, files: dict[str, str], glob: str, said: str
+) -> None:
+    (tmp_path / "helm" / "example" / "migrations" / "old").mkdir(parents=True)
+    shutil.copytree(INTEGRATIONS / "helm", tmp_path / "helm", dirs_exist_ok=True)
+    (tmp_path / "helm" / "example" / "migrations" / "001_orders.sql").unlink()
+    build = [helm, "dependency", "build", tmp_path / "helm" / "example"]
+    subprocess.run(build, check=True, capture_output=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    with pytest.raises(AssertionError) as caught:
+        example(helm, files, tmp_path, "--set", f"pgdbm-hook.files.glob={glob}")
+    assert said in str(caught.value)
+
+
+def test_inputs_are_not_executed(fleet: Fleet, tmp_path: Path) -> None:
+    """The folder's name is data: quotes, semicolons and substitutions in it start nothing."""
+    folder = 'a";touch pwned;$(touch pwned)`touch pwned`'
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "001_orders.sql").write_text(TABLE)
+    environment = environment_of_commands(tmp_path / "bin")
+    inputs = {"module": "orders", "server": fleet.url, "folder": folder}
+    for job in ("plan", "migrate"):
+        done = gitlab_job(job, inputs, environment | {"PGDBM_TOKEN": fleet.token}, tmp_path)
+        assert done.code == 0, done.log
+    for mode in ("plan", "migrate"):
+        action = GitHubJob(
+            {**inputs, "mode": mode, "token": fleet.token}, environment, tmp_path, {"event_name": "push"}
+        )
+        assert action.run().code == 0
+    assert not (tmp_path / "pwned").exists()
+    with pytest.raises(AssertionError, match="GitLab refuses the input module"):
+        gitlab_job("plan", {**inputs, "module": 'x";touch pwned;"'}, environment, tmp_path)
+
+
+def test_no_input_is_part_of_a_script() -> None:
+    action = yaml.safe_load((INTEGRATIONS / "github" / "action.yml").read_text())
+    scripts = [step["run"] for step in action["runs"]["steps"]]
+    component = list(yaml.safe_load_all((INTEGRATIONS / "gitlab" / "templates" / "pgdbm.yml").read_text()))[1]
+    scripts += [line for job in component.values() for line in job["script"]]
+    workflows = [yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    scripts += [
+        step["run"] for one in workflows for job in one["jobs"].values() for step in job["steps"] if "run" in step
+    ]
+    assert len(scripts) > 15
+    assert [script for script in scripts if "${{" in script or "$[[" in script] == []
+
+
+def test_the_action_installs_its_own_version(tmp_path: Path) -> None:
+    """In an environment of its own, from what the index has: here a wheel with a command that prints its arguments."""
+    index = tmp_path / "index"
+    index.mkdir()
+    info = f"pgdbm-{__version__}.dist-info"
+    with zipfile.ZipFile(index / f"pgdbm-{__version__}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("pgdbm_stand_in.py", "import sys\ndef main() -> None: print(sys.argv[1:])\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: pgdbm\nVersion: {__version__}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\npgdbm = pgdbm_stand_in:main\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    python = Path(sys.base_prefix) / "bin"
+    environment = {"PATH": f"{python}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index)}
+    inputs = {"mode": "migrate", "module": "orders", "server": "https://x", "token": "t"}
+    done = GitHubJob(inputs, environment, tmp_path, {"event_name": "push"}).run()
+    assert done.code == 0, done.log
+    assert "['deploy', 'orders', '--dir', 'migrations', '--timeout', '1800']" in done.log
+    (tmp_path / "other").mkdir()
+    other = GitHubJob({**inputs, "version": "9.9.9"}, environment, tmp_path / "other", {"event_name": "push"}).run()
+    assert other.code != 0
+    assert "pgdbm" in other.log
+    assert "9.9.9" in other.log
+
+
+def test_a_comment_that_is_refused_names_the_permission(tmp_path: Path) -> None:
+    (tmp_path / "plan.md").write_text(f"{MARKER}\n")
+    with CodeHost() as host:
+        host.refuses = True
+        environment = {"GITHUB_API_URL": host.url, "GITHUB_REPOSITORY": "a/b", "GITHUB_TOKEN": "t"}
+        command = [sys.executable, INTEGRATIONS / "github" / "comment.py", "7", tmp_path / "plan.md"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("The token needs the permission pull-requests: write.")
+
+
+@pytest.mark.parametrize("ends", ["complete", "failed", "deleted"])
+def test_waiting_for_the_job_ends_with_it(tmp_path: Path, ends: str) -> None:
+    """The loop in the manifest's comment, with a kubectl that knows how the Job ends after the third question."""
+    comment = (INTEGRATIONS / "kubernetes" / "migrate.yaml").read_text()
+    lines = [line.removeprefix("#") for line in comment.partition("apiVersion")[0].splitlines()]
+    start = next(place for place, line in enumerate(lines) if "until kubectl wait" in line)
+    kubectl = tmp_path / "kubectl"
+    asked = tmp_path / "asked"
+    kubectl.write_text(
+        f"#!/bin/sh\necho >> {asked}\n[ $(wc -l < {asked}) -gt 3 ] || {{ [ $1 = get ]; exit; }}\n"
+        f'case "$*" in *condition={ends}*) exit 0;; get*) [ {ends} != deleted ]; exit;; *) exit 1;; esac\n'
+    )
+    kubectl.chmod(0o755)
+    script = "\n".join(lines[start : start + 3])
+    done = subprocess.run(["sh", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, timeout=60)
+    assert done.returncode == (0 if ends == "complete" else 1)
+    assert len(asked.read_text()) > 3

@@ -128,7 +128,7 @@ def of_fleet(fleet: Fleet, folder: Path) -> Cluster:
 
 
 def checkout(folder: Path, files: dict[str, str]) -> None:
-    (folder / "migrations").mkdir(exist_ok=True)
+    (folder / "migrations").mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / "migrations" / name).write_text(content)
 

@@ -9,9 +9,46 @@
 {{- $values | toYaml -}}
 {{- end -}}
 
-{{- /* Unique for each revision: a Job cannot be changed, and the previous one may be kept for its log. */ -}}
+{{- /* Unique for each revision: a Job cannot be changed, and the previous one may be kept for its log. Unique for each
+module, too: the charts of a release may each have one. A name that is changed or cut gets a hash. */ -}}
 {{- define "pgdbm-hook.name" -}}
-{{- printf "%s-migrate-%d" (.Release.Name | trunc 40 | trimSuffix "-") .Release.Revision -}}
+{{- $module := (include "pgdbm-hook.values" . | fromYaml).module | toString -}}
+{{- $slug := regexReplaceAll "[^a-z0-9]+" (lower $module) "-" | trimAll "-" -}}
+{{- $full := eq .Release.Name $slug | ternary $slug (printf "%s-%s" .Release.Name $slug) -}}
+{{- if or (ne $module $slug) (gt (len $full) 40) -}}
+{{- $hash := printf "%s/%s" .Release.Name $module | sha256sum | trunc 8 -}}
+{{- $full = printf "%s-%s" ($full | trunc 31 | trimAll "-") $hash -}}
+{{- end -}}
+{{- printf "%s-migrate-%d" $full .Release.Revision -}}
+{{- end -}}
+
+{{- define "pgdbm-hook.labels" -}}
+app.kubernetes.io/name: {{ include "pgdbm-hook.name" . | trimSuffix (printf "-%d" .Release.Revision) | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{- /* Fails the rendering if a ConfigMap cannot hold the files: each would be lost, or the API server would refuse it. */ -}}
+{{- define "pgdbm-hook.checkFiles" -}}
+{{- $glob := index . 0 -}}
+{{- $names := dict -}}
+{{- $size := 0 -}}
+{{- range $path, $content := index . 1 -}}
+{{- $name := base $path -}}
+{{- if hasKey $names $name -}}
+{{- fail (printf "pgdbm-hook.files.glob matches %s and %s, and a ConfigMap has no folders: use pgdbm-hook.files.image" (get $names $name) $path) -}}
+{{- end -}}
+{{- if not (regexMatch "^[-._a-zA-Z0-9]{1,253}$" $name) -}}
+{{- fail (printf "the name of a file in a ConfigMap has letters, digits, dots, - and _ only: rename %q, or use pgdbm-hook.files.image" $path) -}}
+{{- end -}}
+{{- $_ := set $names $name $path -}}
+{{- $size = add $size (len $name) (len $content) -}}
+{{- end -}}
+{{- if not $names -}}
+{{- fail (printf "pgdbm-hook.files.glob matches no file of the chart: %s" $glob) -}}
+{{- end -}}
+{{- if gt $size 1048576 -}}
+{{- fail (printf "the files of pgdbm-hook.files.glob have %d bytes, and a ConfigMap may have 1048576: use pgdbm-hook.files.image" $size) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "pgdbm-hook.env" -}}
@@ -29,8 +66,8 @@
 - name: PGDBM_TOKEN
   valueFrom:
     secretKeyRef:
-      name: {{ $values.token.secret }}
-      key: {{ $values.token.key }}
+      name: {{ $values.token.secret | quote }}
+      key: {{ $values.token.key | quote }}
 {{- end }}
 {{- end -}}
 
@@ -79,19 +116,16 @@ resources:
 {{- $name := include "pgdbm-hook.name" . -}}
 {{- if not $values.files.image }}
 {{- $files := .Files.Glob $values.files.glob }}
-{{- if not $files }}
-{{- fail (printf "pgdbm-hook.files.glob matches no file of the chart: %s" $values.files.glob) }}
-{{- end }}
+{{- include "pgdbm-hook.checkFiles" (list $values.files.glob $files) }}
 apiVersion: v1
 kind: ConfigMap
 metadata:
   name: {{ $name }}
   labels:
-    app.kubernetes.io/name: {{ $values.module }}-migrate
-    app.kubernetes.io/instance: {{ .Release.Name }}
+    {{- include "pgdbm-hook.labels" . | nindent 4 }}
     app.kubernetes.io/managed-by: {{ .Release.Service }}
   annotations:
-    helm.sh/hook: {{ $values.hooks }}
+    helm.sh/hook: {{ $values.hooks | quote }}
     # Before the Job, which mounts it.
     helm.sh/hook-weight: {{ sub (int $values.weight) 1 | quote }}
     helm.sh/hook-delete-policy: before-hook-creation
@@ -104,11 +138,10 @@ kind: Job
 metadata:
   name: {{ $name }}
   labels:
-    app.kubernetes.io/name: {{ $values.module }}-migrate
-    app.kubernetes.io/instance: {{ .Release.Name }}
+    {{- include "pgdbm-hook.labels" . | nindent 4 }}
     app.kubernetes.io/managed-by: {{ .Release.Service }}
   annotations:
-    helm.sh/hook: {{ $values.hooks }}
+    helm.sh/hook: {{ $values.hooks | quote }}
     helm.sh/hook-weight: {{ $values.weight | quote }}
     helm.sh/hook-delete-policy: before-hook-creation
 spec:
@@ -129,8 +162,7 @@ spec:
         {{- with $values.podLabels }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-        app.kubernetes.io/name: {{ $values.module }}-migrate
-        app.kubernetes.io/instance: {{ .Release.Name }}
+        {{- include "pgdbm-hook.labels" . | nindent 8 }}
       {{- with $values.podAnnotations }}
       annotations:
         {{- toYaml . | nindent 8 }}
@@ -139,7 +171,7 @@ spec:
       restartPolicy: Never
       automountServiceAccountToken: false
       {{- with $values.serviceAccountName }}
-      serviceAccountName: {{ . }}
+      serviceAccountName: {{ . | quote }}
       {{- end }}
       {{- with $values.pullSecrets }}
       imagePullSecrets:
@@ -154,18 +186,18 @@ spec:
           command:
             - pgdbm
             - deploy
-            - {{ $values.module }}
+            - {{ $values.module | quote }}
             - --dir
             - /migrations
             - --timeout
             - {{ $values.timeout | int | quote }}
             {{- with $values.schema }}
             - --schema
-            - {{ . }}
+            - {{ . | quote }}
             {{- end }}
             {{- range $values.dependsOn }}
             - --depends-on
-            - {{ . }}
+            - {{ . | quote }}
             {{- end }}
           {{- include "pgdbm-hook.container" . | nindent 10 }}
           volumeMounts:
@@ -173,7 +205,7 @@ spec:
               mountPath: /migrations
               readOnly: true
               {{- if $values.files.image }}
-              subPath: {{ $values.files.path }}
+              subPath: {{ $values.files.path | quote }}
               {{- end }}
             - name: tmp
               mountPath: /tmp
@@ -210,7 +242,7 @@ spec:
   command:
     - pgdbm
     - wait
-    - {{ $values.module }}
+    - {{ $values.module | quote }}
     {{- with $version }}
     - --require
     - {{ . | quote }}
