@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -32,6 +32,7 @@ from .logins import LoginNumbers, Logins
 from .message_checks import check_messages
 from .pooler import check_sessions, reason_of
 from .queue_schema import SETTINGS, prepare_queue
+from .rows import watching_unreadable
 from .service_schema import SERVICE_SCHEMA, migrate_service_schema
 from .sql import statement
 
@@ -88,7 +89,9 @@ class Database:
         self._logins = Logins(settings.logins.values(), settings.login_connections)
         self._connecting: asyncio.Task[None] | None = None
         self._recovering: asyncio.Task[None] | None = None
+        self._replacing: asyncio.Task[None] | None = None
         self._abandoned: set[asyncio.Task[object]] = set()
+        self._until_closed = ExitStack()
         self._failure = ServiceError("database_unavailable", "The service has not connected to the database yet.")
         self.table_id: int | None = None
         self._on_recreated: list[Callable[[], None]] = []
@@ -113,10 +116,17 @@ class Database:
         )
         logger.info("connecting", database=config.get_dsn_masked())
         self._connecting = asyncio.create_task(self._connect(config), name="connect to the database")
+        loop = asyncio.get_running_loop()
+
+        def replace_soon() -> None:
+            loop.call_soon_threadsafe(self._replace_soon)
+
+        self._until_closed.enter_context(watching_unreadable(replace_soon))
 
     async def close(self) -> None:
         """Close the connections. Those in use are closed after 5 s."""
-        background = [task for task in (self._connecting, self._recovering) if task is not None]
+        self._until_closed.close()
+        background = [task for task in (self._connecting, self._recovering, self._replacing) if task is not None]
         for task in (*background, *self._abandoned):
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
@@ -205,6 +215,9 @@ class Database:
             if holder is not None:
                 raise table_locked(holder) from error
             raise
+
+    def _replace_soon(self) -> None:
+        self._replacing = asyncio.create_task(self.replace_connections(), name="replace the connections")
 
     async def replace_connections(self) -> None:
         """Open new connections in place of all, each when it is released."""

@@ -6,15 +6,36 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import asyncpg
 
 T = TypeVar("T")
 
 
+_watchers: set[Callable[[], None]] = set()
+
+
 class UnreadableRowsError(Exception):
     """The statement cannot have returned these rows: something between the server and asyncpg has changed them."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        for watcher in tuple(_watchers):
+            watcher()
+
+
+@contextmanager
+def watching_unreadable(watcher: Callable[[], None]) -> Iterator[None]:
+    """During the block, call ``watcher`` when rows cannot be read, in any thread and by any reader.
+
+    A connection keeps the description of a statement's columns, so it has to be replaced at the first such answer.
+    """
+    _watchers.add(watcher)
+    try:
+        yield
+    finally:
+        _watchers.discard(watcher)
 
 
 @contextmanager

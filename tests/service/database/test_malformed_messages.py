@@ -146,12 +146,24 @@ def test_a_damaged_answer_is_an_outage(database: str, kind: bytes, byte: int) ->
     ],
 )
 def test_a_damaged_column_is_an_outage_and_not_kept(
-    start: Callable[..., Any], proxy: Any, proxied: str, column: bytes, damaged: bytes
+    start: Callable[..., Any],
+    proxy: Any,
+    proxied: str,
+    sql: Callable[..., Any],
+    eventually: Callable[..., Any],
+    column: bytes,
+    damaged: bytes,
 ) -> None:
     service = start(database_url=proxied, max_connections=4)
     files = [{"filename": "001_a.sql", "content": "SELECT 1;"}]
     assert service.client.put("/modules/m", json={"migrations": files}).status_code == 201
     proxy.damages[column] = damaged
+    # Each connection gets the columns of a statement once: background jobs may have used all connections by now.
+    sql(
+        "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity "
+        "WHERE application_name = 'pgdbm_service' AND datname = current_database()"
+    )
+    eventually(service.ready)
     answers = []
     for number in range(2, 7):
         files.append({"filename": f"{number:03}_a.sql", "content": "SELECT 1;"})
@@ -162,8 +174,8 @@ def test_a_damaged_column_is_an_outage_and_not_kept(
         ]
     assert not proxy.damages
     refused = [one.json() for one in answers if not one.is_success]
-    # A call that does not wait for the database with a time limit leaves the connection to the next one that does.
-    assert [one["code"] for one in refused] in ([], ["database_unavailable"], ["database_unavailable"] * 2), refused
+    # None, if a background job was the first to use the statement.
+    assert [one["code"] for one in refused] in ([], ["database_unavailable"]), refused
     assert all("could not be understood" in one["detail"] for one in refused)
     assert all(one.is_success for one in answers[-6:])
     assert service.get("/modules/m").json()["applied"] == len(files)
