@@ -52,15 +52,24 @@ SELECT {{key}}::text AS last_key FROM {{table}} AS t ORDER BY {{descending}} LIM
 UPDATE {{backfills}} SET last_key = $3::jsonb WHERE module = $1 AND filename = $2 AND last_key IS NULL
 
 -- next_batch: the first and the last key of the batch after the position $1, of $3 rows at most, up to the key $2.
--- The keys are turned into JSON after they are found, not for each row
-WITH batch AS MATERIALIZED (
-    SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}} LIMIT $3
+-- Skipping to the last row of a whole batch takes a fifth of the time of collecting its keys. They are counted only at
+-- the end of the table; a limit keeps that in the order of the index, too. Only the keys that are found become JSON
+WITH whole AS MATERIALIZED (
+    SELECT (SELECT {{key_of_batch}}::text
+            FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}}
+                  OFFSET $3::bigint OPERATOR(pg_catalog.-) 1::bigint LIMIT 1) AS batch) AS last
 )
 SELECT (SELECT {{key_of_batch}}::text
-        FROM (SELECT {{ascending}} FROM batch ORDER BY {{ascending}} LIMIT 1) AS batch) AS first,
-       (SELECT {{key_of_batch}}::text
-        FROM (SELECT {{ascending}} FROM batch ORDER BY {{descending_of_batch}} LIMIT 1) AS batch) AS last,
-       (SELECT pg_catalog.count(*) FROM batch) AS rows
+        FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}}
+              LIMIT 1) AS batch) AS first,
+       COALESCE(whole.last, (SELECT {{key_of_batch}}::text
+        FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{descending}}
+              LIMIT 1) AS batch)) AS last,
+       CASE WHEN whole.last IS NOT NULL THEN $3::bigint
+            ELSE (SELECT pg_catalog.count(*)
+                  FROM (SELECT FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}}
+                        LIMIT $3::bigint) AS rest) END AS rows
+FROM whole
 
 -- counted: the statement of a batch, in the same message as all that follows it, which needs the number of its rows
 WITH pgdbm_changed AS (

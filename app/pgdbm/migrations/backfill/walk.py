@@ -86,8 +86,6 @@ class Walk:
             "key_of_batch": _as_json(names),
             "order": ", ".join(columns),
             "descending": ", ".join(f"{column} DESC" for column in columns),
-            "ascending": ", ".join(names),
-            "descending_of_batch": ", ".join(f"{name} DESC" for name in names),
             "not_behind": f"{self._columns} <= {self._given(2)}",
         }
 
