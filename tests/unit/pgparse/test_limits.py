@@ -9,7 +9,7 @@ import pytest
 from pgdbm.pgparse.limits import MAX_CHAIN, SHORT_CHARACTERS, breach_of, count_chain, longest_chain
 from pgdbm.pgparse.parse import OutOfBoundsError, SQLSyntaxError, parse_statements, parse_tree, split
 
-LONG = 60_000
+LONG = 25_000
 CHAINS = {
     "+": "SELECT " + "1+" * LONG + "1",
     "||": "SELECT a" + "||a" * LONG,

@@ -32,8 +32,11 @@ _STATEMENTS = (
     "SELECT 4",
     ";   ",
 )
-_UPDATE = "UPDATE t SET a = 1 WHERE id = 1234567890 AND note = 'the note of this line';\n"
-LONG = _UPDATE * (4 * PIECE_CHARACTERS // len(_UPDATE))
+_NOTE = "the note of this line, which is long, so that the statements of a long file are few; " * 10
+_UPDATE = f"UPDATE t SET a = 1 WHERE id = 1234567890 AND note = '{_NOTE}';\n"
+LONG = _UPDATE * (5 * PIECE_CHARACTERS // 2 // len(_UPDATE))
+_DELETE = "DELETE FROM t WHERE id = 1234567890 AND note = 'the note of this line';\n"
+LONG_OF_SHORT = _DELETE * (5 * PIECE_CHARACTERS // 2 // len(_DELETE))
 
 
 def in_pieces(text: str, length: int) -> list[tuple[int, int]] | None:
@@ -97,7 +100,7 @@ def test_a_file_that_cannot_be_cut_is_parsed_as_a_whole() -> None:
 
 
 def test_the_trees_of_a_long_file_are_not_in_memory_together() -> None:
-    migration = read_migration("1.sql", LONG.encode())
+    migration = read_migration("1.sql", LONG_OF_SHORT.encode())
     # The parser's own memory is not Python's, but each tree is an object that is kept alive by the list of them.
     tracemalloc.start()
     try:
@@ -106,7 +109,7 @@ def test_the_trees_of_a_long_file_are_not_in_memory_together() -> None:
     finally:
         tracemalloc.stop()
     assert len({id(one.traits) for one in statements}) == 1
-    assert peak < 6 * len(LONG)
+    assert peak < 6 * len(LONG_OF_SHORT)
 
 
 def test_the_statements_of_a_long_file_are_a_sequence() -> None:
