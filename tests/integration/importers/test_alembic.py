@@ -183,3 +183,32 @@ async def test_a_head_without_a_file_is_refused(target: Database) -> None:
     error = await target.refusal("alembic", PLAIN)
     assert (error.reason, error.files) == ("unknown_revision", ("ffff",))
     assert "alembic upgrade heads --sql" in str(error)
+
+
+UPGRADE_ALL = """from contextlib import redirect_stdout
+from pathlib import Path
+from alembic.config import main
+main(["upgrade", "heads"])
+Path("export").mkdir()
+with Path("export/upgrade.sql").open("w") as file, redirect_stdout(file):
+    main(["upgrade", "heads", "--sql"])
+"""
+
+
+async def test_a_dependency_in_another_branch_counts_as_applied(target: Database, alembic: Program) -> None:
+    """With depends_on, Alembic removes the head that the other branch depends on: its row would say nothing new."""
+    url = alembic.url("postgresql+psycopg").replace("%", "%%")
+    alembic.write("alembic.ini", f"[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = {url}\n")
+    alembic.write("migrations/env.py", ALEMBIC_ENVIRONMENT)
+    for revision, below, other in (("u1", None, None), ("u2", "u1", None), ("o1", None, None), ("o2", "o1", "u2")):
+        alembic.write(
+            f"migrations/versions/{revision}.py",
+            f"from alembic import op\nrevision = {revision!r}\ndown_revision = {below!r}\ndepends_on = {other!r}\n"
+            f"def upgrade():\n    op.execute('CREATE TABLE public.{revision} ()')\ndef downgrade():\n    pass\n",
+        )
+    alembic.run_python(UPGRADE_ALL)
+    ours = alembic.folder / "ours"
+    convert("alembic", alembic.folder / "export", ours)
+    assert len(list(ours.iterdir())) == 4
+    report = await target.take("alembic", ours)
+    assert (len(report.imported), report.pending) == (4, ())

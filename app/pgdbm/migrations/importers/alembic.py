@@ -32,6 +32,10 @@ _BOOKKEEPING = re.compile(
     r"|DROP TABLE (?:\S+\.)?alembic_version\b)[^;]*;[ \t]*\r?$\n?",
     re.MULTILINE,
 )
+# The rows that a step removes or replaces: those of the revisions below it, and of those that it depends on.
+_REPLACED = re.compile(
+    r"^(?:UPDATE|DELETE FROM) [^;]*?\bWHERE \S*\bversion_num = '(?P<revision>[^']+)'[^;]*;", re.MULTILINE
+)
 
 
 async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]:
@@ -119,12 +123,23 @@ def convert(files: Mapping[str, str]) -> Converted:
     for number, (step, sql) in enumerate(ups, 1):
         stem = f"{number:0{width}}_{step['revision']}"
         body, autocommit = _bare(sql)
-        converted.add(f"{stem}.sql", f"{step[0].strip()}\n{body}".strip() + "\n", no_transaction=autocommit)
+        converted.add(f"{stem}.sql", f"{_line(step, sql)}\n{body}".strip() + "\n", no_transaction=autocommit)
         if step["revision"] in downs:
             back, autocommit = _bare(downs[step["revision"]][1])
             if back:
                 converted.add(f"{stem}.down.sql", back + "\n", no_transaction=autocommit)
     return converted
+
+
+def _line(step: re.Match[str], sql: str) -> str:
+    """The line at the top of a file, with the revisions in other branches that the step depends on (``depends_on``).
+
+    Alembic names only those below. If one of the others was a head, the step replaces its row.
+    """
+    below = [one for one in step["below"].split(", ") if one]
+    bookkeeping = "".join(found[0] for found in _BOOKKEEPING.finditer(sql))
+    others = [one["revision"] for one in _REPLACED.finditer(bookkeeping) if one["revision"] not in below]
+    return f"-- Running upgrade {', '.join(below + others)} -> {step['revision']}" if others else step[0].strip()
 
 
 def _bare(sql: str) -> tuple[str, bool]:

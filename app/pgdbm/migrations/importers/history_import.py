@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ...core.asyncpg_errors import FAILURES
@@ -163,7 +163,7 @@ class _Import:
 
     async def _read(self, connection: Connection) -> tuple[ImportReport, list[Record]]:
         rows = await self._tool.read(connection, self._schema, self._table)
-        reading = self._tool.match(rows, self._migrations)
+        reading = _without_repeats(self._tool.match(rows, self._migrations))
         applied = await self._history.applied(connection) or {}
         missing = [record for record in reading.records if record.migration.filename not in applied]
         return _report(self._name, reading, missing, self._migrations, applied), missing
@@ -198,6 +198,14 @@ class _Import:
 
 async def _columns(connection: Connection, schema: str, table: str) -> frozenset[str]:
     return frozenset(row[0] for row in await connection.fetch(statement("importers", "columns"), schema, table))
+
+
+def _without_repeats(reading: ToolHistory) -> ToolHistory:
+    """With the first record of each file. A table without a unique constraint has rows twice, such as after a race."""
+    firsts: dict[str, Record] = {}
+    for record in reading.records:
+        firsts.setdefault(record.migration.filename, record)
+    return replace(reading, records=tuple(firsts.values()), checked=tuple(dict.fromkeys(reading.checked)))
 
 
 def _is_done(migration: Migration, applied: Mapping[str, str]) -> bool:
