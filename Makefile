@@ -55,15 +55,22 @@ browser-test: $(STAMP) ## Run the tests of the dashboard in a real browser, with
 pictures: browser-test ## Take the pictures of the documentation again, into docs/pictures
 	$(BIN)/python .ci/pictures
 
-check: $(STAMP) ## Linters, type checkers, import contracts, spelling
+check: check-text check-mypy check-basedpyright ## Linters, type checkers, import contracts, spelling
+
+.PHONY: check-text check-mypy check-basedpyright
+check-text: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy tests/typing
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
 	$(BIN)/python .ci/words.py
+
+check-mypy: $(STAMP)
+	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
+
+check-basedpyright: $(STAMP)
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 bench: $(STAMP) ## Measure speed, as ratios to baselines of the same run (BENCH="apply queries")
 	$(BIN)/python -m tests.benchmarks $(BENCH)
@@ -99,7 +106,7 @@ importers-test: $(STAMP) ## Take over histories that real migration tools write 
 importers-record: $(STAMP) ## Record the histories of real migration tools again, as data for the tests
 	$(BIN)/python -m tests.integration.importers.record $(TOOLS)
 
-wheel-test: $(STAMP) ## Build the wheel and run the tests against it instead of the sources
+wheel-test: $(STAMP) ## Build the wheel, show that it is complete, and run tests against it
 	$(BIN)/python .ci/wheel_test.py
 
 image-test: $(STAMP) ## Build the image, print its size, and run it; starts an engine as root where there is none
