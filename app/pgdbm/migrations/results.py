@@ -52,6 +52,7 @@ JournalEvent = Literal[
     "started",
     "applied",
     "failed",
+    "connection_lost",
     "retried",
     "finished",
     "marked",

@@ -24,6 +24,24 @@ CREATE INDEX IF NOT EXISTS {{journal_index}} ON {{journal}} (module, filename, i
 INSERT INTO {{journal}} (module, filename, statement, event, statement_hash, attempt, sqlstate, message, ended_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.clock_timestamp())
 
+-- server: which server this is since its last start; whether it was restarted within the last $1 seconds, or one of its
+-- processes has crashed, after which it restarts the others and forgets its statistics
+SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text AS server,
+       pg_catalog.pg_postmaster_start_time() > s.since AS restarted,
+       COALESCE((SELECT b.stats_reset FROM pg_catalog.pg_stat_bgwriter b) > s.since, false) AS crashed
+FROM (SELECT pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)) AS s (since)
+
+-- lost: a session ended by itself while a file ran
+INSERT INTO {{journal}} (module, filename, statement, event, statement_hash, session_state, message, ended_at)
+VALUES ($1, $2, $3, 'connection_lost', $4, pg_catalog.jsonb_build_object('server', $5::text), $6,
+        pg_catalog.clock_timestamp())
+
+-- lost_again: whether the last session of the file that ended by itself did so at the same place, on the same server
+SELECT COALESCE((
+    SELECT statement_hash = $3 AND session_state ->> 'server' = $4 FROM {{journal}}
+    WHERE module = $1 AND filename = $2 AND event IN ('connection_lost', 'finished', 'unmarked', 'reverted')
+    ORDER BY id DESC LIMIT 1), false)
+
 -- begin: the start of a statement, before it runs
 INSERT INTO {{journal}} (module, filename, statement, event, statement_hash, attempt, message)
 VALUES ($1, $2, $3, 'started', $4, $5, $6) RETURNING id
@@ -73,7 +91,7 @@ SELECT pg_catalog.set_config(s.key, s.value, false) FROM pg_catalog.jsonb_each_t
 SELECT DISTINCT ON (statement) id, statement, event, statement_hash, attempt, sqlstate, message,
        session_state::text AS session_state
 FROM {{journal}}
-WHERE module = $1 AND filename = $2 AND statement_hash IS NOT NULL
+WHERE module = $1 AND filename = $2 AND statement_hash IS NOT NULL AND event <> 'connection_lost'
   AND id > COALESCE((SELECT pg_catalog.max(id) FROM {{journal}}
                      WHERE module = $1 AND filename IN ($2, $3) AND statement IS NULL
                        AND event IN ('finished', 'unmarked', 'reverted')), 0)
@@ -81,7 +99,7 @@ ORDER BY statement, id DESC
 
 -- latest: the last event of every file of a module. The rows and lengths that are read are limited.
 SELECT DISTINCT ON (filename) pg_catalog.left(filename, 255) AS filename, pg_catalog.left(event, 100) AS event
-FROM {{journal}} WHERE module = $1 ORDER BY filename, id DESC LIMIT 200000
+FROM {{journal}} WHERE module = $1 AND event <> 'connection_lost' ORDER BY filename, id DESC LIMIT 200000
 
 -- entries: the newest entries of a module with ids below $3 (null: all)
 SELECT id, pg_catalog.left(filename, 255) AS filename, statement, pg_catalog.left(event, 100) AS event, attempt,

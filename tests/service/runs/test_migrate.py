@@ -165,6 +165,20 @@ def test_invalid_files_are_refused(
     assert sql("SELECT FROM pg_class WHERE relname = 't'") == []
 
 
+def test_a_file_that_ends_its_own_session_fails_the_second_time(service: Any, repo: Any) -> None:
+    """A client that tries again whenever the database is away would do so for ever."""
+    repo.write("m", _001_a=TABLE, _002_b="SELECT 1;\nSELECT pg_terminate_backend(pg_backend_pid());")
+    service.sync()
+    assert_problem(service.post("/modules/m/migrate"), 503, "database_unavailable")
+    problem = assert_problem(service.post("/modules/m/migrate"), 422, "migration_failed")
+    assert (problem["filename"], problem["statement"], problem["line"]) == ("002_b.sql", 2, 2)
+    assert "pg_terminate_backend" in problem["hint"]
+    assert service.get("/modules/m").json()["state"] == "failed"
+    repo.write("m", _002_b="SELECT 1;")
+    service.sync()
+    assert service.post("/modules/m/migrate").json()["status"] == "success"
+
+
 def test_two_files_with_one_version_are_refused(service: Any, repo: Any) -> None:
     repo.write("m", _001_a=TABLE, _01_b="SELECT 1")
     service.sync()

@@ -33,6 +33,7 @@ from .execution_errors import AlreadyAppliedError, execution_error, offset_of, r
 from .options import milliseconds_of
 from .recording import recording, recording_failure
 from .retries import RETRYABLE, with_retries
+from .run import Position
 from .session import as_role
 
 if TYPE_CHECKING:
@@ -280,6 +281,7 @@ class BackfillRun:
         started = time.perf_counter()
         try:
             session.note_traces(self._migration)
+            session.run.position = Position(self._migration, 1, 1, str(cursor.position))
             if self._is_countable:
                 end = move(None, rows_per_s)
                 await session.send(f"{opening}{bound.text}{after};\n{session.script.closing()};\n{end};\nCOMMIT")

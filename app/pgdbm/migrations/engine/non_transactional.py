@@ -28,6 +28,7 @@ from .indexes import Indexes, builds_index
 from .recording import recording, recording_failure
 from .resuming import require_unchanged, restore_session
 from .retries import with_retries
+from .run import Position
 from .session import NO_TIMEOUT_S
 from .steps import steps_of
 
@@ -207,6 +208,7 @@ class ResumableFile:
         session.announcer.emit("statement_started", self._filename, step.number, len(migration.statements))
         head = "BEGIN;\n" if in_transaction and not step.is_block else ""
         end = self._end_in_transaction(entry, step)
+        session.run.position = Position(migration, step.number, step.number)
         try:
             await self._require_statements(step)
             await self._send(step, text, head, end)
@@ -311,8 +313,8 @@ class ResumableFile:
             MigrationUnknownError: that cannot be determined.
         """
         traits = step.traits
-        if step.before_end is not None or (_runs_in_transaction(step) and record.message != OUTSIDE):
-            return False  # its end would have been committed with it
+        if commits_its_end(step, record):
+            return False
         if traits.idempotent and not step.is_block:
             return False  # running it again does no harm
         match traits.kind:
@@ -341,6 +343,13 @@ class ResumableFile:
 
 class _OutsideOnlyError(Exception):
     """The server does not run the statement inside a transaction block."""
+
+
+def commits_its_end(step: Step, record: StatementRecord) -> bool:
+    """Whether the end of ``step``, whose start is ``record``, is committed with it: without one, it did not take
+    effect.
+    """
+    return step.before_end is not None or (_runs_in_transaction(step) and record.message != OUTSIDE)
 
 
 def _runs_in_transaction(step: Step) -> bool:

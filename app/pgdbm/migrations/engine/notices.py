@@ -25,6 +25,7 @@ _unpack_header = struct.Struct(">BI").unpack_from
 _LONGEST_NOTICE = 1_000
 _LONGEST_ERROR_FIELD = 8_000
 _MOST_NOTICES = 100
+_SESSIONS_END = ("57P01", "57P02")
 # In a message of several files each ends with COMMIT, or with RELEASE where they share a transaction.
 _ENDS = (b"COMMIT\0", b"RELEASE\0")
 
@@ -35,7 +36,8 @@ class NoticeCollector:
 
     ``files`` are the files of the message that is being executed, of which ``ended`` have ended. ``completed`` counts
     the statements that the server has completed since the caller set it to 0: if an error has no position, this shows
-    which statement failed. Statements are counted only if ``is_counting``.
+    which statement failed. Statements are counted only if ``is_counting``. ``ends``: the server has announced that
+    it ends every session, since another one has crashed or it stops at once.
     """
 
     on_notice: Callable[[Notice], None]
@@ -46,6 +48,7 @@ class NoticeCollector:
     completed: int = 0
     is_counting: bool = False
     is_paused: bool = False
+    ends: bool = False
 
     def start(self, files: Sequence[str]) -> None:
         self.files, self.ended, self.is_paused = files, 0, False
@@ -55,6 +58,7 @@ class NoticeCollector:
         self.is_paused = True
 
     def add(self, severity: str, sqlstate: str, message: str) -> None:
+        self.ends = self.ends or sqlstate in _SESSIONS_END
         if self.is_paused:
             return
         if len(self.notices) >= _MOST_NOTICES:

@@ -61,6 +61,7 @@ async def read_outcome(
 
     Raises:
         ConnectionError: some migrations were not applied, or the server cannot be reached.
+        MigrationExecutionError: a file has ended its own session at the same place for the second time.
     """
     started = time.monotonic()
     applied: dict[str, str] = {}
@@ -81,15 +82,22 @@ async def read_outcome(
                 ) from error
             await asyncio.sleep(pause)
     missing = []
+    left: list[ParsedMigration] = []
     for migration in parsed:
         if applied.get(migration.filename) != migration.migration.checksum:
             missing.append(migration.filename)
+            left.append(migration)
         elif migration.filename not in run.applied:
             run.applied.append(migration.filename)
     # A server that crashed may have lost asynchronous commits.
     run.applied = [filename for filename in run.applied if filename not in missing]
     run.durable = len(run.applied)
     if missing:
+        from .lost_sessions import own_end
+
+        failure = await own_end(engine, run, left, error)
+        if failure is not None:
+            raise failure from error
         raise ConnectionError(
             f"{lost(error)} {len(run.applied)} of them are applied; {missing[0]} is not. Run again.",
             details={"applied": list(run.applied), "pending": missing, "error_type": type(error).__name__},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...core.asyncpg_errors import FAILURES, is_lost, lost_message
 from ...errors import ConnectionError
@@ -14,9 +14,19 @@ from ...text import error_text, sentence
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from ..sources.parser import ParsedMigration
     from .blockers import BlockerEnding
     from .notices import NoticeCollector
     from .touched import Names
+
+
+class Position(NamedTuple):
+    """The file, and the numbers of the first and the last statement of a message; for a backfill also the batch."""
+
+    migration: ParsedMigration
+    first: int
+    last: int
+    detail: str = ""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -31,7 +41,8 @@ class Run:
     ``is_pausing``: between two attempts. ``joins_statements``: several statements of a file may share a message.
     ``starts_history``: every file was pending when the run was planned. ``histories``: the digest of the history that
     each file has to find, if only a given plan may be applied. ``tables``: of which each file changes nothing but their
-    own description, and None for a file that may change anything.
+    own description, and None for a file that may change anything. ``position`` is where the run is, if its message has
+    statements of one file.
     """
 
     notices: NoticeCollector
@@ -50,6 +61,7 @@ class Run:
     starts_history: bool = False
     histories: Mapping[str, str] = field(default_factory=dict)
     tables: dict[str, Names | None] = field(default_factory=dict)
+    position: Position | None = None
 
     @property
     def milliseconds(self) -> float:

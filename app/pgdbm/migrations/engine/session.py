@@ -13,6 +13,7 @@ from ...sql import statement
 from .copy_rows import send_statement
 from .execution_errors import AlreadyAppliedError, HistoryLostError
 from .plan_guard import history_digest
+from .run import Position
 from .script import clean_session
 from .verification import require_no_row
 
@@ -69,6 +70,7 @@ class Session:
         if len(group) == 1:
             await self.send_statement(migration, group[0])
         else:
+            self.run.position = Position(migration, group[0].number, group[-1].number)
             await self.send_text(migration, migration.rendered.text[group[0].start : group[-1].end])
 
     async def send_statement(self, migration: ParsedMigration, statement: Statement) -> None:
@@ -77,6 +79,7 @@ class Session:
         Raises MigrationExecutionError if it verifies, and finds a row.
         """
         self.note_traces(migration)
+        self.run.position = Position(migration, statement.number, statement.number)
         if statement.number in migration.queries:
             await require_no_row(self.connection, migration, statement, NO_TIMEOUT_S)
             return

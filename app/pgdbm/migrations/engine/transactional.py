@@ -78,6 +78,7 @@ async def apply_together(
     it."""
     session.note_traces(*group)
     session.announcer.filename = group[0].filename
+    session.run.position = None
     session.notices.start([migration.filename for migration in group])
     try:
         await _send_and(session, message, while_sending)

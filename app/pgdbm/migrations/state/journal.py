@@ -84,6 +84,18 @@ class Journal:
             await self.create(connection)
             await connection.execute(self.sql("record"), *values)
 
+    async def record_lost(
+        self, connection: Connection, filename: str, statement: int | None, place: str, server: str, message: str
+    ) -> bool:
+        """Record that the session of ``filename`` ended by itself; whether it is the second time in a row.
+
+        ``place`` is a digest of what ran; ``server`` identifies the server since its last start.
+        """
+        await self.create(connection)
+        again: bool = await connection.fetchval(self.sql("lost_again"), self._module, filename, place, server)
+        await connection.execute(self.sql("lost"), self._module, filename, statement, place, server, message)
+        return again
+
     async def begin(
         self,
         connection: Connection,

@@ -131,7 +131,7 @@ FROM (SELECT pg_catalog.left(filename, 255) AS filename, pg_catalog.left(checksu
 -- attempts: part of a statement: the last event of each file that was attempted and is not applied
 -- How an attempt at a file ended does not matter once the file is applied.
 FROM (SELECT DISTINCT ON (filename) pg_catalog.left(filename, 255) AS filename, event FROM {{journal}}
-      WHERE module = ($1::text[])[{{number}}] ORDER BY filename, id DESC) AS latest
+      WHERE module = ($1::text[])[{{number}}] AND event <> 'connection_lost' ORDER BY filename, id DESC) AS latest
 WHERE event IN ('failed', 'started', 'applied') AND filename NOT IN (SELECT filename {{applied}})
 
 -- attempts_as_text: part of a statement: the attempts in the form that goes into the digest
