@@ -166,7 +166,7 @@ def test_invalid_files_are_refused(
 
 
 def test_a_file_that_ends_its_own_session_fails_the_second_time(service: Any, repo: Any) -> None:
-    """A client that tries again whenever the database is away would do so for ever."""
+    """A client that tries again whenever the database is away would do so without end."""
     repo.write("m", _001_a=TABLE, _002_b="SELECT 1;\nSELECT pg_terminate_backend(pg_backend_pid());")
     service.sync()
     assert_problem(service.post("/modules/m/migrate"), 503, "database_unavailable")

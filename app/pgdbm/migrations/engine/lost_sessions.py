@@ -35,7 +35,7 @@ _TERMINATED_HINT = (
 _CRASHED = "The session crashed the second time while this ran, and the server restarted all of its processes."
 _CRASHED_HINT = (
     "The log of the server says by which signal the process ended. Signal 9: it was probably killed for its memory, so "
-    "let the statement do less at once. Otherwise the statement, or an extension that it uses, triggers a bug of the "
+    "let the statement do less in one go. Otherwise the statement, or an extension that it uses, triggers a bug of the "
     "server: change it or update the server. Then run again."
 )
 

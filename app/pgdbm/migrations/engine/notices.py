@@ -37,7 +37,7 @@ class NoticeCollector:
     ``files`` are the files of the message that is being executed, of which ``ended`` have ended. ``completed`` counts
     the statements that the server has completed since the caller set it to 0: if an error has no position, this shows
     which statement failed. Statements are counted only if ``is_counting``. ``ends``: the server has announced that
-    it ends every session, since another one has crashed or it stops at once.
+    it ends every session, since another one has crashed or it stops immediately.
     """
 
     on_notice: Callable[[Notice], None]
