@@ -34,6 +34,12 @@ REGISTER = DOCS / "howto" / "register-over-http.md"
 WEBHOOKS = DOCS / "howto" / "webhooks.md"
 BLOCKERS = DOCS / "howto" / "end-blocking-sessions.md"
 
+RUNBOOKS = DOCS / "runbooks" / "README.md"
+OPERATING = (BLOCKERS, FREEZE, OPERATE, PIPELINE, REGISTER, RUNS, WEBHOOKS)
+SECURING = (SECURE, APPROVE)
+# The pages whose console blocks are run here, or by the tests of the importers.
+CONSOLES = frozenset({README, RUNBOOKS, TUTORIAL, *OPERATING, *SECURING, DOCS / "howto" / "move-from-each-tool.md"})
+
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the documents call curl, and there is none")
 
 
@@ -47,6 +53,8 @@ def test_readme_and_the_init_job(database: str, tmp_path: Path) -> None:
         # The commands of the README have migrated every module.
         text = f'$ {call}\n{{"module":"orders","status":"up_to_date",…}}\n'
         terminal.run(Block(DEPLOY, 0, "console", text, None))
+        (block,) = blocks(RUNBOOKS, "console")
+        terminal.run(block)
     finally:
         terminal.close()
 
@@ -72,9 +80,7 @@ def test_tutorial(tmp_path: Path) -> None:
 
 
 @needs_curl
-@pytest.mark.parametrize(
-    "page", [BLOCKERS, FREEZE, OPERATE, PIPELINE, REGISTER, RUNS, WEBHOOKS], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", OPERATING, ids=lambda page: page.stem)
 def test_operating(database: str, tmp_path: Path, page: Path) -> None:
     terminal = Terminal(tmp_path, DATABASE_URL=database)
     try:
@@ -85,7 +91,22 @@ def test_operating(database: str, tmp_path: Path, page: Path) -> None:
 
 
 @needs_curl
-@pytest.mark.parametrize("page", [SECURE, APPROVE], ids=lambda page: page.stem)
+def test_curl_waits_for_the_end_of_a_run(database: str, tmp_path: Path) -> None:
+    """The two scripts of the page, after its first block: the first one migrates, the second one finds it done."""
+    terminal = Terminal(tmp_path, DATABASE_URL=database)
+    try:
+        terminal.run(blocks(RUNS, "console")[0])
+        waiting, streaming = blocks(RUNS, "sh")
+        for block, shown in ((waiting, ""), (streaming, "event: result\n")):
+            script = block.text.replace("\\\n", "").strip()
+            terminal.run(Block(RUNS, block.line, "console", f"$ {script}\n{shown}", None))
+        assert '"status":"success"' in (tmp_path / "answer.json").read_text()
+    finally:
+        terminal.close()
+
+
+@needs_curl
+@pytest.mark.parametrize("page", SECURING, ids=lambda page: page.stem)
 def test_securing(database: str, tmp_path: Path, page: Path) -> None:
     terminal = Terminal(tmp_path, DATABASE_URL=database, PGDBM_AUTH="tokens")
     try:
