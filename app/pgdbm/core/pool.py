@@ -20,6 +20,7 @@ from .asyncpg_errors import UNREACHABLE, is_limit_reached, is_worth_retrying, un
 from .backoff import exponential
 from .config import search_path_entries
 from .connecting import check_dsn, connect, connect_options, connection_error, run_init_commands
+from .known_types import with_known_types
 from .templating import quote
 from .transaction_search_path import connection_class
 
@@ -102,7 +103,7 @@ class ConfiguredPool(asyncpg.Pool):
             init=partial(run_init_commands, config) if config.init_commands else None,
             reset=_reset,
             loop=None,
-            connection_class=connection_class(config.transaction_search_path),
+            connection_class=with_known_types(connection_class(config.transaction_search_path)),
             record_class=asyncpg.Record,
             **connect_options(config, server_settings),
         )

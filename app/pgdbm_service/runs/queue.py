@@ -162,6 +162,8 @@ class Queue:
             manager.entrypoint(ENTRYPOINT)(self._take_with(driver))
             self._manager = manager
             try:
+                # So that the first run need not.
+                await driver.fetch(render_query(statement("runs", "queue_types"), SERVICE_SCHEMA))
                 await manager.run(
                     dequeue_timeout=self._stale / 2,
                     batch_size=1,

@@ -360,6 +360,10 @@ DELETE FROM {{tables.runs}} WHERE id IN (
 -- prune_queue_log: delete the queue's log of more than a day ago
 DELETE FROM {{tables.pgqueuer_log}} WHERE created < pg_catalog.now() - interval '1 day'
 
+-- queue_types: of the types in the statements of PgQueuer, those that asyncpg has to ask for, once per pool
+SELECT NULL::integer[], NULL::bigint[], NULL::bytea[], NULL::interval[], NULL::jsonb[],
+       NULL::{{tables.pgqueuer_status}}, NULL::{{tables.pgqueuer_status}}[]
+
 -- due_in: the time until the next item in the queue is due; null without one
 SELECT pg_catalog.min(execute_after) - pg_catalog.now() AS due_in FROM {{tables.pgqueuer}} WHERE status = 'queued'
 
