@@ -11,12 +11,10 @@ CREATE TABLE IF NOT EXISTS {{snapshots}} (
 )
 
 -- previous: what a new snapshot is compared with, and its time. clock_timestamp() and not now(): the catalog is read
--- after it, and the snapshot of a transaction that began earlier is not the newer one.
-SELECT s.taken_at, s.excluded, s.fingerprint, s.format, s.server_version, c.now
+-- after it, and the snapshot of a transaction that began earlier is not the newer one. With the listing, if $1.
+SELECT s.taken_at, s.excluded, s.fingerprint, s.format, s.server_version, c.now,
+       CASE WHEN $1 THEN s.listing END AS listing
 FROM (SELECT pg_catalog.clock_timestamp() AS now) c LEFT JOIN {{snapshots}} s ON true
-
--- previous_listing: the listing of a snapshot that was read with "previous", unless there is another one by now
-SELECT listing FROM {{snapshots}} WHERE taken_at = $1 AND fingerprint = $2
 
 -- keep: the new snapshot, unless a newer one exists already
 INSERT INTO {{snapshots}} AS s (taken_at, module, format, server_version, fingerprint, excluded, listing)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
 
 from ...support.counting_proxy import CountingProxy
+
+if TYPE_CHECKING:
+    from pgdbm.migrations.engine.events import Event
 
 
 async def test_nothing_pending_takes_three_round_trips_at_most(database: str) -> None:
@@ -51,6 +57,35 @@ async def test_batchable_files_share_a_round_trip(database: str) -> None:
         assert len((await migrations.apply_pending_migrations())["applied"]) == 100
         assert proxy.round_trips - before < 25
         await pool.close()
+
+
+async def test_a_deploy_of_a_few_files_takes_few_round_trips(database: str) -> None:
+    """Nothing but small files: reading the history, one message, their times, and the snapshot."""
+    files = {f"{n:04}.sql": f"CREATE TABLE {{{{tables.t{n}}}}} (id int)" for n in range(1, 11)}
+    counts = []
+    async with CountingProxy(database) as proxy:
+        for listens in (False, True):
+            config = DatabaseConfig(connection_string=proxy.dsn, min_connections=1, max_connections=1)
+            pool = await AsyncDatabaseManager.create_shared_pool(config)
+            db = AsyncDatabaseManager(pool=pool, schema=f"app_{listens}".lower())
+            await AsyncMigrationManager(db, files, "m").apply_pending_migrations()
+            more = {f"{n:04}.sql": f"CREATE TABLE {{{{tables.t{n}}}}} (id int)" for n in range(11, 14)}
+            events: list[str] = []
+            listener = partial(_append_kind, events) if listens else None
+            migrations = AsyncMigrationManager(db, files | more, "m", on_event=listener)
+            before = proxy.round_trips
+            result = await migrations.apply_pending_migrations()
+            counts.append(proxy.round_trips - before)
+            assert [one["filename"] for one in result["applied"]] == list(more)
+            assert events.count("migration_ended") == (3 if listens else 0)
+            await pool.close()
+    assert counts[0] <= 16, counts
+    # A message per statement of the first file.
+    assert counts[1] <= 20, counts
+
+
+def _append_kind(kinds: list[str], event: Event) -> None:
+    kinds.append(event.kind)
 
 
 async def test_the_sizes_in_a_plan_take_two_round_trips_at_most(database: str) -> None:

@@ -33,7 +33,10 @@ async def result_of(engine: MigrationEngine, run: Run, plan: Plan, *, dry_run: b
         try:
             with without_reset():
                 async with engine.db.acquire() as connection:
-                    times = await engine.history.times(connection, run.applied)
+                    missing = [name for name in run.applied if name not in run.times]
+                    if missing:
+                        run.times |= await engine.history.times(connection, missing)
+                    times = run.times
                     await engine.save_snapshot(connection, run)
         except (AsyncDBError, *FAILURES) as error:
             # The migrations are durable by now; this failure does not matter.

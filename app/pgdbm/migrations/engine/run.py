@@ -42,7 +42,7 @@ class Run:
     ``starts_history``: every file was pending when the run was planned. ``histories``: the digest of the history that
     each file has to find, if only a given plan may be applied. ``tables``: of which each file changes nothing but their
     own description, and None for a file that may change anything. ``position`` is where the run is, if its message has
-    statements of one file.
+    statements of one file. ``times``: the milliseconds that files took, if they were read from the history.
     """
 
     notices: NoticeCollector
@@ -62,6 +62,7 @@ class Run:
     histories: Mapping[str, str] = field(default_factory=dict)
     tables: dict[str, Names | None] = field(default_factory=dict)
     position: Position | None = None
+    times: dict[str, int] = field(default_factory=dict)
 
     @property
     def milliseconds(self) -> float:

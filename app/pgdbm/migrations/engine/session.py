@@ -185,6 +185,13 @@ class Session:
             raise HistoryLostError
         return applied or {}
 
+    async def read_times(self) -> dict[str, int]:
+        """The milliseconds of each file that the run has applied."""
+        missing = [name for name in self.run.applied if name not in self.run.times]
+        if missing:
+            self.run.times |= await self.history.times(self.connection, missing)
+        return self.run.times
+
     def commits_synchronously(self, migration: ParsedMigration) -> bool:
         """Whether the commit of ``migration`` is flushed: it is reported to a listener, or is the last."""
         return self.announcer.has_listener or migration is self.last

@@ -89,7 +89,7 @@ async def save(
     """
     table = f"{quote(schema)}.{quote(TABLE)}"
     await require_own_table(connection, table, role)
-    before = await _previous(connection, schema, table)
+    before = await _previous(connection, schema, table, with_listing=touched is not None)
     # The history tables of other modules stay excluded; otherwise each module would report the other's table as a
     # change.
     excluded = sorted({*(before["excluded"] or ()), history_table})
@@ -135,9 +135,7 @@ async def _replace(
     hidden = own_tables(excluded)
     if not touched.tables.isdisjoint(hidden):
         return None
-    identity = before["taken_at"], before["fingerprint"]
-    stored = await connection.fetchval(statement("snapshots", "previous_listing", snapshots=table), *identity)
-    packed = None if stored is None else unpack(stored)
+    packed = None if before["listing"] is None else unpack(before["listing"])
     # With other rows in a history, a run has ended without a snapshot, or has not taken its own yet.
     if packed is None or packed.has_hidden or packed.histories != others:
         return None
@@ -158,7 +156,8 @@ async def _replace(
         replaced.fingerprint,
         excluded,
         replaced.to_bytes(),
-        *identity,
+        before["taken_at"],
+        before["fingerprint"],
     )
     return replaced.fingerprint if status == "UPDATE 1" else None
 
@@ -231,13 +230,13 @@ async def _applied_since(connection: Connection, history: str, since: datetime) 
         return False
 
 
-async def _previous(connection: Connection, schema: str, table: str) -> Record:
+async def _previous(connection: Connection, schema: str, table: str, *, with_listing: bool) -> Record:
     previous = statement("snapshots", "previous", snapshots=table)
     try:
         async with savepoint(connection):
-            row = await connection.fetchrow(previous)
+            row = await connection.fetchrow(previous, with_listing)
     except NOT_THERE:
         await create(connection, schema)
-        row = await connection.fetchrow(previous)
+        row = await connection.fetchrow(previous, with_listing)
     assert row is not None
     return row
