@@ -81,8 +81,11 @@ class RegistrationStore:
 
     @repeated_on_conflict
     async def store_bundle(self, bundle: Bundle) -> None:
-        """Store ``bundle`` without registering it: then every replica can read it with :meth:`in_bundle`."""
-        await _store(self._own, bundle)
+        """Store ``bundle`` without registering it: then every replica can read it with :meth:`in_bundle`.
+
+        It is on the disk when a later transaction is.
+        """
+        await _store(self._own, bundle, durable=False)
         self._stored = bundle
 
     async def contents(self, checksums: Collection[str]) -> dict[str, str]:
@@ -112,7 +115,8 @@ class RegistrationStore:
         return self._database.manager(SERVICE_SCHEMA)
 
     async def _read_changes(self) -> None:
-        version = await self._own.fetch_one(_sql("version"))
+        with without_reset():
+            version = await self._own.fetch_one(_sql("version"))
         # Changes during the read have a higher version, so they are read the next time.
         if version != self._version:
             self._registry.replace_registered(await _read_modules(self._own, self._registry))
@@ -160,7 +164,7 @@ class RegistryChange:
 
     async def register(self, name: str, bundle: Bundle, by: str) -> None:
         """Register the module ``name`` with ``bundle``."""
-        await _store(self._tx, bundle)
+        await _store(self._tx, bundle, durable=True)
         await self._tx.execute(_sql("register"), name, bundle.digest, by)
         await self._tx.execute(_sql("count_change"))
 
@@ -170,7 +174,7 @@ class RegistryChange:
         await self._tx.execute(_sql("count_change"))
 
 
-async def _store(db: Queries, bundle: Bundle) -> None:
+async def _store(db: Queries, bundle: Bundle, *, durable: bool) -> None:
     # Usually the bundle is stored already, and its files need not be sent.
     if await db.fetch_all(_sql("settings"), [bundle.digest]):
         return
@@ -178,7 +182,8 @@ async def _store(db: Queries, bundle: Bundle) -> None:
     contents = list(bundle.files.values())
     hashes = [hash_of_part(content) for content in contents]
     checksums = [checksum_of(content) for content in contents]
-    await db.execute(_sql("store_bundle"), bundle.digest, settings, list(bundle.files), hashes, checksums, contents)
+    files = list(bundle.files), hashes, checksums, contents
+    await db.execute(_sql("store_bundle"), bundle.digest, settings, *files, durable)
 
 
 def _registered(name: str, bundle: Bundle) -> Module:

@@ -9,6 +9,7 @@ from pgdbm.errors import MigrationError
 from pgdbm.migrations.engine.plan import up_to
 
 from ..api.runs import RunOptions
+from ..errors import ServiceError
 from ..status.history_tables import schemas_with_pending
 from .request import MigrationRequest, Origin
 from .store import NewRun
@@ -21,22 +22,23 @@ if TYPE_CHECKING:
     from .store import FollowUp, TakenRun
 
 
-def follow_up_of(lookup: ModuleLookup, run: TakenRun, module: Module) -> FollowUp | None:
-    """The run that executes the backfills of ``module`` in the background, once ``run`` has ended; None if ``run`` is
-    such a run itself."""
+async def follow_up_of(lookup: ModuleLookup, run: TakenRun, module: Module) -> FollowUp | None:
+    """The run that executes the backfills of ``module`` in the background, once ``run`` has ended; None if there are
+    none, or ``run`` is such a run itself."""
     if run.options.background:
+        return None
+    try:
+        files = await lookup.files(module)
+        if run.options.target is not None:
+            files = up_to(files, run.options.target)
+    except (MigrationError, ServiceError):
+        # The attempts have failed for the same reason.
+        return None
+    backfills = [file for file in files if file.is_background]
+    if not backfills:
         return None
 
     async def follow_up(schemas: Sequence[str]) -> NewRun | None:
-        files = await lookup.files(module)
-        if run.options.target is not None:
-            try:
-                files = up_to(files, run.options.target)
-            except MigrationError:
-                return None
-        backfills = [file for file in files if file.is_background]
-        if not backfills:
-            return None
         reader = lookup.databases.reader(module.name)
         left = await schemas_with_pending(reader, module.name, schemas, backfills, as_now=False)
         if not left:

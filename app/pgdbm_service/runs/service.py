@@ -98,6 +98,7 @@ class RunService:
             stale_s=settings.takeover_s,
         )
         worker = Worker(slots, lookup, summaries, patient_store, self._attempts, self.start_conditions, self.replica)
+        self.streams.until_idle = worker.until_idle
         keys = IdempotencyKeys(self.store, children, lookup)
         self.waiter = RunWaiter(self.queries, self.streams, worker)
         targets = Targets(lookup, summaries)

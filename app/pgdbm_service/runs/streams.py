@@ -20,7 +20,7 @@ from ..database.failures import is_unavailable
 from ..database.retrying import until_available
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from .notifier import Notifier
     from .queries import EventRow, Outcome, RunQueries
@@ -36,12 +36,17 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class RunStream:
-    """The newest events of one run. ``changed`` is set, and replaced by a new one, when there are more."""
+    """The newest events of one run. ``changed`` is set, and replaced by a new one, when there are more.
+
+    ``wanted`` is set while a follower needs the events, and not only the end.
+    """
 
     def __init__(self, newest: int, *, has_ended: bool) -> None:
         self.newest = newest
         self.has_ended = has_ended
         self.followers = 0
+        self.listeners = 0
+        self.wanted = asyncio.Event()
         self.changed = asyncio.Event()
         self.wake = asyncio.Event()
         self._kept: deque[EventRow] = deque(maxlen=_KEPT)
@@ -72,7 +77,11 @@ class RunStream:
 
 
 class RunStreams:
-    """The streams of the runs that are followed."""
+    """The streams of the runs that are followed.
+
+    ``until_idle`` returns when this replica does not work on a run: until then it has not ended, and is not read for
+    followers that only wait for that.
+    """
 
     def __init__(self, queries: RunQueries, notifier: Notifier) -> None:
         self._queries = queries
@@ -80,6 +89,7 @@ class RunStreams:
         self._opening = asyncio.Lock()
         self._readers: dict[UUID, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
+        self.until_idle: Callable[[UUID], Awaitable[None]] = _at_once
         notifier.subscribe(EVENTS_CHANNEL, self._on_notification)
         notifier.on_return(self._wake_all)
 
@@ -101,8 +111,8 @@ class RunStreams:
         await asyncio.gather(*readers, return_exceptions=True)
 
     @contextlib.asynccontextmanager
-    async def follow(self, run: UUID) -> AsyncIterator[RunStream]:
-        """The stream of ``run``, from its newest event on.
+    async def follow(self, run: UUID, *, for_end: bool = False) -> AsyncIterator[RunStream]:
+        """The stream of ``run``, from its newest event on. ``for_end``: only its end is waited for.
 
         Raises:
             ServiceError: run_unknown.
@@ -117,10 +127,17 @@ class RunStreams:
                     stream.wake.set()
                     self._readers[run] = asyncio.create_task(self._read(run, stream))
             stream.followers += 1
+            if not for_end:
+                stream.listeners += 1
+                stream.wanted.set()
         try:
             yield stream
         finally:
             stream.followers -= 1
+            if not for_end:
+                stream.listeners -= 1
+                if not stream.listeners:
+                    stream.wanted.clear()
             if not stream.followers:
                 del self._streams[run]
                 reader = self._readers.pop(run, None)
@@ -163,6 +180,7 @@ class RunStreams:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_EVERY_S):
                     await stream.wake.wait()
+            await self._until_needed(run, stream)
             stream.wake.clear()
             try:
                 while events := await self._queries.events(run, stream.newest, _BATCH):
@@ -173,6 +191,17 @@ class RunStreams:
                     is_defect = not is_unavailable(error)
                     logger.warning("events not read", run_id=str(run), reason=str(error), exc_info=is_defect)
                 failing = True
+
+    async def _until_needed(self, run: UUID, stream: RunStream) -> None:
+        """Return when a follower needs the events of ``run``, or it may have ended."""
+        if stream.wanted.is_set():
+            return
+        waiting = {asyncio.ensure_future(self.until_idle(run)), asyncio.ensure_future(stream.wanted.wait())}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
 
     def _on_notification(self, payload: str) -> None:
         try:
@@ -185,6 +214,10 @@ class RunStreams:
     def _wake_all(self) -> None:
         for stream in self._streams.values():
             stream.wake.set()
+
+
+async def _at_once(_: UUID) -> None:
+    return None
 
 
 def as_data(event: EventRow) -> dict[str, Any]:

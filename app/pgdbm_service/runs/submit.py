@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from pgdbm.core.pool import without_reset
+
 from ..api.runs import MigrateResult
 from ..database.failures import service_error_of
 from ..errors import ServiceError
@@ -113,8 +115,9 @@ class RunSubmitter:
             try:
                 # Planning has no time limit.
                 bound = await self._binding.bind(target.module, target.schemas, request.options.target)
-                creating = self._creator.create_run(request, target, bound)
-                run = await self._database.with_timeout(creating, len(target.schemas))
+                with without_reset():
+                    creating = self._creator.create_run(request, target, bound)
+                    run = await self._database.with_timeout(creating, len(target.schemas))
             except KeyTakenError:
                 # A concurrent request with the same key was faster. The next lookup finds its run.
                 continue

@@ -61,7 +61,7 @@ class RunWaiter:
 
     async def _until_end(self, run: UUID) -> None:
         """Return when the run has ended, or this replica is stopping and does not work on it."""
-        async with self._streams.follow(run) as stream:
+        async with self._streams.follow(run, for_end=True) as stream:
             while not stream.has_ended:
                 changed = stream.changed
                 if self._streams.stopping:

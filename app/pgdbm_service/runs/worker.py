@@ -91,7 +91,7 @@ class Worker:
                 await self._attempts.migrate_schema(item, run, module, one)
         # Before the run ends, so that GET /modules does not lag behind its end.
         await self._summarize(run, module, [one.schema for one in unfinished])
-        follow_up = None if isinstance(module, ServiceError) else follow_up_of(self._lookup, run, module)
+        follow_up = None if isinstance(module, ServiceError) else await follow_up_of(self._lookup, run, module)
         status = await self._store.finish(item.run, item.chunk, follow_up)
         if status is None and not run.is_started and await self._store.is_unstarted(item.run):
             # The module was frozen after the item was taken.

@@ -147,26 +147,31 @@ class AppliedSets:
         self._known: LRUCache[str, AppliedSet] = LRUCache(_SETS_KEPT)
         self.keep(NOTHING)
 
-    async def read(self, databases: ModuleDatabases, keys: Iterable[ModuleSchema]) -> dict[ModuleSchema, AppliedSet]:
+    async def read(
+        self, databases: ModuleDatabases, keys: Iterable[ModuleSchema], *, are_new: bool = False
+    ) -> dict[ModuleSchema, AppliedSet]:
         """The applied set of each of ``keys``: three statements for a hundred of them, one more for unknown sets.
 
-        A login that is refused concerns its modules only.
+        A login that is refused concerns its modules only. ``are_new``: the sets are probably unknown, and are read
+        without their digests.
         """
         groups = list(databases.grouped(keys))
         if len(groups) == 1:
-            return await self._read_all(*groups[0])
+            return await self._read_all(*groups[0], are_new=are_new)
         found: dict[ModuleSchema, AppliedSet] = {}
         for one in await asyncio.gather(*(self._read_all(*group) for group in groups)):
             found |= one
         return found
 
-    async def _read_all(self, reader: Reader, keys: Sequence[ModuleSchema]) -> dict[ModuleSchema, AppliedSet]:
+    async def _read_all(
+        self, reader: Reader, keys: Sequence[ModuleSchema], *, are_new: bool = False
+    ) -> dict[ModuleSchema, AppliedSet]:
         found: dict[ModuleSchema, AppliedSet] = {}
         try:
             async with asyncio.timeout(_LOGIN_READ_S if reader.is_login else None):
                 for some in chunks(keys):
                     try:
-                        found |= await self._read(reader, some)
+                        found |= await self._read(reader, some, are_new=are_new)
                     except QueryError as error:
                         if not was_dropped(error):
                             raise
@@ -182,10 +187,15 @@ class AppliedSets:
         """Keep ``applied_set`` as one that was read recently."""
         return self._known.put(applied_set.digest, applied_set)
 
+    def _keep_row(self, row: RowDict) -> AppliedSet:
+        return self.keep(AppliedSet(tuple(_pairs(row["applied"])), tuple(_pairs(row["attempts"]))))
+
     def kept(self, digest: str) -> AppliedSet | None:
         return self._known.get(digest)
 
-    async def _read(self, reader: Reader, keys: Sequence[ModuleSchema]) -> dict[ModuleSchema, AppliedSet]:
+    async def _read(
+        self, reader: Reader, keys: Sequence[ModuleSchema], *, are_new: bool = False
+    ) -> dict[ModuleSchema, AppliedSet]:
         tables = await tables_among(reader, {schema for _, schema in keys})
         journals = [schema for schema, table in tables.items() if table.has_journal]
         found: dict[ModuleSchema, AppliedSet] = {}
@@ -200,6 +210,10 @@ class AppliedSets:
                 found[key] = SLOW
             else:
                 left.append(key)
+        if are_new and left:
+            for key, row in await self._ask(reader.db, "applied_set", "as_array", left, journals):
+                found[key] = self._keep_row(row)
+            left = [key for key in left if key not in found]
         while left:
             digests = {
                 key: row["digest"]
@@ -210,7 +224,7 @@ class AppliedSets:
                 examples = list(unknown.values())
                 for key, row in await self._ask(reader.db, "applied_set", "as_array", examples, journals):
                     # It may have changed since its digest was computed: then it is the set of this schema only.
-                    found[key] = self.keep(AppliedSet(tuple(_pairs(row["applied"])), tuple(_pairs(row["attempts"]))))
+                    found[key] = self._keep_row(row)
             for key, digest in digests.items():
                 known = self._known.get(digest)
                 if key not in found and known is not None:

@@ -194,7 +194,7 @@ class ModuleLookup:
             plan = await (kept.plan() if target is None else kept.manager.plan_pending(target=target))
             if plan.pending:
                 await kept.manager.require_allowed(target=target)
-                return Pending(schemas)
+                return Pending(schemas, started=set(schemas) if plan.skipped else frozenset())
             return Pending([], len(plan.skipped), len(plan.skipped) + len(plan.beyond_target))
         if target is not None:
             return Pending(schemas)

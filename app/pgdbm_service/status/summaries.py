@@ -87,8 +87,6 @@ class Summaries:
         """Summarize ``module`` in ``schemas``; ``run`` is the run that migrated them."""
         with without_reset():
             await self._keep([(module.name, schema) for schema in schemas], run)
-            if run is not None:
-                await self._own.execute(_sql("keep_last_run"), module.name, run)
 
     async def schemas(self, module: Module, limit: int | None = None) -> list[str]:
         """The schemas of ``module``, in the order in which they are migrated; of a pattern's, at most ``limit``."""
@@ -218,19 +216,20 @@ class Summaries:
         for some in chunks(keys):
             # The summary of a run is read after its migrations, so it is newer than all earlier reads.
             read_at = None if run is not None else await self._own.fetch_value(_sql("now"))
-            found = await self._sets.read(self._databases, some)
+            found = await self._sets.read(self._databases, some, are_new=run is not None and len(some) == 1)
             found = {key: one for key, one in found.items() if one not in NOT_NOW}
             contents = {one.digest: msgspec.json.encode(one).decode() for one in found.values()}
-            async with self._database.manager(SERVICE_SCHEMA).transaction() as tx:
-                await tx.execute(_sql("keep_applied_sets"), list(contents), list(contents.values()))
-                await tx.execute(
-                    _sql("keep"),
-                    [module for module, _ in found],
-                    [schema for _, schema in found],
-                    [applied_set.digest for applied_set in found.values()],
-                    run,
-                    read_at,
-                )
+            await self._own.execute(
+                _sql("keep"),
+                [module for module, _ in found],
+                [schema for _, schema in found],
+                [applied_set.digest for applied_set in found.values()],
+                run,
+                read_at,
+                list(contents),
+                list(contents.values()),
+                None if run is None else keys[0][0],
+            )
 
     async def _page_of_few(
         self,

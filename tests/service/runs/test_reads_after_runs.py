@@ -89,8 +89,8 @@ async def test_a_reconciliation_overwrites_no_newer_summary(database: str) -> No
         reconciling, of_run = Summaries(of_pool, databases), Summaries(of_pool, databases)
         read = reconciling._sets.read
 
-        async def read_early(*arguments: Any) -> Any:
-            found = await read(*arguments)
+        async def read_early(*arguments: Any, **options: Any) -> Any:
+            found = await read(*arguments, **options)
             await AsyncMigrationManager(of_pool.manager("m"), files, "m").apply_pending_migrations()
             await of_run.refresh(module, ["m"], "a run")
             return found

@@ -36,18 +36,19 @@ SELECT schema, last_run FROM {{tables.schema_summaries}} WHERE module = $1 AND s
 -- last_runs: the last run of each of the modules $1
 SELECT module, run FROM {{tables.last_runs}} WHERE module = ANY ($1::text[])
 
--- keep_last_run: the last run of the module $1
-INSERT INTO {{tables.last_runs}} (module, run) VALUES ($1, $2) ON CONFLICT (module) DO UPDATE SET run = EXCLUDED.run
-
--- keep_applied_sets: applied sets with the digests $1 and the contents $2
-INSERT INTO {{tables.applied_sets}} (digest, content)
-SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]::jsonb[])) ORDER BY 1
-ON CONFLICT DO NOTHING
-
--- keep: the summaries of the modules $1 in the schemas $2, with the digests $3; $4 is the run that migrated them
--- If they were read at $5, newer ones stay, such as that of a run that has just ended.
+-- keep: the summaries of the modules $1 in the schemas $2, with the digests $3; $4 is the run that migrated them, the last
+-- one of the module $8. The contents of the sets with the digests $6 are $7.
+-- If they were read at $5, newer summaries stay, such as that of a run that has just ended.
+WITH last_run AS (
+    INSERT INTO {{tables.last_runs}} (module, run) SELECT $8, $4 WHERE $8::text IS NOT NULL
+    ON CONFLICT (module) DO UPDATE SET run = EXCLUDED.run
+), sets AS (
+    INSERT INTO {{tables.applied_sets}} (digest, content)
+    SELECT * FROM ROWS FROM (pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]::jsonb[])) ORDER BY 1
+    ON CONFLICT DO NOTHING
+)
 INSERT INTO {{tables.schema_summaries}} AS s (module, schema, digest, last_run)
-SELECT *, $4
+SELECT *, $4::text
 FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]))
 ORDER BY 1, 2
 ON CONFLICT (module, schema) DO UPDATE
