@@ -107,7 +107,7 @@ class Notifier:
 
     async def _listen_on_all(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         self._changed.clear()
-        # Others may be added meanwhile: they set the event.
+        # Others may be added while it waits: they set the event.
         for channel in tuple(self._callbacks):
             # asyncpg sends LISTEN for the first listener of a channel only, and ignores one that it has.
             await connection.add_listener(channel, self._on_notification)

@@ -89,7 +89,7 @@ class RunStreams:
         self._opening = asyncio.Lock()
         self._readers: dict[UUID, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
-        self.until_idle: Callable[[UUID], Awaitable[None]] = _at_once
+        self.until_idle: Callable[[UUID], Awaitable[None]] = _immediately
         notifier.subscribe(EVENTS_CHANNEL, self._on_notification)
         notifier.on_return(self._wake_all)
 
@@ -216,7 +216,7 @@ class RunStreams:
             stream.wake.set()
 
 
-async def _at_once(_: UUID) -> None:
+async def _immediately(_: UUID) -> None:
     return None
 
 
