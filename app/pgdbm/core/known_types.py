@@ -40,7 +40,8 @@ class _KnownTypesConnection(asyncpg.Connection):
             # Several have the same rows, if they were asked for together.
             lists = {id(known[oid]): known[oid] for oid in wanted}
             return list(chain.from_iterable(lists.values())), _NotPrepared()
-        rows, statement = await super()._introspect_types(wanted, timeout)
+        of_asyncpg: Any = super()
+        rows, statement = await of_asyncpg._introspect_types(wanted, timeout)
         if all(row["kind"] != _COMPOSITE for row in rows):
             known.update(dict.fromkeys(wanted, rows))
         return rows, statement
