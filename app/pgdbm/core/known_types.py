@@ -40,8 +40,7 @@ class _KnownTypesConnection(asyncpg.Connection):
             # Several have the same rows, if they were asked for together.
             lists = {id(known[oid]): known[oid] for oid in wanted}
             return list(chain.from_iterable(lists.values())), _NotPrepared()
-        of_asyncpg: Any = super()
-        rows, statement = await of_asyncpg._introspect_types(wanted, timeout)
+        rows, statement = await super()._introspect_types(wanted, timeout)  # type: ignore[misc]
         if all(row["kind"] != _COMPOSITE for row in rows):
             known.update(dict.fromkeys(wanted, rows))
         return rows, statement
