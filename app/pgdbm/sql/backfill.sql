@@ -52,8 +52,8 @@ SELECT {{key}}::text AS last_key FROM {{table}} AS t ORDER BY {{descending}} LIM
 UPDATE {{backfills}} SET last_key = $3::jsonb WHERE module = $1 AND filename = $2 AND last_key IS NULL
 
 -- next_batch: the first and the last key of the batch after the position $1, of $3 rows at most, up to the key $2.
--- Skipping to the last row of a whole batch takes a fifth of the time of collecting its keys. They are counted only at
--- the end of the table; a limit keeps that in the order of the index, too. Only the keys that are found become JSON
+-- Skipping to the last row of a whole batch takes a fifth of the time of collecting its keys. The last batch ends at $2,
+-- and only its rows are counted; a limit keeps that in the order of the index, too. Only keys that are found become JSON
 WITH whole AS MATERIALIZED (
     SELECT (SELECT {{key_of_batch}}::text
             FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}}
@@ -62,9 +62,7 @@ WITH whole AS MATERIALIZED (
 SELECT (SELECT {{key_of_batch}}::text
         FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}}
               LIMIT 1) AS batch) AS first,
-       COALESCE(whole.last, (SELECT {{key_of_batch}}::text
-        FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{descending}}
-              LIMIT 1) AS batch)) AS last,
+       COALESCE(whole.last, ($2::pg_catalog.jsonb)::text) AS last,
        CASE WHEN whole.last IS NOT NULL THEN $3::bigint
             ELSE (SELECT pg_catalog.count(*)
                   FROM (SELECT FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}}
