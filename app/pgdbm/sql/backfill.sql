@@ -128,7 +128,11 @@ FROM (SELECT pg_catalog.max(EXTRACT(epoch FROM s.replay_lag)) FILTER (WHERE s.re
              pg_catalog.count(*) FILTER (
                  WHERE NOT l.granted
                    AND l.locktype OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array('relation,tuple', ','))) AS waiters
-      FROM pg_catalog.pg_lock_status() AS l WHERE l.relation OPERATOR(pg_catalog.=) {{oid}}::pg_catalog.oid) AS locks
+      FROM pg_catalog.pg_lock_status() AS l
+      WHERE l.relation OPERATOR(pg_catalog.=) {{oid}}::pg_catalog.oid
+        AND l.database OPERATOR(pg_catalog.=) (
+            SELECT d.oid FROM pg_catalog.pg_database AS d
+            WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())) AS locks
 
 -- wait: why a backfill waits; null when it continues
 UPDATE {{backfills}} SET waiting_for = $3, updated_at = pg_catalog.clock_timestamp()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
-from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, MigrationError
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig, MigrationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +121,35 @@ async def test_it_waits_while_a_session_waits_for_a_lock_on_the_table(
         await reading.rollback()
         await changing
     await running.ended()
+
+
+def test_it_does_not_wait_for_sessions_of_another_database(databases: Any, database: str) -> None:
+    """The table of a database that was copied has the same OID."""
+
+    async def create() -> None:
+        async with AsyncDatabaseManager(DatabaseConfig(connection_string=database, schema="app")) as db:
+            await AsyncMigrationManager(db, {"001_orders.sql": ORDERS}, "orders").apply_pending_migrations()
+
+    async def fill(copy: str) -> None:
+        holder, waiter = await asyncpg.connect(copy), await asyncpg.connect(copy)
+        await holder.execute("BEGIN; LOCK TABLE app.orders")
+        waiting = asyncio.create_task(waiter.execute("BEGIN; LOCK TABLE app.orders"))
+        blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'app.orders'::regclass"
+        while not await holder.fetchval(blocked):
+            await asyncio.sleep(0.01)
+        async with AsyncDatabaseManager(DatabaseConfig(connection_string=database, schema="app")) as db:
+            running = Running(db)
+            while not running.task.done() and not running.waits:
+                await asyncio.sleep(0.005)
+            await holder.close()
+            await asyncio.gather(waiting, return_exceptions=True)
+            await waiter.close()
+            await running.ended()
+            assert running.waits == []
+
+    asyncio.run(create())
+    with databases.fresh(template=database.rpartition("/")[2]) as copy:
+        asyncio.run(fill(copy))
 
 
 async def test_it_waits_while_autovacuum_works_on_the_table(db: AsyncDatabaseManager, connect: Connect) -> None:
