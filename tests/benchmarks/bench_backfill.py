@@ -1,7 +1,8 @@
 """Backfills of one column against a hand-written keyset loop in psql, and how much a throttled one delays writers.
 
-A large table is slower than a small one for both: its WAL does not fit into the files that are there, and is written to
-disk in the same time. So pgdbm's slowdown is compared with that of the loop.
+A large table is slower than a small one for both where the server makes checkpoints in between, or writes WAL into new
+files, so the server has room for the WAL of a whole backfill. What remains is shown beside that of the loop: tables of
+both sizes are filled in turns, so that a change of the machine's speed affects both.
 """
 
 from __future__ import annotations
@@ -11,26 +12,35 @@ import math
 import re
 import statistics
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import asyncpg
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 
 from .databases import Databases, psql_binary, run_psql, shared_pool
-from .harness import race
+from .harness import Result, race
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from pgdbm.migrations.engine.events import Event
 
+    from .harness import Candidate
+
 _SIZES = (10_000, 300_000, 3_000_000)
+_SETTINGS = {"max_wal_size": "8GB", "min_wal_size": "4GB", "checkpoint_timeout": "30min"}
+_OURS, _LOOP_NAME = "pgdbm", "a loop in psql"
 _LEAST = 0.9
 _MOST_LATENCY = 1.25
 _TIME = re.compile(r"Time: ([\d.]+) ms")
 _WRITERS = 8
 _WRITES_PER_S = 200
-_PART_S = 15
+_PART_S = 5
+_PARTS = 3
+_RATE = 4000
 _TABLE = """
 CREATE SCHEMA app;
 CREATE TABLE app.orders (id bigint PRIMARY KEY, total int NOT NULL, cents bigint) WITH (autovacuum_enabled = false);
@@ -58,29 +68,61 @@ _WRITE = "\\set id random(1, {rows})\nUPDATE app.orders SET total = total + 1 WH
 
 
 async def main(dsn: str, folder: Path, rounds: int) -> None:
-    databases = Databases(dsn)
-    loop = folder / "loop.sql"
-    loop.write_text(_LOOP)
-    names = "pgdbm", "a loop in psql"
-    speeds: dict[str, dict[int, float]] = {name: {} for name in names}
-    for size in _SIZES:
-        template = await _template(databases, folder, size)
-        few = rounds if size < _SIZES[-1] else max(1, rounds // 3)
-        result = await race(
-            f"A backfill of one column, {size:,} rows",
-            {"pgdbm": _pgdbm(databases, template), "a loop in psql": _psql(databases, template, loop)},
-            few,
-        )
-        result.show(("pgdbm", "a loop in psql", round(1 / _LEAST, 2)))
-        for name in names:
-            speeds[name][size] = size / statistics.median(result.seconds[name])
-            print(f"  {name}: {speeds[name][size]:,.0f} rows a second")
-    flat = {name: found[_SIZES[2]] / found[_SIZES[1]] for name, found in speeds.items()}
-    print(f"\n{_SIZES[2]:,} rows / {_SIZES[1]:,} rows, in rows a second: ", end="")
-    print(", ".join(f"{name} {ratio:.2f}" for name, ratio in flat.items()))
-    ours = flat[names[0]] / flat[names[1]]
-    print(f"  the first of the second: {ours:.2f}  (at least {_LEAST})  {'ok' if ours >= _LEAST else 'UNDER'}")
-    await _latencies(databases, folder, rounds)
+    async with _settings(dsn):
+        databases = Databases(dsn)
+        loop = folder / "loop.sql"
+        loop.write_text(_LOOP)
+        candidates: dict[int, dict[str, Candidate]] = {}
+        for size in _SIZES:
+            template = await _template(databases, folder, size)
+            candidates[size] = {_OURS: _pgdbm(databases, template), _LOOP_NAME: _psql(databases, template, loop)}
+        small, middle, large = _SIZES
+        for size in (small, middle):
+            _show(size, await race(f"A backfill of one column, {size:,} rows", candidates[size], rounds))
+        await _flatness(candidates[middle], candidates[large], max(1, rounds // 3))
+        await _latencies(databases, folder, rounds)
+
+
+@asynccontextmanager
+async def _settings(dsn: str) -> AsyncIterator[None]:
+    """The settings of a server that has room for the WAL."""
+    print(f"\nBackfills, on a server with {', '.join(f'{name} = {value}' for name, value in _SETTINGS.items())}")
+    connection: Any = await asyncpg.connect(dsn)
+    try:
+        for name, value in _SETTINGS.items():
+            await connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        await connection.execute("SELECT pg_reload_conf()")
+        yield
+    finally:
+        for name in _SETTINGS:
+            await connection.execute(f"ALTER SYSTEM RESET {name}")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
+
+
+def _show(size: int, result: Result) -> None:
+    result.show((_OURS, _LOOP_NAME, round(1 / _LEAST, 2)))
+    for name, seconds in result.seconds.items():
+        print(f"  {name}: {size / statistics.median(seconds):,.0f} rows a second")
+
+
+async def _flatness(middle: Mapping[str, Candidate], large: Mapping[str, Candidate], rounds: int) -> None:
+    """Each round fills the large table between two of the other size, whose mean speed it is compared with."""
+    result = Result(f"A backfill of one column, {_SIZES[2]:,} rows", {name: [] for name in large})
+    ratios: dict[str, list[float]] = {name: [] for name in large}
+    for number in range(rounds):
+        for name in large if number % 2 else reversed([*large]):
+            before = await middle[name]()
+            seconds = await large[name]()
+            after = await middle[name]()
+            result.seconds[name].append(seconds)
+            ratios[name].append(_SIZES[2] / seconds / (2 * _SIZES[1] / (before + after)))
+    _show(_SIZES[2], result)
+    flat = {name: statistics.median(found) for name, found in ratios.items()}
+    print(f"\nRows a second with {_SIZES[2]:,} rows, of those with {_SIZES[1]:,}")
+    print(f"  {_LOOP_NAME}: {flat[_LOOP_NAME]:.2f}")
+    print(f"  {_OURS}: {flat[_OURS]:.2f}  (at least {_LEAST})  {'ok' if flat[_OURS] >= _LEAST else 'UNDER'}")
+    print(f"  the second of the first: {flat[_OURS] / flat[_LOOP_NAME]:.2f}")
 
 
 async def _template(databases: Databases, folder: Path, rows: int) -> str:
@@ -129,34 +171,54 @@ def _manager(pool: Any, options: str, on_event: Callable[[Event], None] | None =
 
 
 async def _latencies(databases: Databases, folder: Path, rounds: int) -> None:
-    """The 99th percentile of the latency of writers, in turns without and with a throttled backfill of their table."""
-    rows = _SIZES[1]
+    """The 99th percentile of the latency of writers, in short turns with a throttled backfill of their table, and while
+    it is paused."""
+    turns = rounds * _PARTS
+    rows = max(_SIZES[1], round(turns * _PART_S * _RATE * 1.5))
     target = await databases.fresh(await _template(databases, folder, rows))
     script = folder / "write.sql"
     script.write_text(_WRITE.format(rows=rows))
     pool = await shared_pool(target)
-    idle: list[float] = []
-    busy: list[float] = []
-    for number in range(rounds):
-        idle.append(await _p99(target, script, folder / f"idle_{number}"))
-        await pool.execute("DROP TABLE IF EXISTS app.schema_migrations, app.pgdbm_backfills, app.pgdbm_journal")
-        migrations = _manager(pool, "target=20ms rate=4000 autovacuum=ignore")
-        filling = asyncio.create_task(migrations.apply_pending_migrations())
-        busy.append(await _p99(target, script, folder / f"busy_{number}"))
-        filling.cancel()
-        await asyncio.gather(filling, return_exceptions=True)
+    migrations = _manager(pool, f"target=20ms rate={_RATE} autovacuum=ignore")
+    await migrations.backfills.pause("012_fill")
+    filling = asyncio.create_task(migrations.apply_pending_migrations())
+    found: dict[str, list[list[float]]] = {"idle": [], "throttled backfill": []}
+    for number in range(turns + 1):
+        for name in found if number % 2 else reversed(found):
+            is_busy = name != "idle"
+            await (migrations.backfills.resume if is_busy else migrations.backfills.pause)("012_fill")
+            # A backfill that is paused asks every two seconds whether it still is.
+            await asyncio.sleep(2.5)
+            before = await _walked(migrations)
+            latencies = await _written(target, script, folder / f"{name.replace(' ', '_')}_{number}")
+            if is_busy != (await _walked(migrations) > before):
+                raise RuntimeError(f"the backfill {'did not work' if is_busy else 'worked'} in turn {number}")
+            if number:
+                found[name].append(latencies)
+    filling.cancel()
+    await asyncio.gather(filling, return_exceptions=True)
     await pool.close()
-    ratio = sorted(ours / theirs for ours, theirs in zip(busy, idle, strict=True))[len(idle) // 2]
-    print(f"\n{_WRITERS} writers, {_WRITES_PER_S} writes a second: 99th percentile in ms")
-    print(f"  idle                 {', '.join(f'{one:.2f}' for one in idle)}")
-    print(f"  throttled backfill   {', '.join(f'{one:.2f}' for one in busy)}")
     print(
-        f"  median of the ratios: {ratio:.2f}  (at most {_MOST_LATENCY})  {'ok' if ratio <= _MOST_LATENCY else 'OVER'}"
+        f"\n{_WRITERS} writers, {_WRITES_PER_S} writes a second: 99th percentile in ms, of {turns} turns of {_PART_S} s"
     )
+    for name, parts in found.items():
+        each = ", ".join(f"{_p99(part):.2f}" for part in parts)
+        print(f"  {name:20} {_p99([one for part in parts for one in part]):.2f}  ({each})")
+    idle, busy = ([one for part in parts for one in part] for parts in found.values())
+    ratio = _p99(busy) / _p99(idle)
+    verdict = "ok" if ratio <= _MOST_LATENCY else "OVER"
+    print(f"  the second of the first: {ratio:.2f}  (at most {_MOST_LATENCY})  {verdict}")
+    in_turns = statistics.median(_p99(ours) / _p99(theirs) for theirs, ours in zip(*found.values(), strict=True))
+    print(f"  median of the ratios of the turns: {in_turns:.2f}")
 
 
-async def _p99(dsn: str, script: Path, logs: Path) -> float:
-    """Milliseconds of the 99th percentile of pgbench's transactions."""
+async def _walked(migrations: AsyncMigrationManager) -> int:
+    (state,) = await migrations.backfills.states()
+    return state.walked_rows
+
+
+async def _written(dsn: str, script: Path, logs: Path) -> list[float]:
+    """Milliseconds of each of pgbench's transactions."""
     logs.mkdir()
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
@@ -169,9 +231,12 @@ async def _p99(dsn: str, script: Path, logs: Path) -> float:
     if await process.wait():
         raise RuntimeError(f"pgbench failed after {time.monotonic() - began:.1f} s")
     # client, transaction, latency in microseconds, script, time, microseconds, lag behind the schedule
-    found = sorted(
+    return [
         (int(line.split()[2]) - int(line.split()[6])) / 1000
         for log in logs.iterdir()
         for line in log.read_text().splitlines()
-    )
-    return found[math.ceil(0.99 * len(found)) - 1]
+    ]
+
+
+def _p99(latencies: list[float]) -> float:
+    return sorted(latencies)[math.ceil(0.99 * len(latencies)) - 1]
