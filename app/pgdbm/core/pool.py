@@ -219,7 +219,8 @@ async def open_shared_pool(config: DatabaseConfig) -> ConfiguredPool:
     settings["search_path"] = _as_sql(config.shared_pool_search_path)
     pool = await _open(config, settings)
     try:
-        effective = await pool.fetchval("SELECT pg_catalog.current_setting('search_path')")
+        with without_reset():
+            effective = await pool.fetchval("SELECT pg_catalog.current_setting('search_path')")
     except BaseException:
         pool.terminate()
         raise

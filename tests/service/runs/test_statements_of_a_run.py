@@ -14,7 +14,8 @@ _MOST = 53
 # What is sent whether or not there is a run, or more often on a busy machine: heartbeats, what the queue asks for, and
 # progress.
 _ALWAYS = re.compile(
-    r"replicas|due_in|pg_catalog\.pg_class c JOIN pg_catalog\.pg_namespace|carries a concurrency limit|progress = \$6"
+    r"replicas|due_in|\.audit|pg_catalog\.pg_class c JOIN pg_catalog\.pg_namespace|carries a concurrency limit"
+    r"|progress = \$6"
 )
 
 

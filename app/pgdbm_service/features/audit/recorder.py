@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from pgdbm.core.pool import without_reset
+
 from ...api.audit import AuditEntry
 from ...database.audit import write_entries
 from ...database.failures import service_error_of
@@ -102,7 +104,8 @@ class AuditRecorder:
         """Write the oldest entries. Entries are removed only after the write: an interrupted write is repeated."""
         some = [self._pending[position] for position in range(min(_BATCH_SIZE, len(self._pending)))]
         if some:
-            await self._database.with_timeout(write_entries(self._database.manager(SERVICE_SCHEMA), some))
+            with without_reset():
+                await self._database.with_timeout(write_entries(self._database.manager(SERVICE_SCHEMA), some))
         for _ in some:
             self._pending.popleft()
         if not self._pending:
