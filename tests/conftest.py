@@ -76,9 +76,15 @@ def pytest_runtest_makereport(
     return (yield)
 
 
-def pytest_collection_finish() -> None:
-    """Exclude what is loaded so far from garbage collection."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without garbage collection, which takes a seventh of the time, and later exclude what was loaded."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from pgdbm.cli.fix import write_files
 from pgdbm.migrations.lint import FixFile
 
-from .test_commands import Project
+from .project import Project
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from .test_commands import Project
+from .project import Project
 
 if TYPE_CHECKING:
     from pathlib import Path

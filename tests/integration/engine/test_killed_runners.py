@@ -75,8 +75,10 @@ async def test_a_terminated_backend_is_a_connection_error_and_the_next_run_succe
     assert [one["filename"] for one in result["applied"]] == ["002_half.sql", "003_after.sql"]
 
 
-async def test_a_cancelled_task_leaves_nothing_and_no_lock(db: AsyncDatabaseManager, connect: Connect) -> None:
-    run = asyncio.create_task(AsyncMigrationManager(db, FILES, "racer").apply_pending_migrations())
+async def check_that_a_cancelled_run_leaves_nothing(
+    db: AsyncDatabaseManager, connect: Connect, migrations: AsyncMigrationManager
+) -> None:
+    run = asyncio.create_task(migrations.apply_pending_migrations())
     async with connect() as connection:
         await until_asleep(connection)
         run.cancel()
@@ -84,6 +86,10 @@ async def test_a_cancelled_task_leaves_nothing_and_no_lock(db: AsyncDatabaseMana
             await run
         assert not await db.table_exists("half")
         assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+async def test_a_cancelled_task_leaves_nothing_and_no_lock(db: AsyncDatabaseManager, connect: Connect) -> None:
+    await check_that_a_cancelled_run_leaves_nothing(db, connect, AsyncMigrationManager(db, FILES, "racer"))
 
 
 @pytest.mark.parametrize(
@@ -102,11 +108,4 @@ async def test_a_cancellation_is_not_replaced_by_an_error(
     """The session is cleaned after the statement has ended, and not in its aborted transaction."""
     options: dict[str, Any] = {"on_event": lambda _: None} if listening else {}
     migrations = AsyncMigrationManager(db, {"001_sleep.sql": content}, "racer", **options)
-    run = asyncio.create_task(migrations.apply_pending_migrations())
-    async with connect() as connection:
-        await until_asleep(connection)
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-        assert not await db.table_exists("half")
-        assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+    await check_that_a_cancelled_run_leaves_nothing(db, connect, migrations)

@@ -26,6 +26,7 @@ from pgdbm_service.status.summaries import Summaries
 from tests.support.waiting import eventually
 
 from ...conftest import ROOT
+from .retried import retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,29 +211,13 @@ def observed(repo: Any, database: str) -> tuple[Metrics, Observer]:
 async def test_waits_and_retries_of_a_run_are_counted_as_they_happen(repo: Any, database: str) -> None:
     """Makes the engine call a listener, as the worker of a run does."""
     metrics, observer = observed(repo, database)
-    files = {"001_a.sql": "SET LOCAL lock_timeout = 50; ALTER TABLE public.held ADD COLUMN a integer"}
-    async with asyncpg.create_pool(database, min_size=0) as pool, pool.acquire() as holder:
-        await holder.execute("CREATE TABLE public.held ()")
-        db = AsyncDatabaseManager(pool=pool, schema="public")
-        held = holder.transaction()
-        await held.start()
-        await holder.execute("LOCK TABLE public.held")
-        retried = asyncio.Event()
 
-        with observer.run("m", "run-1") as run:
+    def count() -> None:
+        assert value(metrics.text().decode(), "pgdbm_retries_total", module="m") == 1
 
-            def listen(event: Any) -> None:
-                run.on_event(event)
-                if event.kind == "retrying":
-                    retried.set()
-
-            manager = AsyncMigrationManager(db, files, "m", on_event=listen)
-            migrating = asyncio.create_task(manager.apply_pending_migrations())
-            await retried.wait()
-            assert value(metrics.text().decode(), "pgdbm_retries_total", module="m") == 1
-            await held.commit()
-            result = await migrating
-            run.ended("success", len(result["applied"]))
+    with observer.run("m", "run-1") as run:
+        result = await retried(database, run, count)
+        run.ended("success", len(result["applied"]))
     text = metrics.text().decode()
     assert value(text, "pgdbm_migrations_applied_total", module="m") == 1
     retries = value(text, "pgdbm_run_retries_sum", module="m")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,8 @@ from pgdbm.migrations import AsyncMigrationManager
 from pgdbm_service.observability.tracing import Tracing
 from pgdbm_service.settings import SettingsError, read_settings
 from tests.support.waiting import eventually
+
+from .retried import retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,26 +113,8 @@ def test_spans_are_not_named_by_paths(start: Callable[..., Any], spans: Spans) -
 
 
 async def test_retries_are_events_of_the_step(database: str, spans: Spans) -> None:
-    files = {"001_a.sql": "SET LOCAL lock_timeout = 50; ALTER TABLE public.held ADD COLUMN a integer"}
-    retried = asyncio.Event()
-    async with asyncpg.create_pool(database, min_size=0) as pool, pool.acquire() as holder:
-        await holder.execute("CREATE TABLE public.held ()")
-        db = AsyncDatabaseManager(pool=pool, schema="public")
-        held = holder.transaction()
-        await held.start()
-        await holder.execute("LOCK TABLE public.held")
-        with Tracing(spans.provider).run("m", "run-1") as run:
-
-            def listen(event: Any) -> None:
-                run.on_event(event)
-                if event.kind == "retrying":
-                    retried.set()
-
-            manager = AsyncMigrationManager(db, files, "m", on_event=listen)
-            migrating = asyncio.create_task(manager.apply_pending_migrations())
-            await retried.wait()
-            await held.commit()
-            await migrating
+    with Tracing(spans.provider).run("m", "run-1") as run:
+        await retried(database, run)
     step = spans.named("step 001_a.sql")
     assert step.status.status_code is StatusCode.UNSET
     assert {event.name for event in step.events} == {"retrying"}
