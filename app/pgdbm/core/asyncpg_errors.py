@@ -123,17 +123,24 @@ def is_lost(error: BaseException) -> bool:
         return getattr(error, "severity_en", None) != "ERROR"
     if isinstance(error, asyncpg.InternalClientError):
         return any(words in str(error) for words in _ENDED_BETWEEN_QUERIES)
-    return type(error) is asyncpg.InterfaceError and any(
-        words in str(error) for words in (_CONNECTION_CLOSED, _RELEASED)
-    )
+    return is_closed(error)
 
 
 def lost_message(error: BaseException) -> str:
     """What happened to a lost connection, as a sentence."""
+    if is_closed(error):
+        return "The connection to the server was closed."
     # A timeout of the operating system has an errno.
     if isinstance(error, TimeoutError) and error.errno is None:
         return "The server did not answer within the time limit of a query (command_timeout)."
     return f"The connection to the server was lost or refused: {error_text(error)}"
+
+
+def is_closed(error: BaseException) -> bool:
+    """Whether a connection was used that was closed before, for a reason that asyncpg does not keep."""
+    return type(error) is asyncpg.InterfaceError and any(
+        words in str(error) for words in (_CONNECTION_CLOSED, _RELEASED)
+    )
 
 
 def is_unreadable(error: BaseException) -> bool:

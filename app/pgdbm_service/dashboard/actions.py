@@ -19,13 +19,10 @@ from ..features.operations.reads import OperationQueries
 from ..runs.request import MigrationRequest, Origin
 from ..runs.service import RunService
 from ..web.request import HTTPRequest, principal_of
-from .forms import Form, id_in, number_in, required_in, text_in, time_in
+from .forms import Form, files_in, id_in, number_in, required_in, text_in, time_in
 from .module_page import schema_to_plan
 from .module_pages import migrate_question
 from .showing import confirm, show, show_error
-
-# Each is followed by the name of a changed file; the value is its checksum.
-_FILE = "file:"
 
 
 class ActionController(Controller):
@@ -108,7 +105,7 @@ class ActionController(Controller):
     async def accept(self, operations: OperationService, module: str, data: Form) -> Redirect:
         """Record the current content of changed files as applied, if it is still what the page has shown."""
         schema = text_in(data, "schema")
-        files = {name.removeprefix(_FILE): checksum for name, checksum in data.items() if name.startswith(_FILE)}
+        files = files_in(data)
         await operations.repair(module, RepairBody(schema=schema, accept=True, files=files))
         return _see(_page_of(module, "history", schema))
 

@@ -15,6 +15,7 @@ Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED
 
 # What PostgreSQL and Python read as a number without an error.
 _MOST_DIGITS = 9
+_FILE = "file:"
 
 
 def text_in(form: Form, name: str) -> str | None:
@@ -59,6 +60,16 @@ def id_in(form: Form, name: str) -> UUID | None:
         return None if text is None else UUID(text)
     except ValueError:
         raise _invalid(name, f"{text!r:.40} is not an id") from None
+
+
+def file_field(filename: str) -> str:
+    """The name of the field with the checksum of a changed file."""
+    return f"{_FILE}{filename}"
+
+
+def files_in(form: Form) -> dict[str, str]:
+    """The checksums of the changed files that the page has shown, by name."""
+    return {name.removeprefix(_FILE): checksum for name, checksum in form.items() if name.startswith(_FILE)}
 
 
 def _invalid(name: str, message: str) -> Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
 
 from litestar import Controller, Response, get
 from litestar.params import Parameter
@@ -22,6 +23,7 @@ from ..runs.service import RunService
 from ..web.pagination import cursor_of, read_cursor, read_number
 from ..web.request import HTTPRequest, principal_of
 from .dependencies import dependency_tree
+from .forms import file_field
 from .grid import IN_ORDER, Cells, OddSchemas, cells_of_schemas, odd_states
 from .live import LivePages, Parts, digest_of
 from .lock_words import locked_relations
@@ -180,6 +182,34 @@ class ModulePageController(Controller):
             verb="Mark as applied",
             tone="danger",
             fields={"filename": filename, "schema": schema or ""},
+        )
+
+    @get("/accept", opt={"needs": "migrate"})
+    async def confirm_accept(
+        self, request: HTTPRequest, operations: OperationService, module: str, schema: str | None = None
+    ) -> Response[str]:
+        """Ask before the history records the content of changed files. The form sends the checksums of the page."""
+        found = await operations.repair(module, RepairBody(schema=schema))
+        back = f"/ui/modules/{module}?{urlencode({'tab': 'changed'} | ({} if schema is None else {'schema': schema}))}"
+        files = count(len(found.items), "changed file")
+        return confirm(
+            request,
+            title=f"Accept {files} of {module} as applied?",
+            texts=[
+                f"The history of schema {found.schema} records the checksums of the files as they are now. Nothing is "
+                "executed: the difference does not reach the database.",
+                "Do this only if the database has what the files say now. Otherwise restore the files, and put the "
+                "change into a new one.",
+            ]
+            if found.items
+            else [f"No applied file of {module} differs from the history of schema {found.schema}."],
+            changes=found.items,
+            action=f"/ui/modules/{module}/accept",
+            back=back,
+            back_word=f"the changed files of {module}",
+            verb="Accept as applied" if found.items else "",
+            tone="danger",
+            fields={file_field(one.filename): one.current for one in found.items} | {"schema": found.schema},
         )
 
     @get("/resolve", opt={"needs": "migrate"})

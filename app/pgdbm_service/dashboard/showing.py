@@ -34,6 +34,7 @@ def confirm(request: HTTPRequest, here: str = "", **context: object) -> Response
         "rows_title": "",
         "rehearsal": None,
         "choices": [],
+        "changes": [],
         "stays": True,
     }
     return page("confirm.html", _frame(request, here) | defaults | {"asks_rehearsal": None} | context)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...core.asyncpg_errors import FAILURES, is_lost, lost_message
+from ...core.asyncpg_errors import FAILURES, is_closed, is_lost, lost_message
 from ...errors import ConnectionError
 from ...text import error_text, sentence
 
@@ -71,7 +71,8 @@ class Run:
 
 def lost(error: BaseException) -> str:
     """That the connection was lost, and by which ``error``."""
-    return sentence(f"The connection was lost while migrations were applied: {error_text(error)}")
+    reason = "it was closed between two statements" if is_closed(error) else error_text(error)
+    return sentence(f"The connection was lost while migrations were applied: {reason}")
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def test_they_are_accessible_fit_a_phone_and_have_their_pictures(
             "reject": f"/ui{waiting}/reject",
             "break-glass": f"/ui{waiting}/break-glass",
             "changed": "/ui/modules/changed?tab=changed",
+            "accept": "/ui/modules/changed/accept",
             "resolve": "/ui/modules/m/resolve?filename=002_b.sql&statement=1",
             "migrate-all": "/ui/migrate",
             "unknown": "/ui/modules/nothing",
