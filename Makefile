@@ -134,6 +134,10 @@ lock: ## Resolve the dependencies again and write the locks (needs uv)
 		$(addprefix --no-emit-package ,$(NOT_SHIPPED)) --no-header --output-file requirements.run.lock
 	rm -f uv.*
 
+.PHONY: lock-check
+lock-check: $(STAMP) ## Resolve the locks for macOS on arm64 and Linux on x86-64 and aarch64
+	$(BIN)/python .ci/lock_check.py
+
 clean: ## Remove generated files, including the embedded server's data
 	rm -rf $(VENV) .venv-run .cache .pgdbm build dist
 
