@@ -22,12 +22,16 @@ from pgdbm_service.settings import Settings
 from pgdbm_service.web.server_protocol import protocol
 from tests.support.waiting import eventually
 
+from .signatures import share_signatures
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from .conftest import Watch
     from .service_database import Direct
+
+share_signatures()
 
 DEADLINE_S = 30
 # For the setting public_origin: the address of the service, which is known once it runs.
