@@ -17,6 +17,7 @@ T = "CREATE TABLE t (id int, v text);\n"
     [
         (f"\\set ON_ERROR_STOP on\n\\echo 'one'\nBEGIN;\n{T}INSERT INTO t VALUES (1, 'a');\nCOMMIT;\n", [(1, "a")]),
         (f"-- Deploy app:t to pg\n\nBEGIN;\n\n{T}\nCOMMIT;\n", []),
+        (f"-- AlterEnum\n{T}BEGIN;\nINSERT INTO t VALUES (1, 'a');\nCOMMIT;\n", [(1, "a")]),
         (
             f"{T}COPY t FROM stdin WITH (FORMAT csv, HEADER, NULL 'x');\nid,v\n1,\"a,b\"\n2,x\n\\.\n",
             [(1, "a,b"), (2, None)],
@@ -52,7 +53,7 @@ def test_large_objects_of_a_dump(project: Project) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (f"{T}BEGIN;\nSELECT 1;\nCOMMIT;\n", ("001.sql:2:1", "pgdbm:no-transaction")),
+        (f"{T}BEGIN;\nSELECT 1;\nROLLBACK;\n", ("001.sql:2:1", "pgdbm:no-transaction")),
         ("\\i other.sql\n", ("001.sql:1:1", "put its content")),
         (f"{T}\\copy t FROM 'x.csv' CSV\n", ("001.sql:2:1", "COPY … FROM stdin")),
         ("CREATE DATABASE other;\n\\connect other\n", ("001.sql:2:1", "one database")),

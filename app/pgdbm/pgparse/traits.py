@@ -34,7 +34,7 @@ class Refusal(NamedTuple):
 _NO_TRANSACTION_HINT = "Put the line `-- pgdbm:no-transaction` at the top of a file of its own for it."
 _CONTROL = Refusal(
     "transaction control does not belong in a transactional migration, except BEGIN as the first statement with COMMIT "
-    "as the last, or several transactions from BEGIN to COMMIT: the engine begins and commits",
+    "as the last, or transactions from BEGIN to COMMIT: the engine begins and commits",
     "Remove it, or put the line `-- pgdbm:no-transaction` at the top of the file.",
 )
 DISCARD_ALL = Refusal(

@@ -78,3 +78,47 @@ async def test_a_role_may_not_leave_it(db: AsyncDatabaseManager) -> None:
             db, {"002.sql": "BEGIN;\nCOMMIT;\nSELECT 1;\nCOMMIT;"}, "m", role="own_role"
         ).apply_pending_migrations()
     await db.execute("DROP OWNED BY own_role; DROP ROLE own_role")
+
+
+# As Prisma writes them, and EF Core: what is not in the transaction runs by itself, and is not repeated.
+AMONG_OTHERS = {
+    "after statements": "CREATE TABLE {{tables.t}} (v text);\nINSERT INTO {{tables.t}} VALUES ('first');\n\nBEGIN;\n"
+    "INSERT INTO {{tables.t}} VALUES ('second');\nSELECT 1 / (SELECT count(*) FROM {{tables.open}});\nCOMMIT;\n",
+    "before statements": "START TRANSACTION;\n\nDO $EF$\nBEGIN\n    CREATE TABLE {{tables.t}} (v text);\n"
+    "    INSERT INTO {{tables.t}} VALUES ('first'), ('second');\nEND $EF$;\nCOMMIT;\n\n"
+    "SELECT 1 / (SELECT count(*) FROM {{tables.open}});\n",
+}
+
+
+@pytest.mark.parametrize("content", AMONG_OTHERS.values(), ids=AMONG_OTHERS)
+async def test_a_transaction_among_other_statements(db: AsyncDatabaseManager, content: str) -> None:
+    files = {"001_open.sql": "CREATE TABLE {{tables.open}} (i int)", "002_mixed.sql": content, "003_c.sql": "SELECT 1"}
+    migrations = AsyncMigrationManager(db, files, "m")
+    with pytest.raises(MigrationExecutionError, match="division by zero") as failed:
+        await migrations.apply_pending_migrations()
+    assert (failed.value.migration_file, failed.value.transactional) == ("002_mixed.sql", False)
+    assert {one.filename: one.state for one in (await migrations.status()).migrations}["002_mixed.sql"] == "partial"
+    await db.execute("INSERT INTO {{tables.open}} VALUES (1)")
+    result = await migrations.apply_pending_migrations()
+    assert [one["filename"] for one in result["applied"]] == ["002_mixed.sql", "003_c.sql"]
+    assert [row["v"] for row in await db.fetch_all("SELECT v FROM {{tables.t}} ORDER BY v")] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "SELECT 1;\nBEGIN;\nSELECT 2;\n",
+        "SELECT 1;\nCOMMIT;\nSELECT 2;\nBEGIN;\n",
+        "SELECT 1;\nBEGIN;\nSELECT 2;\nROLLBACK;\n",
+        "SELECT 1;\nBEGIN;\nSELECT 2;\nCOMMIT AND CHAIN;\nSELECT 3;\nCOMMIT;\n",
+    ],
+)
+async def test_a_transaction_that_is_not_ended_once_is_refused(db: AsyncDatabaseManager, content: str) -> None:
+    with pytest.raises(MigrationFileError, match="transaction control"):
+        await AsyncMigrationManager(db, {"001.sql": content}, "m").apply_pending_migrations()
+
+
+async def test_a_mode_in_the_middle_of_a_file(db: AsyncDatabaseManager) -> None:
+    files = {"001.sql": "CREATE TABLE {{tables.t}} ();\nSET TRANSACTION ISOLATION LEVEL SERIALIZABLE;\nSELECT 1;"}
+    with pytest.raises(MigrationExecutionError, match="first statement of the file"):
+        await AsyncMigrationManager(db, files, "m").apply_pending_migrations()

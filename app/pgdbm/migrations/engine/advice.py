@@ -61,6 +61,8 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
             return "The server, or its table of locks, needs more memory, or less at the same time. Then run again."
         case "53400" if "temp_file_limit" in message:
             return "Let a superuser raise it, ALTER ROLE … SET temp_file_limit = …, or let the statement sort less."
+        case "25001" if "ISOLATION LEVEL" in message:
+            return "Write SET TRANSACTION as the first statement of the file: pgdbm begins the transaction with it."
         case "25001" if migration.transactional:
             return _NO_TRANSACTION
         case "42601" if not error.position and not error.internal_position:

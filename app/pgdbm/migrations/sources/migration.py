@@ -55,8 +55,8 @@ class Migration:
 
     @property
     def runs_without_transaction(self) -> bool:
-        """:attr:`wants_no_transaction`, or whether the file begins several transactions, as far as its lines show."""
-        return self.wants_no_transaction or _begins_several(self.content)
+        """:attr:`wants_no_transaction`, or whether the file has transactions as parts of it, as far as lines show."""
+        return self.wants_no_transaction or _has_transactions(self.content)
 
     @property
     def is_backfill(self) -> bool:
@@ -93,10 +93,23 @@ _BEGINS = (
 )
 
 
-def _begins_several(content: str) -> bool:
+_COMMITS = r"(?mi)^[ \t]*(?:COMMIT|END)(?:[ \t]+(?:WORK|TRANSACTION))?[ \t]*;"
+# What may be outside BEGIN and COMMIT around the whole file.
+_IMMATERIAL = r"(?ims)--[^\n]*|/\*.*?\*/|^\s*SET\b[^;]*;"
+
+
+def _has_transactions(content: str) -> bool:
+    """Whether ``content`` begins several transactions, or one among other statements."""
     if not any(word in content for word in ("BEGIN", "begin", "Begin", "TRANSACTION", "transaction")):
         return False
-    return len(list(islice(re.compile(_BEGINS).finditer(content, 0, _LONG), 2))) == 2
+    begins = list(islice(re.compile(_BEGINS).finditer(content, 0, _LONG), 2))
+    if len(begins) != 1:
+        return len(begins) == 2
+    commits = list(re.compile(_COMMITS).finditer(content, begins[0].end()))
+    if not commits:
+        return False
+    outside = content[: begins[0].start()], content[commits[-1].end() :]
+    return any(re.sub(_IMMATERIAL, "", one).strip(" \t\r\n;") for one in outside)
 
 
 _LEADING_SPACE = re.compile(r"\s*")

@@ -78,7 +78,7 @@ def _controls(statements: Sequence[Statement]) -> list[int]:
 
 
 class OwnBlocks(NamedTuple):
-    """The transactions of a file that has several of its own.
+    """The transactions of a file that has several of its own, or statements outside its only one.
 
     ``refused``: the index of a statement that cannot run there, and why.
     """
@@ -87,9 +87,10 @@ class OwnBlocks(NamedTuple):
 
 
 def own_blocks(rendered: Rendered, statements: Sequence[Statement]) -> OwnBlocks | None:
-    """The transactions of a file that begins two or more; None for any other file."""
-    begins = [one for one in _controls(statements) if _BEGIN.match(_text(rendered, statements[one]))]
-    if len(begins) < 2:
+    """The transactions of a file that begins two or more, or one among other statements; None for any other file."""
+    controls = _controls(statements)
+    begins = [one for one in controls if _BEGIN.match(_text(rendered, statements[one]))]
+    if not begins or (len(begins) == 1 and not _is_among_others(rendered, statements, controls)):
         return None
     opened: int | None = None
     for index, one in enumerate(statements):
@@ -107,6 +108,16 @@ def own_blocks(rendered: Rendered, statements: Sequence[Statement]) -> OwnBlocks
         elif opened is None or _OTHER_END.match(text):
             return OwnBlocks((index, _NO_RECORD))
     return OwnBlocks() if opened is None else OwnBlocks((opened, _NO_COMMIT))
+
+
+def _is_among_others(rendered: Rendered, statements: Sequence[Statement], controls: Sequence[int]) -> bool:
+    """Whether BEGIN and COMMIT, as ``controls``, are the only transaction control, and are not around the whole file.
+
+    So other tools write files of which they run each statement by itself.
+    """
+    if len(controls) != 2 or not _COMMIT.match(_text(rendered, statements[controls[1]])):
+        return False
+    return controls[0] < controls[1] and (controls[0] > 0 or controls[1] < len(statements) - 1)
 
 
 def blanked(rendered: Rendered, statements: Sequence[Statement]) -> Rendered:
