@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.enums import ScopeType
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.middleware import DefineMiddleware
 
 from pgdbm.version import __version__
@@ -27,6 +28,7 @@ from .dashboard.module_pages import ModulePageController
 from .dashboard.overview import OverviewReader
 from .dashboard.pages import PageController, get_asset
 from .dashboard.prefix import with_prefix
+from .dashboard.showing import show_unrouted
 from .dashboard.sign_in import AccountController, SignInController
 from .dashboard.tokens import TokenPages
 from .dashboard.webhook_pages import WebhookPages
@@ -364,6 +366,7 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
             ),
         ],
         cors_config=cors(listed(settings.cors_origins)),
+        exception_handlers={NotFoundException: show_unrouted, MethodNotAllowedException: show_unrouted},
         openapi_config=openapi(secured=settings.auth != "none"),
         plugins=plugins(),
         request_max_body_size=settings.max_body_bytes,

@@ -38,7 +38,7 @@ class SignIns:
         self._sessions = sessions
         self._limiter = limiter
         self._providers = providers
-        self._public_origin = public_origin or ""
+        self.public_origin = public_origin or ""
 
     @property
     def is_needed(self) -> bool:
@@ -105,7 +105,7 @@ class SignIns:
         if provider is None:
             return None
         try:
-            return await provider.sign_out_address(f"{self._public_origin}{prefix}/ui/sign-in")
+            return await provider.sign_out_address(f"{self.public_origin}{prefix}/ui/sign-in")
         except ServiceError:
             logger.warning("not signed out at the identity provider", issuer=issuer)
             return None
@@ -118,4 +118,4 @@ class SignIns:
 
     def _redirect_uri(self, key: str, prefix: str) -> str:
         """Taken from the settings: the Host of a request could be anything."""
-        return f"{self._public_origin}{prefix}/ui/sign-in/{key}/callback"
+        return f"{self.public_origin}{prefix}/ui/sign-in/{key}/callback"

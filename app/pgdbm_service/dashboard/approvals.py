@@ -44,8 +44,8 @@ class DecisionController(Controller):
     ) -> Response[str]:
         """Ask for confirmation, showing the run's plan; the form sends its digest."""
         run = await _run_to_decide(request, database, runs, run_id)
-        if run.approval is None:
-            raise ServiceError("run_not_waiting", f"Run {run_id} needs no approval.", run_id=str(run_id))
+        if run.approval is None or run.status != "waiting_for_approval":
+            raise _not_waiting(run)
         plan = await plan_of(operation_queries, run)
         several = run.schema_counts.total > 1
         where = count(run.schema_counts.total, "schema") if several else f"schema {plan.schema}"
@@ -72,6 +72,8 @@ class DecisionController(Controller):
         self, request: HTTPRequest, database: Database, runs: RunService, run_id: UUID
     ) -> Response[str]:
         run = await _run_to_decide(request, database, runs, run_id)
+        if run.status != "waiting_for_approval":
+            raise _not_waiting(run)
         return confirm(
             request,
             title=f"Reject the run of {run.module}?",
@@ -87,6 +89,8 @@ class DecisionController(Controller):
         self, request: HTTPRequest, database: Database, runs: RunService, run_id: UUID
     ) -> Response[str]:
         run = await database.with_timeout(runs.queries.run(run_id))
+        if run.started_at is not None or run.ended_at is not None:
+            raise _not_waiting(run)
         return confirm(
             request,
             title=f"Start the run of {run.module} without approvals?",
@@ -142,6 +146,12 @@ async def _run_to_decide(request: HTTPRequest, database: Database, runs: RunServ
     run = await database.with_timeout(runs.queries.run(run_id))
     require(principal_of(request), "approve", run.module)
     return run
+
+
+def _not_waiting(run: Run) -> ServiceError:
+    """The run has moved on since the page with the button was shown."""
+    detail = f"Run {run.id} needs no approval." if run.approval is None else f"Run {run.id} is {run.status}."
+    return ServiceError("run_not_waiting", detail, run_id=str(run.id))
 
 
 def _reason_in(request: HTTPRequest, form: Form) -> str | None:

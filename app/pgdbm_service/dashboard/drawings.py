@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from .wording import count, duration
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,7 +39,8 @@ def shape(tone: Tone) -> Markup:
 
 
 def sparkline(values: Sequence[float], failed: Sequence[bool] = ()) -> Markup:
-    """The last eight of ``values`` as bars, the oldest first; those that ``failed`` in their own color."""
+    """The last eight of ``values``, in milliseconds, as bars, the oldest first; those that ``failed`` in their own
+    color."""
     values, failed = values[-_SPARK_BARS:], list(failed)[-_SPARK_BARS:]
     most = max(values, default=0) or 1
     width = _SPARK_WIDTH / _SPARK_BARS
@@ -49,8 +52,13 @@ def sparkline(values: Sequence[float], failed: Sequence[bool] = ()) -> Markup:
             f'<rect{bad} x="{number * width:.1f}" y="{_SPARK_HEIGHT - height:.1f}" width="{width - 3:.1f}" '
             f'height="{height:.1f}" rx="1"/>'
         )
+    view = f"0 0 {_SPARK_WIDTH} {_SPARK_HEIGHT}"
+    if not values:
+        return Markup(f'<svg class="spark" viewBox="{view}" aria-hidden="true"></svg>')  # noqa: S704
+    label = f"{count(len(values), 'run')}, {sum(failed)} failed, the last one took {duration(values[-1] / 1000)}"
     return Markup(  # noqa: S704
-        f'<svg class="spark" viewBox="0 0 {_SPARK_WIDTH} {_SPARK_HEIGHT}" aria-hidden="true">{"".join(bars)}</svg>'
+        f'<svg class="spark" viewBox="{view}" role="img" aria-label="{label}"><title>{label}</title>'
+        f"{''.join(bars)}</svg>"
     )
 
 
@@ -84,9 +92,12 @@ def waterfall(row: Row, until: float) -> Markup:
             f'<rect class="fill-{bar.kind}{working} x="{left:.1f}" y="{top}" '
             f'width="{min(width, 1000 - left):.1f}" height="{height}"/>'
         )
+    waited = sum((until if bar.end is None else bar.end) - bar.start for bar in row.bars if bar.kind == "wait")
+    label = f"waited {duration(waited)} for locks"
+    # The duration is beside it, as text.
+    named = f'role="img" aria-label="{label}"><title>{label}</title>' if waited else 'aria-hidden="true">'
     return Markup(  # noqa: S704
-        f'<svg class="waterfall" viewBox="0 0 1000 16" preserveAspectRatio="none" aria-hidden="true">'
-        f"{''.join(drawn)}</svg>"
+        f'<svg class="waterfall" viewBox="0 0 1000 16" preserveAspectRatio="none" {named}{"".join(drawn)}</svg>'
     )
 
 

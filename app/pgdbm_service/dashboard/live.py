@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from hashlib import sha256
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litestar.response import Stream
 
+from ..database.failures import log_failure, service_error_of
 from ..registry.single_flight import SingleFlight
 
 if TYPE_CHECKING:
@@ -19,10 +21,14 @@ if TYPE_CHECKING:
 
 # Changes that follow each other faster are shown together.
 _PAUSE_S = 0.3
+# Between two attempts to read what cannot be read now.
+_AGAIN_S = 2.0
 _KEPT_MESSAGES = 16
 _END = object()
 _KEEP_ALIVE = b": keep-alive\n\n"
 _ENDED = b"event: run:ended\ndata: ended\n\n"
+_STALE = b"event: page:stale\ndata: stale\n\n"
+_FRESH = b"event: page:fresh\ndata: fresh\n\n"
 _CLOSING = b"event: closing\nretry: 1000\ndata: closing\n\n"
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -56,10 +62,24 @@ class _Shared:
         self._newest = _Version(0, None, "")
         self._messages: deque[tuple[tuple[int, int], bytes]] = deque(maxlen=_KEPT_MESSAGES)
         self.followers = 0
+        self._is_failing = False
         self.read = SingleFlight(self._read)
 
-    async def _read(self) -> _Version:
-        parts = await self._render()
+    async def _read(self) -> _Version | None:
+        """The newest version; None if it cannot be read now, which is logged once."""
+        try:
+            parts = await self._render()
+        except Exception as error:
+            problem = service_error_of(error)
+            if problem.kind.status == HTTPStatus.NOT_FOUND:
+                # The page is loaded again, and says so.
+                parts = None
+            else:
+                if not self._is_failing:
+                    log_failure(problem, error)
+                self._is_failing = True
+                return None
+        self._is_failing = False
         if parts != self._newest.parts:
             self._newest = _Version(self._newest.number + 1, parts, digest_of(parts or {}))
         return self._newest
@@ -91,7 +111,8 @@ class LivePages:
 
         ``key`` identifies what is shown, and to whom: followers with the same key share one rendering. ``seen`` is the
         digest of what the page already shows. Whatever ``changes`` yields, the parts are rendered: if nothing has
-        changed for a while, the times on the page are refreshed.
+        changed for a while, the times on the page are refreshed. While nothing can be read, an event reports that the
+        page is stale.
         """
         events = self._events(key, changes, render, seen)
         return Stream(events, media_type="text/event-stream", headers=_HEADERS)
@@ -108,9 +129,25 @@ class LivePages:
         # Waiting begins before the first rendering: a change in between must not be missed.
         change: asyncio.Future[Any] = asyncio.ensure_future(anext(changes, _END))
         shown: _Version | None = None
+        is_stale = False
         try:
             while True:
                 fresh = await shared.read()
+                if fresh is None:
+                    # The page says so. Ending the stream would make each open page connect again and again.
+                    yield _STALE
+                    is_stale = True
+                    await asyncio.sleep(_AGAIN_S)
+                    if not change.done():
+                        continue
+                    if change.result() is _END:
+                        yield _CLOSING
+                        return
+                    change = asyncio.ensure_future(anext(changes, _END))
+                    continue
+                if is_stale:
+                    yield _FRESH
+                    is_stale = False
                 if fresh.parts is None:
                     yield _ENDED
                     return

@@ -137,7 +137,7 @@ class ModulePageController(Controller):
         viewer = viewer_of(request, principal_of(request))
         module_page = ModulePage(views, operation_queries, viewer)
         changes = changes_of(runs.changes.follow(None, runs.keep_alive_s), module)
-        key = ("module", module, tab, schema, viewer.origin, *viewer.rights)
+        key = ("module", module, tab, schema, viewer.address, *viewer.rights)
 
         async def render() -> Parts | None:
             try:
@@ -319,10 +319,18 @@ def migrate_question(
     if several:
         behind = sum(number for state, number in detail.states.items() if state not in IN_ORDER)
         where = f"{behind:,} of {count(detail.schema_count, 'schema')}"
-    texts = [f"{count(len(plan.pending), 'migration')} will be applied to {where}."]
-    if several:
+    is_empty = not plan.pending and not plan.renamed
+    is_refused = bool(plan.refusal) and not several
+    texts = [
+        f"Nothing is pending in {where}: it was migrated since the page was shown."
+        if is_empty
+        else f"{count(len(plan.pending), 'migration')} will be applied to {where}."
+    ]
+    if plan.renamed:
+        texts.append(f"{count(len(plan.renamed), 'applied file')} will have the new names in the history.")
+    if several and not is_empty:
         texts.append(f"Below is the plan for {plan.schema}; others may have more or fewer pending migrations.")
-    if not locked:
+    if not locked and not is_empty:
         texts.append("No lock makes other sessions wait.")
     fields = {"bundle": detail.digest or ""} if several else {"plan": plan.digest}
     if schema:
@@ -336,12 +344,13 @@ def migrate_question(
         "action": f"/ui/modules/{module}/migrate",
         "back": f"/ui/modules/{module}?tab=plan",
         "back_word": module,
-        "verb": "Migrate",
+        "verb": "" if is_empty or is_refused else "Migrate",
         "tone": "primary",
         "fields": fields,
         "rehearsal": rehearsal,
-        "asks_rehearsal": None if rehearsal is not None else f"/ui/modules/{module}/rehearse",
-        "digest": fields.get("plan") or fields.get("bundle"),
+        "refusal": plan.refusal or None,
+        "asks_rehearsal": None if rehearsal is not None or is_empty else f"/ui/modules/{module}/rehearse",
+        "digest": None if is_empty or is_refused else fields.get("plan") or fields.get("bundle"),
     }
 
 

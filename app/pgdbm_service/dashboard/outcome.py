@@ -9,9 +9,18 @@ from ..api.runs import ALL_MODULES
 from .wording import count
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..api.modules import MigrationFile
     from ..api.runs import Run
     from .viewer import Viewer
+
+
+NOT_APPLIED = frozenset({"pending", "failed", "partial", "unknown", "out_of_order", "backfilling"})
+# The states of files that a migrate would apply, or be refused for.
+_TO_DO = NOT_APPLIED | {"changed"}
+# After these failures, the changes of the file may have been made by hand.
+_MARKED_AFTER = frozenset({"migration_failed", "insufficient_resources", "lock_timeout", "outcome_unknown"})
 
 
 class Outcome(NamedTuple):
@@ -71,8 +80,12 @@ def _of_schemas(run: Run) -> Outcome:
     return Outcome([f"{count(counts.succeeded, 'schema')} migrated."], not_kept)
 
 
-def actions_after(run: Run, undone: int) -> list[Action]:
-    """What may be done about a run that did not succeed, the most likely first."""
+def actions_after(run: Run, undone: int, states: Mapping[str, str] | None = None) -> list[Action]:
+    """What may be done about a run that did not succeed, the most likely first.
+
+    ``states`` are those of the module's files now, by name, if the run was in one schema: what was done since is not
+    offered again.
+    """
     if run.status not in ("failed", "cancelled"):
         return []
     problem = run.problem or {}
@@ -88,15 +101,19 @@ def actions_after(run: Run, undone: int) -> list[Action]:
     )
     found = []
     in_schema = {} if schema is None else {"schema": schema}
+    if states and not any(state in _TO_DO for state in states.values()):
+        address = f"{base}?{urlencode({'tab': 'history'} | in_schema)}"
+        return [Action("Show the history", address, "Since then, everything was applied.")]
+    is_to_do = states is None or states.get(filename or "", "pending") in _TO_DO
     if code == "checksum_changed":
         address = f"{base}?{urlencode({'tab': 'changed'} | in_schema)}"
         found.append(Action("Show what changed", address, "The difference to the applied file.", primary=True))
-    if code == "outcome_unknown" and filename and statement:
+    if code == "outcome_unknown" and filename and statement and is_to_do:
         address = f"{base}/resolve?{urlencode({'filename': filename, 'statement': statement} | in_schema)}"
         what = f"Record whether statement {statement} was executed; then retry."
         found.append(Action(f"Resolve statement {statement}…", address, what, primary=True))
     found.append(retry)
-    if filename and code in ("migration_failed", "insufficient_resources", "lock_timeout", "outcome_unknown"):
+    if filename and is_to_do and code in _MARKED_AFTER:
         address = f"{base}/mark?{urlencode({'filename': filename} | in_schema)}"
         what = "If its changes were made by hand: record it as applied, without running it."
         found.append(Action(f"Mark {filename} as applied…", address, what))

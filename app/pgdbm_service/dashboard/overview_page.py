@@ -66,6 +66,12 @@ def overview_parts(overview: Overview, sort: str, shown: Callable[[Line], bool] 
     return parts
 
 
+def matching(q: str, state: str) -> Callable[[Line], bool]:
+    """Whether the name of a line contains ``q``, in any case, and it has the ``state``, if that is not empty."""
+    wanted = q.lower()
+    return lambda line: wanted in line.module.name.lower() and state in ("", line.state)
+
+
 def states_of(overview: Overview) -> list[str]:
     """The states that a module of the list has, the most urgent first."""
     return sorted({line.state for line in lines_of(overview, "name")}, key=_urgency)

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from litestar import Controller, Response, get
 from litestar.params import Parameter
-from litestar.response import Stream
+from litestar.response import Redirect, Stream
 
+from ..auth import require
 from ..database.audit import read_entries
 from ..database.pool import Database
 from ..database.service_schema import SERVICE_SCHEMA
@@ -30,12 +31,12 @@ from ..web.request import HTTPRequest, principal_of
 from .grid import Cells, cells_of_run
 from .live import LivePages, Parts, digest_of
 from .overview import OverviewReader
-from .overview_page import SORTS, overview_parts, states_of
-from .rendering import asset_response, assets_by_name, render
+from .overview_page import SORTS, lines_of, matching, overview_parts, states_of
+from .rendering import asset_called, asset_response, render
 from .run_page import RunPage
 from .showing import confirm, show, show_error
 from .viewer import viewer_of
-from .wording import count, duration, waits_for, works_on
+from .wording import count, duration, waits_for, with_chosen, works_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,10 +54,10 @@ InState = Annotated[str, Parameter(query="state")]
 
 @get("/ui/assets/{name:str}", opt={"needs": None}, include_in_schema=False, sync_to_thread=False)
 def get_asset(request: HTTPRequest, name: str) -> Response[bytes]:
-    asset = assets_by_name().get(name)
+    asset, is_own = asset_called(name)
     if asset is None:
         raise ServiceError("not_found", f"There is no asset {name!r}.")
-    return asset_response(asset, gzipped="gzip" in (header_of(request.scope, b"accept-encoding") or ""))
+    return asset_response(asset, is_own=is_own, gzipped="gzip" in (header_of(request.scope, b"accept-encoding") or ""))
 
 
 class PageController(Controller):
@@ -76,14 +77,12 @@ class PageController(Controller):
     ) -> Response[str]:
         found = await overview.read()
         sort = sort if sort in SORTS else "name"
+        parts, has_matches, seen = overview_parts(found, sort), True, ""
         if q or in_state:
-            wanted = q.lower()
-            parts = overview_parts(
-                found, sort, lambda line: wanted in line.module.name.lower() and in_state in ("", line.state)
-            )
-            seen = ""
+            matches = matching(q, in_state)
+            parts = overview_parts(found, sort, matches)
+            has_matches = any(map(matches, lines_of(found, sort)))
         else:
-            parts = overview_parts(found, sort)
             seen = digest_of(parts)
         return show(
             request,
@@ -93,7 +92,8 @@ class PageController(Controller):
             parts={name: part.html for name, part in parts.items()},
             seen=seen,
             sort=sort,
-            states=states_of(found),
+            states=with_chosen(states_of(found), in_state),
+            has_matches=has_matches,
             filters={"q": q, "state": in_state},
         )
 
@@ -106,7 +106,11 @@ class PageController(Controller):
         return live_pages.follow(("overview", sort), changes, partial(_overview_parts, overview, sort), seen)
 
     @get("/migrate", opt={"needs": "migrate_some"})
-    async def confirm_migrate_all(self, request: HTTPRequest, overview: OverviewReader) -> Response[str]:
+    async def confirm_migrate_all(
+        self, request: HTTPRequest, overview: OverviewReader, runs: RunService
+    ) -> Response[str]:
+        for name in await runs.all_modules.modules():
+            require(principal_of(request), "migrate", name)
         found = await overview.read()
         rows = [
             (module.name, count(module.pending, "migration"), count(module.schema_count, "schema"))
@@ -127,9 +131,13 @@ class PageController(Controller):
             action="/ui/migrate",
             back="/ui",
             back_word="modules",
-            verb="Migrate all",
+            verb="Migrate all" if rows else "",
             tone="primary",
         )
+
+    @get("/modules", sync_to_thread=False)
+    def redirect_to_modules(self) -> Redirect:
+        return Redirect("/ui", status_code=303)
 
     @get("/runs")
     async def list_runs(
@@ -195,8 +203,11 @@ class PageController(Controller):
     @get("/runs/{run_id:uuid}/cancel", opt={"needs": "migrate_some"})
     async def confirm_cancel(
         self, request: HTTPRequest, database: Database, runs: RunService, run_id: UUID
-    ) -> Response[str]:
+    ) -> Response[Any]:
         run = await database.with_timeout(runs.queries.run(run_id))
+        if run.ended_at is not None:
+            # Since the page with the button was shown. Its outcome is on the page of the run.
+            return Redirect(f"/ui/runs/{run_id}", status_code=303)
         at_work = [one for one in run.schemas if one.status == "running" and one.progress is not None]
         rows = [
             (one.schema, waits_for(one.progress) or works_on(one.progress))

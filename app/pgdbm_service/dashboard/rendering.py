@@ -55,14 +55,18 @@ def assets() -> dict[str, Asset]:
     return found
 
 
-@cache
-def assets_by_name() -> dict[str, Asset]:
-    """Every asset by the name that contains its digest."""
-    return {asset.name: asset for asset in assets().values()}
+def asset_called(name: str) -> tuple[Asset | None, bool]:
+    """The asset with a name that contains its digest, and whether the digest is that of its content here.
+
+    During an upgrade, the page may be of a replica with another version.
+    """
+    stem, _, suffix = name.rpartition(".")
+    asset = assets().get(f"{stem.rpartition('.')[0]}.{suffix}")
+    return asset, asset is not None and asset.name == name
 
 
-def asset_response(asset: Asset, *, gzipped: bool) -> Response[bytes]:
-    headers = {"Cache-Control": _A_YEAR, "Vary": "Accept-Encoding"}
+def asset_response(asset: Asset, *, is_own: bool, gzipped: bool) -> Response[bytes]:
+    headers = {"Cache-Control": _A_YEAR if is_own else "no-store", "Vary": "Accept-Encoding"}
     if gzipped:
         headers["Content-Encoding"] = "gzip"
     return Response(asset.packed if gzipped else asset.raw, media_type=asset.content_type, headers=headers)
@@ -111,6 +115,7 @@ def _environment() -> Environment:
         "left_words": wording.left,
         "used_tables": lock_words.used_tables,
         "waits_for": wording.waits_for,
+        "with_chosen": wording.with_chosen,
         "works_on": wording.works_on,
     }
     return environment

@@ -13,12 +13,13 @@ from ..errors import ServiceError, without_values
 from ..features.activity.queries import blocking_tree, still_connected
 from .approvals import plan_of
 from .live import Part, Parts
-from .outcome import actions_after, decision_of, outcome_of
+from .outcome import NOT_APPLIED, actions_after, decision_of, outcome_of
 from .rendering import render
 from .statements import statements_of
 from .timeline import seconds_left, steps
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from markupsafe import Markup
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
     from .timeline import Step
     from .viewer import Viewer
 
-_MOST_EVENTS = 5000
+# The newest ones. For a run over several schemas they only say what the last wait was for.
+_MOST_EVENTS, _MOST_EVENTS_OF_MANY = 5000, 200
 _UNDONE = ("failed", "cancelled", "not_reached")
 PARTS = ("head", "approval", "failure", "work", "side")
-_NOT_APPLIED = frozenset({"pending", "failed", "partial", "unknown", "out_of_order", "backfilling"})
 
 
 class RunPage:
@@ -58,7 +59,8 @@ class RunPage:
             ServiceError: run_unknown.
         """
         run, events = await self._database.with_timeout(self._read(run_id))
-        may_migrate = viewer.may_migrate_all if run.module == ALL_MODULES else viewer.may_migrate(run.module)
+        names = [child.module for child in run.modules or ()] if run.module == ALL_MODULES else [run.module]
+        may_migrate = viewer.may_migrate_each(names)
         if not may_migrate:
             run.problem = without_values(run.problem)
             for one in run.schemas:
@@ -69,7 +71,8 @@ class RunPage:
         file = await self._file_at_work(run)
         texts = statements_of(file) if file is not None else ()
         took = None if run.started_at is None else ((run.ended_at or now) - run.started_at).total_seconds()
-        shown = steps(events, first, await self._unreached(run)) if run.schema_counts.total <= 1 else []
+        states = await self._states(run)
+        shown = steps(events, first, _unreached(run, states)) if run.schema_counts.total <= 1 else []
         return {
             "run": run,
             "problem": defaultdict(lambda: None, run.problem) if run.problem else None,
@@ -90,7 +93,7 @@ class RunPage:
             "attempts": _attempts(shown),
             "marked_sql": _marked(file, run.problem or {}) if run.ended_at is not None else None,
             "outcome": outcome_of(run, file),
-            "actions": actions_after(run, undone) if may_migrate else [],
+            "actions": actions_after(run, undone, states) if may_migrate else [],
             "replica": await self._replica(run),
             "plan": await self._plan(run),
             "decides": decision_of(run, viewer),
@@ -103,7 +106,9 @@ class RunPage:
 
     async def _read(self, run_id: UUID) -> tuple[Run, list[RunEvent]]:
         run = await self._runs.queries.run(run_id)
-        rows = await self._runs.queries.events(run_id, 0, _MOST_EVENTS)
+        most = _MOST_EVENTS if run.schema_counts.total <= 1 else _MOST_EVENTS_OF_MANY
+        newest, _ = await self._runs.queries.newest_event(run_id)
+        rows = await self._runs.queries.events(run_id, max(newest - most, 0), most)
         fields = ({"number": row.number, "kind": row.kind, "at": row.at} | row.data for row in rows)
         return run, [msgspec.convert(one, RunEvent) for one in fields]
 
@@ -139,16 +144,15 @@ class RunPage:
         except ServiceError:
             return None
 
-    async def _unreached(self, run: Run) -> list[tuple[str, str]]:
-        """The pending files after the one that is running, or that failed."""
+    async def _states(self, run: Run) -> dict[str, str] | None:
+        """The states of the module's files now, by name; None for a run that succeeded, or in several schemas."""
         if run.module == ALL_MODULES or run.status == "succeeded" or len(run.schemas) != 1:
-            return []
-        schema = run.schemas[0].schema
+            return None
         try:
-            found, _ = await self._views.migrations(run.module, schema)
+            found, _ = await self._views.migrations(run.module, run.schemas[0].schema)
         except ServiceError:
-            return []
-        return [(schema, one.filename) for one in found.items if one.state in _NOT_APPLIED]
+            return None
+        return {one.filename: one.state for one in found.items}
 
     async def _plan(self, run: Run) -> Plan | None:
         """What a run that waits for approvals would apply."""
@@ -175,6 +179,11 @@ def parts_of(context: dict[str, Any]) -> Parts:
         html = render(f"run_{name}.html", **context)
         found[f"run-{name}"] = Part(html, html)
     return found
+
+
+def _unreached(run: Run, states: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    """The schema and the name of each file that is not applied."""
+    return [(run.schemas[0].schema, name) for name, state in (states or {}).items() if state in NOT_APPLIED]
 
 
 def _pids(tree: Backend) -> set[int | None]:
@@ -209,6 +218,9 @@ def _left(run: Run, events: list[RunEvent], took: float | None) -> float | None:
     counts = run.schema_counts
     if counts.total > 1:
         return counts.queued * took / counts.succeeded if took and counts.succeeded else None
+    progress = run.schemas[0].progress if run.schemas else None
+    if progress is not None and progress.seconds_left is not None:
+        return progress.seconds_left
     return seconds_left(events)
 
 

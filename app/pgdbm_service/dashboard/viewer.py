@@ -9,6 +9,10 @@ from ..api.scopes import allows
 from ..web.request import public_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..auth.sign_in import SignIns
+    from ..trusted_proxies import TrustedProxies
     from ..web.request import HTTPRequest, Principal
 
 _THEMES = frozenset({"light", "dark"})
@@ -16,8 +20,8 @@ _THEMES = frozenset({"light", "dark"})
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """``theme`` is the value of the cookie; None follows the system. ``origin`` is the address of the service,
-    ``prefix`` the path under which a reverse proxy publishes it.
+    """``theme`` is the value of the cookie; None follows the system. ``origin`` is how the browser reaches the service,
+    ``prefix`` the path under which a reverse proxy publishes it. ``needs_token``: programs have to send one.
     """
 
     principal: Principal
@@ -25,10 +29,21 @@ class Viewer:
     origin: str
     signed_in: bool
     prefix: str
+    needs_token: bool = False
 
     @property
     def name(self) -> str:
         return self.principal.name
+
+    @property
+    def address(self) -> str:
+        """What addresses in commands begin with."""
+        return self.origin + self.prefix
+
+    @property
+    def curl(self) -> str:
+        """What commands begin with."""
+        return 'curl -H "Authorization: Bearer $PGDBM_TOKEN"' if self.needs_token else "curl"
 
     @property
     def rights(self) -> tuple[str, ...]:
@@ -40,8 +55,14 @@ class Viewer:
         return allows(self.principal.scopes, "admin")
 
     @property
-    def may_migrate_all(self) -> bool:
-        return allows(self.principal.scopes, "migrate")
+    def may_read(self) -> bool:
+        """Whether pages can be opened; before the sign-in, too, which is where they lead then."""
+        return not self.principal.scopes or allows(self.principal.scopes, "read")
+
+    def may_migrate_each(self, modules: Iterable[str]) -> bool:
+        """Whether each of ``modules``, of which there is one at least, may be migrated."""
+        asked = [self.may_migrate(module) for module in modules]
+        return bool(asked) and all(asked)
 
     def may_approve(self, module: str) -> bool:
         return allows(self.principal.scopes, "approve", module)
@@ -51,11 +72,22 @@ class Viewer:
 
 
 def viewer_of(request: HTTPRequest, principal: Principal) -> Viewer:
+    sign_ins: SignIns = request.app.state["sign_ins"]
     theme = request.cookies.get("pgdbm_theme")
     return Viewer(
         principal=principal,
         theme=theme if theme in _THEMES else None,
-        origin=str(request.base_url).rstrip("/"),
+        origin=_origin_of(request),
         signed_in=request.scope.get("auth") == "session",
         prefix=public_path(request, ""),
+        needs_token=sign_ins.is_needed,
     )
+
+
+def _origin_of(request: HTTPRequest) -> str:
+    """The scheme and the host that the browser uses, also behind a trusted proxy that ends TLS."""
+    proxies: TrustedProxies = request.app.state["trusted_proxies"]
+    sign_ins: SignIns = request.app.state["sign_ins"]
+    url = request.base_url
+    host = proxies.host_of(request.scope) or url.netloc
+    return sign_ins.public_origin or f"{proxies.scheme_of(request.scope) or url.scheme}://{host}"

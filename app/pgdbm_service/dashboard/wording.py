@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from pgdbm.text import sentence
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 Tone = Literal["ok", "run", "wait", "bad", "pend"]
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_LONGEST_QUERY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +124,15 @@ def count(number: int, one: str, several: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
-def waits_for(progress: Progress) -> str | None:
-    """What a run at ``progress`` waits for, as one sentence; None if it waits for nothing."""
+def waits_for(progress: Progress, *, with_query: bool = False) -> str | None:
+    """What a run at ``progress`` waits for, in one or two sentences; None if it waits for nothing.
+
+    ``with_query``: with the statement of the session that holds the lock.
+    """
     if progress.waiting_for:
-        text = f"{_where(progress)} waits for a lock. {_blockers(progress.waiting_for)}"
+        wanted = next((one["relation"] for one in progress.waiting_for if one.get("relation")), None)
+        lock = f"a lock on {wanted}" if wanted else "a lock"
+        text = f"{_where(progress)} waits for {lock}. {_blockers(progress.waiting_for, with_query=with_query)}"
         return f"{text} {_attempt(progress)}" if progress.retrying else text
     if progress.holder:
         holder = progress.holder
@@ -155,7 +163,11 @@ def works_on(progress: Progress) -> str:
         text += " is executed"
     if progress.percent is not None:
         text += f", {progress.percent:g} %"
-    return f"{text}."
+    if progress.rows is not None and progress.total_rows:
+        text += f", {progress.rows:,} of about {progress.total_rows:,} rows"
+        if progress.rows_per_s:
+            text += f", {progress.rows_per_s:,.0f} a second"
+    return sentence(f"{text}. It waits: {progress.reason}") if progress.reason else f"{text}."
 
 
 def left(seconds: float | None) -> str:
@@ -171,7 +183,7 @@ def _where(progress: Progress) -> str:
     return f"{progress.filename}, statement {progress.statement} of {progress.statements},"
 
 
-def _blockers(blockers: Sequence[Mapping[str, Any]]) -> str:
+def _blockers(blockers: Sequence[Mapping[str, Any]], *, with_query: bool) -> str:
     """The first of the sessions that do not wait, and the number of the others."""
     waiting = {one.get("blocks") for one in blockers}
     roots = [one for one in blockers if one.get("pid") not in waiting] or list(blockers)
@@ -183,7 +195,12 @@ def _blockers(blockers: Sequence[Mapping[str, Any]]) -> str:
     if age is not None:
         text += f", its transaction is {duration(float(age))} old"
     others = len({one.get("pid") for one in blockers}) - 1
-    return f"{text}; {count(others, 'other session')} in between." if others else f"{text}."
+    text = f"{text}; {count(others, 'other session')} in between." if others else f"{text}."
+    query = " ".join((root.get("query") or "").split()) if with_query else ""
+    if not query:
+        return text
+    shown = query if len(query) <= _LONGEST_QUERY else f"{query[:_LONGEST_QUERY].rstrip()}…"
+    return f"{text} Its {'statement' if state == 'active' else 'last statement'}: {shown}."
 
 
 def lifetime(expires: str) -> str:
@@ -198,6 +215,12 @@ def until(then: datetime, now: datetime) -> str:
     if not 0 < seconds < 2 * _DAY:
         return then.strftime("%Y-%m-%d")
     return f"in {round(seconds / _HOUR)} h" if seconds >= _HOUR else f"in {max(1, round(seconds / _MINUTE))} min"
+
+
+def with_chosen(choices: Iterable[str], chosen: str) -> list[str]:
+    """``choices``, and ``chosen`` if it is not among them: otherwise the page would show the first choice instead."""
+    found = list(choices)
+    return found if chosen in ("", *found) else [*found, chosen]
 
 
 def host(origin: str) -> str:

@@ -16,11 +16,12 @@ from pgdbm_service.api.operations import (
     RehearsedStatement,
     TakenLock,
 )
-from pgdbm_service.api.runs import RunEvent
+from pgdbm_service.api.runs import Progress, RunEvent
 from pgdbm_service.dashboard.dependencies import dependency_tree
 from pgdbm_service.dashboard.highlight import object_diff
 from pgdbm_service.dashboard.lock_words import locked_relations
 from pgdbm_service.dashboard.timeline import seconds_left, steps
+from pgdbm_service.dashboard.wording import works_on
 
 START = datetime(2026, 11, 29, tzinfo=UTC)
 
@@ -160,3 +161,20 @@ def test_dependencies_are_a_tree_that_ends_where_it_repeats() -> None:
 def test_an_object_is_compared_line_by_line() -> None:
     assert object_diff("a\nb", "a\nc") == " a\n-b\n+c"
     assert object_diff(None, "integer") == "+integer"
+
+
+def test_a_backfill_is_worded_with_its_rows_and_why_it_waits() -> None:
+    progress = Progress(
+        filename="004_fill.sql",
+        statement=1,
+        statements=1,
+        command="BACKFILL",
+        percent=25.0,
+        rows=1_000_000,
+        total_rows=4_000_000,
+        rows_per_s=12_500.0,
+    )
+    shown = "004_fill.sql, statement 1 of 1, BACKFILL, 25 %, 1,000,000 of about 4,000,000 rows, 12,500 a second."
+    assert works_on(progress) == shown
+    progress.reason = "a batch took 900 ms, with a target of 500 ms"
+    assert works_on(progress) == f"{shown} It waits: a batch took 900 ms, with a target of 500 ms."
