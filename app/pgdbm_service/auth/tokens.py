@@ -33,6 +33,8 @@ NEVER = "never"
 _TOKEN = re.compile(r"pgdbm_([0-9a-f]{12})_[A-Za-z0-9_-]{43}\Z")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@/-]{0,99}\Z")
 _EXPIRY = re.compile(r"([1-9][0-9]{0,3})([mhdw])\Z")
+_PAGE_SQL = statement("tokens", "page", matches=statement("tokens", "matches", q="$3", states="$4"))
+_COUNT_SQL = statement("tokens", "count", matches=statement("tokens", "matches", q="$2", states="$3"))
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -112,17 +114,24 @@ async def create_token(
     )
 
 
-async def list_tokens(db: AsyncDatabaseManager, limit: int, before: int | None) -> tuple[list[Token], int | None]:
-    """Up to ``limit`` tokens with numbers below ``before``, newest first; and ``before`` of the next page."""
-    rows = await db.fetch_all(statement("tokens", "page"), before, limit + 1)
+async def list_tokens(
+    db: AsyncDatabaseManager, limit: int, before: int | None, q: str = "", states: Sequence[str] | None = None
+) -> tuple[list[Token], int | None]:
+    """Up to ``limit`` tokens with numbers below ``before``, newest first; and ``before`` of the next page.
+
+    ``q`` is part of their names, ``states`` are those that they may have; None: any.
+    """
+    rows = await db.fetch_all(_PAGE_SQL, before, limit + 1, q, None if states is None else list(states))
     numbers = [row.pop("number") for row in rows]
     following = numbers[limit - 1] if len(rows) > limit else None
     return [_token(row) for row in rows[:limit]], following
 
 
-async def count_tokens(db: AsyncDatabaseManager, limit: int) -> tuple[int, bool]:
-    """The number of tokens up to ``limit``, and whether there are more."""
-    (row,) = await db.fetch_all(statement("tokens", "count"), limit)
+async def count_tokens(
+    db: AsyncDatabaseManager, limit: int, q: str = "", states: Sequence[str] | None = None
+) -> tuple[int, bool]:
+    """The number of tokens that match, up to ``limit``, and whether there are more."""
+    (row,) = await db.fetch_all(_COUNT_SQL, limit, q, None if states is None else list(states))
     return row["number"], row["is_capped"]
 
 

@@ -14,7 +14,7 @@ from ..api.activity import (
     TerminatedBackend,
 )
 from ..api.audit import AuditEntry, AuditPage
-from ..api.common import ErrorKindItem, ErrorKindList, NewToken, ServiceInfo, Token
+from ..api.common import ErrorKindItem, ErrorKindList, NewToken, ServiceInfo, Token, TokenState
 from ..api.health import Version
 from ..api.overview import Overview, Replica, ReplicaList
 from ..api.schemas import SchemaDetail, SchemaList, SchemaSummary
@@ -104,9 +104,12 @@ class OperationCalls:
         return Call(method="POST", path="/events/ticket", answer=Ticket, is_repeatable=True)
 
     @listing
-    def list_tokens(self, *, limit: int | None = None) -> Listing[Token]:
-        """All tokens, newest first, revoked ones included, without their secrets."""
-        return Listing(path="/tokens", page=TokenList, limit=limit)
+    def list_tokens(
+        self, *, q: str | None = None, state: TokenState | Sequence[TokenState] | None = None, limit: int | None = None
+    ) -> Listing[Token]:
+        """All tokens, newest first, revoked ones included, without their secrets. ``q`` is part of their names."""
+        states = state if state is None or isinstance(state, str) else ",".join(state)
+        return Listing(path="/tokens", page=TokenList, query={"q": q, "state": states}, limit=limit)
 
     @call
     def revoke_token(self, token_id: str) -> Call[Token]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 from uuid import UUID
 
 from litestar import Controller, Response, get
 from litestar.params import Parameter
 from litestar.response import Redirect, Stream
 
+from ..api.runs import RunStatus
 from ..auth import require
 from ..database.audit import read_entries
 from ..database.pool import Database
@@ -21,12 +22,13 @@ from ..errors import ServiceError
 from ..features.activity.queries import blocking_tree, long_running, pool_state, still_connected
 from ..features.modules.views import ModuleViews
 from ..features.operations.reads import OperationQueries
-from ..features.schemas.queries import list_schemas
+from ..features.schemas.queries import page_of_schemas, schema_detail
 from ..registry.modules import Registry
 from ..runs.queries import RunFilter
 from ..runs.service import RunService
 from ..web.headers import header_of
-from ..web.pagination import cursor_of, read_number
+from ..web.pagination import cursor_of, read_cursor, read_number
+from ..web.query_parameters import read_several
 from ..web.request import HTTPRequest, principal_of
 from .grid import Cells, cells_of_run
 from .live import LivePages, Parts, digest_of
@@ -34,6 +36,7 @@ from .overview import OverviewReader
 from .overview_page import SORTS, lines_of, matching, overview_parts, states_of
 from .rendering import asset_called, asset_response, render
 from .run_page import RunPage
+from .runs_page import runs_parts
 from .showing import confirm, show, show_error
 from .viewer import viewer_of
 from .wording import count, duration, waits_for, with_chosen, works_on
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
     from ..features.activity.queries import ConnectedBackend
 
 _PAGE = 50
+_SCHEMAS = 100
+_MOST_TABLES = 500
 _LONG_S = 60.0
 
 Next = Annotated[str | None, Parameter(query="next")]
@@ -149,17 +154,42 @@ class PageController(Controller):
         status: str = "",
         cursor: Next = None,
     ) -> Response[str]:
-        wanted = RunFilter(modules=(module,) if module else None, statuses=(status,) if status else None)
-        query = runs.queries.page(wanted, _PAGE, read_number(cursor))
-        items, following = await database.with_timeout(query)
+        wanted = _filter_of(module, status)
+        items, following = await database.with_timeout(runs.queries.page(wanted, _PAGE, read_number(cursor)))
+        viewer = viewer_of(request, principal_of(request))
+        parts = runs_parts(items, viewer, is_filtered=bool(module or status))
         return show(
             request,
             "runs.html",
             "Runs",
-            runs=items,
+            parts={name: part.html for name, part in parts.items()},
+            seen=digest_of(parts),
+            is_live=cursor is None,
             following=None if following is None else cursor_of(following),
             filters={"module": module, "status": status},
+            statuses=get_args(RunStatus),
         )
+
+    @get("/runs/live")
+    async def follow_runs(
+        self,
+        request: HTTPRequest,
+        database: Database,
+        live_pages: LivePages,
+        runs: RunService,
+        module: str = "",
+        status: str = "",
+        seen: str = "",
+    ) -> Stream:
+        wanted = _filter_of(module, status)
+        viewer = viewer_of(request, principal_of(request))
+
+        async def render() -> Parts:
+            items, _ = await database.with_timeout(runs.queries.page(wanted, _PAGE, None))
+            return runs_parts(items, viewer, is_filtered=bool(module or status))
+
+        changes = runs.changes.follow(None, runs.keep_alive_s)
+        return live_pages.follow(("runs", module, status, viewer.address), changes, render, seen)
 
     @get("/runs/{run_id:uuid}")
     async def show_run(
@@ -245,11 +275,29 @@ class PageController(Controller):
         registry: Registry,
         slots: Slots,
         overview: OverviewReader,
+        cursor: Next = None,
     ) -> Response[str]:
-        schemas = await database.with_timeout(list_schemas(database.manager(), system=False, limit=500, after=""))
-        for schema in schemas:
-            schema.modules = sorted(set(registry.names_in(schema.name)))
-        return show(request, "database.html", "Database", schemas=schemas, **await _activity(database, slots, overview))
+        after = "" if cursor is None else read_cursor(cursor, str)
+        reading = page_of_schemas(database, registry, system=False, limit=_SCHEMAS, after=after)
+        schemas, following = await database.with_timeout(reading)
+        return show(
+            request,
+            "database.html",
+            "Database",
+            schemas=schemas,
+            largest=max((schema.size_bytes or 0 for schema in schemas), default=0),
+            following=None if following is None else cursor_of(following),
+            **await _activity(database, slots, overview),
+        )
+
+    @get("/database/schema")
+    async def show_schema(
+        self, request: HTTPRequest, database: Database, registry: Registry, name: str
+    ) -> Response[str]:
+        """The tables of a schema, the largest first."""
+        schema = await database.with_timeout(schema_detail(database, registry, name))
+        tables = sorted(schema.tables, key=lambda table: (-(table.size_bytes or 0), table.name))
+        return show(request, "database_schema.html", "Database", schema=schema, tables=tables[:_MOST_TABLES])
 
     @get("/database/activity")
     async def show_activity(self, database: Database, slots: Slots, overview: OverviewReader) -> Response[str]:
@@ -305,6 +353,16 @@ class PageController(Controller):
     @get("/{address:path}")
     async def refuse_unknown_page(self, address: str) -> Response[str]:
         raise ServiceError("not_found", f"There is no page /ui{address[:100]}.")
+
+
+def _filter_of(module: str, status: str) -> RunFilter:
+    """The filter of the list of runs; an empty text is none.
+
+    Raises:
+        ServiceError: invalid_request, for an unknown status.
+    """
+    statuses = read_several([status] if status else None, "status", RunStatus)
+    return RunFilter(modules=(module,) if module else None, statuses=statuses)
 
 
 async def _session(database: Database, pid: int, backend_start: str | None) -> tuple[Backend | ConnectedBackend, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from litestar import Controller, Response, get, post
 from litestar.params import Parameter
@@ -10,6 +10,7 @@ from litestar.response import Redirect
 
 from pgdbm.text import sentence
 
+from ..api.common import TokenState
 from ..api.scopes import check_scopes
 from ..auth.tokens import TokenError, create_token, find_token, list_tokens, revoke_token
 from ..auth.verifier import TokenVerifier
@@ -17,6 +18,7 @@ from ..database.pool import Database
 from ..database.service_schema import SERVICE_SCHEMA
 from ..errors import ServiceError
 from ..web.pagination import cursor_of, read_number
+from ..web.query_parameters import read_several
 from ..web.request import HTTPRequest, principal_of, public_path
 from .forms import Form
 from .showing import confirm, show, show_error
@@ -29,6 +31,8 @@ _EMPTY = {"name": "", "read": "", "admin": "", "migrate": "", "register": "", "a
 _EXPIRIES = ("12h", "7d", "30d", "90d", "365d", "never")
 
 Next = Annotated[str | None, Parameter(query="next")]
+# "state" itself is a name that Litestar keeps for the application's state.
+InState = Annotated[str, Parameter(query="state")]
 
 
 class TokenPages(Controller):
@@ -38,9 +42,12 @@ class TokenPages(Controller):
     opt = {"needs": "admin", "cookie": "page"}  # noqa: RUF012 - Litestar merges it into each handler's
 
     @get()
-    async def show_tokens(self, request: HTTPRequest, database: Database, cursor: Next = None) -> Response[str]:
+    async def show_tokens(
+        self, request: HTTPRequest, database: Database, q: str = "", in_state: InState = "", cursor: Next = None
+    ) -> Response[str]:
         db = database.manager(SERVICE_SCHEMA)
-        items, following = await database.with_timeout(list_tokens(db, _PAGE, read_number(cursor)))
+        states = read_several([in_state] if in_state else None, "state", TokenState)
+        items, following = await database.with_timeout(list_tokens(db, _PAGE, read_number(cursor), q, states))
         return show(
             request,
             "tokens.html",
@@ -48,6 +55,8 @@ class TokenPages(Controller):
             tokens=items,
             following=None if following is None else cursor_of(following),
             own=_own_token(request),
+            filters={"q": q, "state": in_state},
+            states=get_args(TokenState),
         )
 
     @get("/new", sync_to_thread=False)

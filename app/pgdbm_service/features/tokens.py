@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from litestar import Controller, delete, get, post
+from typing import Annotated
 
-from ..api.common import NewToken, Token
+from litestar import Controller, delete, get, post
+from litestar.params import Parameter
+
+from ..api.common import NewToken, Token, TokenState
 from ..api.tokens import Ticket, TokenBody, TokenList
 from ..auth.tickets import create_ticket as new_ticket
 from ..auth.tokens import TokenError, count_tokens, create_token, list_tokens, revoke_token
@@ -14,6 +17,7 @@ from ..database.service_schema import SERVICE_SCHEMA
 from ..errors import invalid_request
 from ..web.pagination import TOTAL_LIMIT, Cursor, Limit, cursor_of, read_number
 from ..web.problems import error_responses
+from ..web.query_parameters import read_several, several_of
 from ..web.request import HTTPRequest, principal_of
 
 
@@ -51,13 +55,18 @@ class TokenController(Controller):
     async def list_tokens(
         self,
         database: Database,
+        in_state: Annotated[
+            list[str] | None, several_of(TokenState, "Only tokens in one of these states.", query="state")
+        ] = None,
+        q: Annotated[str, Parameter(description="Only tokens whose name contains this text.")] = "",
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> TokenList:
         """All tokens, newest first, revoked ones included, without their secrets."""
         db = database.manager(SERVICE_SCHEMA)
-        items, following = await database.with_timeout(list_tokens(db, limit, read_number(cursor)))
-        counted = await database.with_timeout(count_tokens(db, TOTAL_LIMIT))
+        states = read_several(in_state, "state", TokenState)
+        items, following = await database.with_timeout(list_tokens(db, limit, read_number(cursor), q, states))
+        counted = await database.with_timeout(count_tokens(db, TOTAL_LIMIT, q, states))
         return TokenList(items, None if following is None else cursor_of(following), *counted)
 
     @delete("/{token_id:str}", status_code=200, responses=error_responses("cross_origin", "token_unknown"))

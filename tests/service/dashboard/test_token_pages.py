@@ -130,3 +130,24 @@ def test_many_tokens_are_paged(admin: Person, make_token: Any) -> None:
     assert "token-00" not in page.text
     following = re.findall(r'href="(\?next=[^"]+)"', page.text)
     assert "token-00" in admin.open(f"/ui/tokens{following[0]}").text
+
+
+def test_tokens_are_filtered_by_name_and_state(admin: Person, service: Any, make_token: Any, sql: Any) -> None:
+    for name in ("deploy-orders", "deploy-billing", "ci"):
+        make_token("read", name=name)
+    sql("UPDATE pgdbm_service.tokens SET revoked_at = now() WHERE name = 'deploy-billing'")
+    sql("UPDATE pgdbm_service.tokens SET expires_at = now() WHERE name = 'ci'")
+
+    def names(query: str) -> list[str]:
+        return re.findall(r'<span class="mono name">([^<]*)</span>', admin.open(f"/ui/tokens?{query}").text)
+
+    assert names("q=DEPLOY") == ["deploy-billing", "deploy-orders"]
+    assert names("q=deploy&state=active") == ["deploy-orders"]
+    assert names("state=expired") == ["ci"]
+    page = admin.open("/ui/tokens?q=nothing&state=revoked")
+    assert "No token matches. Show all tokens" in text_of(page)
+    assert "<option selected>revoked</option>" in page.text
+    assert admin.open("/ui/tokens?state=gone").status_code == 400
+    # As for programs.
+    found = service.get("/tokens?q=deploy&state=active,revoked", headers=service.headers).json()
+    assert ([one["name"] for one in found["items"]], found["total"]) == (["deploy-billing", "deploy-orders"], 2)

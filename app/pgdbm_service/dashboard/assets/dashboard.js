@@ -21,6 +21,8 @@
   const POINTED_MS = 2500;
   let paused = false;
   let missed = false;
+  let ended = false;
+  let stale = false;
   let scrolled = -SCROLLED_MS;
   let pointed = -POINTED_MS;
   let connected = true;
@@ -36,10 +38,13 @@
     const live = $("live");
     live.hidden = !document.querySelector("[data-live]");
     const why = reason();
-    live.classList.toggle("paused", why !== "" || !connected);
-    const text = why || (connected ? "live" : "reconnecting");
-    if (live.textContent !== text) live.textContent = text;
     $("resume").hidden = !paused;
+    live.classList.toggle("paused", why !== "" || stale || !connected);
+    const text = why || (!connected ? "reconnecting" : stale ? "not up to date: the service cannot read the database" : "live");
+    if (live.textContent === text) return;
+    // A screen reader does not read out each pause while the page is scrolled.
+    live.setAttribute("aria-live", why && !paused ? "off" : "polite");
+    live.textContent = text;
   }
   // A message contains only changes: if one was skipped, the page is loaded again.
   async function refresh() {
@@ -60,7 +65,8 @@
   }
   function settle() {
     show();
-    if (missed && !reason()) refresh();
+    if (reason()) return;
+    if (ended) location.reload(); else if (missed) refresh();
   }
   function pause(on) {
     paused = on;
@@ -74,10 +80,23 @@
     }
     show();
   });
+  const polls = (event) => event.target.matches?.("[hx-trigger^=every]");
   document.addEventListener("htmx:before:request", (event) => {
-    const polls = event.target.matches?.("[hx-trigger^=every]");
-    if (polls && (reason() || document.hidden)) event.preventDefault();
+    if (polls(event) && (reason() || document.hidden)) event.preventDefault();
   });
+  // A part of a page that cannot be read stays as it is.
+  document.addEventListener("htmx:after:request", (event) => {
+    if (!polls(event)) return;
+    connected = true;
+    stale = event.detail.ctx.response.status >= 500;
+    show();
+  });
+  document.addEventListener("htmx:error", (event) => {
+    if (!polls(event)) return;
+    connected = false;
+    show();
+  });
+  document.addEventListener("htmx:sse:before:connection", (event) => { if (ended) event.preventDefault(); });
   document.addEventListener("htmx:sse:error", (event) => {
     connected = false;
     show();
@@ -86,7 +105,10 @@
   });
   document.addEventListener("htmx:sse:after:connection", () => { connected = true; settle(); });
   document.addEventListener("htmx:sse:after:message", after);
-  document.addEventListener("run:ended", () => location.reload());
+  document.addEventListener("page:stale", () => { stale = true; show(); });
+  document.addEventListener("page:fresh", () => { stale = false; show(); });
+  // The page of a run that has ended is another one. It waits while the page is read, as every update does.
+  document.addEventListener("run:ended", () => { ended = true; settle(); });
   // The session ended, here or elsewhere: reloading leads to the page to sign in, and back here.
   document.addEventListener("session:ended", () => location.reload());
   document.addEventListener("selectionchange", settle);
@@ -99,14 +121,14 @@
   }, { passive: true });
   $("resume").addEventListener("click", () => pause(false));
 
-  // Opened details stay open.
-  const opened = new Set();
-  document.addEventListener("toggle", (event) => {
-    if (!event.target.id) return;
-    if (event.target.open) opened.add(event.target.id); else if (event.target.isConnected) opened.delete(event.target.id);
-  }, true);
+  // Opened details stay open, and closed ones closed.
+  const opened = new Map();
+  document.addEventListener("click", (event) => {
+    const details = event.target.closest?.("summary")?.parentElement;
+    if (details?.id) opened.set(details.id, !details.open);
+  });
   function after() {
-    for (const id of opened) { const one = $(id); if (one) one.open = true; }
+    for (const [id, open] of opened) { const one = $(id); if (one) one.open = open; }
     filter();
     show();
     reachable();
@@ -151,18 +173,24 @@
     if (event.target.matches("[data-filter=modules]")) event.preventDefault();
   });
 
-  // Forms. If a form is refused, its page stays and shows the error. The button of a slow form shows that it was sent.
+  // Forms. A form is sent once: a double click would create a second token, and show the error instead of the first one.
+  // If a form is refused, its page stays and shows the error. The button of a slow form shows that it was sent.
   document.addEventListener("submit", async (event) => {
     const form = event.target;
-    if (form.dataset.wait) {
+    if (form.method !== "post") return;
+    if (form.dataset.sent) { event.preventDefault(); return; }
+    if (!form.matches("[data-stay]")) {
       const button = event.submitter;
-      const text = button.textContent;
-      setTimeout(() => { button.disabled = true; button.textContent = form.dataset.wait; }, 300);
+      const text = button?.textContent;
+      form.dataset.sent = "yes";
+      if (form.dataset.wait && button) setTimeout(() => { button.disabled = true; button.textContent = form.dataset.wait; }, 300);
       // By "Back", the page is shown as it was left.
-      addEventListener("pageshow", () => { button.disabled = false; button.textContent = text; }, { once: true });
+      addEventListener("pageshow", () => {
+        delete form.dataset.sent;
+        if (form.dataset.wait && button) { button.disabled = false; button.textContent = text; }
+      }, { once: true });
       return;
     }
-    if (!form.matches("[data-stay]") || form.method !== "post") return;
     event.preventDefault();
     const body = new URLSearchParams(new FormData(form, event.submitter));
     const buttons = form.querySelectorAll("button");
@@ -184,6 +212,8 @@
       showProblem(text);
     }
     for (const button of buttons) button.disabled = false;
+    // A button loses the focus when it is disabled.
+    event.submitter?.focus({ preventScroll: true });
   });
   function showProblem(...nodes) {
     const place = $("problem");
@@ -209,9 +239,16 @@
       document.execCommand("copy");
       area.remove();
     }
+    const name = button.getAttribute("aria-label");
+    if (button.classList.contains("done")) return;
     button.classList.add("done");
     button.textContent = "copied";
-    setTimeout(() => { button.classList.remove("done"); button.textContent = "copy"; }, 1500);
+    button.setAttribute("aria-label", "Copied");
+    setTimeout(() => {
+      button.classList.remove("done");
+      button.textContent = "copy";
+      button.setAttribute("aria-label", name);
+    }, 1500);
   });
 
   // Copying a new token. Browsers allow it over TLS and on this machine only.
@@ -225,12 +262,16 @@
     });
   }
 
-  // Keys.
+  // Keys. The second one of two follows soon.
+  const SECOND_KEY_MS = 1500;
   let before = "";
+  let pressed = 0;
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea") || $("keys").open) return;
     const pages = { m: "", r: "/runs", d: "/database" };
-    if (before === "g" && event.key in pages) location.href = home + pages[event.key];
+    const isSecond = before === "g" && now() - pressed < SECOND_KEY_MS;
+    pressed = now();
+    if (isSecond && event.key in pages) location.href = home + pages[event.key];
     else if (event.key === "/") { event.preventDefault(); if ($("search")) $("search").focus(); else location.href = `${home}#search`; }
     else if (event.key === "?") $("keys").showModal();
     else if (event.key === "p") pause(!paused);

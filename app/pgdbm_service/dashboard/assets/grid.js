@@ -1,29 +1,34 @@
-/* The grid of schemas: a cell each on one canvas, coloured by state. Only cells that change are painted again. */
+/* The grid of schemas: a cell each on one canvas, coloured by state. Only cells that change are painted again.
+
+   It is loaded where the canvas is, which has its height before what follows is painted: nothing moves afterwards. */
 (() => {
   "use strict";
   const canvas = document.querySelector("canvas.grid");
   if (!canvas) return;
-  const tip = document.querySelector(".tip");
   const form = document.querySelector("[data-filter=cells]");
   const EVERY_MS = 1000;
   const EVERY_IDLE_MS = 10000;
   let cells = null;
+  let outdated = false;
   let layout = null;
   let colours = {};
   let canaries = new Set();
   let matches = () => true;
 
+  function shape(count) {
+    const width = canvas.clientWidth;
+    const size = count > 4000 ? 9 : count > 800 ? 12 : 18;
+    const columns = Math.max(1, Math.floor(width / size));
+    return { size, columns, width, height: Math.ceil(count / columns) * size };
+  }
   function measure() {
     const styles = getComputedStyle(document.documentElement);
     for (const tone of ["ok", "run", "wait", "bad", "pend", "text"]) colours[tone] = styles.getPropertyValue(`--${tone}`);
-    const width = canvas.clientWidth;
-    const count = cells.names.length;
-    const size = count > 4000 ? 9 : count > 800 ? 12 : 18;
-    const columns = Math.max(1, Math.floor(width / size));
+    const { size, columns, width, height } = shape(cells.names.length);
     const scale = devicePixelRatio || 1;
     canvas.width = width * scale;
-    canvas.height = Math.ceil(count / columns) * size * scale;
-    canvas.style.height = `${canvas.height / scale}px`;
+    canvas.height = height * scale;
+    canvas.style.height = `${height}px`;
     const context = canvas.getContext("2d");
     context.scale(scale, scale);
     layout = { size, columns, context };
@@ -78,15 +83,19 @@
   }
   function take(fresh) {
     const old = cells;
+    const were = canaries;
     cells = fresh;
     canaries = new Set(fresh.canaries);
     // The numbers and the list beside the grid are those from before the run.
-    if (form && old?.active && !fresh.active) { location.reload(); return; }
+    if (form && old?.active && !fresh.active) outdated = true;
+    if (outdated && !form.contains(document.activeElement)) { location.reload(); return; }
     const same = old && old.names.length === fresh.names.length && old.names.every((name, index) => name === fresh.names[index]);
     if (!same) { requestAnimationFrame(paintAll); return; }
     const changed = [];
     for (let index = 0; index < fresh.names.length; index += 1) {
-      if (old.states[old.state[index]] !== fresh.states[fresh.state[index]]) changed.push(index);
+      const isSame = old.states[old.state[index]] === fresh.states[fresh.state[index]] &&
+        old.versions[old.version[index]] === fresh.versions[fresh.version[index]];
+      if (!isSame || were.has(index) !== canaries.has(index)) changed.push(index);
     }
     if (changed.length) requestAnimationFrame(() => { for (const index of changed) paint(index); });
   }
@@ -118,6 +127,8 @@
       }
       // A slow service is polled less often.
       if (cells?.active) wait = Math.max(EVERY_MS, 4 * (performance.now() - begin));
+    } catch {
+      // The service does not answer now: the cells stay, and the top of the page says so.
     } finally {
       setTimeout(read, wait);
     }
@@ -129,23 +140,25 @@
     matches = (index) => cells.names[index].includes(query) &&
       (!state || cells.states[cells.state[index]] === state) &&
       (!version || (cells.versions[cells.version[index]] || "none") === version);
+    window.pgdbm.keep({ q: query, state, version, next: "" });
     requestAnimationFrame(paintAll);
   }
-  if (form) {
-    form.addEventListener("input", () => { if (cells) filter(); });
-    const values = new FormData(form);
-    if (values.get("q") || values.get("state") || values.get("version")) filter();
-  }
+  if (form) form.addEventListener("input", () => { if (cells) filter(); });
   addEventListener("resize", () => requestAnimationFrame(paintAll));
   document.addEventListener("theme", () => requestAnimationFrame(paintAll));
   canvas.addEventListener("mousemove", (event) => {
     const index = cells ? cellAt(event) : -1;
-    if (index >= 0) tip.textContent = describe(index);
+    if (index >= 0) document.querySelector(".tip").textContent = describe(index);
   });
   canvas.addEventListener("click", (event) => {
     const index = cells ? cellAt(event) : -1;
     if (index >= 0) location.href = canvas.dataset.open + encodeURIComponent(cells.names[index]);
   });
-  read();
+  canvas.style.height = `${shape(Number(canvas.dataset.count)).height}px`;
+  addEventListener("DOMContentLoaded", () => {
+    const values = form && new FormData(form);
+    if (values && (values.get("q") || values.get("state") || values.get("version"))) filter();
+    read();
+  });
   canvas.pgdbm = { take, cells: () => cells };
 })();

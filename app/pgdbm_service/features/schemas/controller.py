@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from litestar import Controller, get
 from litestar.params import Parameter
 
 from ...api.schemas import SchemaDetail, SchemaList
 from ...database.pool import Database
-from ...errors import ServiceError, did_you_mean
 from ...registry.modules import Registry
-from ...status.history_tables import Reader, modules_in_history
 from ...web.pagination import Cursor, cursor_of, read_cursor
 from ...web.problems import error_responses
-from .queries import describe_schema, list_schemas, schema_names
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
+from .queries import page_of_schemas, schema_detail
 
 
 class SchemaController(Controller):
@@ -35,41 +30,12 @@ class SchemaController(Controller):
         cursor: Cursor = None,
     ) -> SchemaList:
         """The schemas of the database, with their size and the modules in them."""
-
         after = "" if cursor is None else read_cursor(cursor, str)
-
-        async def read_list() -> SchemaList:
-            found = await list_schemas(database.manager(), system=system, limit=limit + 1, after=after)
-            schemas = found[:limit]
-            names = await _module_names(database, registry, [one.name for one in schemas])
-            for one in schemas:
-                one.modules = names[one.name]
-            return SchemaList(schemas, cursor_of(schemas[-1].name) if len(found) > limit else None)
-
-        return await database.with_timeout(read_list())
+        reading = page_of_schemas(database, registry, system=system, limit=limit, after=after)
+        schemas, following = await database.with_timeout(reading)
+        return SchemaList(schemas, None if following is None else cursor_of(following))
 
     @get("/{schema:str}", responses=error_responses("schema_unknown", "database_unavailable", "lock_timeout"))
     async def get_schema(self, database: Database, registry: Registry, schema: str) -> SchemaDetail:
         """The tables of one schema: sizes, indexes, dead rows."""
-
-        async def read_detail() -> SchemaDetail:
-            db = database.manager()
-            found = await describe_schema(db, schema)
-            if found is None:
-                raise ServiceError(
-                    "schema_unknown",
-                    f"There is no schema {schema!r} in the database.",
-                    schema=schema,
-                    hint=did_you_mean(schema, await schema_names(db)),
-                )
-            found.modules = (await _module_names(database, registry, [schema]))[schema]
-            return found
-
-        return await database.with_timeout(read_detail())
-
-
-async def _module_names(database: Database, registry: Registry, schemas: Collection[str]) -> dict[str, list[str]]:
-    names = {schema: set(registry.names_in(schema)) for schema in schemas}
-    for module in await modules_in_history(Reader(database.manager(), database.login_names), schemas):
-        names[module.schema].add(module.name)
-    return {schema: sorted(modules) for schema, modules in names.items()}
+        return await database.with_timeout(schema_detail(database, registry, schema))

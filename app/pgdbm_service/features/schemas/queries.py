@@ -7,12 +7,57 @@ from typing import TYPE_CHECKING
 
 from ...api.schemas import Index, SchemaDetail, SchemaSummary, Table
 from ...database.sql import statement
+from ...errors import ServiceError, did_you_mean
+from ...status.history_tables import Reader, modules_in_history
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pgdbm.core.manager import AsyncDatabaseManager
+
+    from ...database.pool import Database
+    from ...registry.modules import Registry
 
 _sql = partial(statement, "schemas")
 _LOCKED = _sql("locked")
+
+
+async def page_of_schemas(
+    database: Database, registry: Registry, *, system: bool, limit: int, after: str
+) -> tuple[list[SchemaSummary], str | None]:
+    """Up to ``limit`` schemas after ``after``, with the modules in them, and ``after`` of the next page."""
+    found = await list_schemas(database.manager(), system=system, limit=limit + 1, after=after)
+    schemas = found[:limit]
+    names = await _module_names(database, registry, [one.name for one in schemas])
+    for one in schemas:
+        one.modules = names[one.name]
+    return schemas, schemas[-1].name if len(found) > limit else None
+
+
+async def schema_detail(database: Database, registry: Registry, schema: str) -> SchemaDetail:
+    """The tables of ``schema``, with the modules in it.
+
+    Raises:
+        ServiceError: schema_unknown.
+    """
+    db = database.manager()
+    found = await describe_schema(db, schema)
+    if found is None:
+        raise ServiceError(
+            "schema_unknown",
+            f"There is no schema {schema!r} in the database.",
+            schema=schema,
+            hint=did_you_mean(schema, await schema_names(db)),
+        )
+    found.modules = (await _module_names(database, registry, [schema]))[schema]
+    return found
+
+
+async def _module_names(database: Database, registry: Registry, schemas: Collection[str]) -> dict[str, list[str]]:
+    names = {schema: set(registry.names_in(schema)) for schema in schemas}
+    for module in await modules_in_history(Reader(database.manager(), database.login_names), schemas):
+        names[module.schema].add(module.name)
+    return {schema: sorted(modules) for schema, modules in names.items()}
 
 
 async def list_schemas(db: AsyncDatabaseManager, *, system: bool, limit: int, after: str) -> list[SchemaSummary]:

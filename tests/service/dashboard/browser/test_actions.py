@@ -41,10 +41,10 @@ def test_a_blocked_migration_is_cancelled(visit: Visit, service: Any, repo: Any,
     with holding(database, "LOCK TABLE m.t IN ACCESS SHARE MODE", "reporting"):
         location = service.post("/modules/m/migrate", headers=ASYNC).headers["location"]
         page = visit(f"/ui{location}")
-        page.get_by_text("002_b.sql, statement 1 of 1, waits for a lock. reporting").wait_for()
+        page.get_by_text("002_b.sql, statement 1 of 1, waits for a lock on m.t. reporting").wait_for()
         page.get_by_role("link", name="Cancel run…").click()
         # What is cancelled is named.
-        page.get_by_text("002_b.sql, statement 1 of 1, waits for a lock. reporting").wait_for()
+        page.get_by_text("002_b.sql, statement 1 of 1, waits for a lock on m.t. reporting").wait_for()
         page.get_by_role("button", name="Cancel the run").click()
         page.get_by_text("The run was cancelled.").wait_for()
     assert service.get("/modules/m").json()["pending"] == 1

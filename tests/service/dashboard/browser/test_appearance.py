@@ -132,6 +132,7 @@ def pages(service: Any, repo: Any, database: str, sql: Callable[..., list[Any]])
             "tenants": "/ui/modules/tenants/schemas",
             "runs": "/ui/runs",
             "database": "/ui/database",
+            "schema": "/ui/database/schema?name=orders",
             "audit": "/ui/audit",
             "webhooks": "/ui/webhooks",
             "webhook": f"/ui/webhooks/{webhook}",
@@ -142,6 +143,10 @@ def pages(service: Any, repo: Any, database: str, sql: Callable[..., list[Any]])
 
 
 PAINTED = "document.querySelector('canvas.grid')?.dataset.painted ?? !document.querySelector('canvas.grid')"
+# In pixels, of each element with text of its own.
+FONT_SIZES = """[...document.querySelectorAll("body *")]
+    .filter((one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()))
+    .map((one) => parseFloat(getComputedStyle(one).fontSize))"""
 FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 # The milliseconds until the first byte, from then until the last one, and from then until the first paint.
 SHARES = f"""(() => {{
@@ -176,12 +181,14 @@ def test_every_page_is_accessible_and_has_its_picture(visit: Visit, pages: dict[
             open_painted(page, path)
             page.screenshot(path=pictures / f"{name}-{scheme}.png")
             assert violations(page) == [], (name, scheme)
-    phone = visit("/ui", bypass_csp=True, viewport={"width": 390, "height": 800})
-    for name, path in pages.items():
-        open_painted(phone, path)
-        phone.screenshot(path=pictures / f"{name}-phone.png", full_page=True)
-        assert phone.evaluate("document.documentElement.scrollWidth") <= 390, name
-        assert violations(phone) == [], (name, "phone")
+            assert set(page.evaluate(FONT_SIZES)) <= {13, 14, 16, 18, 22}, name
+        phone = visit("/ui", color_scheme=scheme, bypass_csp=True, viewport={"width": 390, "height": 800})
+        for name, path in pages.items():
+            open_painted(phone, path)
+            picture = f"{name}-phone.png" if scheme == "light" else f"{name}-{scheme}-phone.png"
+            phone.screenshot(path=pictures / picture, full_page=True)
+            assert phone.evaluate("document.documentElement.scrollWidth") <= 390, name
+            assert violations(phone) == [], (name, scheme, "phone")
     plain = visit("/ui", java_script_enabled=False)
     for name, path in pages.items():
         plain.goto(path)

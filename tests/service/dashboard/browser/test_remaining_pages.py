@@ -84,3 +84,22 @@ def test_they_are_accessible_fit_a_phone_and_have_their_pictures(
             page.get_by_role("button", name="Rehearse").click()
             page.get_by_text("The rehearsal succeeded").wait_for()
             see(page, "rehearsal")
+
+
+def test_the_list_of_runs_is_followed(visit: Visit, service: Any, repo: Any) -> None:
+    page = visit("/ui/runs")
+    page.get_by_text("No run yet.").wait_for()
+    page.get_by_text("live", exact=True).wait_for()
+    failed = visit("/ui/runs?status=failed")
+    failed.get_by_text("No run matches.").wait_for()
+    repo.write("m", _001_a=TABLE)
+    service.sync()
+    assert service.post("/modules/m/migrate").status_code == 200
+    row = page.get_by_role("row", name="m succeeded")
+    row.wait_for()
+    repo.write("m", _002_b="SELECT nothing_there")
+    service.sync()
+    service.post("/modules/m/migrate")
+    page.get_by_role("row", name="002_b.sql:1:8").wait_for()
+    failed.get_by_role("row", name="002_b.sql:1:8").wait_for()
+    assert failed.get_by_role("row").count() == 2

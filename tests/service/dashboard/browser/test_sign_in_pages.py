@@ -197,7 +197,7 @@ def test_a_token_is_made_copied_and_revoked(open_page: Open, service: Any, make_
     page.get_by_text("is not a valid name").wait_for()
     page.get_by_label("Name", exact=True).fill("deploy-orders")
     page.get_by_role("button", name="Create the token").click()
-    page.get_by_role("button", name="Copy").click()
+    page.get_by_role("button", name="Copy", exact=True).click()
     page.get_by_role("button", name="Copied").wait_for()
     token = page.evaluate("navigator.clipboard.readText()")
     assert service.get("/modules", headers=bearer(token)).status_code == 200
