@@ -181,7 +181,7 @@ def test_long_names_fit_a_phone(
     service.sync()
     for name in (module, "short"):
         assert service.post(f"/modules/{name}/migrate").status_code == 200
-    repo.write(module, 'schemas = "a_tenant_*"\n', **{f"_{file}": f"ALTER TABLE {{{{tables.{table}}}}} ADD nothing"})
+    repo.write(module, 'schemas = "a_tenant_*"\n', **{f"_{file}": f"ALTER TABLE {{{{tables.{table}}}}} ADD COLUMN a nothing"})
     repo.write("short", **{f"_{file}": "ALTER TABLE {{tables.t}} ADD COLUMN a integer"})
     service.sync()
     failed = service.post(f"/modules/{module}/migrate").json()["run_id"]

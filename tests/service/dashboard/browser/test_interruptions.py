@@ -1,4 +1,4 @@
-"""Open pages while the database is away, and while no one looks at them."""
+"""Open pages while the database is away, and while they are hidden."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TestWithoutADatabase:
         pages["#summary"].locator("#summary").get_by_text("1 up to date.").wait_for()
 
 
-def test_a_page_that_no_one_looks_at_is_not_read_again(visit: Visit, service: Any) -> None:
+def test_a_hidden_page_is_not_read_again(visit: Visit, service: Any) -> None:
     page = visit("/ui/database")
     page.locator("#live", has_text="live").wait_for()
     page.evaluate("""() => {
