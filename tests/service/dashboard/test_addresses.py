@@ -47,7 +47,6 @@ def test_a_method_that_a_page_does_not_have_is_answered_with_a_page(service: Any
         ("/ui/modules", "/ui"),
         ("/ui/modules/m/dry-run", "/ui/modules/m?tab=plan"),
         ("/ui/modules/m/rehearse", "/ui/modules/m?tab=plan"),
-        ("/ui/modules/m/accept", "/ui/modules/m"),
         ("/ui/sign-out", "/ui/account"),
     ],
 )
