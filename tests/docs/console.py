@@ -1,7 +1,7 @@
 """A terminal for the documents' console blocks: runs the commands, and compares what they print with what is shown.
 
-``make run`` starts the service as the Makefile does, on a free port; ``^C`` stops it. Other targets of make have to
-exist. Everything else is run by the shell, in a copy of what a clone holds.
+``make run`` starts the service on a free port, as the Makefile does, or forked from one with the imports done; ``^C``
+stops it. Other targets of make have to exist. Everything else is run by the shell, in a copy of what a clone holds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pgdbm
 
+from ..service.forked_service import ForkedService
 from .markdown import ROOT
 from .shown import MORE, compare, parse
 
@@ -62,12 +63,16 @@ def targets() -> set[str]:
 
 
 class Terminal:
-    """Works in ``folder``, as a clone after the first ``make run``; ``variables`` are added to the environment."""
+    """Works in ``folder``, as a clone after the first ``make run``; ``variables`` are added to the environment.
 
-    def __init__(self, folder: Path, **variables: str) -> None:
+    ``forks``: the service is a :class:`ForkedService`, for pages that are not about its start.
+    """
+
+    def __init__(self, folder: Path, *, forks: bool = False, **variables: str) -> None:
+        self._forks = forks
         self._folder = folder
         self._log = folder / "service.out"
-        self._service: subprocess.Popen[bytes] | None = None
+        self._service: subprocess.Popen[bytes] | ForkedService | None = None
         self._address = ""
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self._environment = inherited | variables
@@ -133,15 +138,20 @@ class Terminal:
 
     def _start(self) -> str:
         assert self._service is None, "the service runs already"
-        with self._log.open("wb") as out:
-            self._service = subprocess.Popen(
-                [".venv-run/bin/python", "-m", "pgdbm_service"],
-                cwd=self._folder,
-                env=self._environment | {"PYTHONPATH": "app", "PGDBM_PORT": "0"},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+        environment = self._environment | {"PYTHONPATH": "app", "PGDBM_PORT": "0"}
+        self._log.write_bytes(b"")
+        if self._forks:
+            self._service = ForkedService(environment, out=self._log, err=self._log, cwd=self._folder)
+        else:
+            with self._log.open("ab") as out:
+                self._service = subprocess.Popen(
+                    [".venv-run/bin/python", "-m", "pgdbm_service"],
+                    cwd=self._folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                )
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
             said = self._log.read_text()

@@ -82,7 +82,7 @@ def test_tutorial(tmp_path: Path) -> None:
 @needs_curl
 @pytest.mark.parametrize("page", OPERATING, ids=lambda page: page.stem)
 def test_operating(database: str, tmp_path: Path, page: Path) -> None:
-    terminal = Terminal(tmp_path, DATABASE_URL=database)
+    terminal = Terminal(tmp_path, forks=True, DATABASE_URL=database)
     try:
         for block in blocks(page, "console"):
             terminal.run(block)
@@ -93,7 +93,7 @@ def test_operating(database: str, tmp_path: Path, page: Path) -> None:
 @needs_curl
 def test_curl_waits_for_the_end_of_a_run(database: str, tmp_path: Path) -> None:
     """The two scripts of the page, after its first block: the first one migrates, the second one finds it done."""
-    terminal = Terminal(tmp_path, DATABASE_URL=database)
+    terminal = Terminal(tmp_path, forks=True, DATABASE_URL=database)
     try:
         terminal.run(blocks(RUNS, "console")[0])
         waiting, streaming = blocks(RUNS, "sh")
@@ -108,7 +108,7 @@ def test_curl_waits_for_the_end_of_a_run(database: str, tmp_path: Path) -> None:
 @needs_curl
 @pytest.mark.parametrize("page", SECURING, ids=lambda page: page.stem)
 def test_securing(database: str, tmp_path: Path, page: Path) -> None:
-    terminal = Terminal(tmp_path, DATABASE_URL=database, PGDBM_AUTH="tokens")
+    terminal = Terminal(tmp_path, forks=True, DATABASE_URL=database, PGDBM_AUTH="tokens")
     try:
         for block in blocks(page, "console"):
             terminal.run(block)
