@@ -8,7 +8,7 @@ _ATTRIBUTES = {"owner": "of", "comment": "on", "privileges": "on"}
 
 
 def error_text(error: BaseException) -> str:
-    """The text of ``error``; the name of its class where it has none, as a TimeoutError of asyncio."""
+    """The text of ``error``, or the name of its class if it has none, as with asyncio's TimeoutError."""
     return str(error) or type(error).__name__
 
 
@@ -25,7 +25,7 @@ def bounded(text: str) -> str:
 
 
 def object_in_words(kind: str, name: str) -> str:
-    """An object of a schema as drift lists it, ``("owner", "table orders")``, in words: owner of table orders."""
+    """An object of a schema as drift lists it, ``("owner", "table orders")``, as a phrase: owner of table orders."""
     if kind in _ATTRIBUTES:
         name = "the schema" if name == "schema {{schema}}" else name
         return f"{kind} {_ATTRIBUTES[kind]} {name}"

@@ -3,7 +3,7 @@
 With arguments it is the command ``pgdbm``, so that ``docker run IMAGE deploy …`` works, and so does ``docker run IMAGE
 pgdbm deploy …``, and ``python -m pgdbm_service token …`` in an installation without the command line.
 
-Exit codes: 0 stopped by a signal, 1 the port is in use, 2 a setting is invalid.
+Exit codes: 0: stopped by a signal; 1: the port is in use; 2: a setting is invalid.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def main() -> None:
         sys.exit(_command(sys.argv[2:] if sys.argv[1] == "pgdbm" else sys.argv[1:]))
     # A fault in a C extension would otherwise end the process without a message.
     faulthandler.enable()
-    # In a container this is process 1, which SIGTERM does not end without a handler.
+    # In a container this is process 1, which SIGTERM does not stop unless there is a handler.
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    # Objects created during the start are not garbage; scanning them repeatedly would take a tenth of its time.
+    # Objects created during startup are not garbage; scanning them repeatedly would take a tenth of the startup time.
     gc.disable()
     try:
         settings = read_settings()
@@ -92,7 +92,7 @@ def _serve(app: Service, settings: Settings, listener: socket.socket) -> None:
                 return
             host, port = listener.getsockname()[:2]
             if settings.log_format == "json":
-                # A program that reads the log expects every line to be JSON: no banner.
+                # A program that reads the log expects every line to be JSON, so there is no banner.
                 structlog.get_logger("pgdbm_service").info("listening", host=host, port=port, version=__version__)
             else:
                 app.state.banner = asyncio.create_task(_print_banner(app, settings, port))
@@ -106,11 +106,11 @@ def _serve(app: Service, settings: Settings, listener: socket.socket) -> None:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        # A backstop: migrations are cancelled after the grace period, which ends their requests.
+        # Only a backstop: migrations are cancelled after the grace period, which ends their requests.
         timeout_graceful_shutdown=int(settings.shutdown_grace_s) + _AFTER_GRACE_S,
     )
     server: Any = Server(config)
-    # Exclude what exists now from collections: scanning it takes 60 ms, for which requests would wait.
+    # Exclude existing objects from garbage collections: scanning them takes 60 ms, for which requests would wait.
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -136,7 +136,7 @@ def _listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
-        # Bound now, before the application is ready: of two processes started together, one fails here.
+        # Bound now, before the application is ready: if two processes are started together, one of them fails here.
         listener.listen()
     except OSError as error:
         listener.close()

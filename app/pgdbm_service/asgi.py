@@ -93,19 +93,19 @@ if TYPE_CHECKING:
     from .web.request import HTTPRequest
 
 
-# How soon a replica reads registrations made through another one, and changes of the repository.
+# How soon a replica notices registrations made through another replica, and changes to the repository.
 _REGISTRY_EVERY_S = 0.5
-# A replica that listens is notified of registrations; after a reconnection it reads them.
+# A replica that listens is notified of registrations; after reconnecting, it reads them.
 _REGISTRY_LISTENING_EVERY_S = 60.0
 _REPOSITORY_EVERY_S = 1.0
 # Sent every few seconds. Requests to these paths do not resume a suspended database.
 _PROBES = ("/health/", "/metrics")
-# Fields of a form besides its files.
+# Form fields other than files.
 _FORM_FIELDS = 100
 # How often each replica checks whether a reconciliation is due; one of them runs it.
 _LEASE_EVERY_S = 30.0
 _PRUNE_EVERY_S = 3600.0
-# After work that is done once per start, and after a failure of it.
+# After work that is done once per start, and after it failed.
 _ONCE_S, _AGAIN_S = 1e9, 5.0
 
 
@@ -137,7 +137,7 @@ class Service(Litestar):
         await super().__call__(scope, receive, send_in_one_line)
 
     def _read_proxy(self, scope: Scope) -> None:
-        """Keep what a trusted proxy reports, and strip the configured prefix if the proxy did not."""
+        """Keep what a trusted proxy reports, and strip the configured prefix if the proxy did not strip it."""
         proxies: TrustedProxies = self.state.trusted_proxies
         prefix: str = self.state.path_prefix
         state = scope.setdefault("state", {})
@@ -168,7 +168,7 @@ class Service(Litestar):
 
 
 def create_app(settings: Settings | None = None, tracer_provider: TracerProvider | None = None) -> Service:
-    """The service for ``settings`` (default: from the environment). It connects to the database when it is started.
+    """The service for ``settings`` (default: from the environment). It connects to the database when it starts.
 
     ``tracer_provider`` replaces the one that exports traces to ``settings.traces_url``.
 
@@ -342,8 +342,8 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
     app = Service(
         route_handlers=[calls, static_files()],
         dependencies={name: _provide(part) for name, part in dependencies.items()},
-        # Exited in reverse order: the audit is written before the pool closes, and the jobs end before the connections
-        # to webhooks are closed.
+        # Exited in reverse order: the audit is written before the pool closes, and jobs end before the connections to
+        # webhooks are closed.
         lifespan=[
             lifespan_of(settings, database, slots, tracing, [runs]),
             deliverer.lifespan,
@@ -410,7 +410,7 @@ def _authentication(
     limiter = FailureLimiter(settings.auth_failures_per_minute)
     authenticator, issuers, providers = None, None, {}
     if settings.auth == "jwt":
-        # Imports cryptography and an HTTP client, which other deployments do not need.
+        # This imports cryptography and an HTTP client, which other deployments do not need.
         from .auth.issuer import Issuers
         from .auth.openid_connect import providers_of
 

@@ -57,9 +57,9 @@ def lifespan_of(
     tracing: Tracing | None,
     background: Sequence[Background] = (),
 ) -> Callable[[Litestar], contextlib.AbstractAsyncContextManager[None]]:
-    """The service's lifespan: the embedded server if no other is configured, the pool, the work in the background.
+    """The service's lifespan: the embedded server if no other is configured, the pool, the background work.
 
-    At the end migrations end first, then the work in the background, then the pool closes, then the server stops.
+    At shutdown, migrations end first, then the background work; then the pool closes, and finally the server stops.
     """
 
     @contextlib.asynccontextmanager
@@ -97,11 +97,10 @@ def lifespan_of(
 
 
 def return_freed_memory() -> None:
-    """Let malloc give memory back to the system once it is freed; without glibc, nothing happens.
+    """Let malloc return freed memory to the system; without glibc, this does nothing.
 
-    The parser takes a hundred times the size of a file, in a thread. By default each thread has an arena of its own,
-    and memory that is freed in it stays with the process: a few large files would take hundreds of megabytes
-    permanently.
+    The parser takes a hundred times the size of a file, in a thread. By default each thread has its own arena, and
+    memory that is freed in it stays with the process: a few large files would take hundreds of megabytes permanently.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -138,7 +137,7 @@ async def _start_embedded(settings: Settings, stack: contextlib.AsyncExitStack) 
 def _on_stop_signal(callback: Callable[[], None]) -> Iterator[None]:
     """Call ``callback`` on SIGINT and SIGTERM, before the server's own handler.
 
-    The server waits for requests before it ends the lifespan. The grace period of the work that they wait for must
+    The server waits for requests before it ends the lifespan. So the grace period of the work that they wait for must
     begin with the signal, or the two would wait for each other.
     """
     if threading.current_thread() is not threading.main_thread():

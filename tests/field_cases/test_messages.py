@@ -91,7 +91,7 @@ def test_placeholders_in_a_string_are_kept_or_reported_in_the_plan(project: Proj
 def test_psql_commands_are_skipped_or_refused_by_name(project: Project) -> None:
     outcome = project.apply({"001.sql": f"\\set ON_ERROR_STOP on\n\\echo 'one table'\n{T}"})
     assert outcome.succeeded, outcome.text
-    assert project.apply({"002.sql": "SELECT 1;\n\\i other.sql"}).failed_with("002.sql:2:1", "\\i is a command of psql")
+    assert project.apply({"002.sql": "SELECT 1;\n\\i other.sql"}).failed_with("002.sql:2:1", "\\i is a psql command")
 
 
 def test_an_unqualified_name_is_in_the_schema_of_the_module(project: Project) -> None:

@@ -80,7 +80,7 @@ def in_order(modules: Iterable[ModuleConfig], file: Path | None) -> tuple[Module
     Raises:
         ConfigError: a module depends on one that does not exist, or the dependencies contain a cycle.
     """
-    from graphlib import CycleError, TopologicalSorter  # imported late: --dir needs no order
+    from graphlib import CycleError, TopologicalSorter  # imported lazily: --dir needs no order
 
     by_name = {module.name: module for module in modules}
     for module in by_name.values():

@@ -64,7 +64,7 @@ class CommandContext:
             raise ConfigError("the file does not exist.", file=self.config_file)
         file = self.config_file or find(Path.cwd())
         if file is not None:
-            from .config import load  # imported late: --dir needs none
+            from .config import load  # imported lazily: --dir needs none
 
             return load(file.absolute(), self.environment)
         if self.environment is not None:
@@ -85,7 +85,7 @@ class CommandContext:
             return _checked(self.given_url, None, "--database-url")
         project = self.project
         if project.url is not None:
-            from .toml import expand  # imported late, as above
+            from .toml import expand  # imported lazily, as above
 
             url = expand(project.url, project.file, project.url_key)
             return _checked(url, project.file, project.url_key)

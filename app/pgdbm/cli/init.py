@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def init(context: CommandContext, force: bool) -> None:
     """Write a commented pgdbm.toml into this folder, or to --config."""
-    from importlib.resources import files  # imported late: other commands have no use for it
+    from importlib.resources import files  # imported lazily: other commands have no use for it
 
     file = (context.config_file or Path(FILE_NAME)).absolute()
     content = (files("pgdbm.cli") / "template.toml").read_text(encoding="utf-8")

@@ -93,7 +93,7 @@ class Output:
 
     def error(self, error: BaseException, *, one_line: bool = False) -> int:
         """Report ``error``; returns its exit code."""
-        from .reports import explain, report_of  # imported late: most commands have no error
+        from .reports import explain, report_of  # imported lazily: most commands have no error
 
         report = report_of(error)
         if self.as_json:

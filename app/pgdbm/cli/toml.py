@@ -151,7 +151,7 @@ class TomlTable(NamedTuple):
 
 def suggest(given: str, known: Iterable[str], what: str) -> str:
     """The hint for ``given``, which is not one of ``known``."""
-    from difflib import get_close_matches  # imported late: only errors need it
+    from difflib import get_close_matches  # imported lazily: only errors need it
 
     names = list(known)
     close = get_close_matches(given, names, 1)

@@ -44,7 +44,7 @@ def with_returning_id(sql: str) -> str:
 
 @lru_cache(maxsize=256)
 def _parsed_with_returning_id(sql: str) -> str:
-    from ..pgparse.parse import SQLParseError, parse_tree  # imported late: few queries need it
+    from ..pgparse.parse import SQLParseError, parse_tree  # imported lazily: few queries need it
 
     try:
         statements = parse_tree(sql)

@@ -1,4 +1,4 @@
-"""Migrations: files per module, a history per schema, and an engine that applies each exactly once.
+"""Migrations: files per module, a history per schema, and an engine that applies each migration exactly once.
 
 Names are loaded on first use, so that code that needs only the result types does not import asyncpg.
 """

@@ -1,6 +1,7 @@
 """AsyncMigrationManager: the migrations of one module in one manager's schema.
 
-What most calls do not need is imported late: a command that finds nothing to apply spends most of its time on imports.
+What most calls do not need is imported lazily: a command that finds nothing to apply spends most of its time on
+imports.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _LONGEST_MODULE = 100
 def _default_module(db: AsyncDatabaseManager) -> str:
     module = db.schema if db.schema is not None and db.schema != "public" else "default"
     logger.warning(
-        "AsyncMigrationManager has no module_name and takes %r: give every service a module_name of its own, so that "
+        "AsyncMigrationManager has no module_name and takes %r: give every service its own module_name, so that the "
         "migrations of several services in one schema do not mix.",
         module,
     )
@@ -66,26 +67,27 @@ class AsyncMigrationManager:
     """Migrations of ``module_name``, from ``migrations_path``, in the schema of ``db``.
 
     ``migrations_path`` is a folder, ``importlib.resources.files("mylib") / "migrations"``, or {filename: content}.
-    ``module_name`` separates the migrations of several services in one schema. Its default is the schema, or
-    ``default`` without one, with a warning. The history is ``migrations_table`` in the same schema (``public`` without
-    one). ``db_manager`` is another name for ``db``.
+    ``module_name`` separates the migrations of several services in one schema. It defaults to the schema, or to
+    ``default`` without one; both with a warning. The history is ``migrations_table`` in the same schema (``public``
+    without one). ``db_manager`` is another name for ``db``.
 
     Keyword options; times are in seconds:
 
     - ``out_of_order``: ``"allow"`` or ``"reject"`` a pending file that sorts before an applied one.
     - ``lock_wait_timeout`` (600) limits the wait for another runner of the module, or for the history table.
     - ``lock_timeout`` (5; None: the server's setting; 0: no limit) limits how long a transactional statement waits for
-      a lock. Migrations have no other time limit, whatever the pool's timeouts are.
+      a lock. Migrations have no other time limit, regardless of the pool's timeouts.
     - ``retry_for`` (600; 0: never): how long a migration is retried after a lock timeout, a deadlock or a
       serialization failure.
     - ``on_event`` is called with every :class:`~pgdbm.migrations.engine.events.Event`, ``on_notice`` with every
-      :class:`~pgdbm.migrations.results.Notice` of the server, up to a hundred in a run. What they raise is logged.
-    - ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards. If there
-      is a direct connection beside the pool, it is used then, since a pooler's backends change.
+      :class:`~pgdbm.migrations.results.Notice` of the server, up to a hundred in a run. Exceptions that they raise are
+      logged.
+    - ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards. If a
+      direct connection is configured beside the pool, it is then used, because a pooler's backends change.
     - ``snapshots`` (True): a run that applied something stores a listing of the schema in a table beside the history,
-      with which :meth:`drift` compares.
-    - ``role``: the database role that the files run as, in place of the connecting user, who writes history and
-      journal.
+      for :meth:`drift` to compare with.
+    - ``role``: the database role that the files run as, instead of the connecting user, which writes the history and
+      the journal.
     - ``limits`` (PlanLimits): what pending migrations may do. :meth:`apply_pending_migrations` refuses the others;
       :meth:`apply_migration` does not check it.
     - ``end_blockers`` (BlockerPolicy): which sessions that block a migration are ended.
@@ -199,7 +201,7 @@ class AsyncMigrationManager:
         return Backfills(self._engine)
 
     def with_options(self, **options: Any) -> Self:
-        """A manager of the same module in the same schema, with other ``options`` of the constructor."""
+        """A manager of the same module in the same schema, with these ``options`` of the constructor changed."""
         return type(self)(self.db, **(self._options | options))
 
     async def apply_pending_migrations(
@@ -217,12 +219,12 @@ class AsyncMigrationManager:
         number of the others). What was applied before a failure remains applied.
 
         Raises:
-            MigrationFileError: a file cannot be run as it is; nothing has run.
+            MigrationFileError: a file cannot be run as written; nothing has run.
             ChecksumMismatchError: an applied file was changed; nothing has run.
             OutOfOrderError: a file sorts before an applied one; nothing has run.
             PlanRefusedError: ``limits`` do not allow what is pending; nothing has run.
-            PlanMovedError: something else is pending than in ``plan``.
-            MigrationExecutionError: the server rejected a statement; ``applied`` has what was applied before.
+            PlanMovedError: the pending migrations differ from ``plan``.
+            MigrationExecutionError: the server rejected a statement; ``applied`` lists what was applied before it.
             MigrationLockTimeoutError: another runner held the lock for too long.
             ConnectionError: the server could not be reached, or the connection was lost.
         """
@@ -249,7 +251,7 @@ class AsyncMigrationManager:
         }
 
     async def get_pending_migrations(self) -> list[Migration]:
-        """What :meth:`apply_pending_migrations` would apply. Raises as that does for changed files."""
+        """What :meth:`apply_pending_migrations` would apply. Raises the same for changed files."""
         with self._own_errors():
             return list((await self._engine.plan()).pending)
 
@@ -295,7 +297,7 @@ class AsyncMigrationManager:
 
     async def _require_allowed(self, target: str | None) -> None:
         if self._limits != NO_LIMITS:
-            from .engine.inspection import require_allowed  # imported late: few modules have limits
+            from .engine.inspection import require_allowed  # imported lazily: few modules have limits
 
             await require_allowed(self._engine, target, self._limits)
 
@@ -321,7 +323,7 @@ class AsyncMigrationManager:
 
         Raises as apply does for files that cannot run. A statement that fails is part of the result.
         """
-        from .rehearsal.module import rehearse_pending  # imported late: few programs rehearse
+        from .rehearsal.module import rehearse_pending  # imported lazily: few programs rehearse
 
         with self._own_errors():
             return await rehearse_pending(
@@ -334,7 +336,7 @@ class AsyncMigrationManager:
             )
 
     async def baseline(self, version: str, *, check: bool = True) -> list[str]:
-        """Record every migration up to ``version`` as applied, as the beginning of the history. Returns their names.
+        """Record every migration up to ``version`` as applied, as the start of the history. Returns their names.
 
         ``check``: apply them in a scratch schema first, and compare that with the schema.
 
@@ -344,7 +346,7 @@ class AsyncMigrationManager:
         """
 
         async def require_same() -> None:
-            from .rehearsal.module import require_baseline  # imported late: few programs begin with a baseline
+            from .rehearsal.module import require_baseline  # imported lazily: few programs begin with a baseline
 
             await require_baseline(self._engine, version)
 
@@ -365,12 +367,13 @@ class AsyncMigrationManager:
             return await self._operations.revert(steps)
 
     async def mark(self, filename: str, *, applied: bool) -> None:
-        """Record ``filename`` as applied, or delete its record. Runs no SQL of it; journalled."""
+        """Record ``filename`` as applied, or delete its record. Does not run its SQL; recorded in the journal."""
         with self._own_errors():
             await self._operations.mark(filename, applied=applied)
 
     async def repair(self, *, accept: bool = False, previous: PreviousContents | None = None) -> list[Repair]:
-        """The applied files whose content has changed. ``accept`` records their current checksums; journalled.
+        """The applied files whose content has changed. ``accept`` records their current checksums, and writes to the
+        journal.
 
         ``previous`` (a mapping by checksum, or a function of file name and checksum, called in a thread) returns what
         they contained, for a ``diff`` in each answer; :func:`~pgdbm.migrations.sources.previous.from_git` reads a git
@@ -383,10 +386,10 @@ class AsyncMigrationManager:
         return await asyncio.to_thread(repairs_of, changed, previous)
 
     async def resolve_statement(self, filename: str, statement: int, *, done: bool) -> None:
-        """Settle whether a statement outside a transaction, whose outcome is unknown, took effect. Then run again.
+        """Record whether a statement outside a transaction, whose outcome is unknown, took effect. Then run again.
 
         Raises:
-            MigrationError: the outcome of that statement is not unknown.
+            MigrationError: the outcome of that statement is known.
         """
         with self._own_errors():
             await self._operations.resolve(filename, statement, done=done)
@@ -446,7 +449,7 @@ class AsyncMigrationManager:
                 await self._journal.record(connection, filename, "unmarked")
 
     def calculate_checksum(self, content: str) -> str:
-        """The checksum that the history holds for ``content``."""
+        """The checksum that the history has for ``content``."""
         return checksum_of(content)
 
     @asynccontextmanager

@@ -38,12 +38,13 @@ class MultiSchema:
 
     ``concurrency`` limits the number of schemas that are migrated in parallel; keep it below the pool's size. The
     first ``canary`` schemas are migrated one after the other, and a failure there ends the call. ``on_failure``:
-    ``stop`` starts no further schema after a failure, ``continue`` does. ``options`` are those of
+    After a failure, ``stop`` starts no further schema; ``continue`` does. ``options`` are those of
     AsyncMigrationManager.
 
-    Every schema has texts of its own, so a pool for thousands of them should have a small ``statement_cache_size``.
+    Every schema has its own statement texts, so a pool for thousands of schemas should have a small
+    ``statement_cache_size``.
 
-    Results are yielded as schemas finish, in no particular order, and are not kept: ten thousand schemas take no more
+    Results are yielded as schemas finish, in no particular order, and are not kept: ten thousand schemas need no more
     memory than ten. To retry, give :meth:`apply` the schemas of the results that failed.
     """
 
@@ -137,7 +138,7 @@ def expression_of(pattern: str) -> str:
 
 
 def _expression_of_character(character: str) -> str:
-    # Not fnmatch.translate: for two stars it writes atomic groups, which PostgreSQL does not have.
+    # Not fnmatch.translate: for two asterisks it writes atomic groups, which PostgreSQL does not have.
     if character.isalnum() or character == "_":
         return character
     return {"*": ".*", "?": "."}.get(character, f"\\{character}")

@@ -1,5 +1,5 @@
-"""Manual changes of the history: revert, mark, repair, baseline, resolve. They run under the lock, and are
-journalled."""
+"""Manual changes to the history: revert, mark, repair, baseline, resolve. They run under the lock and are recorded in
+the journal."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Operations:
     engine: MigrationEngine
 
     async def mark(self, filename: str, *, applied: bool) -> None:
-        """Record ``filename`` as applied, or delete its record. Runs no SQL of it.
+        """Record ``filename`` as applied, or delete its record. Does not run its SQL.
 
         Raises:
-            MigrationError: there is no such file, or the history has, or does not have, it already.
+            MigrationError: there is no such file, or it already is, or is not, in the history.
         """
         migrations = {one.filename: one for one in await self.engine.collect()}
         if applied and filename not in migrations:
-            from difflib import get_close_matches  # imported late: only errors need it
+            from difflib import get_close_matches  # imported lazily: only errors need it
 
             close = get_close_matches(filename, migrations, 1)
             near = f" Did you mean {close[0]}?" if close else ""
@@ -74,7 +74,7 @@ class Operations:
             if await check(connection) is None:
                 if starts_history:
                     raise HistoryLostError
-                raise MigrationError(f"{history.table} has been dropped since it was read. Check it, and try again.")
+                raise MigrationError(f"{history.table} was dropped after it was read. Check it, and try again.")
             if applied:
                 await history.mark(connection, filename, migrations[filename].checksum)
             else:
@@ -94,7 +94,7 @@ class Operations:
         async def unknown(connection: Connection) -> StatementRecord:
             record = (await journal.statements(connection, filename)).get(statement)
             if record is None or record.event != "started":
-                raise MigrationError(f"{filename}: the outcome of statement {statement} is not unknown.", filename)
+                raise MigrationError(f"{filename}: the outcome of statement {statement} is known.", filename)
             return record
 
         async def write(connection: Connection) -> None:
@@ -144,7 +144,7 @@ class Operations:
         plan = await self.engine.plan(target=version)
         if plan.skipped:
             raise MigrationError(
-                f"A baseline is the beginning of a history, and this one has {len(plan.skipped)} migrations already. "
+                f"A baseline is the beginning of a history, but this one already has {len(plan.skipped)} migrations. "
                 f"Use mark() for single migrations."
             )
         skipped = [migration for migration in plan.pending if not migration.is_repeatable]
@@ -167,14 +167,16 @@ class Operations:
     async def _write_first(self, write: Callable[[Connection], Awaitable[None]]) -> None:
         """Create pgdbm's tables unless they exist, and call ``write`` under the lock.
 
-        Again if ``write`` raises HistoryLostError: the creation is not flushed, and a crash of the server undoes it.
+        It is repeated if ``write`` raises HistoryLostError: the creation is not flushed, and a server crash undoes it.
         """
         while True:
             await self.engine.create_tables()
             try:
                 return await self.engine.under_lock(write)
             except (HistoryLostError, *NOT_THERE):
-                logger.warning("%s is gone before anything was recorded: creating it again.", self.engine.history.table)
+                logger.warning(
+                    "%s disappeared before anything was recorded: creating it again.", self.engine.history.table
+                )
 
     async def revert(self, steps: int) -> list[Applied]:
         """Run the ``.down.sql`` files of the ``steps`` newest applied migrations, newest first.
@@ -248,7 +250,7 @@ class Operations:
         await engine.under_lock(write)
 
     async def _run_down(self, connection: Connection, down: ParsedMigration) -> None:
-        """Run the statements of ``down``. After an error the transaction is rolled back by the caller."""
+        """Run the statements of ``down``. After an error the caller rolls back the transaction."""
         running: Statement | None = None
         try:
             for running in down.statements:
@@ -264,7 +266,7 @@ class Operations:
 
 def repairs_of(changed: Sequence[tuple[Migration, str]], previous: PreviousContents | None) -> list[Repair]:
     """What :meth:`Operations.repair` found, each with a diff. Call it in a thread; raises what ``previous`` raises."""
-    from .sources.previous import diff_to  # imported late: few programs repair
+    from .sources.previous import diff_to  # imported lazily: few programs repair
 
     return [
         Repair(one.filename, before, one.checksum, diff_to(one.filename, before, one.checksum, one.content, previous))

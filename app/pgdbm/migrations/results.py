@@ -23,12 +23,12 @@ State = Literal[
 ]
 """The state of a migration.
 
-``changed``: applied, and the content of its file has changed. ``missing``: applied, and there is no file; ``ahead``:
-the same, and newer than every file, as an older release of an application sees it. ``out_of_order``: pending, older
+``changed``: applied, and the content of its file has changed. ``missing``: applied, but there is no file; ``ahead``:
+the same, and newer than every file, which an older release of an application sees. ``out_of_order``: pending, older
 than the newest applied one, and therefore refused. ``failed``: pending, and the last attempt failed. ``partial``: a
-file without a transaction that stopped, and will be resumed; ``backfilling``: a backfill that has started, or whose
-module did not wait for it; ``unknown``: its runner died during a statement. ``baseline``: treated as applied, where the
-history begins.
+file without a transaction that stopped, and will be resumed; ``backfilling``: a backfill that has started and not
+ended, or that the module did not wait for; ``unknown``: its runner died during a statement. ``baseline``: treated as
+applied, where the history begins.
 """
 ModuleState = Literal[
     "unknown",
@@ -47,7 +47,7 @@ MODULE_STATES: tuple[ModuleState, ...] = get_args(ModuleState)
 OutOfOrder = Literal["allow", "reject"]
 Blocked = Literal["nothing", "schema changes", "writes", "reads and writes"]
 BLOCKED: tuple[Blocked, ...] = get_args(Blocked)
-"""What a lock blocks, from the least."""
+"""What a lock blocks, from least to most."""
 JournalEvent = Literal[
     "started",
     "applied",
@@ -94,7 +94,7 @@ class Notice(NamedTuple):
 class ApplyResult(NamedTuple):
     """The result of a call of apply. ``skipped`` were applied before; ``pending`` is filled on a dry run only.
 
-    ``renamed`` are among ``applied`` too, or among ``pending``. ``notices`` are the first hundred; ``omitted_notices``
+    ``renamed`` files are also in ``applied``, or in ``pending``. ``notices`` are the first hundred; ``omitted_notices``
     counts the others.
     """
 
@@ -132,9 +132,9 @@ class ApplyResult(NamedTuple):
 class PlanLimits(NamedTuple):
     """What pending migrations may do; a plan that does more is refused before anything runs.
 
-    ``max_rewrite`` (bytes, None: any): the largest table that a statement may rewrite. ``max_blocked``: what may wait
-    while a statement reads or rewrites a table with rows; what waits for a moment does not count. ``findings``: whether
-    a file may have findings that are not ignored for a reason.
+    ``max_rewrite`` (bytes, None: no limit): the size of the largest table that a statement may rewrite.
+    ``max_blocked``: what may wait while a statement reads or rewrites a table with rows; what waits for a moment does
+    not count. ``findings``: whether a file may have findings that are not ignored for a reason.
     """
 
     max_rewrite: int | None = None
@@ -142,7 +142,7 @@ class PlanLimits(NamedTuple):
     findings: Literal["allow", "refuse"] = "allow"
 
     def with_stricter(self, other: PlanLimits) -> PlanLimits:
-        """The limits that allow only what both allow."""
+        """The combined limits, which allow only what both allow."""
         sizes = [size for size in (self.max_rewrite, other.max_rewrite) if size is not None]
         return PlanLimits(
             min(sizes, default=None),
@@ -159,7 +159,7 @@ def bytes_of(text: str) -> int:
     """``1GB``, ``500 MB`` and the like in bytes. Raises ValueError for anything else."""
     match = re.fullmatch(r"(\d{1,9})\s?([kMGT]B)", text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no size such as 500MB or 1GB")
+        raise ValueError(f"{text!r} is not a size such as 500MB or 1GB")
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -173,7 +173,7 @@ class Repair(NamedTuple):
 
 
 class HistoryRow(NamedTuple):
-    """A row of the history table; ``applied_at`` is in UTC. ``module_name`` None belongs to every module.
+    """A row of the history table; ``applied_at`` is in UTC. with ``module_name`` None it belongs to every module.
 
     The fields are in the order of the columns that ``history.sql`` selects.
     """

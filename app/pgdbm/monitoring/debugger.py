@@ -29,12 +29,12 @@ class DatabaseDebugger:
     async def check_connection_health(self) -> RowDict:
         """``{"status", "timestamp", "checks"}``. Does not raise if the server does not respond.
 
-        ``status`` is ``healthy``; ``degraded`` if 80 % of the pool is in use, or queries block others or take more than
-        five minutes; ``unhealthy`` if all connections are in use; ``error`` if the server does not respond. ``checks``
-        has ``connectivity`` (with ``version`` and ``latency_ms``), ``pool``, ``blocking_queries`` and
+        ``status`` is ``healthy``; ``degraded`` if 80 % of the pool is in use, or if queries block others or take more
+        than five minutes; ``unhealthy`` if all connections are in use; ``error`` if the server does not respond.
+        ``checks`` has ``connectivity`` (with ``version`` and ``latency_ms``), ``pool``, ``blocking_queries`` and
         ``long_running_queries``, each with a ``status``: ``ok``, ``warning``, ``error`` or ``skipped``.
         """
-        # Before the probe, which acquires a connection itself.
+        # Read before the probe, which acquires a connection itself.
         pool = self._check_pool()
         checks: dict[str, RowDict] = {
             "connectivity": await self._check_connectivity(),

@@ -79,10 +79,10 @@ class MonitoredAsyncDatabaseManager(_MonitoredQueries, AsyncDatabaseManager):
 
     Queries on a raw connection (``acquire()``, ``transaction().connection``) are not measured. Queries that take
     ``slow_query_threshold_ms`` or more are logged as warnings by the logger ``pgdbm.monitoring``. The last
-    ``max_history_size`` queries are kept, with their masked parameters if ``record_args``.
+    ``max_history_size`` queries are kept, with masked parameters if ``record_args`` is set.
 
     Raises:
-        ConfigurationError: as AsyncDatabaseManager, and for a negative threshold or size.
+        ConfigurationError: as for AsyncDatabaseManager; also for a negative threshold or size.
     """
 
     def __init__(
@@ -137,12 +137,12 @@ class MonitoredAsyncDatabaseManager(_MonitoredQueries, AsyncDatabaseManager):
         the use of a sequence, remain.
 
         Raises:
-            QueryError: the server rejected it, or it is more than one statement.
+            QueryError: the server rejected it, or it contains more than one statement.
         """
         explain = "EXPLAIN (ANALYZE, BUFFERS)" if analyze else "EXPLAIN"
         plan: list[RowDict] = []
         try:
-            # Always in a transaction, since the text may begin with ANALYZE.
+            # Always in a transaction, because the text may begin with ANALYZE.
             async with super().transaction() as transaction:
                 plan = await transaction.fetch_all(f"{explain} {query}", *args)
                 raise _RollBackError

@@ -1,4 +1,4 @@
-"""The metrics of queries and pools, and their recorder. Pure."""
+"""Metrics of queries and pools, and the recorder that collects them. Pure."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class QueryRecorder:
     def measure(self, query: str, args: Sequence[object] | None) -> Measurement:
         """``with recorder.measure(query, args) as measured:`` around the query; set ``measured.rows`` inside.
 
-        ``args`` are None if they are not known, as for many rows.
+        ``args`` is None if the arguments are not known, as for many rows.
         """
         return Measurement(self, query, args)
 
@@ -148,7 +148,7 @@ class Measurement:
 
 
 def _describe(error: BaseException, args: Sequence[object] | None) -> str:
-    """The server's message: the library's would repeat the query."""
+    """The server's message: the library's own would repeat the query."""
     cause = getattr(error, "original_error", None) or error
     kind, words = type(cause).__name__, mask_error(cause, args)
     return kind if words == kind else f"{kind}: {words}"

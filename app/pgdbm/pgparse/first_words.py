@@ -1,7 +1,7 @@
-"""What is known of a statement that has no parse tree: by its first words, and by clauses outside brackets. Pure.
+"""What is known about a statement without a parse tree: from its first words, and from clauses outside brackets. Pure.
 
-The syntax is that of PostgreSQL 19, and of its beta versions for what was removed before the release. What is not
-listed here is not known: nothing is derived from words that only resemble a command.
+The syntax is that of PostgreSQL 19, including what its beta versions had and the release does not. Commands that are
+not listed here are unknown: nothing is derived from words that merely resemble a command.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def traits_without_tree(text: str) -> Traits:
 
 
 def recognize(text: str) -> Recognized | None:
-    """The command of a statement without a parse tree, and its locks; None for one that is not known."""
+    """The command of a statement without a parse tree, and its locks; None for an unknown one."""
     parts = outline(text)
     match parts:
         case ["repack", *rest]:
@@ -83,7 +83,8 @@ def recognize(text: str) -> Recognized | None:
 
 
 def outline(text: str) -> list[Part]:
-    """The tokens of ``text`` outside brackets; what is in brackets is one part. Comments are left out."""
+    """The tokens of ``text`` outside brackets; a pair of brackets with its content is one part. Comments are left
+    out."""
     parts: list[Part] = []
     inside: list[str] = []
     depth = 0
@@ -125,7 +126,7 @@ _OUTSIDE_ONLY = (
 
 
 def _outside_only(parts: Sequence[Part]) -> str | None:
-    """The command, if it never runs inside a transaction block."""
+    """The command, if it can never run inside a transaction block."""
     for words, command in _OUTSIDE_ONLY:
         if tuple(parts[: len(words)]) == words:
             return command
@@ -141,7 +142,7 @@ def _repack_traits(rest: Sequence[Part]) -> Traits:
         command = "REPACK (CONCURRENTLY)"
     elif table is None:
         command = "REPACK without a table"
-    # With one table it can run in a block, unless the table is partitioned.
+    # With one table it can run in a block unless the table is partitioned.
     return UNKNOWN._replace(non_transactional=command, may_refuse_transaction=command is None, idempotent=True)
 
 
@@ -157,7 +158,7 @@ def _repacked(rest: Sequence[Part]) -> str | None:
 
 
 def _options(rest: Sequence[Part]) -> tuple[str, ...]:
-    """The options in brackets directly after a command, without those that are off."""
+    """The options in brackets directly after a command, except those that are off."""
     if not rest or not isinstance(rest[0], tuple):
         return ()
     given = rest[0]
@@ -199,7 +200,7 @@ def _without_if_exists(parts: Sequence[Part]) -> Sequence[Part]:
 
 
 def _name(parts: Sequence[Part]) -> str | None:
-    """The name that ``parts`` begin with, as the parser gives it: ``schema.table``; None if there is none."""
+    """The name at the start of ``parts``, as the parser would return it: ``schema.table``; None if there is none."""
     found: list[str] = []
     for index, part in enumerate(parts):
         if index % 2:

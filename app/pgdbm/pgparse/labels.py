@@ -17,7 +17,7 @@ _MOST_SUBCOMMANDS = 3
 
 
 def label_of(kind: str, node: Node) -> str:
-    """The words for a statement; ``kind`` is the name of its node in the parse tree, ``node`` the node itself."""
+    """The SQL command of a statement; ``kind`` is the name of its node in the parse tree, ``node`` the node itself."""
     describe = _DESCRIBERS.get(kind)
     if describe is not None:
         return describe(node)

@@ -30,8 +30,8 @@ class Token(NamedTuple):
 def possessive(repeated: str) -> str:
     """The pattern of a repeated group, without backtracking into it.
 
-    Before Python 3.11.5 a possessive repeat of a group that backtracks does not match what it should. An atomic group
-    matches correctly, but remembers each repetition until its end.
+    Before Python 3.11.5, possessive repetition of a group that backtracks does not match what it should. An atomic
+    group matches correctly, but keeps each repetition in memory until its end.
     """
     return f"{repeated}+" if sys.version_info >= (3, 11, 5) else f"(?>{repeated})"
 
@@ -76,7 +76,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def tokens(sql: str, start: int = 0) -> Iterator[Token]:
-    """The tokens of ``sql`` from ``start``, which must be outside comments and strings. White space is left out."""
+    """The tokens of ``sql`` from ``start``, which must be outside comments and strings. White space is omitted."""
     return _scan(_compiled(_TOKENS), sql, start)
 
 
@@ -134,7 +134,8 @@ def _block_comment_end(sql: str, start: int) -> int | None:
 
 
 def statement_spans(sql: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each statement in ``sql``, by the semicolons outside brackets and of BEGIN ATOMIC … END.
+    """Start and end of each statement in ``sql``, found by the semicolons outside brackets and outside BEGIN ATOMIC …
+    END.
 
     BEGIN ATOMIC counts only in CREATE FUNCTION and CREATE PROCEDURE: elsewhere both words may be names.
     """

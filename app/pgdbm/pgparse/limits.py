@@ -1,7 +1,7 @@
 """Finds text that would overflow the parser's stack, or keep it busy for minutes. Pure.
 
 libpg_query writes a tree out recursively: a chain of operators, joins or set operations nests one level per link. When
-the stack of the thread is used up, the process dies. PostgreSQL itself stops at some 10,000 links with its default
+the thread's stack is exhausted, the process dies. PostgreSQL itself stops at about 10,000 links with its default
 ``max_stack_depth``.
 """
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_CHAIN = 20_000
-"""Links of a chain in one statement, counted over all brackets that are open."""
+"""Links of a chain in one statement, counted across all open brackets."""
 
 STACK_BYTES = 128 * 1024 * 1024
-"""In virtual memory, for the thread that parses. A link takes about 400 bytes."""
+"""Virtual memory of the thread that parses. A link takes about 400 bytes."""
 
 SAFE_CHARACTERS = 8 * 1024
 """A text of this length cannot overflow an ordinary stack. A link takes at least two characters."""
@@ -41,13 +41,13 @@ _QUERY_WORDS = frozenset(("except", "intersect", "join", "union"))
 _SEPARATING_WORDS = frozenset(("and", "else", "from", "having", "on", "or", "then", "when", "where", *_QUERY_WORDS))
 _LINK_WORD = re.compile(rf"\b(?:{'|'.join(sorted(_OPERATOR_WORDS | _QUERY_WORDS))})\b", re.IGNORECASE)
 _LONGEST_WORD = 9
-# A row of values or the like, of which a data file mostly consists.
+# A row of values or the like, which most of a data file consists of.
 _ROW = re.compile(r"\(" + possessive(rf"(?:[^()'\"$\\;/-]++|(?<![eE]){STRING}|\(\)|-(?!-)|/(?!\*))*") + r"\)")
 _LONGEST_ROW = 10_000
 
 
 class Breach(NamedTuple):
-    """Why a text must not be parsed. ``offset`` counts characters."""
+    """The reason why a text must not be parsed. ``offset`` counts characters."""
 
     offset: int
     message: str
@@ -75,15 +75,14 @@ def breach_of(sql: str) -> Breach | None:
 
 
 def has_operator_run(sql: str) -> bool:
-    """Whether ``sql`` has so many characters of operators in a row that the scanner's time, which grows with the
-    square of their number, matters. Block comments that touch, ``/**//**/``, are such a run."""
+    """Whether ``sql`` has so many consecutive operator characters that the scanner's time, which is quadratic in their
+    number, matters. Adjacent block comments, ``/**//**/``, are such a run."""
     return len(sql) > SHORT_CHARACTERS and _OPERATOR_RUN.search(sql) is not None
 
 
 def _deep_comment(sql: str) -> int | None:
-    """Where comments are nested deeper than _MAX_COMMENT_DEPTH. What looks like a comment in a string counts, too.
-
-    The scanner's time grows with the square of the depth.
+    """The offset at which comments are nested deeper than _MAX_COMMENT_DEPTH. Text in a string that resembles a comment
+    counts, too. The scanner's time is quadratic in the depth.
     """
     if sql.count("/*") <= _MAX_COMMENT_DEPTH:
         return None
@@ -96,7 +95,7 @@ def _deep_comment(sql: str) -> int | None:
 
 
 def longest_chain(sql: str) -> Chain:
-    """The longest chain in ``sql``; an empty one if the text is short or has few links altogether."""
+    """The longest chain in ``sql``; an empty one if the text is short or has few links in total."""
     if len(sql) <= SHORT_CHARACTERS or _links_in(sql) <= MAX_CHAIN:
         return Chain(0, 0)
     return count_chain(sql)
@@ -109,7 +108,7 @@ def _links_in(sql: str) -> int:
 
 
 def count_chain(sql: str) -> Chain:
-    """The longest chain in ``sql``, token by token. Stops where it has more than MAX_CHAIN links."""
+    """The longest chain in ``sql``, token by token. Stops once it has more than MAX_CHAIN links."""
     longest = Chain(0, 0)
     outer: list[tuple[int, int]] = []
     below = operators = queries = 0
@@ -135,7 +134,7 @@ def count_chain(sql: str) -> Chain:
                 case ":":
                     operators += 1
         elif kind == "operator":
-            # Several signs may be one operator, or an operator each.
+            # Several characters may be one operator, or one operator each.
             operators += end - start
         elif kind == "word" and end - start <= _LONGEST_WORD and not was_dot:
             word = sql[start:end].lower()

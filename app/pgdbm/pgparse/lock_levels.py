@@ -2,7 +2,7 @@
 
 They are derived from the text: triggers, functions, foreign keys and views may involve more relations at run time. A
 relation that the statement itself creates is not listed, because it is invisible to others. The levels are those of
-PostgreSQL 14 to 18; the tests compare each with what a server takes.
+PostgreSQL 14 to 18; the tests compare each one with the locks that a server takes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _LEVELS = {
     "AT_SetStatistics": _MAINTENANCE,
     "AT_ValidateConstraint": _MAINTENANCE,
 }
-# Storage parameters that only maintenance and the planner use; the others change what readers or writers do.
+# Storage parameters that only maintenance and the planner use; the others affect readers or writers.
 _LIGHT_PARAMETERS = frozenset({"deduplicate_items", "fillfactor", "parallel_workers", "toast_tuple_target"})
 _LIGHT_PREFIXES = ("autovacuum_", "log_autovacuum_", "vacuum_")
 
@@ -73,7 +73,7 @@ def _alter_table(node: Node) -> Iterator[StatementLock]:
 
 
 def _referenced_table(constraint: Node) -> Iterator[StatementLock]:
-    """A foreign key puts triggers on the other table as well."""
+    """A foreign key adds triggers to the other table, too."""
     yield StatementLock(_TRIGGERS, relation_name(constraint.pktable))
 
 
@@ -151,7 +151,7 @@ def _query(node: Node) -> Iterator[StatementLock]:
 
 
 def _create_table(node: Node) -> Iterator[StatementLock]:
-    # The parent is locked as well: its partition constraint and that of the default partition change.
+    # The parent is locked as well: its partition constraint, and that of the default partition, change.
     is_partition = node.HasField("partbound")
     yield from _relations(node.inh_relations, _FULL if is_partition else _MAINTENANCE)
     if is_partition:
@@ -169,7 +169,7 @@ def _create_table(node: Node) -> Iterator[StatementLock]:
 
 
 def _beyond(node: Node, constraint: Node) -> Iterator[StatementLock]:
-    """The lock on the other end of a foreign key, unless it is the table that is being created."""
+    """The lock on the referenced table of a foreign key, unless it is the table that is being created."""
     for lock in _referenced_table(constraint):
         if lock.relation != relation_name(node.relation):
             yield lock
@@ -246,7 +246,7 @@ def _drop(node: Node) -> Iterator[StatementLock]:
             yield StatementLock(_FULL, ".".join(name[:-1]))
     if dropped == "STATISTICS":
         yield StatementLock(_MAINTENANCE, None)
-    # The table of an index; the other end of a foreign key, or the parent of a partition; what CASCADE reaches.
+    # The table of an index; the other table of a foreign key, or the parent of a partition; what CASCADE reaches.
     elif dropped in ("INDEX", "TABLE") or enum_name(node, "behavior") == "DROP_CASCADE":
         yield StatementLock(mode, None)
 
@@ -314,7 +314,7 @@ def _reindex(node: Node) -> Iterator[StatementLock]:
         return
     if node.HasField("relation"):
         yield StatementLock(on_table, relation_name(node.relation))
-    # The planner locks every index of a table, whatever the query: readers of the table wait as well.
+    # The planner locks every index of a table for any query, so readers of the table wait as well.
     yield StatementLock(on_index, None)
 
 

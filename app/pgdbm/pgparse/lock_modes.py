@@ -35,7 +35,7 @@ class LockMode(IntEnum):
 
     @classmethod
     def from_pg_locks(cls, mode: str) -> LockMode:
-        """The mode that the view pg_locks shows as, for example, ``ShareRowExclusiveLock``."""
+        """The mode for a name in the view pg_locks, such as ``ShareRowExclusiveLock``."""
         return _BY_PG_LOCKS[mode]
 
     @property
@@ -74,8 +74,8 @@ _CONFLICTS = {
 class StatementLock:
     """A lock that a statement takes on ``relation``, "schema.table" or as the statement names it.
 
-    None stands for relations that only the catalog shows: the table of an index, the other end of a foreign key, what
-    CASCADE reaches. Such a lock is taken where there are such relations.
+    None stands for relations that only the catalog shows: the table of an index, the other table of a foreign key, what
+    CASCADE reaches. Such a lock is taken only if there are such relations.
     """
 
     mode: LockMode
@@ -83,7 +83,7 @@ class StatementLock:
 
 
 def strongest(locks: Iterable[StatementLock]) -> tuple[StatementLock, ...]:
-    """One lock per relation, the strongest, in the order in which the relations first come."""
+    """One lock per relation, the strongest, in the order in which the relations first occur."""
     modes: dict[str | None, LockMode] = {}
     for lock in locks:
         modes[lock.relation] = max(lock.mode, modes.get(lock.relation, lock.mode))

@@ -1,6 +1,6 @@
-"""Leaves most rows of long ``VALUES`` lists out of what is parsed: their trees take thirty times the text's memory.
+"""Omits most rows of long ``VALUES`` lists before parsing: their trees take thirty times the text's memory.
 
-Only rows of constants are left out, which are valid whatever is around them. Pure.
+Only rows of constants are omitted, which are valid in any context. Pure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OFFSETS = ("location", "_start", "_end")
 
 
 class Gap(NamedTuple):
-    """Where text was left out: ``at`` is its offset in the shortened text. In characters, or in bytes."""
+    """A place where text was omitted: ``at`` is its offset in the shortened text. In characters, or in bytes."""
 
     at: int
     length: int
@@ -60,7 +60,8 @@ class Shortened(NamedTuple):
     bytes: Offsets
 
     def restore(self, tree: Node, shift: int) -> None:
-        """Make the locations in ``tree``, which have to be shifted by ``shift`` bytes, those in the original text."""
+        """Convert the locations in ``tree``, which have to be shifted by ``shift`` bytes, to those in the original
+        text."""
         for node in nested(tree):
             for field, value in node.ListFields():
                 if isinstance(value, int) and field.name.endswith(_OFFSETS):
@@ -68,7 +69,7 @@ class Shortened(NamedTuple):
 
 
 def without_rows(sql: str) -> Shortened | None:
-    """``sql`` without the constant rows of each ``VALUES`` list behind the first ones; None if none is that long."""
+    """``sql`` without the constant rows of each ``VALUES`` list after the first ones; None if none is that long."""
     if len(sql) < _WORTH_SHORTENING:
         return None
     parts: list[str] = []

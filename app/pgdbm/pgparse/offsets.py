@@ -12,7 +12,7 @@ _CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 
 
 class CharacterOffsets:
-    """The offsets in one text. Each conversion takes the same time, wherever it is in the text."""
+    """The offsets in one text. Each conversion takes the same time, wherever the offset is in the text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -48,7 +48,7 @@ def _characters_in(encoded: bytes) -> int:
 
 
 def size_in_bytes(text: str, start: int, end: int) -> int:
-    """The length in bytes of ``text`` between two offsets in characters, without a copy of all of it."""
+    """The length in bytes of ``text`` between two offsets in characters, without copying all of it."""
     if text.isascii():
         return end - start
     return sum(len(text[begin : min(begin + _LONG, end)].encode()) for begin in range(start, end, _LONG))

@@ -1,6 +1,6 @@
 """PostgreSQL's own parser, from libpg_query, with workarounds for its defects.
 
-Most programs never parse anything, so the parser is loaded late: see :mod:`.native`.
+Most programs never parse anything, so the parser is loaded lazily: see :mod:`.native`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .tree import Node
 
-# Trees with more levels are not decoded. Finding out takes time that grows with the square of the levels.
+# Trees with more levels are not decoded. Detecting that takes time quadratic in the number of levels.
 _MAX_DECODED_CHAIN = 500
 
 
@@ -73,13 +73,13 @@ def parse_tree(sql: str) -> Sequence[Node]:
 def parse_joined(sql: str) -> Sequence[Node]:
     """:func:`parse_tree` for a text that was joined from texts of at most SHORT_CHARACTERS each.
 
-    It must not have more than twice MAX_CHAIN characters altogether.
+    It must not have more than twice MAX_CHAIN characters in total.
     """
     return _parse(sql, sql)
 
 
 def _checked_chain(sql: str) -> int:
-    """The links of the longest chain in ``sql``, if there may be many.
+    """The number of links in the longest chain in ``sql``, if there may be many.
 
     Raises:
         OutOfBoundsError: see the class.
@@ -94,7 +94,7 @@ def _checked_chain(sql: str) -> int:
 
 
 def _parse(sql: str, bare: str) -> Sequence[Node]:
-    """Parse ``bare``, which is ``sql`` or has spaces for each byte of its comments."""
+    """Parse ``bare``, which is ``sql`` or has spaces in place of its comments, one per byte."""
     parse, _, syntax_error = parser()
     statements: Sequence[Node]
     try:
@@ -115,9 +115,9 @@ def _parse(sql: str, bare: str) -> Sequence[Node]:
 
 
 def parse_statements(sql: str) -> list[RawStatement]:
-    """The statements in ``sql``; one that nests too deeply has no tree, and the others keep theirs.
+    """The statements in ``sql``; one that nests too deeply has no tree, but the others keep theirs.
 
-    The trees do not have all rows of a long ``VALUES`` list: see :mod:`.long_values`.
+    The trees do not contain all rows of a long ``VALUES`` list: see :mod:`.long_values`.
 
     Raises:
         SQLSyntaxError: see the class.
@@ -163,7 +163,7 @@ def parse_newer(sql: str) -> list[RawStatement]:
     for start, end in statement_spans(sql):
         shift = characters.to_byte(start)
         try:
-            # The scanner may see one statement where the parser, which is right, sees several.
+            # The scanner may see one statement where the parser correctly sees several.
             pieces = parse_statements(sql[start:end])
         except SQLParseError:
             pieces = []
@@ -192,7 +192,7 @@ def _parse_each(sql: str) -> list[RawStatement]:
 def _trees_of(text: bytes, spans: list[tuple[int, int]]) -> Iterator[tuple[Node | None, int]]:
     """The tree of each statement, and the shift of its locations.
 
-    What cannot be decoded together is halved until it is one statement.
+    Statements that cannot be decoded together are halved until only one is left.
     """
     if len(spans) == 1 and spans[0][1] - spans[0][0] > SAFE_CHARACTERS:
         (start, end) = spans[0]
@@ -238,7 +238,7 @@ def line_comments(sql: str) -> list[tuple[int, str]]:
 
 
 def _syntax_error(error: Any, sql: str, parsed: str) -> SQLSyntaxError:
-    """``error`` of ``parsed``, which is ``sql`` or has spaces for each byte of its comments."""
+    """``error`` of ``parsed``, which is ``sql`` or has spaces in place of its comments, one per byte."""
     offset = max(error.cursorpos - 1, 0)
     if parsed is not sql and not sql.isascii():
         offset = len(sql.encode()[: len(parsed[:offset].encode())].decode(errors="ignore"))

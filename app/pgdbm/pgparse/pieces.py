@@ -1,7 +1,7 @@
 """Parses a long text piece by piece, so that only the trees of one piece are in memory. Pure.
 
 A piece ends at a semicolon at the end of a line without ``--``. If that semicolon is inside a string, a comment, a
-bracket or BEGIN ATOMIC, the piece is not valid SQL, and the text has to be parsed as a whole.
+bracket or BEGIN ATOMIC, the piece is not valid SQL, and the text must be parsed as a whole.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _cut(sql: str, start: int, wanted: int) -> int:
     while (found := _END.search(sql, wanted)) is not None:
         line = max(sql.rfind("\n", start, found.start()) + 1, start)
         if "--" not in sql[line : found.start()]:
-            # Without a copy of a text that is one piece, but for its last line break.
+            # Avoids copying a text that is a single piece, apart from its last line break.
             return len(sql) if found.end() == len(sql) else found.start() + 1
         wanted = found.end()
     return len(sql)

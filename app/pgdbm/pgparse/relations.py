@@ -1,4 +1,4 @@
-"""Which relations a query or a statement names, and with which lock it uses each. Pure."""
+"""The relations that a query or a statement names, and the lock with which it uses each of them. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _walk(message: Node, scope: frozenset[str], mode: LockMode) -> Iterator[Refe
             yield _reference(message, mode)
         return
     if kind == "List":
-        # Mostly the rows of VALUES: a data file has millions of constants.
+        # Usually rows of VALUES: a data file has millions of constants.
         for item in message.items:
             if item.WhichOneof("node") != "a_const":
                 yield from _walk(item, scope, mode)
@@ -61,7 +61,7 @@ def _walk(message: Node, scope: frozenset[str], mode: LockMode) -> Iterator[Refe
     elif kind == "SelectStmt":
         left_out |= {"locking_clause", "from_clause"}
         yield from _from_clause(message, scope, mode)
-        # FOR UPDATE reaches into the subqueries of FROM, and nowhere else.
+        # FOR UPDATE applies to subqueries in FROM, and to no others.
         mode = LockMode.ACCESS_SHARE
     elif kind == "IntoClause":
         left_out.add("rel")

@@ -1,8 +1,8 @@
-"""Parses the statements of a data file: of those that differ only in their constants, one is parsed. Pure.
+"""Parses the statements of a data file: of those that differ only in their constants, only one is parsed. Pure.
 
 A statement's template is its text with a marker in place of each string and integer. INSERT, UPDATE and DELETE
-statements with the same template have the same tokens but for the values, so if one of them is valid, all are, with the
-same traits. This takes a tenth of the time.
+statements with the same template have the same tokens except for the values, so if one of them is valid, all are, with
+the same traits. This takes a tenth of the time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Repetitions:
         self._known: dict[str, Traits] = {}
 
     def find(self, sql: str, start: int, end: int) -> list[Found] | None:
-        """The statements of ``sql`` between ``start`` and ``end``; None if the piece has to be parsed as a whole.
+        """The statements of ``sql`` between ``start`` and ``end``; None if the piece must be parsed as a whole.
 
         ``start`` and ``end`` must be at the ends of statements.
         """
@@ -86,7 +86,7 @@ def _templates(piece: str) -> list[str] | None:
         return None
     without_strings = _STRING.sub("\x00", piece)
     parts = without_strings.split('"')
-    # Each second part is a quoted name. An apostrophe in one would look like the beginning of a string.
+    # Every second part is a quoted name. An apostrophe in one would look like the beginning of a string.
     names = "".join(parts[1::2])
     if len(parts) % 2 == 0 or "\x00" in names or "\n" in names:
         return None

@@ -1,4 +1,4 @@
-"""The threads that call libpg_query. They are few, live as long as the process, and have large stacks.
+"""The threads that call libpg_query. There are few of them; they live as long as the process and have large stacks.
 
 libpg_query creates a key for thread-local storage in each thread that calls it, and never deletes one. A process has
 1,024 of them. Once none is left, other libraries fail: libpq, for one, can no longer log in with a password.
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 MAX_PARSER_THREADS = 4
-"""For texts that are parsed where they are needed; one more parses ahead."""
+"""For texts that are parsed on demand; one more thread parses ahead."""
 
 _local = threading.local()
 _lock = threading.Lock()
@@ -38,7 +38,7 @@ def call_parser(function: Callable[[str], _T], sql: str) -> _T:
 
 
 def parse_ahead(function: Callable[[], _T]) -> Future[_T]:
-    """Call ``function``, which parses, in the one thread that works ahead: with two, they would wait for each other.
+    """Call ``function``, which parses, in the one thread that parses ahead: two would wait for each other.
 
     It must not wait for another such function.
     """
@@ -47,7 +47,7 @@ def parse_ahead(function: Callable[[], _T]) -> Future[_T]:
 
 def _submit(name: str, threads: int, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
     with _lock:
-        # The size is a setting of the process: other threads that start now get the same, which costs nothing.
+        # The stack size is a process-wide setting: other threads that start now get the same size, which costs nothing.
         before = threading.stack_size(STACK_BYTES)
         try:
             if name not in _executors:
@@ -60,7 +60,7 @@ def _submit(name: str, threads: int, function: Callable[_P, _T], *args: _P.args,
 
 
 def _forget_threads() -> None:
-    """A forked process has none of the threads, and perhaps a lock that one of them held."""
+    """A forked process has none of the threads, but perhaps a lock that one of them held."""
     global _lock
     _lock = threading.Lock()
     _executors.clear()

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Refusal(NamedTuple):
-    """Why something in a file cannot be executed, and what to do."""
+    """The reason why something in a file cannot be executed, and what to do."""
 
     reason: str
     hint: str
 
 
-_NO_TRANSACTION_HINT = "Put the line `-- pgdbm:no-transaction` at the top of a file of its own for it."
+_NO_TRANSACTION_HINT = "Put it into a file of its own, with the line `-- pgdbm:no-transaction` at the top."
 _CONTROL = Refusal(
     "transaction control does not belong in a transactional migration, except BEGIN as the first statement with COMMIT "
     "as the last, or transactions from BEGIN to COMMIT: the engine begins and commits",
@@ -55,10 +55,11 @@ class Traits(NamedTuple):
     table. ``creates``: the tables that it creates. ``non_transactional``: why it cannot run in a transaction block.
     ``may_refuse_transaction``: only the catalog shows whether it can run in a transaction; in a file without one it
     runs outside. ``changes_session``: it may leave settings, temporary objects, prepared statements or cursors in the
-    session. ``target``: the names with which the catalog shows whether the statement took effect. ``idempotent``: it
-    can run again when its outcome is unknown. ``refused``: why it cannot run in any file. ``touches``: the schema, if
-    it is named, and the name of each table whose own description in the catalog is all that the statement may change,
-    if nothing that someone has created runs with it, such as a trigger; None if it may change anything.
+    session. ``target``: the names to look up in the catalog to find out whether the statement took effect.
+    ``idempotent``: it can run again when its outcome is unknown. ``refused``: why it cannot run in any file.
+    ``touches``: the schema, if it is named, and the name of each table whose own description in the catalog is all that
+    the statement may change, if no user-defined code, such as a trigger, runs with it; None if it may change
+    anything.
     """
 
     kind: str
@@ -78,7 +79,7 @@ class Traits(NamedTuple):
 
     @property
     def is_opaque(self) -> bool:
-        """Whether the statement has no parse tree, so that only its first words are known."""
+        """Whether the statement has no parse tree, so that it is known only by its first words."""
         return self.kind == _OPAQUE
 
     def refusal(self, transactional: bool, has_copy_data: bool = False) -> Refusal | None:
@@ -106,7 +107,7 @@ _MOST_ROWS_READ = 100
 _CONSTANTS = frozenset({"a_const", "set_to_default"})
 _ROLES = ("role", "session_authorization")
 _WITH_SCHEMA = 2
-# Subcommands of ALTER TABLE that change the table itself and nothing that depends on it.
+# Subcommands of ALTER TABLE that change only the table itself and nothing that depends on it.
 _LIMITED_CHANGES = frozenset(
     {
         "AT_AddColumn",
@@ -118,7 +119,7 @@ _LIMITED_CHANGES = frozenset(
     }
 )
 
-# Catalog entries only, whatever the size of the data.
+# These change only catalog entries, whatever the size of the data.
 _BATCHABLE = frozenset(
     {
         "alter_default_privileges_stmt",
@@ -196,7 +197,7 @@ def _quoted(parts: Iterable[str]) -> str:
 
 
 def _create_table(kind: str, node: Node) -> Traits:
-    # A new partition scans the default one for its rows, and IF NOT EXISTS may find a table with rows.
+    # Creating a partition scans the default one for matching rows, and IF NOT EXISTS may find a table with rows.
     if node.HasField("partbound") or node.if_not_exists:
         return Traits(kind, batchable=not node.HasField("partbound"), changes_session=False)
     is_plain = not (
@@ -204,7 +205,7 @@ def _create_table(kind: str, node: Node) -> Traits:
         or node.HasField("partspec")
         or node.HasField("of_typename")
         or node.relation.relpersistence == "t"
-        # LIKE may create statistics, too.
+        # LIKE may also create statistics.
         or any(one.WhichOneof("node") == "table_like_clause" for one in node.table_elts)
     )
     return Traits(
@@ -247,7 +248,7 @@ def _alter_table(kind: str, node: Node) -> Traits:
 
 def _comment(kind: str, node: Node) -> Traits:
     name = owner_name(enum_name(node, "objtype"), name_parts(node.object))
-    # Only of a table's column, rule, trigger and constraint the table is known from the parts of the name.
+    # Only for a table's columns, rules, triggers and constraints do the parts of the name show the table.
     is_of_table = enum_name(node, "objtype") in ("OBJECT_TABLE", "OBJECT_COLUMN", "OBJECT_TABCONSTRAINT")
     touches = ((".".join(name[:-1]), name[-1]),) if is_of_table and name and len(name) <= _WITH_SCHEMA else None
     return Traits(kind, batchable=True, changes_session=False, touches=touches)

@@ -21,14 +21,14 @@ def statement_node(tree: Node) -> tuple[str, Node]:
 
 
 def children(node: Node) -> Iterator[tuple[str, Node]]:
-    """(field, node) of each node directly below ``node``. A constant has none; its value is read from it."""
+    """(field, node) of each node directly below ``node``. A constant has none; its value is in the node itself."""
     if node.DESCRIPTOR.name == "A_Const":
         # A data file consists mostly of constants.
         return
     for field, value in node.ListFields():
         if field.message_type is None:
             continue
-        # A list of messages has no fields of its own.
+        # A repeated field has no fields of its own.
         for part in (value,) if hasattr(value, "ListFields") else value:
             yield field.name, part
 
@@ -111,12 +111,12 @@ def strings(nodes: Iterable[Node]) -> list[str]:
 
 
 def object_names(node: Node) -> list[list[str]]:
-    """The parts of each name in a DROP statement; an object without a plain name, such as a cast, is left out."""
+    """The parts of each name in a DROP statement; an object without a plain name, such as a cast, is omitted."""
     return [name for name in (name_parts(item) for item in node.objects) if name and all(name)]
 
 
 def name_parts(item: Node) -> list[str]:
-    """The parts of the name in ``item``, whichever kind of node holds it."""
+    """The parts of the name in ``item``, whatever kind of node it is."""
     chosen = item.WhichOneof("node")
     if chosen == "list":
         return strings(item.list.items)
@@ -160,7 +160,7 @@ def option_is_on(options: Iterable[Node], name: str, *, default: bool = False) -
                 return bool(argument.integer.ival)
             if chosen == "string":
                 return _is_on(argument.string.sval)
-            # Words that are not reserved, such as off, are parsed as the name of a type. The server refuses the rest.
+            # Words that are not reserved, such as off, are parsed as the name of a type. The server rejects the rest.
             return chosen != "type_name" or _is_on(argument.type_name.names[-1].string.sval)
     return default
 

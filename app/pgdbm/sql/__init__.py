@@ -1,8 +1,8 @@
 """Loads SQL from ``.sql`` files of named, described statements.
 
 A file ``area.sql`` holds statements, each under a comment ``-- name: what it is for``. ``{{history}}`` and the like are
-filled in by :func:`statement` with identifiers that are quoted already, or with parts of statements; values travel as
-parameters.
+replaced by :func:`statement` with identifiers that are already quoted, or with parts of statements; values are passed
+as parameters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 class Statements(Protocol):
     def __call__(self, area: str, name: str, **identifiers: str) -> str:
-        """Statement ``name`` of ``area.sql`` with its slots replaced; raises KeyError for a missing slot."""
+        """Statement ``name`` of ``area.sql`` with its placeholders replaced; raises KeyError for a missing one."""
         ...
 
 
@@ -29,7 +29,7 @@ def statements_of(package: ModuleSpec) -> Statements:
 
     @cache
     def load(area: str) -> dict[str, str]:
-        # Works in a zip, like importlib.resources, whose import would take longer than reading all files.
+        # Works in a zip archive, like importlib.resources, whose import would take longer than reading all the files.
         loader = cast("Any", package.loader)
         folders = package.submodule_search_locations or []
         text = loader.get_data(f"{folders[0]}/{area}.sql").decode()

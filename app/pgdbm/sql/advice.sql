@@ -2,7 +2,7 @@
 SELECT pg_catalog.quote_ident(session_user)
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = session_user AND rolsuper)
 
--- elsewhere: the schema, and the extension if any, of an object of that name
+-- elsewhere: the schema, and the extension if any, of an object with that name
 WITH named (classid, oid, schema) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, oid, relnamespace
     FROM pg_catalog.pg_class WHERE relname = $1::name
@@ -28,6 +28,7 @@ WHERE n.nspname <> 'pg_catalog' AND n.nspname <> 'information_schema'
 ORDER BY e.oid IS NULL, n.nspname
 LIMIT 1
 
--- read_only: a row if the session is read-only whatever a file has set: on a standby, or by the role or the database
+-- read_only: a row if the session is read-only regardless of the file: on a standby, or by a setting of the role or the
+-- database
 SELECT 'read-only' WHERE pg_catalog.pg_is_in_recovery() OR (
     SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only') = 'on'

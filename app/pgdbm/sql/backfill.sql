@@ -1,6 +1,6 @@
 -- Operators and types are qualified, as in runner.sql, but not those that compare the keys of an author's table.
 
--- create: how far each backfill is, and whether it is paused. "position" and "last_key" are keys: arrays of texts.
+-- create: the progress of each backfill, and whether it is paused. "position" and "last_key" are keys: arrays of texts.
 CREATE TABLE IF NOT EXISTS {{backfills}} (
     module pg_catalog.text NOT NULL,
     filename pg_catalog.text NOT NULL,
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS {{backfills}} (
     PRIMARY KEY (module, filename)
 )
 
--- start: the row of a backfill; reset to the beginning if it had ended and its file is to run again
+-- start: the row of a backfill; reset to the beginning if it had ended and its file has to run again
 INSERT INTO {{backfills}} AS b (module, filename, table_name, key, batch_rows, total_rows, started_at)
 VALUES ($1, $2, $3, $4, $5, $6, pg_catalog.clock_timestamp())
 ON CONFLICT (module, filename) DO UPDATE
@@ -138,7 +138,7 @@ FROM (SELECT pg_catalog.max(EXTRACT(epoch FROM s.replay_lag)) FILTER (WHERE s.re
 UPDATE {{backfills}} SET waiting_for = $3, updated_at = pg_catalog.clock_timestamp()
 WHERE module = $1 AND filename = $2
 
--- end: in the transaction of the history row
+-- end: the backfill has ended; in the transaction of the history row
 UPDATE {{backfills}} SET ended_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp(),
     waiting_for = NULL, paused = false, rows_per_s = COALESCE($3, rows_per_s)
 WHERE module = $1 AND filename = $2
@@ -170,7 +170,7 @@ SELECT pg_catalog.quote_ident(a.attname) AS name, a.attname AS plain_name, a.att
 FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
 
 -- unique_indexes: the columns of each index that can be walked in the order of its key: unique, valid, complete, and
--- sorted as the columns are by default
+-- with the default sort order of the columns
 SELECT i.indexrelid::pg_catalog.regclass::text AS name,
        ARRAY(SELECT pg_catalog.pg_get_indexdef(i.indexrelid, k.n, false)
              FROM pg_catalog.generate_series(1, i.indnkeyatts) AS k (n) ORDER BY k.n)::text[] AS columns
@@ -185,7 +185,7 @@ WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indisready AND i.
       WHERE i.indoption[k.n] <> i.indoption[0] OR i.indcollation[k.n] <> a.attcollation OR NOT o.opcdefault)
 
 -- begin: what precedes the statement in the message of a batch. A crash of the server loses the rows and the position
--- of the last batches together, so that no batch has to wait for the disk
+-- of the last batches together, so no batch has to wait for the disk
 BEGIN;
 SET LOCAL synchronous_commit = off{{settings}}
 

@@ -4,16 +4,16 @@ BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
 -- begin_within: the same inside the caller's transaction, whose settings are restored at the end
 SAVEPOINT pgdbm_catalog
 
--- end: restore the settings, which are all that was changed
+-- end: restore the settings, the only thing that was changed
 ROLLBACK
 
 -- end_within: restore the settings; the transaction continues
 ROLLBACK TO SAVEPOINT pgdbm_catalog; RELEASE SAVEPOINT pgdbm_catalog
 
--- settings: those that PostgreSQL's definitions of objects depend on. The search_path is the same for every schema: with
--- another one PostgreSQL plans a prepared statement again, which takes several times as long as "list" itself.
--- enable_seqscan is off because the statistics of the catalogs are outdated after migrations, and the planner would scan
--- pg_attrdef for every column with a default.
+-- settings: those that PostgreSQL's definitions of objects depend on. The search_path is the same for every schema:
+-- with another one PostgreSQL plans a prepared statement again, which takes several times as long as "list" itself.
+-- enable_seqscan is off because the statistics of the catalogs are outdated after migrations, and the planner would
+-- scan pg_attrdef for every column with a default.
 SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
        pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true),
        pg_catalog.set_config('quote_all_identifiers', 'off', true),
@@ -27,18 +27,18 @@ SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
        pg_catalog.set_config('jit', 'off', true),
        pg_catalog.set_config('enable_seqscan', 'off', true)
 
--- has_others: whether the schema $1 has objects that are not relations and belong to none
+-- has_others: whether the schema $1 has objects that are not relations and do not belong to one
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_namespace n
     JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_namespace'::regclass::oid AND d.refobjid = n.oid
     WHERE n.nspname = $1::name AND d.classid <> 'pg_catalog.pg_class'::regclass::oid
 )
 
--- are_alone: whether the tables $2 of the schema $1 are all there, and can be listed without the rest of the schema: they
--- are plain tables without triggers, rules, policies, partitions or children; nothing else is written in terms of their
--- columns; and no default, constraint, index or type of theirs runs a function that someone has created, which could do
--- anything. $3 are those of $2 that are named without a schema: no other schema may have a relation of that name. Built-in
--- functions are not in pg_depend.
+-- are_alone: whether the tables $2 of the schema $1 are all there, and can be listed without the rest of the schema:
+-- they are plain tables without triggers, rules, policies, partitions or children; nothing else is written in terms of
+-- their columns; and none of their defaults, constraints, indexes or types runs a user-defined function, which could do
+-- anything. $3 are the tables of $2 that are named without a schema: no other schema may have a relation with such a
+-- name. Built-in functions are not in pg_depend.
 WITH touched AS MATERIALIZED (
     SELECT c.oid, c.relkind, c.relpersistence, c.relispartition, c.reloftype, c.relhasrules, c.relnamespace
     FROM pg_catalog.pg_namespace n
@@ -91,8 +91,8 @@ space AS MATERIALIZED (
 )
 
 -- list: every object in the schema $1 except the tables in $2 and what belongs to them. Members are found by their
--- dependency on the schema, which has an index. Operators have equal types on both sides and functions are qualified, so
--- that no object of the schema is used in their place. PostgreSQL writes hidden objects with their schema: pg_catalog has
+-- dependency on the schema, which has an index. Operators have equal types on both sides and functions are qualified,
+-- so that no object of the schema is used instead. PostgreSQL writes hidden objects with their schema: pg_catalog has
 -- an object of the same name, or the name is not unique. The search_path $3 contains the schema, so that its name is
 -- omitted. It is set here, before any definition is formatted: all of them depend on "space".
 WITH {{space}},
@@ -136,7 +136,7 @@ FROM member m JOIN pg_catalog.pg_proc p ON p.oid = m.objid
 WHERE m.classid = 'pg_catalog.pg_proc'::regclass::oid
 GROUP BY p.proname HAVING pg_catalog.count(*) > 1
 
--- list_tables: the same objects as in "list", of the tables $4 only, which are_alone has found to be plain tables, and of
+-- list_tables: the same objects as in "list", of the tables $4 only, which are_alone found to be plain tables, and of
 -- the sequences of their columns
 WITH {{space}},
 member AS MATERIALIZED (
@@ -166,7 +166,7 @@ rel AS MATERIALIZED (
     SELECT c.oid, c.relkind, c.relowner, c.relacl, c.relpersistence, c.relispartition, c.relpartbound, c.reloftype,
            c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relhasrules, c.relhastriggers, c.relhasindex,
            c.reltoastrelid, pg_catalog.quote_ident(c.relname) AS label, c.relname,
-           -- A sequence belongs to the table of the column that it is for.
+           -- A sequence belongs to the table of its column.
            COALESCE(CASE c.relkind WHEN 'S' THEN (
                SELECT pg_catalog.quote_ident(t.relname)
                FROM pg_catalog.pg_depend d
@@ -294,7 +294,7 @@ rel AS MATERIALIZED (
       AND CASE c.contype
           WHEN 't' THEN false
           WHEN 'f' THEN c.conparentid = 0::oid
-          -- From PostgreSQL 18 on; one that is named as usual is what NOT NULL of the column says.
+          -- Since PostgreSQL 18; a constraint with the default name is covered by the column's NOT NULL.
           WHEN 'n' THEN NOT (c.convalidated AND NOT c.connoinherit AND (
               c.coninhcount > 0 AND NOT c.conislocal
               OR pg_catalog.right(c.conname::text, 9) = '_not_null'))
@@ -315,7 +315,7 @@ rel AS MATERIALIZED (
     FROM rel r
     JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
     JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-    -- Triggers of constraints are described by the constraint.
+    -- Constraint triggers are covered by their constraint.
     WHERE r.relkind IN ('r', 'p', 'm') AND NOT i.indisprimary AND NOT i.indisexclusion
       AND NOT (i.indisunique AND EXISTS (
           SELECT FROM pg_catalog.pg_constraint o

@@ -1,5 +1,5 @@
--- others: the part of the list in catalog.sql for objects that are not relations and belong to none; `member` and `space`
--- are defined there. Most schemas have no such object, and planning it takes longer than listing many tables.
+-- others: the part of the list in catalog.sql for objects that are not relations and do not belong to one; `member` and
+-- `space` are defined there. Most schemas have no such object, and planning it takes longer than listing many tables.
 UNION ALL
 SELECT 'pg_catalog.pg_proc'::regclass::oid, p.oid, 0,
        CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END,

@@ -1,4 +1,5 @@
--- Operators are qualified, as in runner.sql. The times of the history are UTC, whatever TimeZone is: the column has no time zone, as 0.5.0 created it.
+-- Operators are qualified, as in runner.sql. The times of the history are UTC, whatever TimeZone is: the column has no
+-- time zone, as 0.5.0 created it.
 
 -- create: the history table as every release has had it; a row means "applied, completely"
 CREATE TABLE IF NOT EXISTS {{history}} (
@@ -19,8 +20,8 @@ CREATE TABLE IF NOT EXISTS {{history}} (
              ELSE pg_catalog.set_config('pgdbm.refused', 'pgdbm:not-our-table', true)::boolean END
  FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({{table_literal}})::pg_catalog.oid)
 
--- applied: the applied files, with the columns that decide what is pending. A file can insert rows, and change the types
--- of columns: the rows and the lengths that are read are limited.
+-- applied: the applied files, with the columns that decide what is pending. A file can insert rows, and change the
+-- types of columns: the rows and the lengths that are read are limited.
 SELECT pg_catalog.left(filename, 255) AS filename, pg_catalog.left(checksum, 64) AS checksum FROM {{history}}
 WHERE {{own}} AND (module_name OPERATOR(pg_catalog.=) $1::pg_catalog.text OR module_name IS NULL)
 LIMIT {{limit}}
@@ -63,7 +64,7 @@ ON CONFLICT (filename, module_name) DO UPDATE
 SET checksum = EXCLUDED.checksum, applied_at = EXCLUDED.applied_at, applied_by = EXCLUDED.applied_by,
     execution_time_ms = EXCLUDED.execution_time_ms
 
--- mark: a row for a migration whose SQL did not run here
+-- mark: a row for a migration whose SQL was not run here
 INSERT INTO {{history}} (filename, checksum, module_name, applied_at)
 VALUES ($1, $2, $3, pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()))
 
@@ -81,15 +82,15 @@ WHERE filename OPERATOR(pg_catalog.=) $1::pg_catalog.text
 DELETE FROM {{history}}
 WHERE filename OPERATOR(pg_catalog.=) $1::pg_catalog.text AND module_name OPERATOR(pg_catalog.=) $2::pg_catalog.text
 
--- owner: of one of the engine's tables, if it exists: whether it is a plain table, and whether the module's role is, or
--- can become, its owner without being the connecting user
+-- owner: who owns one of the engine's tables, if it exists: whether it is a plain table, and whether the module's role
+-- is, or can become, its owner without being the connecting user
 SELECT c.relkind = 'r' AS is_plain,
        pg_catalog.pg_get_userbyid(c.relowner) <> current_user
        AND pg_catalog.pg_has_role($2::name, c.relowner, 'MEMBER') AS is_of_role
 FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid
 
--- digests: of the rows of all modules, to find out later whether others have changed: of all, and of those that are not
--- among the files $2 of the module $1
+-- digests: digests of the rows of all modules, to find out later whether others have changed: of all rows, and of those
+-- that are not files $2 of the module $1
 SELECT pg_catalog.sum(one.digest)::pg_catalog.text AS total,
        (pg_catalog.sum(one.digest) FILTER (WHERE NOT one.is_own))::pg_catalog.text AS others
 FROM (SELECT pg_catalog.hashtextextended(

@@ -1,5 +1,5 @@
 -- use: the tables among the given names, with their rows, bytes and use; partitions count for the partitioned table.
--- Statistics that were never reset are as old as those of the server, which loses all of them in a crash.
+-- Statistics that were never reset are as old as the server's, which loses all of them in a crash.
 -- Reading a size takes ACCESS SHARE: the timeout keeps a plan from waiting for a session that holds the table.
 WITH settings AS MATERIALIZED (
     SELECT pg_catalog.set_config('lock_timeout', '100ms', true)
@@ -54,16 +54,17 @@ CROSS JOIN LATERAL (
             UNION ALL
             SELECT tree.relid FROM pg_catalog.pg_partition_tree(found.oid) AS tree WHERE found.relkind = 'p'
         ) AS part(oid)
-        -- Not joined: the server expects a thousand partitions of each table, and would read all of pg_class.
+        -- Not a join: the planner expects a thousand partitions per table and would read all of pg_class.
         CROSS JOIN LATERAL (
             SELECT * FROM pg_catalog.pg_class WHERE oid = part.oid AND relkind <> 'p' OFFSET 0
         ) AS c
     ) AS one
 ) AS total
 
--- facts: what the rules and the fixes ask about tables: the columns that cannot be null, the valid CHECK constraints, the
--- columns of a unique index of which none can be null, the primary key first; the columns that other objects use or that
--- compute their value, those with a default, and the types of all, null for those that cannot change without a scan
+-- facts: what the rules and the fixes need to know about tables: the columns that cannot be null, the valid CHECK
+-- constraints, the columns of a unique index of which none can be null, the primary key first; the columns that other
+-- objects use or that compute their value, those with a default, and the types of all, null for those that cannot
+-- change without a scan
 WITH RECURSIVE found AS (
     SELECT wanted.name, c.oid, c.relkind
     FROM pg_catalog.unnest($1::text[]) AS wanted(name)

@@ -6,7 +6,7 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f')
   AND a.attnum > 0 AND NOT a.attisdropped
 
--- schemas_with: the schemas that have a table of that name
+-- schemas_with: the schemas that have a table with that name
 SELECT n.nspname::text
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -28,7 +28,7 @@ SELECT version_num FROM {{source}} ORDER BY 1
 -- dbmate: the versions that dbmate has applied
 SELECT version FROM {{source}} ORDER BY 1
 
--- golang_migrate: the current version of golang-migrate, which is all that it stores
+-- golang_migrate: the current version, which is all that golang-migrate stores
 SELECT version, dirty FROM {{source}} LIMIT 1
 
 -- goose: the versions whose last row says that they are applied, oldest first; its time is local time
@@ -92,8 +92,8 @@ ORDER BY 1, 2
 -- lock: take the lock until the end of the transaction, if it is free
 SELECT pg_catalog.pg_try_advisory_xact_lock($1)
 
--- record: rows for the migrations of another tool; the column of pgdbm is UTC, and an unknown time becomes that of the
--- import: now() and not clock_timestamp(), so that all rows of an import have the same
+-- record: rows for the migrations of another tool; the column of pgdbm is UTC, and an unknown time becomes the time of
+-- the import: now() and not clock_timestamp(), so that all rows of an import have the same time
 INSERT INTO {{history}} (filename, checksum, module_name, applied_at, applied_by, execution_time_ms)
 SELECT one.filename, one.checksum, $1,
        pg_catalog.timezone('UTC', COALESCE(one.applied_at, pg_catalog.now())),

@@ -1,7 +1,7 @@
--- Where a file may have set search_path, operators and types are qualified, as in runner.sql.
+-- Operators and types are qualified, as in runner.sql, where a file may have set search_path.
 
 -- create: what happened besides success: attempts, statements outside a transaction, and manual decisions.
--- clock_timestamp() and not now(): entries of one transaction have a time of their own.
+-- clock_timestamp() and not now(): each entry of a transaction has its own time.
 CREATE TABLE IF NOT EXISTS {{journal}} (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     module pg_catalog.text NOT NULL,
@@ -50,7 +50,7 @@ VALUES ($1, $2, $3, 'started', $4, $5, $6) RETURNING id
 UPDATE {{journal}} SET event = $2, sqlstate = $3, message = $4, ended_at = pg_catalog.clock_timestamp()
 WHERE id OPERATOR(pg_catalog.=) $1
 
--- end_with_session: as above, with what the statement has left in the session
+-- end_with_session: as above, with what the statement left in the session
 UPDATE {{journal}} SET event = $2, sqlstate = $3, message = $4, ended_at = pg_catalog.clock_timestamp(),
     session_state = {{session_state}}
 WHERE id OPERATOR(pg_catalog.=) $1
@@ -59,11 +59,11 @@ WHERE id OPERATOR(pg_catalog.=) $1
 UPDATE {{journal}} SET event = 'applied', ended_at = pg_catalog.clock_timestamp()
 WHERE id OPERATOR(pg_catalog.=) {{id}}::bigint
 
--- end_in_transaction_with_session: as above, with what the statement has left in the session
+-- end_in_transaction_with_session: as above, with what the statement left in the session
 UPDATE {{journal}} SET event = 'applied', ended_at = pg_catalog.clock_timestamp(), session_state = {{session_state}}
 WHERE id OPERATOR(pg_catalog.=) {{id}}::bigint
 
--- keep_session_state: what a statement that has ended has left in the session
+-- keep_session_state: what a statement that has ended left in the session
 UPDATE {{journal}} SET session_state = {{session_state}} WHERE id OPERATOR(pg_catalog.=) $1
 
 -- session_state: part of other statements: the settings of the session, and what ends with it
@@ -87,7 +87,7 @@ pg_catalog.jsonb_build_object(
 SELECT pg_catalog.set_config(s.key, s.value, false) FROM pg_catalog.jsonb_each_text($1::jsonb) AS s (key, value)
 
 -- statements: the last record of each statement of the file $2 since the file was last started from its beginning; $3
--- is the migration that it is, or is the down migration of
+-- is that migration, or the migration that this down migration reverts
 SELECT DISTINCT ON (statement) id, statement, event, statement_hash, attempt, sqlstate, message,
        session_state::text AS session_state
 FROM {{journal}}
@@ -123,15 +123,15 @@ WHERE c.oid = pg_catalog.to_regclass($1)
 -- database_exists: whether there is a database of that name
 SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)
 
--- partition: no row unless a table is a partition of another; whether a DETACH CONCURRENTLY has started
+-- partition: whether a DETACH CONCURRENTLY of a partition has started; no row unless the table is a partition
 SELECT i.inhdetachpending AS pending FROM pg_catalog.pg_inherits i
 WHERE i.inhparent = pg_catalog.to_regclass($1) AND i.inhrelid = pg_catalog.to_regclass($2)
 
 -- relation_exists: whether a name refers to a relation in this session
 SELECT pg_catalog.to_regclass($1) IS NOT NULL
 
--- reindex_leftovers: the indexes that an interrupted REINDEX CONCURRENTLY has left: of an index or a table (and of its
--- partitions and its TOAST table), else of a schema, or of the database
+-- reindex_leftovers: the indexes that an interrupted REINDEX CONCURRENTLY left behind: of an index or a table (and of
+-- its partitions and its TOAST table), else of a schema, or of the database
 WITH meant AS (
     SELECT pg_catalog.to_regclass($1)::oid AS oid
     UNION SELECT relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1))

@@ -20,7 +20,7 @@ WHERE l.locktype = 'advisory' AND l.granted
   AND l.objid::bigint = ($1::bigint & 4294967295)
 LIMIT 1
 
--- holder_of_table: the session that holds a lock on a table which another one waits for longest
+-- holder_of_table: the session with the lock on a table that another session has been waiting for longest
 SELECT a.pid, a.application_name, a.usename AS "user", a.client_addr::text AS client, a.state,
        pg_catalog.left(a.query, 200) AS query,
        COALESCE(a.xact_start, a.state_change) AS since

@@ -19,7 +19,7 @@ WHERE blocked.datname = pg_catalog.current_database()
   AND blocked.wait_event_type = 'Lock'
 ORDER BY blocked.query_start, blocking.pid
 
--- long_running_queries: queries that started $1 seconds ago or earlier; an idle transaction counts from its start.
+-- long_running_queries: queries that started $1 seconds ago or earlier; for an idle transaction, its start counts.
 -- clock_timestamp() and not now(): the query may run in a long transaction
 SELECT pid,
        usename::text AS "user",

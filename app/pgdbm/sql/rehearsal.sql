@@ -1,4 +1,4 @@
--- alive: marks the schema of that name as in use while the session lasts
+-- alive: marks the schema with that name as in use while the session lasts
 SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended($1, 0))
 
 -- abandoned: schemas of rehearsals whose session has ended
@@ -17,7 +17,7 @@ WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'f') LIMIT $2
 -- drop: the schema and the remaining objects in it
 DROP SCHEMA IF EXISTS {{schema}} CASCADE
 
--- settings: of the session, for every statement in it
+-- settings: session settings for every statement
 SELECT pg_catalog.set_config('search_path', $1, false),
        pg_catalog.set_config('lock_timeout', COALESCE($2, pg_catalog.current_setting('lock_timeout')), false),
        pg_catalog.set_config('statement_timeout', '0', false),
@@ -27,11 +27,11 @@ SELECT pg_catalog.set_config('search_path', $1, false),
 -- wal: the number of bytes that the server has written to the WAL
 SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint
 
--- relations: the relations of the schema, to name the locks on those that are dropped, and to see which are rewritten
+-- relations: the relations of the schema, to name the locks on dropped ones, and to detect which ones are rewritten
 SELECT c.oid, c.relname::text AS name, pg_catalog.pg_relation_filenode(c.oid) AS filenode
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1
 
--- held: the locks of this session on relations, without those of the catalog
+-- held: the locks of this session on relations, except those of the catalog
 SELECT l.relation AS oid, l.mode, n.nspname::text AS schema, c.relname::text AS name,
        pg_catalog.pg_relation_filenode(c.oid) AS filenode
 FROM pg_catalog.pg_locks l

@@ -1,8 +1,8 @@
--- Operators and types are qualified in what is sent between statements of an author: a file may put any schema in front
--- of pg_catalog, and may create an operator whose types match the operands better.
+-- Operators and types are qualified in whatever is sent between an author's statements: a file may put any schema in
+-- front of pg_catalog, or create an operator whose types match the operands better.
 
 -- open: begin, the settings of a migrating transaction, and the lock; if it is not free, an error with a value that is
--- recognized in any language. SET LOCAL costs a quarter of set_config(), and there is one of these for every migration.
+-- recognized in any language. SET LOCAL costs a quarter of set_config(), and and it runs for every migration.
 -- clock_timestamp() and not now(): in a message with several transactions, now() is the time at which the message
 -- arrived, in each of them.
 {{begin}};
@@ -13,12 +13,12 @@ SELECT CASE WHEN pg_catalog.pg_try_advisory_xact_lock({{key}})
             ELSE pg_catalog.set_config('pgdbm.refused', 'pgdbm:lock-held', true)::integer::pg_catalog.text END,
        pg_catalog.set_config('pgdbm.done', {{done}}, false)
 
--- reopen: what a further migration in the same transaction needs, if the session was cleaned before it
+-- reopen: what another migration in the same transaction needs, if the session was cleaned before it
 {{settings}}
 SELECT pg_catalog.set_config('pgdbm.began',
                              EXTRACT(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.text, true)
 
--- settings: no time limits but the one for locks
+-- settings: no time limits except for locks
 SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0;
 
@@ -31,8 +31,9 @@ SET LOCAL transaction_timeout = 0;
 -- asynchronous_commit: the last commit of a run is synchronous, and flushes all before it
 SET LOCAL synchronous_commit = off;
 
--- done: after a failure, how far a message got: committed transactions set it in the session. In the same message as
--- ROLLBACK, so that a transaction pooler cannot assign another session in between; the answer is in the error.
+-- done: after a failure, how many transactions of a message were committed: each of them sets it in the session. In the
+-- same message as ROLLBACK, so that a transaction pooler cannot assign another session in between; the answer is in the
+-- error.
 ROLLBACK;
 SELECT pg_catalog.current_setting('pgdbm.done', true)::integer
 
@@ -64,8 +65,8 @@ FROM (SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
 RESET SESSION AUTHORIZATION;
 RESET ROLE
 
--- check_deferred: fire the deferred triggers of a migration that others follow in the same transaction, and defer the
--- constraints again for those others
+-- check_deferred: fire the deferred triggers of a migration that is followed by others in the same transaction, and
+-- defer the constraints again for those
 SAVEPOINT pgdbm_deferred;
 SET CONSTRAINTS ALL IMMEDIATE;
 ROLLBACK TO SAVEPOINT pgdbm_deferred;
@@ -74,7 +75,7 @@ RELEASE SAVEPOINT pgdbm_deferred
 -- fire_deferred: fire the deferred triggers while user and settings are still those of the file
 SET CONSTRAINTS ALL IMMEDIATE
 
--- close_cursors: the query of a cursor WITH HOLD would run at COMMIT, as the user of that moment
+-- close_cursors: the query of a cursor WITH HOLD would run at COMMIT, as whichever user is current then
 CLOSE ALL
 
 -- owned: fail if the history is no longer a table of the connecting user: as its owner, the module's role could have
@@ -97,7 +98,7 @@ ON CONFLICT (filename, module_name) DO UPDATE
 SET checksum = EXCLUDED.checksum, applied_at = EXCLUDED.applied_at, applied_by = EXCLUDED.applied_by,
     execution_time_ms = EXCLUDED.execution_time_ms
 
--- elapsed: milliseconds since the migration began; since its transaction did where the file has reset the setting
+-- elapsed: milliseconds since the migration began, or since its transaction began if the file has reset the setting
 1000::numeric OPERATOR(pg_catalog.*) (
     EXTRACT(epoch FROM pg_catalog.clock_timestamp())::numeric OPERATOR(pg_catalog.-)
     CASE WHEN pg_catalog.length(pg_catalog.current_setting('pgdbm.began', true)) OPERATOR(pg_catalog.>) 0
@@ -128,7 +129,7 @@ BEGIN
     END LOOP;
 END $pgdbm$
 
--- session_settings: of a session that migrates outside transactions: no time limits
+-- session_settings: settings of a session that migrates outside transactions: no time limits
 SET lock_timeout = 0;
 SET statement_timeout = 0;
 SET idle_session_timeout = 0;
@@ -154,11 +155,11 @@ CLOSE ALL;
 RESET SESSION AUTHORIZATION;
 RESET ROLE
 
--- own_path: for pgdbm's own queries in the transaction of a file that may have set another search_path
+-- own_path: for pgdbm's own queries in the transaction of a file that may have changed the search_path
 SET LOCAL search_path = pg_catalog, pg_temp
 
--- own_user: the connecting user for the rest of the transaction; at its end the session has the user that the file has
--- chosen
+-- own_user: the connecting user for the rest of the transaction; at its end the session has the user that the file
+-- chose
 SET LOCAL SESSION AUTHORIZATION DEFAULT;
 SET LOCAL ROLE NONE
 
@@ -177,7 +178,7 @@ SELECT pg_catalog.has_schema_privilege($2::name, n.oid, 'USAGE')
        AND pg_catalog.has_schema_privilege($2::name, n.oid, 'CREATE') AS may_create
 FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::name
 
--- privileges: what an error about a missing privilege has to name
+-- privileges: what an error about a missing privilege must name
 SELECT pg_catalog.quote_ident(current_user) AS "user",
        pg_catalog.quote_ident(pg_catalog.current_database()) AS database,
        EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1::name) AS schema_exists,

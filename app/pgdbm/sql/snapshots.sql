@@ -25,8 +25,8 @@ SET taken_at = EXCLUDED.taken_at, module = EXCLUDED.module, format = EXCLUDED.fo
     listing = EXCLUDED.listing
 WHERE s.taken_at <= EXCLUDED.taken_at
 
--- replace: the snapshot that was derived from the one with the time $7 and the fingerprint $8; no row if there is another
--- one by now
+-- replace: the snapshot that was derived from the one with the time $7 and the fingerprint $8; no row if it has been
+-- replaced
 UPDATE {{snapshots}} SET taken_at = $1, module = $2, server_version = $3, fingerprint = $4, excluded = $5, listing = $6
 WHERE taken_at = $7 AND taken_at <= $1 AND fingerprint = $8
 

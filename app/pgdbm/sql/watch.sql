@@ -24,9 +24,9 @@ LEFT JOIN LATERAL (
 ) AS wanted ON true
 ORDER BY tree.depth, tree.pid
 
--- end_blockers: end the sessions of the tree that block the backend $1 and that the policy allows to end
--- $2: idle in a transaction for more than these seconds; $3, $4: application names and roles. Not autovacuum, replication
--- and other background processes, no superusers, and no migrations, each of which holds an advisory lock.
+-- end_blockers: end the sessions of the tree that block the backend $1 and that the policy allows to end $2: idle in a
+-- transaction for more than these seconds; $3, $4: application names and roles. Not autovacuum, replication and other
+-- background processes, no superusers, and no migrations, each of which holds an advisory lock.
 WITH RECURSIVE tree AS (
     SELECT blocker AS pid, 1 AS depth FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) AS blocker
   UNION
@@ -51,7 +51,7 @@ WITH RECURSIVE tree AS (
 SELECT pid, "user", application_name, state, transaction_age_s, state_age_s, query
 FROM allowed WHERE {{end}}(pid)
 
--- is_idle: whether a backend waits for its client
+-- is_idle: whether a backend is waiting for its client
 SELECT state = 'idle' FROM pg_catalog.pg_stat_activity WHERE pid = $1
 
 -- progress: the progress of a command of a backend, from the progress view that has it

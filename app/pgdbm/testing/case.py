@@ -45,7 +45,7 @@ class DatabaseTestCase:
         Raises:
             ValueError: ``where`` is not a single condition.
         """
-        # The line break ends a comment in the condition.
+        # The line break ends a comment at the end of the condition.
         condition = "" if where is None else f" WHERE ({check_condition(where)}\n)"
         query = f"SELECT count(*) FROM {reference(self.db, table)}{condition}"  # noqa: S608 - checked, both
         count: int = await self.db.fetch_value(query, *args)

@@ -22,10 +22,11 @@ class DatabaseTestConfig:
     """A server whose user may create databases.
 
     ``connection_string`` takes precedence over host, port, user and password, and ``embedded`` over both: it selects
-    the embedded PostgreSQL of this process, which is started on first use. Its files are in memory if there is room,
-    or in the folder for temporary files, which TMPDIR forces. The name of a database begins with ``test_db_prefix``;
-    it is a copy of ``test_db_template``. ``drop_on_cleanup=False`` keeps databases for inspection. ``verbose`` logs
-    their creation and removal, ``log_sql`` their queries, both at level INFO of the logger ``pgdbm.testing``.
+    the embedded PostgreSQL of this process, which is started on first use. Its files are in memory if there is enough,
+    or in the folder for temporary files, always if TMPDIR is set. The name of a database begins with
+    ``test_db_prefix``; it is a copy of ``test_db_template``. ``drop_on_cleanup=False`` keeps databases for inspection.
+    ``verbose`` logs their creation and removal, ``log_sql`` their queries, both at level INFO of the logger
+    ``pgdbm.testing``.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -51,8 +52,8 @@ class DatabaseTestConfig:
         check_identifier(self.test_db_template, "test_db_template")
         if len(self.test_db_prefix) > LONGEST_PREFIX:
             raise ConfigurationError(
-                f"test_db_prefix has {len(self.test_db_prefix)} characters; at most {LONGEST_PREFIX} leave room for "
-                f"the unique part of a name.",
+                f"test_db_prefix has {len(self.test_db_prefix)} characters; more than {LONGEST_PREFIX} leave no "
+                f"space for the unique part of a name.",
                 "test_db_prefix",
             )
 
@@ -60,7 +61,7 @@ class DatabaseTestConfig:
     def from_env(cls) -> Self:
         """From TEST_DB_HOST, TEST_DB_PORT, TEST_DB_USER, TEST_DB_PASSWORD, TEST_DB_VERBOSE and TEST_DB_LOG_SQL.
 
-        If none of the first four is set, DATABASE_URL is used; without it the embedded PostgreSQL; and if that is not
+        If none of the first four is set, DATABASE_URL is used; without it the embedded PostgreSQL; or, if that is not
         installed, the defaults.
 
         Raises:

@@ -89,7 +89,7 @@ class AsyncTestDatabase:
             DatabaseTestError: the database exists already, or the server cannot be reached or rejects the statement.
         """
         if self._name is not None:
-            raise DatabaseTestError(f"The database {self._name!r} exists already: create another AsyncTestDatabase.")
+            raise DatabaseTestError(f"The database {self._name!r} already exists: create another AsyncTestDatabase.")
         name = database_name(self.config.test_db_prefix, suffix)
         self._server = await self._resolve_server()
         try:
@@ -141,7 +141,7 @@ class AsyncTestDatabase:
             schema=schema,
             min_connections=1,
             max_connections=_MAX_CONNECTIONS,
-            # A test in a debugger keeps its transaction open.
+            # A test in a debugger may keep its transaction open.
             idle_in_transaction_session_timeout_ms=None,
         )
 
@@ -151,9 +151,10 @@ class AsyncTestDatabase:
         return _LoggedDatabaseManager(config) if self.config.log_sql else AsyncDatabaseManager(config)
 
     async def load_fixtures(self, db: AsyncDatabaseManager, path: str | Path) -> dict[str, int]:
-        """Load a ``.sql`` or ``.json`` file, or all of a folder in the order of their names, in one transaction.
+        """Load a ``.sql`` or ``.json`` file, or all such files in a folder in the order of their names, in one
+        transaction.
 
-        Returns the number of rows by table; for a folder, those of an SQL file under the name of the file without its
+        Returns the number of rows by table; for a folder, the rows of an SQL file are under the file's name without its
         suffix.
 
         SQL: any statements, with placeholders; rows of INSERTs count. JSON: ``{"table": [{"column": value}]}``; the

@@ -1,7 +1,7 @@
-"""Names of test databases: unique, and with the process that created them.
+"""Names of test databases: unique, and identifying the process that created them.
 
 A name is the prefix, a mark of this machine's boot and process namespace, the pid, something random, and a suffix if
-there is one. So databases that a killed process left behind are recognized later, and no others.
+there is one. So only databases that a killed process left behind are recognized later.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL that tests share: one per process, started at its first use, gone with the process."""
+"""The embedded PostgreSQL that tests share: one per process, started on first use, and stopped with the process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PREFIX = "pgdbm-test-server-"
 _SETTINGS = {"max_connections": "200", "min_wal_size": "32MB", "max_wal_size": "128MB"}
 
-# Creating a database writes about 300 files, which can take ten times as long on a disk as in memory.
+# Creating a database writes about 300 files, which can take ten times as long on disk as in memory.
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _ROOM_BYTES = 1 << 30
 _SAY_WHERE = ("TMPDIR", "TEMP", "TMP")
@@ -79,7 +79,7 @@ def stop() -> None:
 
 
 def parent_folder() -> Path:
-    """The parent of the server's folder: in memory if there is room, unless TMPDIR is set."""
+    """The parent of the server's folder: in memory if there is enough, unless TMPDIR is set."""
     if (
         not any(os.environ.get(name) for name in _SAY_WHERE)
         and os.access(_MEMORY, os.W_OK | os.X_OK)

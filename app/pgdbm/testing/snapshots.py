@@ -16,14 +16,14 @@ _SHOWN_ROWS = 5
 
 
 async def take(db: AsyncDatabaseManager, table: str, order_by: str | None) -> list[RowDict]:
-    # As text, since json and some other types have no ordering.
+    # As text, because json and some other types have no ordering.
     order = "kept::text" if order_by is None else f"kept.{quote(check_identifier(order_by, 'column'))}"
     query = f"SELECT kept.* FROM {reference(db, table)} AS kept ORDER BY {order}"  # noqa: S608 - checked names
     return await db.fetch_all(query)
 
 
 def compare(table: str, before: list[RowDict], now: list[RowDict]) -> None:
-    """Raise AssertionError with the added and removed rows; a changed row is both."""
+    """Raise AssertionError with the added and removed rows; a changed row counts as both."""
     if before == now:
         return
     was, is_now = Counter(map(repr, before)), Counter(map(repr, now))

@@ -11,7 +11,8 @@ class Backend(msgspec.Struct, kw_only=True):
     """A server process that blocks others, or waits for a lock. ``waiting_s`` is None if it does not wait.
 
     ``query`` is its current or last statement, with ``?`` for every literal. ``transaction_age_s`` is None outside a
-    transaction. ``blocks`` lists the backends that wait for this one; a backend that waits for two is in both lists.
+    transaction. ``blocks`` lists the backends that wait for this one; a backend that waits for two others is in both of
+    their lists.
     """
 
     pid: int
@@ -25,7 +26,7 @@ class Backend(msgspec.Struct, kw_only=True):
 
 
 class BlockingTree(msgspec.Struct):
-    """Each item blocks others and does not wait itself."""
+    """Each item blocks others but does not wait itself."""
 
     items: list[Backend]
     next: str | None = None
@@ -51,7 +52,7 @@ class LongRunningList(msgspec.Struct):
 class PoolState(msgspec.Struct, kw_only=True):
     """``size`` connections are open, ``used`` of them busy; ``max`` is the maximum size of the pool.
 
-    ``migrating`` of ``migrating_max`` slots for migrations are in use; ``waiting`` migrations wait for one.
+    ``migrating`` of the ``migrating_max`` slots for migrations are in use; ``waiting`` migrations wait for one.
     """
 
     size: int
@@ -64,7 +65,7 @@ class PoolState(msgspec.Struct, kw_only=True):
 
 
 class TerminateBody(msgspec.Struct, forbid_unknown_fields=True):
-    """``backend_start``: the time at which the session started, for one that blocks no migration now."""
+    """``backend_start``: when the session started; required if it is not blocking a migration now."""
 
     backend_start: datetime | None = None
 

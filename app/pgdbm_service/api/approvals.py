@@ -9,7 +9,7 @@ from .runs import Digest
 
 
 class ApproveBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """``plan`` is the digest of the plan that was read, which the run is bound to."""
+    """``plan`` is the digest of the plan that the approver read; the run is bound to it."""
 
     plan: Digest
     reason: Reason | None = None
@@ -20,6 +20,6 @@ class RejectBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class BreakGlassBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Why the run has to start now, although it is not approved or is held."""
+    """Why the run must start now, although it is not approved or is held."""
 
     reason: Reason

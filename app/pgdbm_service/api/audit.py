@@ -11,7 +11,7 @@ class AuditEntry(msgspec.Struct):
     """A request with a method other than GET, HEAD and OPTIONS.
 
     ``path`` is the template of its route. ``http_status`` is None if the connection was lost before the answer.
-    ``problem_code`` is the code of an error, ``run_id`` the run that the request was about.
+    ``problem_code`` is the code of an error, ``run_id`` the run that the request concerned.
     ``reason`` is the reason given in the request.
     """
 
@@ -29,7 +29,7 @@ class AuditEntry(msgspec.Struct):
 
 
 class AuditPage(msgspec.Struct):
-    """``total`` counts those on all pages, of the newest 10,000 entries. ``total_is_capped``: there are older ones."""
+    """``total`` counts the entries on all pages, up to the newest 10,000. ``total_is_capped``: there are more."""
 
     items: list[AuditEntry]
     next: str | None = None

@@ -12,10 +12,11 @@ _MOST_ROWS_PER_S = 1_000_000_000
 
 
 class Backfill(msgspec.Struct, kw_only=True):
-    """How far a backfill is in one schema.
+    """The progress of a backfill in one schema.
 
-    ``walked_rows`` of about ``total_rows`` are processed, of which ``changed_rows`` were changed. ``rate``: the limit
-    in rows a second that was set while it runs; 0 is none. ``waiting_for``: why it waits. ``ended_at``: it is applied.
+    ``walked_rows`` of about ``total_rows`` are processed, and ``changed_rows`` of them were changed. ``rate``: the
+    limit in rows per second that was set while it runs; 0 is none. ``waiting_for``: why it waits. ``ended_at``: it is
+    applied.
     """
 
     filename: str
@@ -44,9 +45,10 @@ class BackfillList(msgspec.Struct):
 
 
 class BackfillBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """``paused``: stop it after its current batch, or let it continue. ``rate``: rows a second at most; 0: any number.
+    """``paused``: stop it after its current batch, or let it continue. ``rate``: maximum number of rows per second; 0
+    means no limit.
 
-    What is left out stays as it is.
+    Omitted settings are unchanged.
     """
 
     schema: Annotated[str, Meta(min_length=1)] | None = None

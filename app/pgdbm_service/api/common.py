@@ -1,4 +1,5 @@
-"""Wire types of several features. The client reads them too, so they need none of the service's packages."""
+"""Wire types that several features share. The client uses them too, so they do not import any of the service's
+dependencies."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class ServiceInfo(msgspec.Struct, kw_only=True):
-    """The name and version of what answers at an address; ``links`` are the paths of its resources by name."""
+    """The name and version of the service at an address; ``links`` are the paths of its resources by name."""
 
     name: str
     version: str
@@ -43,10 +44,10 @@ class ServiceInfo(msgspec.Struct, kw_only=True):
 
 
 class Approvals(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Who has to approve the plan of a run before it starts: ``count`` people other than the one who asked for it.
+    """Who has to approve the plan of a run before it starts: ``count`` people other than the one who requested it.
 
     ``when``: always, only if the plan has a finding of the severity warning or error, or never. ``require_reason``:
-    they have to say why.
+    they must give a reason.
     """
 
     count: Annotated[int, Meta(ge=1, le=20)] = 1
@@ -78,13 +79,13 @@ class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """``schema`` is the module's name unless given; ``schemas`` are several, or a pattern with ``*`` and ``?``.
+    """``schema`` is the module's name unless given; ``schemas``: several schemas, or a pattern with ``*`` and ``?``.
 
     ``depends_on`` names modules, as ``module`` or ``module@version``; ``role`` is the database role that the module's
     SQL runs as. ``max_rewrite`` (such as 1GB), ``max_blocked`` and ``findings`` limit what pending files may do: the
     largest table that a statement may rewrite, what may wait while one reads or rewrites a table, and whether files may
-    have findings. ``windows``: the times at which its runs may start; without them, at any time. ``approvals``: what a
-    run needs to start; without them, nothing.
+    have findings. ``windows``: the times at which its runs may start; by default any time. ``approvals``: the
+    approvals that a run needs to start; by default none.
     """
 
     schema: str | None = None
@@ -128,7 +129,7 @@ class Token(msgspec.Struct, kw_only=True):
 
 
 class NewToken(Token, kw_only=True):
-    """A token that was just created. ``token`` is in this answer only: the service stores its SHA-256."""
+    """A token that was just created. ``token`` is only in this answer: the service stores just its SHA-256."""
 
     token: str
 

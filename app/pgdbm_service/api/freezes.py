@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 LONGEST_REASON = 1000
-# PostgreSQL's text holds no NUL.
+# PostgreSQL's text type cannot contain NUL.
 Reason = Annotated[str, Meta(pattern=r"^[^\x00]+$", min_length=1, max_length=LONGEST_REASON)]
 ModuleGlob = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.*?-]{1,100}$")]
 

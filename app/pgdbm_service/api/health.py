@@ -12,7 +12,7 @@ class Live(msgspec.Struct):
 
 
 class Version(msgspec.Struct, kw_only=True):
-    """``revision``: that of the sources from which the image was built; None without an image."""
+    """``revision``: the revision of the sources from which the image was built; None without an image."""
 
     version: str
     revision: str | None
@@ -27,7 +27,7 @@ class Check(msgspec.Struct):
 
 
 class Ready(msgspec.Struct, kw_only=True):
-    """``warnings``: problems that do not keep it from being ready, such as a folder without modules."""
+    """``warnings``: problems that do not prevent it from being ready, such as a folder without modules."""
 
     state: Literal["ready"] = "ready"
     checks: list[Check]

@@ -24,13 +24,13 @@ class ModuleSummary(msgspec.Struct, kw_only=True):
     of their states, and ``version`` the lowest of their versions.
 
     ``pending`` counts migrations that are out of order, too, but neither backfills in the background nor the files that
-    require them: a module with only those left is ``backfilling``.
+    require them: a module that has only those left is ``backfilling``.
 
-    ``source`` is history for a module that is in a history table only; its state is unregistered. ``problem`` says why
-    a module is invalid.
+    ``source`` is history for a module that exists only in a history table; its state is unregistered. ``problem`` says
+    why a module is invalid.
 
-    ``last_run`` is its newest run, ``last_run_status`` how that went, ``active_run`` the oldest that has not ended, in
-    the state ``active_run_status``.
+    ``last_run`` is its newest run, ``last_run_status`` its status; ``active_run`` is the oldest one that has not ended,
+    ``active_run_status`` its status.
     """
 
     name: str
@@ -77,12 +77,13 @@ class ModuleDetail(ModuleSummary, kw_only=True):
     """``changed`` counts applied files whose content has changed since, ``missing`` applied files that were removed.
 
     ``schemas`` are its schemas, or the pattern that they match; ``states`` counts the existing ``schema_count`` schemas
-    by state. ``digest`` is that of the module's bundle, as in the ETag. ``hold`` says why no run of it starts now.
-    ``approvals`` are those that a run of it needs, by its own settings and the operator's.
+    by state. ``digest`` is the digest of the module's bundle, as in the ETag. ``hold``: why none of its runs starts
+    now. ``approvals`` are the ones that its runs need, according to its own settings and the operator's.
 
-    ``invalid_indexes`` are those in its schemas: drop them, or build them again with REINDEX INDEX CONCURRENTLY.
-    ``last_refusal`` is the newest migrate that was refused, if no run was created after it. ``renamed`` is present if
-    files are applied under other names in any of its schemas; they are counted as ``pending`` and ``missing``.
+    ``invalid_indexes`` are the INVALID indexes in its schemas: drop them, or rebuild them with REINDEX INDEX
+    CONCURRENTLY. ``last_refusal`` is the newest migrate that was refused, if no run was created after it. ``renamed``
+    is present if files are applied under different names in any of its schemas; they are counted as ``pending`` and
+    ``missing``.
     """
 
     description: str = ""
@@ -104,7 +105,7 @@ class ModuleDetail(ModuleSummary, kw_only=True):
 
 
 class SchemaItem(msgspec.Struct, kw_only=True):
-    """The state of a module in one schema, as it was at ``checked_at``; None: it was not checked yet."""
+    """The state of a module in one schema, as it was at ``checked_at``; None: not checked yet."""
 
     schema: str
     state: SchemaState
@@ -126,9 +127,9 @@ class SchemaPage(msgspec.Struct):
 
 
 class Migration(msgspec.Struct, kw_only=True):
-    """``checksum`` is the file's; for a missing file the recorded one.
+    """``checksum`` is the file's, or the recorded one if the file is missing.
 
-    ``waits_for`` is the backfill in the background that the file requires, while that is not applied.
+    ``waits_for`` is the backfill in the background that the file requires, until that is applied.
     """
 
     filename: str
@@ -150,7 +151,7 @@ class MigrationList(msgspec.Struct):
 
 
 class MigrationFile(msgspec.Struct, kw_only=True):
-    """``sql`` is the file as written, ``rendered`` as it is sent to the database."""
+    """``sql`` is the file as written, ``rendered`` the text that is sent to the database."""
 
     module: str
     schema: str

@@ -1,6 +1,6 @@
 """The texts of msgspec's errors that the service interprets, because msgspec's exceptions carry no fields.
 
-A test provokes each of them, so that a new version of msgspec with other texts is noticed.
+A test provokes each of them, so that a version of msgspec with different texts is noticed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def unknown_field(message: str) -> str | None:
 
 
 def path_and_reason(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Where the wrong value is, such as ``migrations[0].content``, and what is wrong with it. The path may be empty."""
+    """The path of the wrong value, such as ``migrations[0].content``, and what is wrong with it. The path may be
+    empty."""
     message = str(error)
     found = _PATH.search(message)
     return (found[1] if found else ""), _PATH.sub("", message).replace("`", "")

@@ -52,14 +52,14 @@ class PlannedStatement(msgspec.Struct, kw_only=True):
 
 
 class FixFile(msgspec.Struct):
-    """``sql`` is the content of the file, or that part of it which replaces the statement of a finding."""
+    """``sql`` is the content of the file, or the part of it that replaces the statement of a finding."""
 
     filename: str
     sql: str
 
 
 class Fix(msgspec.Struct):
-    """``files`` do the same without the long lock, in this order. ``note``: what to check before they are used.
+    """``files``, in this order, have the same result without the long lock. ``note``: what to check before using them.
 
     Without files, ``note`` says what to do instead.
     """
@@ -71,7 +71,7 @@ class Fix(msgspec.Struct):
 class Finding(msgspec.Struct, kw_only=True):
     """A risk in a file. ``statement`` is None if the finding concerns the whole file.
 
-    ``fix``: what the statement becomes in the files of the migration's own ``fix``.
+    ``fix``: what replaces the statement in the migration's own ``fix``.
     """
 
     rule: str
@@ -86,9 +86,9 @@ class Finding(msgspec.Struct, kw_only=True):
 
 
 class PlannedMigration(msgspec.Struct, kw_only=True):
-    """``impact`` says in one sentence what the heaviest statement does to a table, and what waits for it.
+    """``impact``: one sentence on what the heaviest statement does to a table, and what waits for it.
 
-    ``fix``: the files in place of this one that settle its findings, None if there are none.
+    ``fix``: the files that replace this one and settle its findings; None if there are none.
     """
 
     filename: str
@@ -114,11 +114,11 @@ class Refusal(msgspec.Struct, kw_only=True):
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """What a migrate would do now. A migrate with ``digest`` as its ``plan`` does exactly this, or nothing.
+    """What a migrate would do now. A migrate with this ``digest`` as its ``plan`` does exactly this, or nothing.
 
     ``warnings`` is present if the module has no files, or if the schema has INVALID indexes. ``renamed`` is present if
-    files were applied under other names: a migrate only writes the new names into the history. ``refusal`` is present
-    if a migrate would be refused, since the limits of the module do not allow what is pending.
+    files were applied under different names: a migrate only writes the new names to the history. ``refusal`` is present
+    if a migrate would be refused because the module's limits do not allow what is pending.
     """
 
     module: str
@@ -144,8 +144,8 @@ class Change(msgspec.Struct, kw_only=True):
 class Drift(msgspec.Struct, kw_only=True):
     """The changes of a schema since ``module``, the last one migrated in it, was migrated at ``since``.
 
-    ``clean`` is true if the comparison was possible and found no change. ``reason`` states why it was not possible, or
-    what limits it.
+    ``clean`` is true if the comparison was possible and found no change. ``reason``: why it was not possible, or a
+    caveat.
     """
 
     clean: bool
@@ -243,7 +243,7 @@ class TakenLock(msgspec.Struct, kw_only=True):
 class PredictedLock(msgspec.Struct, kw_only=True):
     """A lock of the plan, and whether the statement took it.
 
-    ``relation`` is None for those that only the catalog shows.
+    ``relation`` is None for relations that only the catalog shows.
     """
 
     mode: str
@@ -314,7 +314,7 @@ class FixProof(msgspec.Struct, kw_only=True):
 class Rehearsal(msgspec.Struct, kw_only=True):
     """The result of the pending migrations in a scratch schema. ``succeeded``: all of them ran without an error.
 
-    Otherwise ``failure`` is the statement that failed, or ``stopped`` the reason for an early end. ``replayed`` lists
+    Otherwise ``failure`` is the statement that failed, or ``stopped`` the reason why it ended early. ``replayed`` lists
     the applied files that ran first, ``missing`` those whose content is unknown, ``not_reached`` the pending ones that
     did not start. From ``kept_open_since`` on, files shared one transaction that was rolled back, because that file
     has effects outside the schema. ``left_behind`` is the scratch schema, if it could not be dropped. ``fixes`` is
@@ -339,8 +339,8 @@ class Rehearsal(msgspec.Struct, kw_only=True):
 class RepairBody(InSchema, forbid_unknown_fields=True):
     """``accept``: record the current content of the files as applied.
 
-    ``files``: the files to accept, each with the checksum that the list of changes has as ``current``. If others have
-    changed by then, none is accepted.
+    ``files``: the files to accept, each with its checksum, which is ``current`` in the list of changes. If other files
+    have changed by then, none are accepted.
     """
 
     accept: bool = False
@@ -348,7 +348,8 @@ class RepairBody(InSchema, forbid_unknown_fields=True):
 
 
 class ChangedFile(msgspec.Struct, kw_only=True):
-    """``recorded`` is the checksum in the history, ``current`` the file's. ``diff`` needs the old content."""
+    """``recorded`` is the checksum in the history, ``current`` the file's. ``diff`` is None if the previous content is
+    unknown."""
 
     filename: str
     recorded: str
@@ -373,8 +374,8 @@ class RepairResult(msgspec.Struct, kw_only=True):
 class RevertBody(InSchema, forbid_unknown_fields=True):
     """``steps``: the number of migrations to revert, newest first.
 
-    ``break_glass``: in an emergency, the reason to revert although the module needs approvals, is frozen, or is outside
-    its windows.
+    ``break_glass``: in an emergency, the reason for reverting although the module needs approvals, is frozen, or is
+    outside its windows.
     """
 
     steps: Annotated[int, Meta(ge=1, le=1000)] = 1
@@ -411,7 +412,7 @@ class Resolved(msgspec.Struct, kw_only=True):
 
 
 class ModuleReady(msgspec.Struct, kw_only=True):
-    """``version`` is the newest applied one in ``schema``, the first of the schemas that were checked."""
+    """``version`` is the newest applied version in ``schema``, the first of the schemas that were checked."""
 
     module: str
     schema: str

@@ -28,10 +28,10 @@ AttentionKind = Literal[
 
 
 class OverviewRun(msgspec.Struct, kw_only=True):
-    """A run in short. ``duration_ms`` is up to its end, or up to now; None before it started.
+    """A run in short. ``duration_ms`` is the time until its end, or until now; None before it started.
 
-    ``problem_code`` and ``detail`` say why it failed. While it is under way, ``done`` of its ``schema_count`` schemas
-    are finished, and ``progress`` is that of ``schema``, one that waits for a lock if there is any. ``hold`` says
+    ``problem_code`` and ``detail`` say why it failed. While it is in progress, ``done`` of its ``schema_count`` schemas
+    are finished, and ``progress`` is the progress of ``schema``, preferably one that waits for a lock. ``hold`` says
     why it is held.
     """
 
@@ -71,7 +71,7 @@ class OverviewModule(ModuleSummary, kw_only=True):
 
 
 class Overview(msgspec.Struct, kw_only=True):
-    """``attention`` comes with the most urgent first, ``running`` with the oldest run first, ``modules`` by name.
+    """``attention`` lists the most urgent item first, ``running`` the oldest run first, ``modules`` by name.
 
     ``lost`` are replicas that stopped sending heartbeats within the last hour, without having been shut down.
     ``freezes`` are those in force.

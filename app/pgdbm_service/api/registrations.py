@@ -22,17 +22,18 @@ class SubmittedMigration(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RegistrationBody(ModuleSettings, forbid_unknown_fields=True, kw_only=True):
-    """``migrations`` are all files of the module, down migrations included; the others as in ``module.toml``."""
+    """``migrations`` are all files of the module, including down migrations; the other fields are as in
+    ``module.toml``."""
 
     migrations: list[SubmittedMigration]
 
 
 class Registration(msgspec.Struct, kw_only=True):
-    """The module as it is registered now. ``status`` is unchanged if the same was registered before, dry_run if it
-    would change.
+    """The module as it is registered now. ``status`` is unchanged if the same content was already registered, dry_run
+    if it would change.
 
-    ``pending`` are those of the ``migrations`` that are not applied in one of its schemas. ``warnings`` say if files of
-    it are applied there under the name of another module.
+    ``pending`` lists the ``migrations`` that are not applied in at least one of its schemas. ``warnings`` are present
+    if some of its files are applied there under another module's name.
     """
 
     module: str
@@ -60,7 +61,7 @@ class Unregistered(msgspec.Struct, kw_only=True):
 
 
 class BundleItem(msgspec.Struct, kw_only=True):
-    """A change of a module's bundle; ``current`` says whether the module has this bundle now."""
+    """A change of a module's bundle; ``current``: whether this is the module's current bundle."""
 
     digest: str
     registered_at: datetime
@@ -84,7 +85,7 @@ class BundleChange(msgspec.Struct, kw_only=True):
 
 
 class BundleDiff(msgspec.Struct, kw_only=True):
-    """What differs between the bundles ``before`` and ``after``, given by their digests."""
+    """The differences between the bundles ``before`` and ``after``, which are given by their digests."""
 
     module: str
     before: str
@@ -93,7 +94,7 @@ class BundleDiff(msgspec.Struct, kw_only=True):
 
 
 class RepositoryChanges(msgspec.Struct, kw_only=True):
-    """The names of modules, compared with when the repository was last read.
+    """The names of modules, compared with the previous read of the repository.
 
     ``invalid`` are those that cannot be used, ``hidden`` those hidden by a registered module of the same name.
     """

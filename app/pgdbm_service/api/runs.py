@@ -60,18 +60,18 @@ class MigrateBody(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
     """``dry_run``: report what would be applied, change nothing.
 
     ``target``: apply nothing after this version or file name. ``schemas``: only these of the module's schemas.
-    ``bundle`` and ``plan``: digests of the files, and of the plan for the same target; if they differ now, nothing is
+    ``bundle`` and ``plan``: digests of the files, and of the plan for the same target; if they have changed, nothing is
     applied. ``atomic``: ``all`` applies everything in one transaction per schema. ``lock_timeout_ms``: how long a
     statement waits for a lock before it is retried. ``wait_s``: seconds to wait for the end.
 
     The first ``canary`` schemas are migrated before the others; if one of them fails, the others are not started.
     ``on_failure``: whether a failure in one schema stops the schemas that have not started.
 
-    ``background``: also run the module's backfills in the background, and what requires them, in this run. Without it
-    another run does that after this one.
+    ``background``: also run the module's backfills in the background, and the files that require them, in this run.
+    Otherwise a separate run does that afterwards.
 
-    ``with_dependencies``: first migrate the modules that this one depends on, if anything is pending in them; without
-    it, the call is refused in that case.
+    ``with_dependencies``: first migrate the modules that this one depends on, if anything is pending in them; otherwise
+    the call is refused in that case.
 
     The run does not start before ``not_before``. ``if_closed``: while the module is frozen, or outside its windows, the
     run waits, or the call is refused.
@@ -86,7 +86,7 @@ class MigrateBody(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Hold(msgspec.Struct, frozen=True):
     """Why a run has not started: it was requested for a later time, or its module is frozen or outside its windows.
 
-    ``until``: when the reason ends; None if that is not known. ``detail`` is a sentence for people.
+    ``until``: when the reason ceases to apply; None if that is not known. ``detail`` is a sentence that explains it.
     """
 
     reason: Literal["not_before", "window", "freeze"]
@@ -111,7 +111,8 @@ class BreakGlass(msgspec.Struct, kw_only=True):
 
 
 class RunApproval(msgspec.Struct, kw_only=True):
-    """The approvals of a run of a module that needs them: ``needed`` for its plan, 0 where that has no warning.
+    """The approvals of a run of a module that needs them: ``needed``: how many its plan needs, 0 if the plan has no
+    warning.
 
     ``plan`` is the digest of the plan that the run is bound to; with several schemas, of their plans together.
     """
@@ -173,7 +174,7 @@ class MigrateResult(msgspec.Struct, kw_only=True):
 class MigrateAllResult(msgspec.Struct, kw_only=True):
     """One result per module, in the order in which they were migrated.
 
-    ``not_reached`` names the registered modules that are left out because they, or modules that they depend on, are
+    ``not_reached`` names the registered modules that were skipped because they, or modules that they depend on, are
     invalid. ``warnings`` is present if there are no modules, or modules without files.
 
     If a module fails, the problem document has the results before it as ``items`` and the modules after it as
@@ -193,7 +194,7 @@ class Progress(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     ``command``, ``phase`` and ``percent`` come from the server's ``pg_stat_progress_*`` views. ``waiting_for`` lists
     the sessions that block the statement, ``holder`` is another runner that holds the module's lock, ``retrying`` says
-    why the last attempt failed. Of a backfill, ``rows`` of about ``total_rows`` are processed, ``rows_per_s`` and
+    why the last attempt failed. For a backfill, ``rows`` of about ``total_rows`` are processed, ``rows_per_s`` and
     ``seconds_left`` are estimates, and ``reason`` says why it waits.
     """
 
@@ -250,11 +251,11 @@ class ChildRun(msgspec.Struct, kw_only=True):
 
 
 class RunSummary(msgspec.Struct, kw_only=True):
-    """``attempts``: how often work on it was started, in the schema with the most attempts. ``replica`` did so last.
+    """``attempts``: how often it was attempted, in the schema with the most attempts. ``replica`` did so last.
 
     ``duration_ms`` is up to its end, or up to now; None before it started. ``problem_code`` says why it failed.
 
-    For a run of all modules, ``module`` is ``*``, and there is no ``bundle``. ``hold`` says why a run is held.
+    For a run of all modules, ``module`` is ``*`` and there is no ``bundle``. ``hold`` says why a run is held.
     """
 
     id: UUID
@@ -275,9 +276,8 @@ class RunSummary(msgspec.Struct, kw_only=True):
 
 
 class RunItem(RunSummary, kw_only=True):
-    """A run in a list. ``detail`` is that of its problem.
-
-    While it is under way, ``progress`` is that of ``schema``, one that waits for a lock if there is any.
+    """A run in a list. ``detail`` is the detail of its problem. While it is in progress, ``progress`` is the progress
+    of ``schema``, preferably one that waits for a lock.
     """
 
     detail: str | None = None
@@ -314,7 +314,7 @@ class StreamedEvent(msgspec.Struct, kw_only=True):
 
 
 class RunList(msgspec.Struct):
-    """``total`` counts the runs on all pages, of the newest 10,000 runs. ``total_is_capped``: there are older ones."""
+    """``total`` counts the runs on all pages, up to the newest 10,000. ``total_is_capped``: there are older ones."""
 
     items: list[RunItem]
     next: str | None = None

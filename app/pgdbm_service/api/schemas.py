@@ -6,7 +6,7 @@ import msgspec
 
 
 class SchemaSummary(msgspec.Struct):
-    """``size_bytes`` is None while a table of the schema is locked so that its size cannot be read."""
+    """``size_bytes`` is None while a lock on one of its tables prevents reading the size."""
 
     name: str
     owner: str
@@ -21,7 +21,7 @@ class SchemaList(msgspec.Struct):
 
 
 class Index(msgspec.Struct):
-    """``valid`` is false for what a failed CREATE INDEX CONCURRENTLY left."""
+    """``valid`` is false for an index that a failed CREATE INDEX CONCURRENTLY left behind."""
 
     name: str
     size_bytes: int | None

@@ -1,8 +1,8 @@
 """Scopes, and what they allow. Pure.
 
 ``read`` allows every read. ``register:GLOB`` and ``migrate:GLOB`` allow changes of the modules whose whole name the
-glob matches: ``*`` is any characters, ``?`` one; ``approve:GLOB`` allows approving and rejecting what others want to
-migrate in them. ``admin`` allows everything. Apart from ``admin``, no scope includes another one.
+glob matches: ``*`` matches any characters, ``?`` a single one; ``approve:GLOB`` allows approving and rejecting other
+people's runs of them. ``admin`` allows everything. Apart from ``admin``, no scope includes another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Need = Literal["read", "admin", "migrate", "register", "approve"]
 
 ADMIN = "admin"
-# No brackets: fnmatch would read them as a set of characters.
+# No brackets: fnmatch would treat them as a character set.
 _SCOPE = re.compile(r"(?:read|admin|(?:register|migrate|approve):[A-Za-z0-9_.*?-]{1,100})\Z")
 
 
@@ -27,14 +27,14 @@ def is_scope(text: str) -> bool:
 
 
 def check_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """``scopes`` without duplicates, in their order.
+    """``scopes`` without duplicates, in the same order.
 
     Raises:
         ValueError: ``scopes`` is empty, or one is not a scope; the text names it.
     """
     unique = tuple(dict.fromkeys(scopes))
     if not unique:
-        raise ValueError("at least one scope is needed")
+        raise ValueError("at least one scope is required")
     for scope in unique:
         if not is_scope(scope):
             raise ValueError(

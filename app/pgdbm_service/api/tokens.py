@@ -16,11 +16,13 @@ class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
     scopes: Annotated[
         list[str], Meta(description="`read`, `register:GLOB`, `migrate:GLOB`, `approve:GLOB`, `admin`.", min_length=1)
     ]
-    expires: Annotated[str, Meta(description="When it expires: after `30m`, `12h`, `90d`, `4w`, or `never`.")] = "90d"
+    expires: Annotated[
+        str, Meta(description="When it expires: after `30m`, `12h`, `90d`, `4w` and the like, or `never`.")
+    ] = "90d"
 
 
 class TokenList(msgspec.Struct):
-    """``total`` is the number of tokens on all pages, up to 10,000; ``total_is_capped`` says that there are more."""
+    """``total`` is the number of tokens on all pages, up to 10,000; ``total_is_capped``: there are more."""
 
     items: list[Token]
     next: str | None = None

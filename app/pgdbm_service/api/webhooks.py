@@ -33,21 +33,21 @@ Events = Annotated[list[WebhookEvent], Meta(description="The events that are sen
 Modules = Annotated[
     str,
     Meta(
-        description="A glob of the names of modules: `*` is any characters, `?` one.",
+        description="A glob of the names of modules: `*` matches any characters, `?` a single one.",
         pattern=r"^[A-Za-z0-9_.*?-]{1,100}$",
     ),
 ]
 BlockedAfter = Annotated[
     float,
     Meta(
-        description="Seconds that a run must have been blocked for before `run.blocked` is sent; a run that continues "
+        description="How many seconds a run must have been blocked before `run.blocked` is sent; a run that continues "
         "earlier is not reported.",
         ge=0,
         le=86400,
     ),
 ]
 
-Enabled = Annotated[bool, Meta(description="Enabling sends what is pending, and forgets failures.")]
+Enabled = Annotated[bool, Meta(description="Enabling a webhook sends what is pending and clears its failures.")]
 
 
 def refusal_of_url(url: str, *, allow_http: bool) -> str | None:
@@ -67,7 +67,10 @@ class WebhookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     modules: Modules = "*"
     format: Annotated[
         WebhookFormat,
-        Meta(description="`standard` is JSON after Standard Webhooks; `slack` and `teams` are messages for these."),
+        Meta(
+            description="`standard` is JSON as specified by Standard Webhooks; `slack` and `teams` "
+            "are messages for those services."
+        ),
     ] = "standard"
     blocked_after_s: BlockedAfter = 60.0
 
@@ -81,14 +84,18 @@ class WebhookChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     blocked_after_s: BlockedAfter | UnsetType = UNSET
     is_enabled: Enabled | UnsetType = UNSET
     new_secret: Annotated[
-        bool, Meta(description="Replace the secret. Signatures with the previous one are sent beside those with it.")
+        bool,
+        Meta(
+            description="Replace the secret. For a while, deliveries are signed with both the new "
+            "and the previous secret."
+        ),
     ] = False
 
 
 class Webhook(msgspec.Struct, kw_only=True):
-    """A webhook without its secret. ``failing_since``: the first failure since something was last delivered.
+    """A webhook without its secret. ``failing_since``: the first failure since the last successful delivery.
 
-    ``name``: that of a webhook in the settings of the service, which is changed there only.
+    ``name``: the name of a webhook from the service's settings, which can be changed only there.
     """
 
     id: UUID
@@ -106,7 +113,7 @@ class Webhook(msgspec.Struct, kw_only=True):
 
 
 class WebhookWithSecret(Webhook, kw_only=True):
-    """A webhook with its ``secret``, if that is new: it is in this answer only."""
+    """A webhook with its ``secret`` if that is new: it is only in this answer."""
 
     secret: str | None = None
 
@@ -119,7 +126,7 @@ class WebhookList(msgspec.Struct):
 class Delivery(msgspec.Struct, kw_only=True):
     """An event for a webhook. ``id`` is the ``webhook-id`` of each attempt; ``reason`` is why the last one failed.
 
-    ``dropped``: what it reports was over before it was due.
+    ``dropped``: what it reports had ended before it was due.
     """
 
     id: UUID

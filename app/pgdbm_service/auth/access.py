@@ -33,14 +33,14 @@ class Access:
         }
 
     def need_of(self, handler: Any) -> str | None:
-        """The need of ``handler``; None: it is open to every client."""
+        """The need of ``handler``; None: it is open to all clients."""
         if _answers_options(handler):
             return None
         word: str | None = handler.opt.get("needs", "admin")
         return self._settled.get(word, word) if word is not None else None
 
     def require(self, principal: Principal, need: str | None, path_params: Mapping[str, Any]) -> None:
-        """Refuse a principal without ``need``, as :meth:`need_of` returns it, for the module in the path.
+        """Refuse a principal that lacks ``need``, which :meth:`need_of` returned, for the module in the path.
 
         Raises:
             ServiceError: forbidden.
@@ -54,7 +54,7 @@ class Access:
         """Check that every handler of ``app`` declares a valid need.
 
         Raises:
-            TypeError: the text lists the handlers that do not.
+            TypeError: some do not; the text lists them.
         """
         wrong = sorted(set(_wrong(app)))
         if wrong:
@@ -62,7 +62,7 @@ class Access:
 
 
 def require(principal: Principal, need: Need, module: str | None = None) -> None:
-    """Refuse a principal without ``need``; without a ``module``, ``migrate`` and ``register`` of any module suffice.
+    """Refuse a principal without ``need``; without a ``module``, ``migrate`` or ``register`` for any module is enough.
 
     Raises:
         ServiceError: forbidden, with the missing scope.

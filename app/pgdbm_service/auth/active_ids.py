@@ -1,4 +1,4 @@
-"""The ids of all active tokens, or sessions: credentials with another id need not be looked up."""
+"""The ids of all active tokens, or sessions: credentials with any other id need not be looked up."""
 
 from __future__ import annotations
 

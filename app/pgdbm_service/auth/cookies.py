@@ -1,8 +1,7 @@
 """The cookies of the dashboard.
 
-They are ``SameSite=Lax``: with Strict, a link in a chat, and the return from an identity provider, would lead to a page
-that asks to sign in although the browser is signed in. In addition, requests that change something have to prove their
-origin.
+They are ``SameSite=Lax``: with Strict, a link in a chat, and the return from an identity provider, would lead to the
+sign-in page although the browser is signed in. In addition, requests that change something must prove their origin.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
 
 SESSION = "pgdbm_session"
 SIGN_IN = "pgdbm_sign_in"
-"""The secret of an attempt to sign in at an identity provider, which the answer is checked against."""
+"""The secret of an attempt to sign in at an identity provider; the provider's answer is checked against it."""
 
-# A browser accepts a cookie of this name only from this host itself and over TLS: no other host can set one.
+# A browser accepts a cookie with this name only from this host itself and over TLS: no other host can set it.
 _HOST_ONLY = "__Host-"
 
 

@@ -2,7 +2,7 @@
 
 Litestar's RateLimitMiddleware counts every request; this one counts failures only. A client with valid credentials is
 therefore never limited by its own requests. Credentials that were valid before are verified even if the address has
-used up its failures: behind a proxy that is not in PGDBM_TRUSTED_PROXIES all clients share one address.
+used up its failures: behind a proxy that is not in PGDBM_TRUSTED_PROXIES, all clients share one address.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FailureLimiter:
     def check(self, address: str, credentials: str, failure: Failure = "invalid") -> None:
         """Refuse ``credentials`` from an address with too many failures, unless they were valid before.
 
-        Cookies of sessions have a bucket of their own: those of a signed-out browser must not prevent a new sign-in.
+        Session cookies have a separate bucket: those of a signed-out browser must not prevent a new sign-in.
 
         Raises:
             ServiceError: too_many_attempts.
@@ -56,7 +56,8 @@ class FailureLimiter:
         self._take(address, failure)
 
     def record_missing(self, address: str) -> None:
-        """Count a request without credentials. Such requests have a separate bucket, since they guess nothing.
+        """Count a request without credentials. Such requests have a separate bucket, because they do not guess
+        credentials.
 
         Raises:
             ServiceError: too_many_attempts.

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 # An issuer publishes new keys days before it uses them; a key that it withdraws stops working after this time.
 _KEYS_FOR_S = 300.0
-# Anyone can send tokens with unknown key ids: not every one of them may cause a request to the issuer.
+# Anyone can send tokens with unknown key ids: so not every one of them may cause a request to the issuer.
 _ASK_AGAIN_S = 10.0
 _TIMEOUT_S = 5.0
 _MAX_ANSWER_BYTES = 1024 * 1024
@@ -94,14 +94,15 @@ class Issuers:
     """The issuers in the settings; a token selects one by its ``iss``."""
 
     def __init__(self, settings: Sequence[IssuerSettings]) -> None:
-        # The names of issuers after the first are part of the principals' names: issuers may use the same subjects.
+        # The names of all issuers but the first are part of the principals' names, because issuers may use the same
+        # subjects.
         self._issuers = {one.issuer: Issuer(one, is_named=number > 0) for number, one in enumerate(settings)}
 
     def __getitem__(self, name: str) -> Issuer:
         return self._issuers[name]
 
     async def verify(self, token: str, sign_in: SignIn | None = None, *, issued_by: str | None = None) -> Principal:
-        """The principal of ``token``, or of an ID token of ``issued_by`` for ``sign_in``.
+        """The principal of ``token``, or of an ID token from ``issued_by`` for ``sign_in``.
 
         Raises:
             InvalidTokenError: the token is invalid. The log has its reason with the values of the claims.
@@ -118,7 +119,7 @@ class Issuers:
             if issuer is None:
                 raise InvalidTokenError("its issuer (iss) is not configured")
             if issued_by is not None and name != issued_by:
-                raise InvalidTokenError("its issuer (iss) is not the one that was asked")
+                raise InvalidTokenError("its issuer (iss) is not the one that the request went to")
             return await issuer.verify(token, header, sign_in)
         except InvalidTokenError as error:
             claimed = {name: repr(claims.get(name))[:_MAX_LOGGED] for name in ("iss", "aud", "sub", "exp")}
@@ -156,7 +157,7 @@ class Issuer:
         if key is None:
             raise InvalidTokenError("the issuer has no key with its key id (kid)")
         if algorithm not in key.algorithms:
-            raise InvalidTokenError("its algorithm (alg) does not fit the issuer's key")
+            raise InvalidTokenError("its algorithm (alg) does not match the issuer's key")
         audience = self._settings.audience if sign_in is None else sign_in.client_id
         subject, claims = self._verified(token, key, algorithm, audience)
         if sign_in is not None:
@@ -205,7 +206,7 @@ class Issuer:
         except ImmatureSignatureError:
             raise InvalidTokenError("it is not valid yet (nbf, iat)") from None
         except InvalidAudienceError:
-            raise InvalidTokenError("its audience (aud) is not that of the service") from None
+            raise InvalidTokenError("its audience (aud) is not the service's") from None
         except MissingRequiredClaimError as error:
             raise InvalidTokenError(f"it has no claim {error.claim}") from None
         except jwt.PyJWTError:
@@ -221,7 +222,7 @@ class Issuer:
         # The claim may contain scopes of other services.
         yield from filter(is_scope, claimed.split() if isinstance(claimed, str) else _texts(claimed))
         for claim, scopes_by_glob in self._settings.claim_scopes.items():
-            # Some providers let users enter any address.
+            # Some providers let users enter any email address.
             if claim == "email" and claims.get("email_verified") is not True:
                 continue
             for value in _texts(claims.get(claim)):
@@ -248,7 +249,7 @@ class Issuer:
         return self._keys.get(kid)
 
     async def _refresh(self) -> None:
-        """Fetch the keys, unless that was just tried. If it fails, the previous keys stay."""
+        """Fetch the keys, unless that was just tried. If it fails, the previous keys are kept."""
         now = time.monotonic()
         if now - self._asked_at < _ASK_AGAIN_S:
             return
@@ -277,7 +278,7 @@ class Issuer:
     async def _discover(self, client: httpx2.AsyncClient) -> Discovery:
         found = await _get(client, f"{self._name.rstrip('/')}/.well-known/openid-configuration", {}, Discovery)
         if found.issuer != self._name:
-            raise ValueError(f"its configuration is that of {found.issuer!r}")
+            raise ValueError(f"its configuration belongs to {found.issuer!r}")
         if not is_safe_url(found.jwks_uri):
             raise ValueError("the jwks_uri in its configuration does not start with https://")
         return found
@@ -289,17 +290,17 @@ def _texts(claim: Any) -> list[str]:
 
 
 def _check_id_token(claims: dict[str, Any], sign_in: SignIn) -> None:
-    """What an ID token must have besides what every JWT must have (OpenID Connect Core, 3.1.3.7)."""
+    """What an ID token must have in addition to what every JWT must have (OpenID Connect Core, 3.1.3.7)."""
     nonce = claims.get("nonce")
     if not isinstance(nonce, str) or not compare_digest(nonce.encode(), sign_in.nonce.encode()):
-        raise InvalidTokenError("its nonce is not that of this attempt to sign in")
+        raise InvalidTokenError("its nonce does not belong to this sign-in attempt")
     audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
     if claims.get("azp", sign_in.client_id) != sign_in.client_id or (len(audiences) > 1 and "azp" not in claims):
         raise InvalidTokenError("it was issued to another client (azp)")
 
 
 async def read_answer(response: httpx2.Response) -> bytes:
-    """The body of a streamed answer.
+    """The body of a streamed response.
 
     Raises:
         ValueError: it is too large.

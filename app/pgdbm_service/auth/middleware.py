@@ -1,8 +1,7 @@
 """Authentication and authorization of every request that has a route.
 
 Handlers with ``cookie`` in their ``opt`` accept the cookie of a session too: ``"page"`` for pages of the dashboard,
-``"stream"`` for a stream of the API, for which a ticket in the URL is accepted as well. Every other handler ignores
-both.
+``"stream"`` for a stream of the API, for which a ticket in the URL is accepted as well. All other handlers ignore both.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class Authenticator:
             raise _unauthenticated("An Authorization header with a bearer token is required.")
         found = _BEARER.match(headers[0]) if len(headers) == 1 else None
         credentials = found[1] if found else ""
-        # A JWT has three parts separated by dots; the service's own tokens contain no dot.
+        # A JWT has three parts, separated by dots; the service's own tokens contain no dots.
         if self._issuers is not None and credentials.count(".") == 2:
             return await self._verify_jwt(self._issuers, credentials, address)
         return await self.verify_token(credentials, address)
@@ -89,7 +88,7 @@ class Authenticator:
         try:
             self._limiter.check(address, cookie, "session")
         except ServiceError:
-            # Only ids of sessions that exist are read.
+            # Only sessions with a known id are read.
             if not await self._sessions.has_id(cookie):
                 raise _unauthenticated(_SIGNED_OUT) from None
         session = await self._sessions.find(cookie, is_use=is_use)
@@ -100,7 +99,7 @@ class Authenticator:
         return session
 
     async def _verify_jwt(self, issuers: Issuers, token: str, address: str) -> Principal:
-        """Verified before the limit is checked: this needs no database, and other clients may share the address."""
+        """Verified before the limit is checked: that needs no database, and other clients may share the address."""
         try:
             return await issuers.verify(token)
         except InvalidTokenError as error:
@@ -117,7 +116,7 @@ class Authenticator:
         try:
             self._limiter.check(address, token)
         except ServiceError:
-            # Another client behind the same address used up its failures. Only ids of tokens that exist are looked up.
+            # Another client with the same address used up its failures. Only tokens with a known id are looked up.
             if not await self._verifier.has_id(token):
                 raise
         principal = await self._verifier.verify(token)
@@ -171,7 +170,7 @@ class Admission:
                 session = await self._authenticator.authenticate_session(cookie, address, is_use=_is_use(scope))
                 principal = session.principal
             elif cookie_for == "page" and not authorizations and scope.get("method") in _READING:
-                # Not counted as a failed attempt: the answer is the page to sign in.
+                # Not counted as a failed attempt: the answer is the sign-in page.
                 raise _unauthenticated("Sign in first.")
             else:
                 principal = await self._authenticator.authenticate(authorizations, address)
@@ -197,8 +196,8 @@ class Admission:
 
 
 def _is_use(scope: Scope) -> bool:
-    """Whether a user caused the request, rather than a page by itself. Streams and polls of an open page do not prolong
-    the session."""
+    """Whether a user made the request, rather than an open page by itself. Streams and polls of an open page do not
+    prolong the session."""
     return header_of(scope, b"sec-fetch-mode") in (None, "navigate")
 
 

@@ -1,14 +1,14 @@
 """Signing in at an identity provider: OpenID Connect, the authorization code flow with PKCE.
 
-The values that the answer has to match are derived from a secret that is only in the browser's cookie, so any replica
+The values that the answer must match are derived from a secret that is only in the browser's cookie, so any replica
 can handle the callback:
 
 - ``state``: the answer belongs to the request of this browser (cross-site request forgery).
 - ``code_verifier``: a stolen code cannot be redeemed without the cookie.
 - ``nonce``: the ID token was made for this request.
 
-The cookie also names the provider, and each provider has its own redirect URI. So a code of one provider is never sent
-to another one (mix-up), even if the provider does not send ``iss`` with its answer.
+The cookie also names the provider, and each provider has its own redirect URI. So a code from one provider is never
+sent to another one (a mix-up attack), even if the provider does not send ``iss`` with its answer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Tokens(msgspec.Struct):
 
 
 class Attempt:
-    """An attempt to sign in. ``secret`` is in the cookie, and nowhere else."""
+    """An attempt to sign in. ``secret`` is in the cookie and nowhere else."""
 
     def __init__(self, secret: str | None = None) -> None:
         self.secret = secret or secrets.token_urlsafe(32)
@@ -105,7 +105,7 @@ class IdentityProvider:
         discovery = await self._issuers[self.issuer].discover()
         if not discovery.end_session_endpoint:
             return None
-        # Without id_token_hint, which would be a token in a URL: the provider asks the user.
+        # Without id_token_hint, which would put a token into a URL; the provider asks the user instead.
         query = urlencode({"client_id": self._client_id, "post_logout_redirect_uri": return_to})
         return _with_query(self._endpoint(discovery, "end_session_endpoint"), query)
 
@@ -113,15 +113,15 @@ class IdentityProvider:
         """The principal that signed in, from the query of the callback.
 
         Raises:
-            InvalidTokenError: the answer is not that of this attempt, or the provider refused.
+            InvalidTokenError: the answer does not belong to this attempt, or the provider refused.
             ServiceError: issuer_unavailable.
         """
         if not hmac.compare_digest(answer.get("state", "").encode(), attempt.state.encode()):
-            raise InvalidTokenError("the state in the answer is not that of this browser")
+            raise InvalidTokenError("the state in the answer does not belong to this browser")
         discovery = await self._issuers[self.issuer].discover()
         sender = answer.get("iss")
         if sender != self.issuer and (sender is not None or discovery.authorization_response_iss_parameter_supported):
-            raise InvalidTokenError("the answer is not from the identity provider that was asked (iss)")
+            raise InvalidTokenError("the answer is not from the identity provider that the request went to (iss)")
         if "error" in answer:
             # The text is part of the URL, so anyone could have written it: it is logged, but not shown.
             reason = {name: answer.get(name, "")[:_MAX_LOGGED] for name in ("error", "error_description")}
@@ -164,18 +164,18 @@ class IdentityProvider:
                     http_status=response.status_code,
                     reason=_error_in(body),
                 )
-                raise InvalidTokenError("the identity provider refused the code; the log has its reason")
+                raise InvalidTokenError("the identity provider refused the code; the log has the reason")
             response.raise_for_status()
             return msgspec.json.decode(body, type=_Tokens).id_token
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, msgspec.MsgspecError) as error:
-            # The text of the error may quote the answer, which has tokens.
+            # The text of the error may quote the answer, which contains tokens.
             logger.warning("code not redeemed", issuer=self.issuer, error_type=type(error).__name__)
             raise ServiceError(
                 "issuer_unavailable", "The identity provider cannot be reached at the moment, or its answer is invalid."
             ) from None
 
     def _secret(self) -> str | None:
-        # The file is read each time: the secret may be renewed.
+        # The file is read each time because the secret may be renewed.
         path = self._settings.oidc_client_secret_file
         return None if path is None else path.read_text().strip()
 

@@ -1,4 +1,4 @@
-"""Refuses requests because of where they come from: other hosts, other sites."""
+"""Refuses requests that come from other hosts or other sites."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Origins:
     def require_own(self, scope: Scope) -> None:
         """Refuse a change by a browser that does not prove that it comes from a page of this service.
 
-        For requests with a cookie, which a browser adds to those of other sites too. Unlike :meth:`check` this requires
-        the proof, and trusts no other origin.
+        For requests with a cookie, which a browser also adds to requests that other sites make. Unlike :meth:`check`,
+        this requires proof and trusts no other origin.
 
         Raises:
             ServiceError: cross_origin.
@@ -78,8 +78,8 @@ class Origins:
     def _require_host(self, scope: Scope) -> None:
         """Refuse a Host that is neither an IP address nor a known name.
 
-        A page whose host name was pointed at this service (DNS rebinding) sends its own name. Without authentication,
-        such a page could do everything.
+        A page whose host name was pointed at this service (DNS rebinding) sends its own host name. Without
+        authentication, such a page could do everything.
         """
         hosts = {header_of(scope, b"host") or "", self._proxies.host_of(scope) or ""} - {""}
         for host in hosts or {""}:
@@ -92,7 +92,7 @@ class Origins:
                 )
 
     def _require_origin(self, scope: Scope) -> None:
-        """Refuse a change that a page of another site made a browser request. Programs send no Origin."""
+        """Refuse a change that a page of another site made the browser request. Programs send no Origin."""
         origin = header_of(scope, b"origin")
         if origin is None and header_of(scope, b"sec-fetch-site") in _OTHER_SITES:
             origin = "null"
@@ -108,7 +108,7 @@ class Origins:
 
 
 def _require_loopback(scope: Scope) -> None:
-    """Refuse a request that did not arrive over loopback, whatever address the server listens on."""
+    """Refuse a request that did not arrive over loopback, regardless of the address that the server listens on."""
     server = scope.get("server")
     # A Unix socket has no port. Its file mode restricts who may connect.
     over_socket = server is not None and server[1] is None

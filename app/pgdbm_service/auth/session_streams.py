@@ -1,4 +1,4 @@
-"""Ends the streams of events that a session has opened when the session ends."""
+"""Ends the event streams that a session has opened when the session ends."""
 
 from __future__ import annotations
 

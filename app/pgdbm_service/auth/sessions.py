@@ -1,7 +1,8 @@
 """Sessions of people who signed in to the dashboard: the cookie's format and the table.
 
-``ID_SECRET``, as in a token: the id finds the row, and the SHA-256 of the whole cookie is compared. So a session works
-on every replica, ends everywhere when its row is deleted, and cannot be forged from a copy of the database.
+``ID_SECRET``, as in a token: the row is looked up by the id, and the SHA-256 of the whole cookie is compared. So a
+session works on every replica, ends everywhere when its row is deleted, and cannot be forged with a copy of the
+database.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ _COOKIE = re.compile(r"([0-9a-f]{16})_[A-Za-z0-9_-]{43}\Z")
 _MAX_KNOWN = 1000
 # Only a program that signs in for every request has more sessions.
 _MAX_PER_PRINCIPAL = 100
-# How precisely the last use is recorded: a write per request would be wasted.
+# How precisely the last use is recorded: a write per request would be wasteful.
 _USE_EVERY_S = 60.0
 
 logger = structlog.get_logger("pgdbm_service")
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A session. It ends at ``expires_at`` unless it is used again before."""
+    """A session. It ends at ``expires_at`` unless it is used before then."""
 
     id: str
     principal: Principal
@@ -68,7 +69,7 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class Sessions:
-    """Starts, finds and ends sessions, and caches each session that was read for ``REVOKED_WITHIN_S``.
+    """Starts, finds and ends sessions, and caches each session it reads for ``REVOKED_WITHIN_S``.
 
     A session ends after ``idle_s`` seconds without use, and ``lifetime_s`` after it was started. Sessions of issuers
     that are not in ``issuers`` are refused.
@@ -127,7 +128,7 @@ class Sessions:
         return cookie
 
     async def find(self, cookie: str, *, is_use: bool) -> Session | None:
-        """The session of ``cookie``; None if there is none, or it has ended.
+        """The session of ``cookie``; None if there is no such session, or it has ended.
 
         ``is_use``: the request was made by a person, not by the live update of a page.
 
@@ -154,7 +155,7 @@ class Sessions:
         return session
 
     async def has_id(self, cookie: str) -> bool:
-        """Whether there is a session with the id in ``cookie``. At most one query per ``REVOKED_WITHIN_S``.
+        """Whether a session with the id in ``cookie`` exists. At most one query per ``REVOKED_WITHIN_S``.
 
         Raises:
             ServiceError: database_unavailable.
@@ -173,7 +174,7 @@ class Sessions:
         try:
             await self._execute("end", session_id)
         finally:
-            # After a timeout too: the row may have been deleted.
+            # Even after a timeout: the row may have been deleted.
             self._discard(session_id)
 
     async def end_all(self, principal: Principal) -> int:

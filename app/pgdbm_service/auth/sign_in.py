@@ -24,7 +24,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class SignIns:
-    """Verifies credentials, and starts sessions. Without ``authenticator`` signing in is not needed."""
+    """Verifies credentials, and starts sessions. Without an ``authenticator``, signing in is not needed."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class SignIns:
         Raises:
             ServiceError: not_found, issuer_unavailable.
         """
-        # Imports cryptography and an HTTP client; they are loaded already if a provider is configured.
+        # Imports cryptography and an HTTP client, which are already loaded if a provider is configured.
         from .openid_connect import Attempt
 
         attempt = Attempt()
@@ -84,7 +84,7 @@ class SignIns:
         from .openid_connect import Attempt
 
         provider = self._provider(key)
-        # Limited, since each answer may cause a request to the provider.
+        # Limited because each answer may cause a request to the provider.
         self._limiter.check(address, secret)
         try:
             principal = await provider.principal(answer, Attempt(secret), self._redirect_uri(key, prefix))
@@ -99,7 +99,7 @@ class SignIns:
     async def sign_out_address(self, issuer: str | None, prefix: str) -> str | None:
         """The URL at which the browser signs out at ``issuer`` after its session here has ended.
 
-        None if the session was not started there, or if the provider does not publish one, or cannot be reached.
+        None if the session was not started there, or if the provider does not publish such a URL or cannot be reached.
         """
         provider = next((one for one in self._providers.values() if one.issuer == issuer), None)
         if provider is None:

@@ -1,7 +1,7 @@
 """Tickets that open a stream of events, for clients that cannot send a token, such as a browser's EventSource.
 
-A ticket is part of an address, which proxies log. So it is valid for a minute only, and for streams only; a stream that
-was opened with it does not end with it.
+A ticket is part of a URL, which proxies log. So it is valid only for a minute and only for streams; a stream that was
+opened with it outlives it.
 """
 
 from __future__ import annotations

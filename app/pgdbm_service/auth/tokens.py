@@ -1,7 +1,7 @@
 """The service's own tokens: their format and their table.
 
-``pgdbm_ID_SECRET``: the id finds the row, and the SHA-256 of the whole token is compared. The secret is 256 random
-bits, so it cannot be guessed, and a slow hash would gain nothing.
+``pgdbm_ID_SECRET``: the row is looked up by the id, and the SHA-256 of the whole token is compared. The secret is 256
+random bits, so it cannot be guessed, and a slow hash would gain nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TokenError(ValueError):
 
 
 class InvalidTokenError(Exception):
-    """A presented token is invalid. The text states why, without values of the token."""
+    """A presented token is invalid. The text says why, without values from the token."""
 
 
 def id_in(text: str) -> str | None:
@@ -66,7 +66,7 @@ def expiry(text: str, now: datetime) -> datetime | None:
     """The time ``90d``, ``12h``, ``30m`` or ``4w`` after ``now``; None for ``never``.
 
     Raises:
-        TokenError: ``text`` is not one of these.
+        TokenError: ``text`` does not have this form.
     """
     if text == NEVER:
         return None
@@ -79,7 +79,7 @@ def expiry(text: str, now: datetime) -> datetime | None:
 async def create_token(
     db: AsyncDatabaseManager | TransactionManager, name: str, scopes: Sequence[str], expires: str, created_by: str
 ) -> NewToken:
-    """Create a token in the service schema, which ``db`` manages.
+    """Create a token in the service schema, which is the schema of ``db``.
 
     Raises:
         TokenError: the name, a scope or the expiry is invalid.
@@ -100,7 +100,7 @@ async def create_token(
         )
     except QueryError as error:
         if isinstance(error.original_error, asyncpg.UniqueViolationError):
-            raise ServiceError("token_exists", f"There is a token {name!r} that is not revoked.") from None
+            raise ServiceError("token_exists", f"There is already a token {name!r} that is not revoked.") from None
         raise
     return NewToken(
         id=token_id,

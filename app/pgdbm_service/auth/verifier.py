@@ -49,8 +49,8 @@ class TokenVerifier:
         self._database = database
         self._known: LRUCache[str, _Known] = LRUCache(_MAX_KNOWN)
         self.revocations = 0
-        """How many tokens were revoked through this replica: a token that was read before the last one may be out of
-        date."""
+        """How many tokens were revoked through this replica: a token that was read before the latest revocation may be
+        out of date."""
         self._ids = ActiveIds(self._read_ids, REVOKED_WITHIN_S)
         self._writing: set[asyncio.Task[None]] = set()
 

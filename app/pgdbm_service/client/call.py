@@ -47,7 +47,7 @@ def read(call: Call[T], outcome: httpx2.Response | httpx2.RequestError) -> T:
 
 
 def error_of(outcome: httpx2.Response | httpx2.RequestError) -> ClientError:
-    """The error for a failed call. The body of a response must have been read."""
+    """The error for a failed call. The response's body must have been read."""
     if isinstance(outcome, httpx2.RequestError):
         url = outcome.request.url
         reason = str(outcome) or type(outcome).__name__
@@ -60,8 +60,8 @@ def error_of(outcome: httpx2.Response | httpx2.RequestError) -> ClientError:
             pass
     text = " ".join(outcome.text.split())[:_MAX_EXCERPT]
     return UnexpectedAnswerError(
-        f"{outcome.request.method} {outcome.request.url}: {outcome.status_code} {outcome.reason_phrase}, not from "
-        f"the service: {text or 'no text'}",
+        f"{outcome.request.method} {outcome.request.url}: {outcome.status_code} {outcome.reason_phrase}, which "
+        f"did not come from the service: {text or 'no text'}",
         outcome.status_code,
     )
 
@@ -72,7 +72,7 @@ def is_problem(response: httpx2.Response) -> bool:
 
 
 def result_of(run: Run) -> MigrateResult:
-    """The result of a run that has ended. The result of a run of all modules contains that of each module.
+    """The result of a run that has ended. The result of a run of all modules contains the result of each module.
 
     Raises:
         ProblemError: the run did not succeed.
@@ -124,8 +124,8 @@ class Page(Protocol[T_co]):
 class Call(Generic[T]):
     """``parts`` fill the template ``path``. Values in ``query`` and ``headers`` that are None are not sent.
 
-    ``answer`` is the type of the answer, ``accepted`` that of a 202. ``waits_s`` is the time that the service itself
-    may wait before it answers; None: without a limit. ``is_repeatable``: sending it twice has the same effect as once.
+    ``answer`` is the type of the answer, ``accepted`` the type of a 202. ``waits_s`` is how long the service itself may
+    wait before it answers; None: without a limit. ``is_repeatable``: sending it twice has the same effect as once.
     """
 
     method: Method
@@ -185,7 +185,7 @@ class Listing(Generic[T]):
 
 
 def _changed_fields(body: msgspec.Struct) -> dict[str, Any]:
-    """The fields that differ from their defaults, so that an older service need not know the others."""
+    """The fields that differ from their defaults, so that an older service does not have to know the others."""
     return {
         one.encode_name: value
         for one in msgspec.structs.fields(body)

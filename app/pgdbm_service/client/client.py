@@ -57,7 +57,7 @@ def archive_of(folder: Path) -> bytes:
     # The service cannot refuse a file that it is not sent.
     FolderSource(folder).collect()
     if not any(name.endswith(".sql") for name in names):
-        raise ValueError(f"{folder} contains no migration: their names end with .sql")
+        raise ValueError(f"{folder} contains no migrations, which are files with names that end with .sql")
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name in names:
@@ -106,7 +106,7 @@ class _Options(ABC):
                 "auth": None if token is None else Bearer(token),
                 "headers": {"User-Agent": f"pgdbm-client/{__version__}"},
                 "timeout": timeout_s,
-                # Plain HTTP to this machine needs no proxy and no certificates, which are slow to load.
+                # Plain HTTP to this machine needs neither a proxy nor certificates, which are slow to load.
                 "trust_env": not is_local,
                 "verify": False if is_local else verify,
             }
@@ -148,13 +148,13 @@ class _Options(ABC):
 class Client(Calls, Sender, _Options):
     """A client of the service at ``server``; a context manager.
 
-    ``token`` may be a function that is called before each request. It is sent only over https and to this machine,
-    unless ``allow_http``. ``timeout_s`` is the time that the network may take, in addition to the time that the service
+    ``token`` may be a function that is called before each request. It is sent only over https or to this machine,
+    unless ``allow_http``. ``timeout_s`` is how long the network may take, in addition to the time that the service
     itself waits. A call that failed temporarily is retried for ``retry_for_s`` seconds if that is safe; ``on_retry`` is
     called before each retry.
 
     Raises:
-        ClientError: ``server`` is not a valid address, or UnsafeServerError.
+        ClientError: ``server`` is not a valid address; UnsafeServerError: the token would be sent unencrypted.
     """
 
     def _open(self, options: dict[str, Any]) -> None:
@@ -194,14 +194,14 @@ class Client(Calls, Sender, _Options):
     def follow(self, run_id: UUID | str, *, after: int = 0) -> Generator[RunEvent, None, None]:
         """The events of a run after number ``after``, until the run ends.
 
-        A lost connection is opened again, without missing or repeating an event.
+        A lost connection is reopened, without missing or repeating an event.
         """
         yield from self._events(self._following(run_id, after))
 
     def stream_migrate(
         self, module: str, body: MigrateBody | None = None, *, idempotency_key: str | None = None
     ) -> Generator[RunEvent | MigrateResult, None, None]:
-        """Apply pending migrations: the events of the run as they happen, and at the end its result.
+        """Apply pending migrations: yields the run's events as they happen, and finally its result.
 
         Raises:
             ProblemError: the call was refused, or the run did not succeed.

@@ -93,10 +93,10 @@ class ListingMethod(_Described[P, "Listing[T]"], Generic[P, T]):
 
 
 def call(describe: Callable[Concatenate[Any, P], Call[T]]) -> CallMethod[P, T]:
-    """A method that sends the call that ``describe`` returns, and returns its answer."""
+    """A method that sends the call returned by ``describe``, and returns the answer."""
     return CallMethod(describe)
 
 
 def listing(describe: Callable[Concatenate[Any, P], Listing[T]]) -> ListingMethod[P, T]:
-    """A method that iterates over the items of the list that ``describe`` returns."""
+    """A method that iterates over the items of the list returned by ``describe``."""
     return ListingMethod(describe)

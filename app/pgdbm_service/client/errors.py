@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class ClientError(Exception):
-    """The base class of all of them."""
+    """The base class of the client's exceptions."""
 
 
 class ProblemError(ClientError):
     """The service answered with a problem document. The reference has a page for each ``code``.
 
     ``fields`` is the whole document, including members without an attribute here. Missing members are None. ``line``
-    and ``column`` count from 1 in ``filename``; ``retry_after`` is in seconds, and present if a retry may succeed.
+    and ``column`` count from 1 in ``filename``; ``retry_after`` is in seconds, and is present if a retry may succeed.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The position of a client in the events of a run. The two clients do the I/O."""
+"""The position of a client in a run's events; the two clients do the I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .retries import Exchange, Retry
 
-# The service sends a comment every 15 s, unless it is configured otherwise.
+# By default, the service sends a comment every 15 s.
 SILENCE_S = 60.0
 _RECONNECT_S = 0.5
 
@@ -80,7 +80,7 @@ class Following:
         """Seconds until the next attempt. ``outcome`` is None if the stream ended before the run did.
 
         Raises:
-            ClientError: another attempt would be useless.
+            ClientError: another attempt would be pointless.
         """
         if outcome is None:
             return _RECONNECT_S
@@ -93,13 +93,13 @@ class Following:
         return Retries(self.call, self._retry_for_s, self._on_retry)
 
     def _unreadable(self, error: Exception) -> UnexpectedAnswerError:
-        return UnexpectedAnswerError(sentence(f"{self.call.url}: an event that cannot be read: {error}"), 200)
+        return UnexpectedAnswerError(sentence(f"{self.call.url}: an event cannot be decoded: {error}"), 200)
 
 
 class Migrating(Following):
     """The events of the run that the call ``migrate`` starts or joins, and then its result.
 
-    Once the service has named the run, a lost connection continues with the events of that run.
+    Once the service has named the run, the client continues with that run's events after a lost connection.
     """
 
     def __init__(self, migrate: Call[Any], retry_for_s: float, on_retry: Callable[[Retry], None] | None = None) -> None:
@@ -113,7 +113,7 @@ class Migrating(Following):
 
     @property
     def ended_run(self) -> UUID | str:
-        """The run, once its events are over."""
+        """The run, once its events have ended."""
         assert self.run_id is not None
         return self.run_id
 
@@ -138,7 +138,7 @@ class Migrating(Following):
         return None
 
     def pause_after(self, outcome: Exchange | None) -> float:
-        """As in the base class. An older service answers without events, as to a plain call."""
+        """As in the base class. An older service answers without events, as it does to a plain call."""
         if self.run_id is None and isinstance(outcome, httpx2.Response) and outcome.is_success:
             answer = read(self._migrate, outcome)
             if isinstance(answer, Run):

@@ -1,4 +1,4 @@
-"""The calls about when runs start: freezes."""
+"""The calls that control when runs start: freezes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class FreezeCalls:
-    """The calls of both clients about when runs start."""
+    """The calls of both clients that control when runs start."""
 
     @call
     def freeze(self, reason: str, *, modules: str = "*", until: datetime | None = None) -> Call[Freeze]:

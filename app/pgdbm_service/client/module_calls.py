@@ -143,7 +143,7 @@ class ModuleCalls:
         paused: bool | None = None,
         rate: int | None = None,
     ) -> Call[Backfill]:
-        """Pause or resume a backfill, or limit it to ``rate`` rows a second; 0: any number."""
+        """Pause or resume a backfill, or limit it to ``rate`` rows per second; 0 means no limit."""
         return Call(
             method="POST",
             path="/modules/{module}/backfills/{filename}",
@@ -207,7 +207,7 @@ class ModuleCalls:
     ) -> Call[Unregistered]:
         """Unregister a module. Its schemas, data and history stay.
 
-        ``force``: even if other registered modules depend on it, which become invalid.
+        ``force``: even if other registered modules depend on it; they become invalid.
         """
         return Call(
             method="DELETE",
@@ -225,7 +225,7 @@ class ModuleCalls:
 
     @call
     def compare_bundles(self, module: str, before: str, after: str) -> Call[BundleDiff]:
-        """What differs between two bundles of the module, given by their digests."""
+        """The differences between two bundles of the module, given by their digests."""
         return Call(
             method="GET",
             path="/modules/{module}/bundles/diff",
@@ -243,9 +243,9 @@ class ModuleCalls:
     def migrate(
         self, module: str, body: MigrateBody | None = None, *, idempotency_key: str | None = None
     ) -> Call[MigrateResult | Run]:
-        """Apply pending migrations. The answer is the result, or the run if it takes longer than ``wait_s`` (60 s).
+        """Apply pending migrations. Returns the result, or the run if it takes longer than ``wait_s`` (60 s).
 
-        ``wait_for`` of the client returns the result of either.
+        The client's ``wait_for`` returns the result in both cases.
         """
         return Call(
             method="POST",
@@ -272,7 +272,7 @@ class ModuleCalls:
     ) -> Call[MigrateAllResult | Run]:
         """Apply pending migrations of all modules in the order of their dependencies, up to the first failure.
 
-        The answer is the results, or the run if it takes longer than ``wait_s`` (60 s).
+        Returns the results, or the run if it takes longer than ``wait_s`` (60 s).
         """
         return Call(
             method="POST",
@@ -318,7 +318,7 @@ class ModuleCalls:
 
     @listing
     def list_changes(self, module: str, *, schema: str | None = None) -> Listing[ChangedFile]:
-        """The applied files that were modified since, as diffs."""
+        """The applied files that were modified afterwards, as diffs."""
         path = "/modules/{module}/changes"
         query = {"schema": schema}
         return Listing(path=path, parts={"module": module}, query=query, page=ChangedFileList, page_size=None)
@@ -336,7 +336,7 @@ class ModuleCalls:
 
     @call
     def mark_migration(self, module: str, filename: str, *, applied: bool, schema: str | None = None) -> Call[Marked]:
-        """Add a file to the history, or delete it from there. Its SQL does not run."""
+        """Add a file to the history, or delete it from the history. Its SQL does not run."""
         body = MarkBody(filename=filename, applied=applied, schema=schema)
         path = "/modules/{module}/mark"
         return Call(method="POST", path=path, parts={"module": module}, body=body, answer=Marked, waits_s=None)
@@ -347,7 +347,7 @@ class ModuleCalls:
     ) -> Call[BaselineResult]:
         """Start the history of an existing schema: migrations up to a version count as applied.
 
-        ``check``: build them in a scratch schema first, and require that the existing schema is equal to it.
+        ``check``: build them in a scratch schema first, and require that the existing schema equals it.
         """
         body = BaselineBody(version=version, check=check, schema=schema)
         path = "/modules/{module}/baseline"
@@ -377,7 +377,7 @@ class ModuleCalls:
     ) -> Call[RepairResult]:
         """The applied files that were modified. ``accept`` records their current content as applied.
 
-        ``files``: accept only if these have changed, and no others, and have these checksums.
+        ``files``: accept only if exactly these files have changed and have these checksums.
         """
         body = RepairBody(accept=accept, files=files, schema=schema)
         path = "/modules/{module}/repair"
@@ -389,7 +389,7 @@ class ModuleCalls:
     ) -> Call[RevertResult]:
         """Run the ``.down.sql`` files of the newest applied migrations, newest first, each in a transaction.
 
-        ``break_glass``: in an emergency, the reason to do so although the module needs approvals, is frozen, or is
+        ``break_glass``: in an emergency, the reason for reverting although the module needs approvals, is frozen, or is
         outside its windows.
         """
         body = RevertBody(steps=steps, schema=schema, break_glass=break_glass)

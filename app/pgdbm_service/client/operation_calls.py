@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class OperationCalls:
-    """The calls besides those of modules and runs."""
+    """The calls that do not concern modules or runs."""
 
     @listing
     def list_schemas(self, *, system: bool | None = None, limit: int | None = None) -> Listing[SchemaSummary]:
@@ -52,7 +52,7 @@ class OperationCalls:
 
     @call
     def get_overview(self) -> Call[Overview]:
-        """Every module with its state and its newest runs, the runs under way, and what requires a decision."""
+        """Every module with its state and its newest runs, the runs in progress, and what requires a decision."""
         return Call(method="GET", path="/overview", answer=Overview)
 
     @listing
@@ -67,7 +67,7 @@ class OperationCalls:
 
     @listing
     def list_blocking(self) -> Listing[Backend]:
-        """Backends that wait for locks, as trees under the ones that block them and do not wait themselves."""
+        """Backends that wait for locks, as trees below the backends that block them and do not wait themselves."""
         return Listing(path="/activity/blocking", page=BlockingTree, page_size=None)
 
     @listing
@@ -94,7 +94,7 @@ class OperationCalls:
 
     @call
     def create_token(self, name: str, scopes: Sequence[str], *, expires: str = "90d") -> Call[NewToken]:
-        """Create a token. It is in this answer only: the service stores its SHA-256."""
+        """Create a token. The secret is only in this answer: the service stores its SHA-256."""
         body = TokenBody(name=name, scopes=list(scopes), expires=expires)
         return Call(method="POST", path="/tokens", body=body, answer=NewToken)
 
@@ -122,5 +122,5 @@ class OperationCalls:
     def get_audit(
         self, *, principal: str | None = None, module: str | None = None, limit: int | None = None
     ) -> Listing[AuditEntry]:
-        """Every request that would have changed something, refused ones included, newest first."""
+        """Every request that would have changed something, including refused ones, newest first."""
         return Listing(path="/audit", query={"principal": principal, "module": module}, page=AuditPage, limit=limit)

@@ -23,12 +23,12 @@ Exchange = httpx2.Response | httpx2.RequestError
 
 _FIRST_PAUSE_S = 0.2
 _MAX_PAUSE_S = 5.0
-# A gateway's own answers while it reaches no replica.
+# A gateway's own answers while it cannot reach a replica.
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 # The request itself is invalid.
 _INVALID_REQUEST = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
-# Answers of calls that return a state; retrying would delay them.
+# Answers that are a state; retrying would delay them.
 _ANSWERS = frozenset({"not_migrated", "not_ready"})
 # Refused before anything was started.
 _NOTHING_DONE = frozenset({"busy", "issuer_unavailable", "too_many_attempts", "too_many_registrations"})
@@ -55,7 +55,7 @@ class Retries:
         self.succeeded()
 
     def succeeded(self) -> None:
-        """Reset: the next failure counts as the first."""
+        """Reset: the next failure counts as the first one."""
         self._until: float | None = None
         self._next_pause_s = _FIRST_PAUSE_S
 

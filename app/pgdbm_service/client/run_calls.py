@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RunCalls:
-    """The calls about runs of both clients, besides following a run."""
+    """Both clients' calls about runs, except for following a run."""
 
     @listing
     def list_runs(
@@ -56,7 +56,7 @@ class RunCalls:
 
     @call
     def cancel_run(self, run_id: UUID | str) -> Call[Run]:
-        """Stop a run. What it has applied stays; the current statement is cancelled and rolled back."""
+        """Stop a run. What it has applied stays applied; the current statement is cancelled and rolled back."""
         return Call(method="POST", path="/runs/{run_id}/cancel", parts={"run_id": run_id}, answer=Run)
 
     @call

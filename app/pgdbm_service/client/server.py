@@ -20,7 +20,7 @@ Token = str | Callable[[], str]
 
 
 class Bearer(httpx2.Auth):
-    """Sends the token with each request. No message and no repr contains it."""
+    """Sends the token with each request. No message or repr contains it."""
 
     def __init__(self, token: Token) -> None:
         self._token = token
@@ -45,7 +45,7 @@ def checked_address(server: str, *, with_token: bool, allow_http: bool) -> httpx
     except httpx2.InvalidURL as error:
         raise ClientError(sentence(f"The server's address is not a URL: {error}")) from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise ClientError("The server's address must be like https://pgdbm.example.com.")
+        raise ClientError("The server's address must look like https://pgdbm.example.com.")
     if url.userinfo:
         raise ClientError("The server's address contains credentials. Remove them, and use a token.")
     if with_token and url.scheme == "http" and not allow_http and not is_loopback(url.host):

@@ -40,7 +40,8 @@ class WebhookCalls:
         format: WebhookFormat = "standard",  # noqa: A002 - the field's name
         blocked_after_s: float = 60.0,
     ) -> Call[WebhookWithSecret]:
-        """Have ``events`` (all) of ``modules``, a glob, posted to ``url``. The secret is in this answer only."""
+        """Have ``events`` (default: all) of ``modules``, a glob, posted to ``url``. The secret is only in this
+        answer."""
         body = WebhookBody(url=url, modules=modules, format=format, blocked_after_s=blocked_after_s)
         if events is not None:
             body.events = list(events)
@@ -68,7 +69,7 @@ class WebhookCalls:
         is_enabled: bool | None = None,
         new_secret: bool = False,
     ) -> Call[WebhookWithSecret]:
-        """Change what is given; with ``new_secret``, replace the secret, which is in this answer only."""
+        """Change what is given; with ``new_secret``, replace the secret, which is only in this answer."""
         body = WebhookChange(
             url=UNSET if url is None else url,
             events=UNSET if events is None else list(events),
@@ -89,7 +90,7 @@ class WebhookCalls:
     def list_deliveries(
         self, webhook_id: UUID, *, status: DeliveryStatus | None = None, limit: int | None = None
     ) -> Listing[Delivery]:
-        """What was sent to a webhook, and what is still to be sent, newest first."""
+        """What was sent to a webhook and what is still to be sent, newest first."""
         return Listing(
             path=f"{_ONE}/deliveries",
             parts={"webhook_id": str(webhook_id)},

@@ -1,4 +1,4 @@
-"""``pgdbm approve`` and ``pgdbm reject``: decisions about runs of a service that wait for them."""
+"""``pgdbm approve`` and ``pgdbm reject``: decisions about a service's runs that wait for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_SCHEMAS = 5
 @command(None, "approve", SERVER)
 @click.argument("run_id", metavar="RUN", type=click.UUID)
 @click.option("--plan", metavar="DIGEST", help="The digest of the plan that was read. Without it, the plan is shown.")
-@click.option("--reason", metavar="TEXT", help="Why; some modules require one.")
+@click.option("--reason", metavar="TEXT", help="The reason; some modules require one.")
 @click.option("--break-glass", is_flag=True, help="In an emergency: start it without approvals. Needs --reason.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 async def approve(
@@ -42,7 +42,7 @@ async def approve(
     yes: bool,
     **service: Unpack[ServerArguments],
 ) -> None:
-    """Approve the plan of a run that someone else asked for."""
+    """Approve the plan of a run that someone else requested."""
     if break_glass and reason is None:
         raise click.UsageError("--break-glass requires --reason.")
     async with client_of(context, service) as client:
@@ -51,7 +51,7 @@ async def approve(
             plan = run.approval.plan
             await _show_plan(client, context.output, run)
         if not yes:
-            verb = "Break the glass, and start" if break_glass else "Approve"
+            verb = "Break the glass and start" if break_glass else "Approve"
             confirm(f"{verb} run {run_id} of {run.module}?")
         if break_glass:
             assert reason is not None
@@ -67,7 +67,7 @@ async def approve(
 
 @command(None, "reject", SERVER)
 @click.argument("run_id", metavar="RUN", type=click.UUID)
-@click.option("--reason", metavar="TEXT", help="Why; shown to those who wait for the run.")
+@click.option("--reason", metavar="TEXT", help="The reason; shown to those who wait for the run.")
 async def reject(context: CommandContext, run_id: UUID, reason: str | None, **service: Unpack[ServerArguments]) -> None:
     """Reject a run that waits for approvals. Nothing is applied."""
     async with client_of(context, service) as client:
@@ -76,9 +76,9 @@ async def reject(context: CommandContext, run_id: UUID, reason: str | None, **se
 
 
 async def _show_plan(client: AsyncClient, output: Output, run: Run) -> None:
-    """What the run would apply now, in the first of its schemas."""
+    """What the run would apply now, in its first schema."""
     assert run.approval is not None
-    output.line(f"Run {run.id} of {run.module}, asked for by {run.created_by}")
+    output.line(f"Run {run.id} of {run.module}, requested by {run.created_by}")
     output.line(f"Plan {run.approval.plan[:_SHORT_DIGEST]} in {', '.join(_schemas(run))}:")
     for one in run.schemas[:1]:
         plan = await client.get_plan(run.module, schema=one.schema, target=run.options.target)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("module")
 @click.argument("filename", required=False)
 @click.option("--pause/--resume", "pause", default=None, help="Stop it after its current batch, or continue.")
-@click.option("--rate", type=click.IntRange(min=0), metavar="ROWS", help="Rows a second at most; 0: any number.")
+@click.option("--rate", type=click.IntRange(min=0), metavar="ROWS", help="Maximum rows per second; 0: no limit.")
 @click.option("--schema", metavar="NAME", help="One of the module's schemas.  [default: the first]")
 async def backfill(
     context: CommandContext,
@@ -33,7 +33,7 @@ async def backfill(
     schema: str | None,
     **service: Unpack[ServerArguments],
 ) -> None:
-    """Show how far the backfills of a module are; pause, resume or limit one."""
+    """Show the progress of a module's backfills; pause, resume or limit one."""
     changes = pause is not None or rate is not None
     if filename is None and changes:
         raise CommandError("Name the file of the backfill.", "usage", exit_code=MISUSED)

@@ -36,7 +36,7 @@ _ANY_SCHEMA = "any_schema"
 
 @dataclass(frozen=True, slots=True)
 class ModuleSource:
-    """A module's files and settings. A setting that is missing is taken from ``module.toml`` or the service."""
+    """A module's files and settings. A missing setting is taken from ``module.toml`` or from the service."""
 
     module: str
     folder: Path
@@ -50,10 +50,10 @@ class ModuleSource:
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="The folder of its migrations.  [default: as in pgdbm.toml, or migrations]",
+    help="The folder with its migrations.  [default: as in pgdbm.toml, or migrations]",
 )
 @click.option("--schema", metavar="NAME", help="The module's PostgreSQL schema.  [default: its name]")
-@click.option("--depends-on", multiple=True, metavar="MODULE[@VERSION]", help="A module that comes first; repeatable.")
+@click.option("--depends-on", multiple=True, metavar="MODULE[@VERSION]", help="A module to migrate first; repeatable.")
 @click.option("--target", metavar="VERSION", help="The last version, or file name, to apply.")
 @click.option("--with-dependencies", is_flag=True, help="First migrate the modules that it depends on.")
 @click.option(
@@ -78,7 +78,7 @@ class ModuleSource:
 )
 @seconds_option(
     "--timeout",
-    "How long to wait for the end and to retry temporary failures. The run itself continues.",
+    "How long to wait for the end, and to retry temporary failures. The run itself continues.",
     default=1800,
     positive=True,
 )
@@ -120,7 +120,7 @@ deploy.epilog = EXIT_CODES
 
 
 class Deployment:
-    """One deployment. ``options`` are fields of the body of the migrate."""
+    """One deployment. ``options`` are fields of the request body of the migrate."""
 
     def __init__(self, output: Output, source: ModuleSource, options: dict[str, Any]) -> None:
         self._output = output
@@ -171,14 +171,14 @@ class Deployment:
             path = None if problem.filename is None else (source.folder / problem.filename).as_posix()
             line, column = problem.fields.get("line"), problem.fields.get("column")
             refusal = Refusal(problem.code, problem.detail, path, line, column)
-            # A review needs the reason, too; the exit code is that of the problem.
+            # A review needs the reason, too; the exit code is the problem's.
             self._output.line(PlanReport(source.module, source.folder, None, (), refusal).rendered(form).rstrip())
             raise
         inspected = _inspected(source.folder, registration)
         self._output.line(PlanReport(source.module, source.folder, registration, inspected).rendered(form).rstrip())
 
     async def _migrate(self, client: AsyncClient, digest: str) -> MigrateResult:
-        """Migrate, and repeat it while a run fails temporarily."""
+        """Migrate, and repeat that while runs fail temporarily."""
         import asyncio
 
         from ..client import MigrateBody, MigrateResult, ProblemError
@@ -261,10 +261,10 @@ def _inspected(folder: Path, registration: Registration) -> list[MigrationInspec
     from pgdbm.migrations.sources.source import source_of
 
     schemas = registration.schemas
-    # If there are several schemas, one is shown; for a pattern, none.
+    # If there are several schemas, one of them is shown; for a pattern, none.
     schema = registration.schema or (_ANY_SCHEMA if isinstance(schemas, str) else schemas[0])
     files = {migration.filename: migration for migration in source_of(folder).collect()}
-    # The service has accepted the files, so its server knows syntax that the parser's grammar lacks.
+    # The service has accepted the files, so its PostgreSQL knows syntax that the parser's grammar lacks.
     pending = (parse_file(files[name], schema, GRAMMAR_VERSION + 1) for name in registration.pending if name in files)
     return inspect(pending, GRAMMAR_VERSION, schema=schema)
 
@@ -304,4 +304,4 @@ def _document(registration: Registration, status: str, result: MigrateResult | N
 
 
 def _follow_hint(run_id: object) -> str:
-    return f"`pgdbm runs {run_id} --follow` shows it, `pgdbm runs cancel {run_id}` stops it."
+    return f"`pgdbm runs {run_id} --follow` shows it; `pgdbm runs cancel {run_id}` stops it."

@@ -37,7 +37,7 @@ def freeze() -> None:
 
 @command(freeze, "set", SERVER)
 @click.argument("modules", metavar="GLOB", default="*")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; shown to everyone who waits.")
+@click.option("--reason", required=True, metavar="TEXT", help="The reason; shown to everyone who waits.")
 @click.option(
     "--until",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]),
@@ -47,7 +47,7 @@ def freeze() -> None:
 async def set_freeze(
     context: CommandContext, modules: str, reason: str, until: datetime | None, **service: Unpack[ServerArguments]
 ) -> None:
-    """Freeze the modules that the glob matches: all of them unless given. Runs that have started continue."""
+    """Freeze the modules that the glob matches, by default all. Runs that have started continue."""
     async with client_of(context, service) as client:
         found = await client.freeze(reason, modules=modules, until=until)
     context.output.line(f"{found.modules}: frozen {f'until {utc(found.until)}' if found.until else 'until lifted'}")
@@ -63,7 +63,7 @@ async def list_freezes(context: CommandContext, **service: Unpack[ServerArgument
 
 @command(freeze, "lift", SERVER)
 @click.argument("modules", metavar="[GLOB]", required=False)
-@click.option("--reason", metavar="TEXT", help="Why; written into the audit.")
+@click.option("--reason", metavar="TEXT", help="The reason; written to the audit.")
 async def lift(
     context: CommandContext, modules: str | None, reason: str | None, **service: Unpack[ServerArguments]
 ) -> None:

@@ -85,7 +85,7 @@ async def plan(
     output = context.output
     output.line(f"{module} (schema {found.schema}): {len(found.pending)} pending, plan {found.digest}")
     for one in found.renamed or ():
-        output.line(f"  {one.filename} is applied as {one.applied_as}, and is not run again")
+        output.line(f"  {one.filename} is applied as {one.applied_as} and is not run again")
     for migration in found.pending:
         output.line(f"  {migration.filename}")
         output.line(f"    {migration.impact[:1].upper()}{migration.impact[1:]}.")
@@ -105,7 +105,7 @@ async def plan(
 @_MODULE
 @_SCHEMA
 async def drift(context: CommandContext, module: str, schema: str | None, **service: Unpack[ServerArguments]) -> int:
-    """Show what changed in a module's schema other than by migrations. Exit code 1 if there is drift."""
+    """Show changes in a module's schema that no migration made. Exit code 1 if there is drift."""
     async with client_of(context, service) as client:
         found = await client.get_drift(module, schema=schema)
     context.output.line(f"{module}: {'no drift' if found.clean else f'{len(found.changes)} changes'}")
@@ -167,7 +167,7 @@ async def schemas(context: CommandContext, module: str | None, limit: int, **ser
 
 @command(None, "bundles", SERVER)
 @_MODULE
-@click.option("--compare", nargs=2, metavar="BEFORE AFTER", help="Show what differs between two bundles.")
+@click.option("--compare", nargs=2, metavar="BEFORE AFTER", help="Show the differences between two bundles.")
 @_LIMIT
 async def bundles(
     context: CommandContext,
@@ -199,7 +199,7 @@ async def bundles(
 async def repair(
     context: CommandContext, module: str, schema: str | None, accept: bool, **service: Unpack[ServerArguments]
 ) -> None:
-    """Show the applied files of a module that were modified since, as a diff."""
+    """Show the applied files of a module that were modified afterwards, as a diff."""
     async with client_of(context, service) as client:
         if accept:
             found = (await client.repair_module(module, accept=True, schema=schema)).items
@@ -287,7 +287,9 @@ async def rehearse(
 @click.option("--steps", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many migrations.")
 @click.option("--reason", metavar="TEXT", help="Why; with --break-glass.")
 @click.option(
-    "--break-glass", is_flag=True, help="In an emergency: without approvals, or although frozen. Needs --reason."
+    "--break-glass",
+    is_flag=True,
+    help="In an emergency: revert without approvals, or despite a freeze. Needs --reason.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_SCHEMA

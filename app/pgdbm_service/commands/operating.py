@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @command(None, "overview", SERVER)
 async def overview(context: CommandContext, **service: Unpack[ServerArguments]) -> None:
-    """Show what requires a decision, the runs under way, and the state of each module."""
+    """Show what requires a decision, the runs in progress, and the state of each module."""
     async with client_of(context, service) as client:
         found = await client.get_overview()
     output = context.output
@@ -47,7 +47,7 @@ async def replicas(context: CommandContext, **service: Unpack[ServerArguments]) 
 
 
 @command(None, "activity", SERVER)
-@click.option("--long-running", is_flag=True, help="List the queries and idle transactions of 5 minutes and more.")
+@click.option("--long-running", is_flag=True, help="List queries and idle transactions of 5 minutes or more.")
 async def activity(context: CommandContext, long_running: bool, **service: Unpack[ServerArguments]) -> None:
     """List the sessions of the service's database that block others."""
     async with client_of(context, service) as client:
@@ -69,7 +69,7 @@ async def activity(context: CommandContext, long_running: bool, **service: Unpac
     "--backend-start",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S.%f%z", "%Y-%m-%dT%H:%M:%S%z"]),
     metavar="TIME",
-    help="When the session began, as the service reports it: required unless it blocks a migration now.",
+    help="When the session started, as reported by the service; required unless it is blocking a migration now.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 async def terminate(
@@ -89,7 +89,7 @@ async def terminate(
 @click.option("--module", metavar="NAME", help="Only requests about this module.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The maximum number of items.")
 async def audit(context: CommandContext, module: str | None, limit: int, **service: Unpack[ServerArguments]) -> None:
-    """List the requests that changed something, refused ones included, newest first."""
+    """List the requests that changed something, including refused ones, newest first."""
     async with client_of(context, service) as client:
         found = [one async for one in client.get_audit(module=module, limit=limit)]
     rows = [(utc(one.at), one.principal, one.method, one.path, one.module, one.http_status) for one in found]
@@ -99,7 +99,7 @@ async def audit(context: CommandContext, module: str | None, limit: int, **servi
 
 @command(None, "sync", SERVER)
 async def sync(context: CommandContext, **service: Unpack[ServerArguments]) -> None:
-    """Let a service read its migrations repository now."""
+    """Make a service read its migrations repository now."""
     async with client_of(context, service) as client:
         found = await client.sync_repository()
     context.output.line(

@@ -1,4 +1,4 @@
-"""The plan of a deployment for people who review it: as a comment in a pull request, or as SARIF."""
+"""The plan of a deployment, for its reviewers: as a comment in a pull request, or as SARIF."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Format = Literal["github", "gitlab", "markdown", "sarif"]
 FORMATS: tuple[Format, ...] = ("github", "gitlab", "markdown", "sarif")
 
-# What the code hosts accept as a comment, in characters.
+# The longest comment that the code hosts accept, in characters.
 _MOST = {"github": 65_536, "gitlab": 1_000_000, "markdown": 1_000_000}
 _ALERTS = {"error": "CAUTION", "warning": "WARNING", "info": "NOTE"}
 
@@ -27,7 +27,7 @@ _ALERTS = {"error": "CAUTION", "warning": "WARNING", "info": "NOTE"}
 class PlanReport:
     """What a deployment would do. ``refusal``: why the deployment would be refused; ``registration`` is None then.
 
-    ``folder`` contains the files, as a path that the pipeline's checkout has.
+    ``folder`` contains the files; it is a path in the pipeline's checkout.
     """
 
     module: str
@@ -80,7 +80,7 @@ class _Comment:
         blocks += [self._sql(one) for one in report.migrations[:with_sql]]
         left_out = len(report.migrations) - with_sql
         if left_out:
-            blocks.append(f"The SQL of {left_out} more files does not fit into a comment.")
+            blocks.append(f"The SQL of {left_out} more files does not fit into the comment.")
         return "\n\n".join(blocks) + "\n"
 
     def _outcome(self) -> str:
@@ -146,14 +146,14 @@ def _place(refusal: Refusal) -> str:
 
 
 def _code(text: str) -> str:
-    """A code span that is valid in a table, too. A file name may contain anything."""
+    """A code span that is also valid in a table. A file name may contain anything."""
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
     padding = " " if "`" in text else ""
     return f"{fence}{padding}{' '.join(text.split())}{padding}{fence}".replace("|", "\\|")
 
 
 def _plain(text: str) -> str:
-    """``text`` escaped for Markdown and HTML: messages of the server quote names and literals of files."""
+    """``text`` escaped for Markdown and HTML: the server's messages quote names and literals from files."""
     return re.sub(r"([\\`*_\[\]<>|#~@!])", r"\\\1", text)
 
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from ..client import AsyncClient, MigrateResult, RunEvent
 
-# In a log, a long statement is reported at this interval.
+# How often a long statement is reported in a log, in seconds.
 _A_LINE_EVERY_S = 15.0
 _FEW_SCHEMAS = 5
 
 
 class RunDisplay:
-    """Shows the events of a run: lines on stdout, and a progress bar if there is a terminal."""
+    """Shows the events of a run: as lines on stdout, and with a progress bar if there is a terminal."""
 
     def __init__(self, output: Output, bar: Progress | None = None) -> None:
         self._output = output
@@ -104,7 +104,7 @@ class RunDisplay:
 
 @contextmanager
 def run_display(output: Output) -> Iterator[RunDisplay]:
-    """A display for the length of the block, with a progress bar if stderr is a terminal."""
+    """A display for the duration of the block, with a progress bar if stderr is a terminal."""
     bar = output.progress_bar()
     with bar or nullcontext():
         yield RunDisplay(output, bar)

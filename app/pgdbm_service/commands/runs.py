@@ -62,14 +62,16 @@ async def list_all(
 
 @command(runs, "show", SERVER)
 @click.argument("run_id", metavar="RUN", type=click.UUID)
-@click.option("-f", "--follow", is_flag=True, help="Follow it until it ends; the exit code is that of `pgdbm deploy`.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Follow it until it ends; the exit codes are those of `pgdbm deploy`."
+)
 async def show(
     context: CommandContext,
     run_id: UUID,
     follow: bool,
     **service: Unpack[ServerArguments],
 ) -> None:
-    """Show a run: its progress, what it waits for, how it ended."""
+    """Show a run: its progress, what it is waiting for, how it ended."""
     retry_for_s = None if follow else RETRY_INTERACTIVE_FOR_S
     async with ServerOptions(**service).client(context.output, retry_for_s=retry_for_s) as client:
         if follow:
@@ -90,7 +92,7 @@ async def start(
     with_dependencies: bool,
     **service: Unpack[ServerArguments],
 ) -> None:
-    """Migrate a module, or all modules, with the files that the service has, and show the progress."""
+    """Migrate a module, or all modules, with the service's files, and show the progress."""
     from ..client import MigrateBody, Run
 
     if module is None and (target is not None or with_dependencies):

@@ -52,13 +52,13 @@ _EXIT_CODES = {
     503: UNAVAILABLE,
     504: UNAVAILABLE,
 }
-# How long a call is retried, in seconds: of a pipeline, which may deploy the service at the same time, and of a person,
-# who waits.
+# How long a call is retried, in seconds: for a pipeline, which may be deploying the service at the same time, and for a
+# person, who is waiting.
 _RETRY_FOR_S = 60.0
 RETRY_INTERACTIVE_FOR_S = 10.0
 # The duration of an attempt.
 _ATTEMPT_S = 30.0
-# Fields that are reported elsewhere, or that only matter to HTTP.
+# Fields that are reported elsewhere, or that matter only for HTTP.
 _NOT_FIELDS = frozenset({"type", "title", "detail", "instance", "code", "hint"})
 
 SERVER: tuple[click.Parameter, ...] = (
@@ -71,7 +71,7 @@ SERVER: tuple[click.Parameter, ...] = (
         show_envvar=True,
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="The file with the token; without it, the variable PGDBM_TOKEN is used.",
+        help="The file with the token; by default the variable PGDBM_TOKEN is used.",
     ),
     click.Option(
         ["--allow-http"],
@@ -92,7 +92,7 @@ class Deadline:
 
 
 class ServerArguments(TypedDict):
-    """The values of the options SERVER, as a command receives them."""
+    """The values of the SERVER options, as a command receives them."""
 
     server: str | None
     token_file: Path | None
@@ -101,7 +101,7 @@ class ServerArguments(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """The values of the options SERVER."""
+    """The values of the SERVER options."""
 
     server: str | None
     token_file: Path | None
@@ -131,7 +131,7 @@ class ServerOptions:
             ) from None
         if not self.server:
             raise CommandError(
-                "The service is not set.", "usage", exit_code=MISUSED, hint="Set PGDBM_SERVER, or use --server."
+                "The service is not specified.", "usage", exit_code=MISUSED, hint="Set PGDBM_SERVER, or use --server."
             )
         import asyncio
 
@@ -208,7 +208,7 @@ def _of_problem(problem: ProblemError, folder: Path | None) -> CommandError:
 
 
 class _Retries:
-    """Reports each reason for retries once."""
+    """Reports each reason for a retry once."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -229,7 +229,7 @@ class _Retries:
 
 
 def client_of(context: CommandContext, service: ServerArguments) -> AbstractAsyncContextManager[AsyncClient]:
-    """A client for an interactive call, as :meth:`ServerOptions.client`."""
+    """A client for an interactive call; otherwise the same as :meth:`ServerOptions.client`."""
     return ServerOptions(**service).client(context.output, retry_for_s=RETRY_INTERACTIVE_FOR_S)
 
 

@@ -59,7 +59,7 @@ async def create(context: CommandContext, name: str, scopes: tuple[str, ...], ex
 
 @command(token, "list", DATABASE)
 async def list_all(context: CommandContext) -> None:
-    """List the tokens, newest first, revoked ones included."""
+    """List the tokens, newest first, including revoked ones."""
     async with _service_schema(context) as db:
         from ..auth.tokens import list_tokens
 
@@ -119,7 +119,7 @@ async def _service_schema(context: CommandContext) -> AsyncIterator[AsyncDatabas
         ) from None
     from pgdbm import AsyncDatabaseManager
 
-    # Logs must not be written to stdout: scripts read the new token from it.
+    # Logs must not go to stdout, from which scripts read the new token.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         async with context.pool() as pool:

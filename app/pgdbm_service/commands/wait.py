@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _EVERY_S = 1.0
 _MAX_NAMES = 3
-# Problems that another deployment may solve.
+# Problems that another deployment may resolve.
 _TEMPORARY = frozenset({"not_migrated", "module_unknown", "module_invalid"})
 
 
@@ -86,7 +86,7 @@ class ReadinessWait:
         missing: list[str] = getattr(problem, "missing", None) or []
         if missing:
             more = f" and {len(missing) - _MAX_NAMES} more" if len(missing) > _MAX_NAMES else ""
-            text = f"{self._module} waits for {', '.join(missing[:_MAX_NAMES])}{more}."
+            text = f"{self._module} is waiting for {', '.join(missing[:_MAX_NAMES])}{more}."
         if text != self._reason:
             self._reason = text
             self._output.note(text)

@@ -45,14 +45,14 @@ def webhook() -> None:
     type=click.Choice(_EVENTS),
     help="An event to send; may be repeated. Default: all.",
 )
-@click.option("--modules", default="*", show_default=True, metavar="GLOB", help="The modules that are reported.")
+@click.option("--modules", default="*", show_default=True, metavar="GLOB", help="The modules to report.")
 @click.option(
     "--format",
     "format_",
     default="standard",
     show_default=True,
     type=click.Choice(("standard", "slack", "teams")),
-    help="The form of the body.",
+    help="The format of the body.",
 )
 @click.option(
     "--blocked-after",
@@ -60,7 +60,7 @@ def webhook() -> None:
     show_default=True,
     type=click.FloatRange(0, 86400),
     metavar="SECONDS",
-    help="How long a run must have been blocked for to be reported.",
+    help="How long a run must have been blocked to be reported.",
 )
 async def create(
     context: CommandContext,
@@ -71,7 +71,7 @@ async def create(
     blocked_after: float,
     **service: Unpack[ServerArguments],
 ) -> None:
-    """Create a webhook, and print the secret that its signatures are checked with. It cannot be shown again."""
+    """Create a webhook and print the secret that its signatures are verified with. It cannot be shown again."""
     async with client_of(context, service) as client:
         made = await client.create_webhook(
             url,
@@ -131,7 +131,7 @@ async def delete(context: CommandContext, webhook_id: UUID, **service: Unpack[Se
 async def deliveries(
     context: CommandContext, webhook_id: UUID, status: str | None, **service: Unpack[ServerArguments]
 ) -> None:
-    """List what was sent to a webhook, and what is still to be sent, newest first."""
+    """List what was sent to a webhook and what is still to be sent, newest first."""
     async with client_of(context, service) as client:
         listing = client.list_deliveries(webhook_id, status=status)  # type: ignore[arg-type]
         found = [one async for one in listing]

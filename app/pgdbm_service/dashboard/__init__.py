@@ -1,1 +1,1 @@
-"""The pages under /ui, rendered on the server from the results of the API's readers, and the overview."""
+"""The pages under /ui, rendered on the server from the same data as the API, and the overview."""

@@ -46,7 +46,7 @@ class ActionController(Controller):
 
     @post("/modules/{module:str}/migrate", opt={"needs": "migrate"})
     async def migrate(self, request: HTTPRequest, runs: RunService, module: str, data: Form) -> Redirect:
-        """Migrate with the digest of the plan, or of the bundle, that the page has shown."""
+        """Migrate with the digest of the plan, or of the bundle, that the page showed."""
         schema = text_in(data, "schema")
         body = MigrateBody(
             plan=text_in(data, "plan"),
@@ -103,7 +103,7 @@ class ActionController(Controller):
 
     @post("/modules/{module:str}/accept", opt={"needs": "migrate"})
     async def accept(self, operations: OperationService, module: str, data: Form) -> Redirect:
-        """Record the current content of changed files as applied, if it is still what the page has shown."""
+        """Record the current content of changed files as applied, if it is still what the page showed."""
         schema = text_in(data, "schema")
         files = files_in(data)
         await operations.repair(module, RepairBody(schema=schema, accept=True, files=files))

@@ -31,7 +31,8 @@ async def get_overview(overview: OverviewReader) -> Overview:
 
 @get("/replicas", tags=["overview"], opt={"needs": "read"}, responses=error_responses(*_READ))
 async def list_replicas(overview: OverviewReader) -> ReplicaList:
-    """The processes that serve this database now: where, since when, and how many schemas each is migrating."""
+    """The processes that serve this database now: where they run, since when, and how many schemas each is
+    migrating."""
     return await overview.replicas()
 
 
@@ -48,9 +49,9 @@ async def stream_all_events(
     ] = None,
     ticket: Ticketed = None,
 ) -> Response[Any]:
-    """Every run that changes, as it is after the change: Server-Sent Events `run`, from `Last-Event-ID` or from now on.
+    """Every run that changes, in its new state: Server-Sent Events `run`, from `Last-Event-ID` or from now on.
 
-    Changes that follow each other closely are sent as one, and after a reconnection a run may be sent twice.
+    Changes in quick succession are sent as one, and after a reconnection a run may be sent twice.
     """
     return event_stream(_messages(runs, _time_of(last_event_id), runs.keep_alive_s))
 

@@ -1,4 +1,4 @@
-"""The pages and forms that decide about runs: approve, reject, break the glass."""
+"""The pages and forms for decisions about runs: approve, reject, break the glass."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class DecisionController(Controller):
         plan = await plan_of(operation_queries, run)
         several = run.schema_counts.total > 1
         where = count(run.schema_counts.total, "schema") if several else f"schema {plan.schema}"
-        texts = [f"{run.created_by} asked to apply {count(len(plan.pending), 'migration')} to {where}."]
+        texts = [f"{run.created_by} wants to apply {count(len(plan.pending), 'migration')} to {where}."]
         if several:
-            texts.append(f"Below is the plan for {plan.schema}; the digest is that of the plans for all of them.")
+            texts.append(f"Below is the plan for {plan.schema}; the digest covers the plans for all of them.")
         return confirm(
             request,
             title=f"Approve the run of {run.module}?",
@@ -77,7 +77,7 @@ class DecisionController(Controller):
         return confirm(
             request,
             title=f"Reject the run of {run.module}?",
-            texts=[f"The run that {run.created_by} asked for ends, and nothing is applied."],
+            texts=[f"The run that {run.created_by} requested ends, and nothing is applied."],
             asks_reason="optional",
             verb="Reject",
             tone="danger",
@@ -96,7 +96,7 @@ class DecisionController(Controller):
             title=f"Start the run of {run.module} without approvals?",
             texts=[
                 "For emergencies: it starts now, although it is not approved, or its module is frozen or outside its "
-                "windows. The audit names you and the reason."
+                "windows. The audit records you and the reason."
             ],
             asks_reason="required",
             verb="Start it now",
@@ -131,13 +131,13 @@ class DecisionController(Controller):
             raise invalid_request([{"field": "reason", "message": "say why"}])
         origin = Origin(principal=principal_of(request).name, request_id=state["request_id"])
         breaking = runs.approvals.break_glass(run_id, origin, state["address"], reason)
-        # The audit has it already.
+        # The audit already has it.
         state["audit_entry"] = await database.with_timeout(breaking)
         return _see(run_id)
 
 
 async def plan_of(operation_queries: OperationQueries, run: Run) -> Plan:
-    """What a run of one module would apply now, in the first of its schemas."""
+    """What a run of one module would apply now, in its first schema."""
     return await operation_queries.plan(run.module, run.schemas[0].schema, run.options.target)
 
 

@@ -13,7 +13,7 @@ _DEEPEST = 10
 
 
 class Dependency(NamedTuple):
-    """``version`` is the one that is required; ``state`` is None if the module is not registered."""
+    """``version`` is the required version; ``state`` is None if the module is not registered."""
 
     name: str
     version: str
@@ -22,7 +22,7 @@ class Dependency(NamedTuple):
 
 
 def dependency_tree(modules: Sequence[ModuleDetail], name: str) -> list[Dependency]:
-    """What the module ``name`` depends on, with what that depends on below it."""
+    """What the module ``name`` depends on, with the dependencies of each module below it."""
     by_name = {module.name: module for module in modules}
 
     def of(name: str, above: tuple[str, ...]) -> list[Dependency]:

@@ -26,7 +26,7 @@ _SPARK_WIDTH, _SPARK_HEIGHT, _SPARK_BARS = 72, 18, 8
 _BAR_WIDTH = 140
 _SEEN = 4.0
 _STRIPES = (
-    # The drawing is stretched to its column, and the stripes with it.
+    # The drawing is stretched to the width of its column, and so are the stripes.
     '<defs><pattern id="waiting" width="6" height="6" patternUnits="userSpaceOnUse" '
     'patternTransform="scale(2.5 1) rotate(45)">'
     '<rect class="stripe-ground" width="6" height="6"/><line class="stripe" x1="0" y1="0" x2="0" y2="6"/>'
@@ -65,7 +65,7 @@ def sparkline(values: Sequence[float], failed: Sequence[bool] = ()) -> Markup:
 def shares(parts: Sequence[tuple[Tone, int]]) -> Markup:
     """``parts`` of a whole as one bar."""
     whole = sum(number for _, number in parts) or 1
-    # The smallest part is wide enough to be seen; the largest makes room for it.
+    # The smallest part is wide enough to be visible; the largest one shrinks accordingly.
     widths = [max(_BAR_WIDTH * number / whole, _SEEN) if number else 0.0 for _, number in parts]
     widths[widths.index(max(widths))] -= max(sum(widths) - _BAR_WIDTH, 0.0)
     drawn, begin = [f'<rect class="fill-rest" width="{_BAR_WIDTH}" height="6" rx="3"/>'], 0.0
@@ -102,5 +102,5 @@ def waterfall(row: Row, until: float) -> Markup:
 
 
 def patterns() -> Markup:
-    """The definitions that the other drawings of a page refer to; included once in a page."""
+    """The definitions that a page's other drawings refer to; included once per page."""
     return Markup(f'<svg class="patterns" width="0" height="0" aria-hidden="true">{_STRIPES}</svg>')  # noqa: S704

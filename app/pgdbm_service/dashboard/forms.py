@@ -1,4 +1,4 @@
-"""The forms that pages send, and their fields. A browser sends what a page has; anyone else may send anything."""
+"""The forms that pages send, and their fields. A browser sends a page's fields; other clients may send anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import invalid_request
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 
-# What PostgreSQL and Python read as a number without an error.
+# Numbers with at most this many digits are valid for both PostgreSQL and Python.
 _MOST_DIGITS = 9
 _FILE = "file:"
 

@@ -1,4 +1,4 @@
-"""The cells of a grid of schemas: names, and for each the index of what it shows. Pure."""
+"""The cells of a grid of schemas: the names, and for each one the index of what it shows. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cells(msgspec.Struct, kw_only=True):
 
 
 class OddSchemas(NamedTuple):
-    """The first of the ``number`` schemas in a ``state`` that is not in order."""
+    """The first of the ``number`` schemas in a ``state`` that needs attention."""
 
     state: str
     number: int
@@ -47,7 +47,7 @@ class OddSchemas(NamedTuple):
 
 
 def odd_states(states: Iterable[str]) -> list[str]:
-    """Those of ``states`` that are not in order, the worst first."""
+    """The ``states`` that need attention, the worst first."""
     return sorted((state for state in states if state not in IN_ORDER), key=lambda state: badge(state).tone != "bad")
 
 
@@ -85,7 +85,7 @@ def cells_of_run(statuses: Sequence[tuple[str, SchemaStatus, str | None]], run: 
 
 
 def _indexed(values: Iterable[str]) -> tuple[list[str], list[int]]:
-    """The different ``values``, and for each value its index among them."""
+    """The distinct ``values``, and for each value its index among them."""
     known: dict[str, int] = {}
     indexes = [known.setdefault(value, len(known)) for value in values]
     return list(known), indexes

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..api.operations import Fix
 
-# A longer text is shown without colors: it is data rather than code.
+# A longer text is shown without colors, because it is data rather than code.
 _LONGEST_COLOURED = 200_000
 _CLASSES = ((Keyword, "k"), (Name.Builtin, "k"), (String, "s"), (Number, "m"), (Comment, "c"))
 
@@ -49,7 +49,7 @@ def object_diff(before: str | None, after: str | None) -> str:
 
 
 def fix_diff(original: str, fix: Fix) -> str:
-    """A file, and the files in its place, each below its name."""
+    """A file and the files that replace it, each below its name."""
     return object_diff(original.rstrip(), "\n".join(f"-- {file.filename}\n{file.sql.rstrip()}" for file in fix.files))
 
 

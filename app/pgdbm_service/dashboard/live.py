@@ -1,6 +1,6 @@
 """Live pages: Server-Sent Events with the parts of a page that have changed, as HTML that htmx swaps in.
 
-However many pages are open, a replica renders what they show once per change, and encodes each message once.
+A replica renders what pages show once per change, and encodes each message once, no matter how many pages are open.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..registry.single_flight import SingleFlight
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 
-# Changes that follow each other faster are shown together.
+# Changes in quicker succession are shown together.
 _PAUSE_S = 0.3
 # Between two attempts to read what cannot be read now.
 _AGAIN_S = 2.0
@@ -36,7 +36,7 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 class Part(NamedTuple):
     """An element of a page that is replaced as a whole once ``signature`` changes.
 
-    A part ``within`` another is left out of messages that contain the other.
+    A part ``within`` another one is omitted from messages that contain the other.
     """
 
     html: str
@@ -55,7 +55,7 @@ class _Version(NamedTuple):
 
 
 class _Shared:
-    """What several open pages show. Its newest version is rendered by one caller for all."""
+    """What several open pages show. One caller renders the newest version for all of them."""
 
     def __init__(self, render: Callable[[], Awaitable[Parts | None]]) -> None:
         self._render = render
@@ -107,7 +107,7 @@ class LivePages:
         render: Callable[[], Awaitable[Parts | None]],
         seen: str = "",
     ) -> Stream:
-        """A stream of the parts that ``render`` returns, of which the changed ones are sent, until it returns None.
+        """A stream of the changed parts among those that ``render`` returns, until it returns None.
 
         ``key`` identifies what is shown, and to whom: followers with the same key share one rendering. ``seen`` is the
         digest of what the page already shows. Whatever ``changes`` yields, the parts are rendered: if nothing has
@@ -126,7 +126,7 @@ class LivePages:
     ) -> AsyncIterator[bytes]:
         shared = self._shared.setdefault(key, _Shared(render))
         shared.followers += 1
-        # Waiting begins before the first rendering: a change in between must not be missed.
+        # Start waiting before the first rendering, so that no change in between is missed.
         change: asyncio.Future[Any] = asyncio.ensure_future(anext(changes, _END))
         shown: _Version | None = None
         is_stale = False
@@ -177,7 +177,7 @@ def digest_of(parts: Parts) -> str:
 
 
 def _message(shown: Parts, fresh: Parts) -> bytes:
-    """The parts of ``fresh`` that are not as in ``shown``."""
+    """The parts of ``fresh`` that differ from those in ``shown``."""
     changed = {name for name, part in fresh.items() if name not in shown or shown[name].signature != part.signature}
     drawn = []
     for name, part in fresh.items():

@@ -1,4 +1,4 @@
-"""Describes what pending migrations lock: who waits, how large the tables are, how long a rehearsal held the lock.
+"""Describes the locks of pending migrations: who waits, how large the tables are, how long a rehearsal held the lock.
 Pure."""
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _BLOCKS = {"reads and writes": "reads and writes wait", "writes": "writes wait",
 
 
 class LockedRelation(NamedTuple):
-    """The strongest lock on ``relation``, over all pending files. ``held_ms`` is that of the rehearsal, if any.
+    """The strongest lock on ``relation`` in all pending files. ``held_ms``: how long the rehearsal held it, if there
+    was one.
 
     A lock is held from its statement to the end of the transaction.
     """
@@ -44,7 +45,7 @@ class LockedRelation(NamedTuple):
 
 
 def content_of(lock: PlannedLock) -> str:
-    """The rows and bytes of a table that is locked; empty where they are unknown."""
+    """The rows and bytes of a locked table; empty if they are unknown."""
     from pgdbm.migrations.lint import content_in_words
 
     return "" if lock.size_bytes is None else content_in_words(lock.rows, lock.size_bytes)
@@ -58,7 +59,7 @@ def used_tables(migration: PlannedMigration) -> dict[str, str]:
 
 
 def locked_relations(plan: Plan, rehearsal: Rehearsal | None = None) -> list[LockedRelation]:
-    """The relations whose locks make others wait, those with the strongest lock first."""
+    """The relations whose locks make other sessions wait, strongest lock first."""
     held = {} if rehearsal is None else _held(rehearsal)
     found: dict[str, LockedRelation] = {}
     for migration in plan.pending:
@@ -78,7 +79,7 @@ def locked_relations(plan: Plan, rehearsal: Rehearsal | None = None) -> list[Loc
 
 
 def _held(rehearsal: Rehearsal) -> dict[str, float]:
-    """By relation, the longest time in milliseconds that a lock on it was held."""
+    """The longest time in milliseconds that a lock was held, by relation."""
     longest: dict[str, float] = {}
     for migration in rehearsal.migrations:
         for relation, held_ms in _held_in(migration):

@@ -1,4 +1,4 @@
-"""The parts of a module's page that runs change: its state, and its plan or history."""
+"""The parts of a module's page that change with runs: its state, and its plan or history."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class ModulePage:
         self._viewer = viewer
 
     async def parts(self, detail: ModuleDetail, tab: str, schema: str | None, before: int | None = None) -> Parts:
-        """The parts by id. For a tab that is not in LIVE_TABS, only the parts that every tab has.
+        """The parts by id. For a tab that is not in LIVE_TABS, only the parts common to all tabs.
 
-        ``before`` is where the page of the history starts, None for its newest entries.
+        ``before`` is where the page of the history starts; None means the newest entries.
         """
         context = {
             "module": detail,
@@ -74,7 +74,7 @@ class ModulePage:
 
 
 async def schema_to_plan(views: ModuleViews, detail: ModuleDetail) -> str | None:
-    """With several schemas, the first one in which something is pending; None is the module's only, or first, one."""
+    """With several schemas, the first one in which something is pending; None means its only, or its first, schema."""
     if detail.schema_count <= 1 or not detail.pending:
         return None
     for state in detail.states:

@@ -43,7 +43,7 @@ _MOST_CELLS = 20_000
 _CELLS_PER_READ = 10_000
 _MOST_REASONS = 500
 _PAGE = 50
-# Schemas above the grid, for each state; schemas at the top of the list.
+# The number of schemas above the grid, per state, and at the top of the list.
 _MOST_ODD = 24
 _MOST_FIRST = 100
 TABS = {
@@ -56,7 +56,7 @@ TABS = {
 }
 
 Next = Annotated[str | None, Parameter(query="next")]
-# "state" itself is a name that Litestar keeps for the application's state.
+# Litestar reserves the name "state" for the application's state.
 InState = Annotated[str, Parameter(query="state")]
 
 
@@ -114,7 +114,7 @@ class ModulePageController(Controller):
             tabs=tabs,
             may_migrate=viewer.may_migrate(module),
             parts=defaultdict(str, {name: part.html for name, part in parts.items()}),
-            # An older page of the history stays as it is.
+            # An older page of the history does not change.
             live_tab="" if cursor else tab,
             seen="" if cursor else digest_of(parts),
             tree=dependency_tree(await views.details(), module) if detail.depends_on else [],
@@ -172,9 +172,9 @@ class ModulePageController(Controller):
             request,
             title=f"Mark {filename} as applied?",
             texts=[
-                f"It is added to the history of schema {file.schema}; its SQL does not run.",
-                "Do this only if its changes were made by hand. Otherwise later migrations fail, or act on data that "
-                "is not there.",
+                f"It is added to the history of schema {file.schema}; its SQL is not run.",
+                "Do this only if its changes were made by hand. Otherwise later migrations will fail, or work on "
+                "data that does not exist.",
             ],
             action=f"/ui/modules/{module}/mark",
             back=f"/ui/modules/{module}?tab=plan",
@@ -231,7 +231,7 @@ class ModulePageController(Controller):
             title=f"Was statement {statement} of {filename} executed?",
             texts=[
                 f"The connection was lost while it ran in schema {file.schema}, outside a transaction. Check whether "
-                "its change is there, then say so. The next run continues after it, or executes it again.",
+                "it took effect, and record the answer. The next run continues after it, or executes it again.",
             ],
             rows=[] if text is None else [(f"line {text.line}", text.sql)],
             rows_title="The statement",
@@ -262,7 +262,7 @@ class ModulePageController(Controller):
         items, following = await _matching(views, module, in_state, version, q, after)
         odd = await _odd(views, detail)
         if not (in_state or version or q or after):
-            # First the schemas that are not up to date; then all of them by name.
+            # First the schemas that are not up to date, then all of them by name.
             first = [item for one in odd for item in one.items][:_MOST_FIRST]
             known = {item.schema for item in first}
             items = first + [item for item in items if item.schema not in known]
@@ -311,7 +311,7 @@ class ModulePageController(Controller):
 def migrate_question(
     detail: ModuleDetail, plan: Plan, schema: str | None, rehearsal: Rehearsal | None
 ) -> dict[str, Any]:
-    """The text of the page that asks before a migrate. Its form sends the digest of what the page shows."""
+    """The text of the confirmation page before a migrate. Its form sends the digest of what the page shows."""
     module = detail.name
     locked = locked_relations(plan, rehearsal)
     several = detail.schema_count > 1 and not schema
@@ -387,7 +387,7 @@ async def _reasons(database: Database, runs: RunService, run: UUID) -> dict[str,
 
 
 async def _odd(views: ModuleViews, detail: ModuleDetail) -> list[OddSchemas]:
-    """The first schemas in each state that is not in order, the worst state first."""
+    """The first schemas in each state that needs attention, the worst state first."""
     return [
         OddSchemas(state, detail.states[state], (await views.schemas(detail.name, state, _PAGE, ""))[0].items)
         for state in odd_states(detail.states)
@@ -397,7 +397,7 @@ async def _odd(views: ModuleViews, detail: ModuleDetail) -> list[OddSchemas]:
 async def _matching(
     views: ModuleViews, module: str, in_state: str, version: str, q: str, after: str
 ) -> tuple[list[SchemaItem], str | None]:
-    """A page of the schemas that match; reads on while too few do."""
+    """A page of the schemas that match; reads more while there are too few."""
     found: list[SchemaItem] = []
     following: str | None = after
     per_read = _CELLS_PER_READ if q or version else _PAGE

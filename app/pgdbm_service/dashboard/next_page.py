@@ -22,7 +22,7 @@ _NOT_PAGES = ("/ui/sign-", "/ui/live", "/ui/assets/")
 
 
 def safe_next(wanted: str | None) -> str:
-    """``wanted`` if it is the address of a page of the dashboard, else the address of the overview."""
+    """``wanted`` if it is the address of a dashboard page, else the address of the overview."""
     if wanted is None or len(wanted) > _MAX_LENGTH or not _SAFE.match(wanted):
         return HOME
     path = wanted.partition("?")[0]
@@ -32,7 +32,7 @@ def safe_next(wanted: str | None) -> str:
 
 
 def sign_in_address(request: HTTPRequest) -> str:
-    """The address of the page to sign in, which returns to the page of ``request``."""
+    """The address of the sign-in page, which returns to the page of ``request``."""
     if request.method == "GET":
         query = request.scope["query_string"].decode("latin-1")
         wanted = safe_next(quote(request.scope["path"]) + (f"?{query}" if query else ""))
@@ -50,7 +50,7 @@ def _form_of(request: HTTPRequest) -> str:
 
 
 def is_navigation(request: HTTPRequest) -> bool:
-    """Whether the browser opens a page, and not a script of a page that is open. Old browsers do not send this
-    header."""
+    """Whether the browser is opening a page, rather than a script of an open page making a request. Old browsers do not
+    send this header."""
     mode = header_of(request.scope, b"sec-fetch-mode")
     return "text/html" in (header_of(request.scope, b"accept") or "") and mode in (None, "navigate")

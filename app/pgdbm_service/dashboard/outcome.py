@@ -24,14 +24,14 @@ _MARKED_AFTER = frozenset({"migration_failed", "insufficient_resources", "lock_t
 
 
 class Outcome(NamedTuple):
-    """Sentences: which parts of the run are in the database, and which are not."""
+    """Sentences that say which parts of the run are in the database and which are not."""
 
     kept: list[str]
     not_kept: list[str]
 
 
 class Action(NamedTuple):
-    """A button. ``posts``: it changes something immediately; otherwise it opens a page that asks for confirmation."""
+    """A button. ``posts``: it changes something immediately; otherwise it opens a confirmation page."""
 
     label: str
     address: str
@@ -41,7 +41,7 @@ class Action(NamedTuple):
 
 
 def outcome_of(run: Run, file: MigrationFile | None) -> Outcome | None:
-    """None for a run that succeeded, or has not ended. ``file`` is the one that failed."""
+    """None for a run that succeeded, or has not ended. ``file`` is the file that failed."""
     if run.status not in ("failed", "cancelled") or run.module == ALL_MODULES:
         return None
     if run.schema_counts.total > 1:
@@ -55,10 +55,10 @@ def outcome_of(run: Run, file: MigrationFile | None) -> Outcome | None:
     if file.transactional:
         return Outcome(kept or ["Nothing of this run."], [f"{filename}: its transaction was rolled back."])
     if not statement:
-        return Outcome(kept, [f"{filename}: it has no transaction; the journal lists what was executed."])
+        return Outcome(kept, [f"{filename}: it runs without a transaction; the journal lists what was executed."])
     before = statement - 1
     if before:
-        kept.append(f"{count(before, 'statement')} of {filename}, which has no transaction.")
+        kept.append(f"{count(before, 'statement')} of {filename}, which runs without a transaction.")
     if problem.get("code") == "outcome_unknown":
         what = f"Statement {statement} of {filename}: unknown, its connection was lost while it ran."
     else:
@@ -95,7 +95,7 @@ def actions_after(run: Run, undone: int, states: Mapping[str, str] | None = None
     retry = Action(
         f"Retry {count(undone, 'schema')}" if undone > 1 else "Retry",
         f"/ui/runs/{run.id}/retry",
-        "Migrates what did not succeed, with the files as they are now.",
+        "Migrates what did not succeed, with the current files.",
         posts=True,
         primary=code not in ("checksum_changed", "outcome_unknown"),
     )
@@ -129,7 +129,7 @@ def _names(filenames: list[str]) -> str:
 
 
 class Decision(NamedTuple):
-    """Whether the viewer may decide about a run that waits for it; otherwise the reason."""
+    """Whether the viewer may decide about a run that waits for approval; otherwise the reason why not."""
 
     may_decide: bool
     why_not: str = ""
@@ -140,7 +140,7 @@ def decision_of(run: Run, viewer: Viewer) -> Decision | None:
     if run.status != "waiting_for_approval":
         return None
     if run.created_by == viewer.name:
-        return Decision(False, "You asked for it: another person decides.")
+        return Decision(False, "You requested it: someone else has to decide.")
     if not viewer.may_approve(run.module):
-        return Decision(False, f"Approving it takes the scope approve:{run.module}.")
+        return Decision(False, f"Approving it requires the scope approve:{run.module}.")
     return Decision(True)

@@ -1,4 +1,4 @@
-"""Assembles the overview from the readers of modules and runs."""
+"""Assembles the overview from what modules and runs report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _RUNS_OF_EACH = 8
 _SERVER_VERSION = "SELECT pg_catalog.current_setting('server_version')"
-# By urgency. What each state requires of an operator; the other states require nothing.
+# By urgency. What each state requires from an operator; the other states require nothing.
 _STATES: dict[str, AttentionKind] = {
     "failed": "failed",
     "partial": "partial",
@@ -44,7 +44,7 @@ _URGENCY: tuple[AttentionKind, ...] = (
 
 
 class OverviewReader:
-    """Reads only; concurrent callers share one read."""
+    """It only reads; concurrent callers share one read."""
 
     def __init__(
         self, database: Database, slots: Slots, views: ModuleViews, recent: RecentRuns, freezes: Freezes
@@ -138,7 +138,7 @@ def _blocked(run: OverviewRun) -> Attention:
     waiting = {one.get("blocks") for one in blockers}
     root = next((one for one in blockers if one.get("pid") not in waiting), blockers[0] if blockers else None)
     if root is None:
-        detail = f"{run.progress.filename} gave up waiting for a lock and is tried again"
+        detail = f"{run.progress.filename} gave up waiting for a lock and is being retried"
     else:
         name = root.get("application_name") or root.get("user") or "a session"
         detail = f"{run.progress.filename} waits for a lock that {name} (pid {root.get('pid')}) holds"
@@ -146,7 +146,7 @@ def _blocked(run: OverviewRun) -> Attention:
 
 
 def _waiting(run: OverviewRun) -> Attention:
-    detail = f"waits for the approval of what {run.created_by} asked for"
+    detail = f"waits for approval; requested by {run.created_by}"
     return Attention(kind="waiting_for_approval", module=run.module, detail=detail, run_id=run.id, since=run.created_at)
 
 
@@ -158,7 +158,7 @@ def _of_module(kind: AttentionKind, detail: ModuleDetail, newest: OverviewRun | 
             text = f"{_states_of(detail)}: {text}"
     elif kind == "invalid_index":
         names = ", ".join(f"{one.schema}.{one.name}" for one in detail.invalid_indexes[:3])
-        text = f"has an INVALID index: {names}. Drop it, or build it again with REINDEX INDEX CONCURRENTLY"
+        text = f"has an INVALID index: {names}. Drop it, or rebuild it with REINDEX INDEX CONCURRENTLY"
     elif kind == "empty":
         text = "has no migration files (*.sql): there is nothing to apply"
     elif detail.problem is not None:

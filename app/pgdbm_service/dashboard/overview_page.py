@@ -29,7 +29,8 @@ SORTS = {"name": "Module", "state": "State", "pending": "Pending", "last": "Last
 
 
 class Line(NamedTuple):
-    """A module in the list. ``state`` may be that of the run under way; ``word`` is the text for it, with a number."""
+    """A module in the list. ``state`` may be that of the run in progress; ``word`` is the text for it, with a
+    number."""
 
     module: OverviewModule
     state: str
@@ -43,7 +44,7 @@ class Line(NamedTuple):
 
 
 def lines_of(overview: Overview, sort: str) -> list[Line]:
-    """The modules in the order of ``sort``, a key of SORTS."""
+    """The modules in the order given by ``sort``, a key of SORTS."""
     running = {run.module: run for run in reversed(overview.running)}
     failed = {one.module for one in overview.attention if one.kind == "failed"}
     lines = [_line(module, running.get(module.name), module.name in failed) for module in overview.modules]
@@ -51,7 +52,7 @@ def lines_of(overview: Overview, sort: str) -> list[Line]:
 
 
 def overview_parts(overview: Overview, sort: str, shown: Callable[[Line], bool] = lambda _: True) -> Parts:
-    """The parts of the page by id. A line that is not ``shown`` is in the page, but hidden."""
+    """The parts of the page by id. A line that is not ``shown`` is on the page, but hidden."""
     now = datetime.now(UTC)
     lines = lines_of(overview, sort)
     rows = {f"module-{line.module.name}": call(_TEMPLATE, "row", line, now, hidden=not shown(line)) for line in lines}
@@ -73,7 +74,7 @@ def matching(q: str, state: str) -> Callable[[Line], bool]:
 
 
 def states_of(overview: Overview) -> list[str]:
-    """The states that a module of the list has, the most urgent first."""
+    """The states of the modules in the list, most urgent first."""
     return sorted({line.state for line in lines_of(overview, "name")}, key=_urgency)
 
 

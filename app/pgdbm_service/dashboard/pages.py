@@ -1,4 +1,4 @@
-"""The pages of modules, runs, the database and the audit. They change nothing: the handlers that do are in
+"""The pages of modules, runs, the database and the audit. They change nothing; the handlers that do are in
 actions.py."""
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class PageController(Controller):
         run_page = RunPage(database, runs, views, operation_queries)
         newest, _ = await database.with_timeout(runs.queries.newest_event(run_id))
         changes = runs.streams.events(run_id, newest, min(runs.keep_alive_s, 2.0))
-        # The principal who asked for a run may not decide about it.
+        # The principal who requested a run may not decide about it.
         key = ("run", run_id, viewer.name, *viewer.rights)
         return live_pages.follow(key, changes, lambda: run_page.parts(run_id, viewer))
 
@@ -321,7 +321,7 @@ class PageController(Controller):
             title=f"End the session of {found.application_name or found.user}?",
             texts=[
                 f"Process id {pid}, user {found.user}, {found.state}{age}.",
-                f"{count(waiting, 'session waits', 'sessions wait')} behind it.",
+                f"{count(waiting, 'session is', 'sessions are')} waiting behind it.",
                 "Its transaction is rolled back, and its client loses the connection.",
             ],
             rows=[(found.query or "",)],
@@ -366,7 +366,8 @@ def _filter_of(module: str, status: str) -> RunFilter:
 
 
 async def _session(database: Database, pid: int, backend_start: str | None) -> tuple[Backend | ConnectedBackend, int]:
-    """The session that blocks others now, or that ``backend_start`` names, and how many wait behind it."""
+    """The session that is blocking others now, or that ``backend_start`` identifies, and how many sessions wait behind
+    it."""
     trees = await blocking_tree(database.manager())
     blocking = next((one for one in _all(trees) if one.pid == pid), None)
     if blocking is not None:
@@ -375,7 +376,7 @@ async def _session(database: Database, pid: int, backend_start: str | None) -> t
         named = [{"pid": pid, "backend_start": backend_start}]
         for session in await still_connected(database.manager(), named):
             return session, 0
-    raise ServiceError("backend_not_blocking", f"Session {pid} blocks no other session any more.", pid=pid)
+    raise ServiceError("backend_not_blocking", f"Session {pid} no longer blocks any other session.", pid=pid)
 
 
 def _all(trees: Sequence[Backend]) -> Iterator[Backend]:

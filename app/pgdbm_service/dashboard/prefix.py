@@ -1,7 +1,7 @@
-"""The prefix of a reverse proxy in the addresses of pages.
+"""Adds the prefix of a reverse proxy to the addresses in pages.
 
-Templates, and the code that renders them, write addresses as if there were none. Some of what they render is shared by
-requests with different prefixes, so the prefix is added when the answer is sent.
+Templates, and the code that renders them, write addresses as if there were no prefix. Some of what they render is
+shared by requests with different prefixes, so the prefix is added when the answer is sent.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def with_prefix(send: Send, prefix: str) -> Send:
 
 @lru_cache(maxsize=16)
 def _addresses(prefix: str) -> tuple[re.Pattern[bytes], bytes]:
-    r"""A pattern for attributes with an address that has no prefix yet, and what replaces the found part.
+    r"""A pattern for attributes with an address that has no prefix yet, and the replacement for the matched part.
 
     Text is not mistaken for an attribute: its quotes are escaped. In JSON, quotes of attributes are written ``\"``. The
-    attribute ``value`` contains what was entered.
+    attribute ``value`` is left out, because it contains what the user entered.
     """
     quoted = re.escape(prefix.encode())
     attribute = rb'\s(?:href|src|action|hx-[a-z:-]+|sse-[a-z]+|data-[a-z]+)=\\?"'

@@ -1,4 +1,4 @@
-"""Templates and assets. Jinja and Pygments are imported by the first page: most replicas never render one."""
+"""Templates and assets. Jinja and Pygments are imported with the first page, because most replicas never render one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-# One script, because htmx processes the page as soon as it is loaded, with or without its extension.
+# A single script, because htmx processes the page as soon as it is loaded, with or without its extension.
 _HTMX = ("htmx-4.0.1.min.js", "hx-sse-4.0.1.min.js")
 _ASSETS_AT = "/ui/assets/"
 _A_YEAR = "public, max-age=31536000, immutable"
@@ -137,6 +137,6 @@ def page(template: str, context: Mapping[str, object], status_code: int = 200) -
         render(template, **context),
         status_code=status_code,
         media_type="text/html",
-        # With no-referrer, a browser sends "Origin: null" with a form, which is refused as a request of another site.
+        # With no-referrer, a browser sends "Origin: null" with a form, which is refused as a request from another site.
         headers={"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"},
     )

@@ -1,4 +1,4 @@
-"""What the page of a run shows, put together from the readers of runs and of activity."""
+"""What the page of a run shows, assembled from runs and activity."""
 
 from __future__ import annotations
 
@@ -212,7 +212,8 @@ def _at_work(run: Run, texts: tuple[StatementText, ...]) -> StatementText | None
 
 
 def _left(run: Run, events: list[RunEvent], took: float | None) -> float | None:
-    """The seconds that are left: by the schemas that are done, or by what the server reports of its progress."""
+    """The seconds that are left, estimated from the schemas that are done, or from the progress that the server
+    reports."""
     if run.status != "running":
         return None
     counts = run.schema_counts
@@ -225,7 +226,7 @@ def _left(run: Run, events: list[RunEvent], took: float | None) -> float | None:
 
 
 def _marked(file: MigrationFile | None, problem: dict[str, Any]) -> Markup | None:
-    """The lines around the one that failed, with a caret under its column."""
+    """The lines around the failure, with a caret under its column."""
     line = problem.get("line")
     if file is None or not line:
         return None

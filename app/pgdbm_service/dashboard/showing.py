@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def show(request: HTTPRequest, template: str, here: str, status_code: int = 200, **context: object) -> Response[str]:
-    """A page. ``here`` is the entry of the navigation that it belongs to."""
+    """A page. ``here`` is its entry in the navigation."""
     return page(template, _frame(request, here) | context, status_code)
 
 
 def confirm(request: HTTPRequest, here: str = "", **context: object) -> Response[str]:
-    """A page that asks for confirmation before something is changed."""
+    """A page that asks for confirmation before something changes."""
     defaults: dict[str, object] = {
         "fields": {},
         "rows": [],
@@ -48,7 +48,7 @@ def _frame(request: HTTPRequest, here: str) -> dict[str, object]:
 
 
 def show_error(request: HTTPRequest, error: Exception) -> Response[Any]:
-    """The page of an error; without a session, the page to sign in.
+    """The page of an error; without a session, the sign-in page.
 
     A script that sent a form shows the error on the page that has the form.
     """
@@ -66,7 +66,8 @@ def show_error(request: HTTPRequest, error: Exception) -> Response[Any]:
     shown = _error_page(request, problem)
     if problem.code == "unauthenticated":
         shown.headers["WWW-Authenticate"] = 'Bearer realm="pgdbm"'
-        # For a part of a page that a script fetches: the script loads the whole page again, which leads to the sign-in.
+        # For a part of a page that a script fetches: the script reloads the whole page, which leads to the sign-in
+        # page.
         shown.headers["HX-Refresh"] = "true"
     if problem.retry_after_s is not None:
         shown.headers["Retry-After"] = str(problem.retry_after_s)
@@ -116,7 +117,7 @@ def _address_of(request: HTTPRequest) -> str:
 
 
 def _back_of(request: HTTPRequest) -> tuple[str, str]:
-    """The page that an action was about: its address and its name."""
+    """The page that an action concerned: its address and its name."""
     parts = request.url.path.strip("/").split("/")
     if parts[:2] == ["ui", "webhooks"] and len(parts) > 3:
         return f"/ui/webhooks/{parts[2]}", "the webhook"

@@ -36,7 +36,7 @@ _ATTEMPT_S = 600.0
 
 
 def show_sign_in_error(request: HTTPRequest, error: Exception) -> Response[str]:
-    """The page to sign in, with the error."""
+    """The sign-in page, with the error."""
     problem = (
         ServiceError("invalid_request", error.detail) if isinstance(error, HTTPException) else service_error_of(error)
     )
@@ -63,7 +63,7 @@ class SignInController(Controller):
     async def sign_in(
         self, request: HTTPRequest, sign_ins: SignIns, sessions: Sessions, jar: Cookies, data: Form
     ) -> Redirect:
-        """Sign in with a token. It is in the body only: addresses are logged, and kept in the history of a browser."""
+        """Sign in with a token. It is only in the body: addresses are logged, and kept in the browser's history."""
         request.scope["state"]["next"] = wanted = safe_next(data.get("next"))
         token = data.get("token", "").strip()
         if not sign_ins.is_needed:
@@ -79,7 +79,7 @@ class SignInController(Controller):
     ) -> Redirect:
         """Redirect the browser to an identity provider.
 
-        It is a link and not a form: the Content-Security-Policy of the page refuses the redirect of a form.
+        It is a link and not a form: the page's Content-Security-Policy blocks redirects of forms.
         """
         wanted = safe_next(wanted)
         request.scope["state"]["next"] = wanted
@@ -96,7 +96,7 @@ class SignInController(Controller):
         attempt = (jar.read(request.scope, SIGN_IN) or "").split(".")
         if len(attempt) != 3 or attempt[0] != provider:
             raise ServiceError(
-                "unauthenticated", "This browser has not started to sign in, or did so too long ago. Sign in again."
+                "unauthenticated", "This browser did not start to sign in, or did so too long ago. Sign in again."
             )
         wanted = safe_next(_unpacked(attempt[2]))
         request.scope["state"]["next"] = wanted
@@ -149,13 +149,13 @@ class AccountController(Controller):
             rest = "A token stays valid: anyone who has it can sign in again. Revoke it if it was lost."
         elif await sign_ins.sign_out_address(own.issuer, _prefix(request)) is not None:
             rest = (
-                f"You are then signed out at {own.issuer}, too, in this browser. Your other browsers stay signed in "
-                "there, as only a browser itself can end its session there: they may sign in here again without a "
-                "password. If a device was lost, end its session there."
+                f"You are then also signed out at {own.issuer} in this browser. Your other browsers stay signed in "
+                "there, because only the browser itself can end its session: they may sign in here again without "
+                "a password. If a device was lost, end its session there."
             )
         else:
             rest = (
-                f"{own.issuer} offers no way to sign out there: your browsers may sign in here again without a "
+                f"{own.issuer} does not support signing out: your browsers may sign in here again without a "
                 "password. If a device was lost, end its session there."
             )
         return confirm(
@@ -179,14 +179,14 @@ class AccountController(Controller):
 
 
 async def _signed_out(request: HTTPRequest, sign_ins: SignIns, jar: Cookies, ended: str) -> Response[Any]:
-    """What follows once the session has ended here: the identity provider that it came from, if it has a way to sign
-    out, else the page to sign in.
+    """Where to go once the session has ended here: to the identity provider that it came from, if one can sign out
+    there, else to the sign-in page.
     """
     own = _session(request)
     address = None if own is None else await sign_ins.sign_out_address(own.issuer, _prefix(request))
     if address is None:
         return _see(request, SIGN_IN_PAGE, jar.clear(request.scope, SESSION))
-    # A page that leads there: the Content-Security-Policy refuses the redirect of a form to another site.
+    # A page that leads there: the Content-Security-Policy blocks redirecting a form to another site.
     viewer = replace(viewer_of(request, principal_of(request)), signed_in=False)
     shown = show(request, "signed_out.html", "", viewer=viewer, address=address, ended=ended)
     shown.cookies.append(jar.clear(request.scope, SESSION))
@@ -201,7 +201,7 @@ async def _signed_in(
     wanted: str,
     *more: Cookie,
 ) -> Redirect:
-    """Replace the session of this browser, if there is one, and return to the page that was wanted."""
+    """Replace this browser's session, if there is one, and return to the requested page."""
     principal, cookie = signed_in
     previous = jar.read(request.scope, SESSION)
     if previous is not None:

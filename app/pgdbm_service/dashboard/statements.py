@@ -1,4 +1,4 @@
-"""The statements of a file, for the pages that show one of them. Pure."""
+"""The statements of a file, for pages that show one of them. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgdbm.errors import AsyncDBError
 if TYPE_CHECKING:
     from ..api.modules import MigrationFile
 
-# Longer files take long to parse, and are not read statement by statement.
+# Longer files take long to parse, and no one reads them statement by statement.
 _LONGEST = 200_000
 _FIRST_WORDS = 80
 
@@ -24,14 +24,14 @@ class StatementText(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """Its beginning in one line."""
+        """Its beginning, on one line."""
         words = " ".join(line for line in self.sql.split("\n") if not line.lstrip().startswith("--"))
         words = " ".join(words.split())
         return words if len(words) <= _FIRST_WORDS else f"{words[:_FIRST_WORDS]}…"
 
 
 def statements_of(file: MigrationFile) -> tuple[StatementText, ...]:
-    """The statements of ``file`` in order; none where it cannot be parsed, or is very long."""
+    """The statements of ``file`` in order; none if it cannot be parsed or is very long."""
     return _parsed(file.filename, file.checksum, file.sql, file.schema)
 
 

@@ -29,7 +29,7 @@ class Bar:
 
 @dataclass(slots=True)
 class Row:
-    """A row of bars, which follow each other in time. Without any, it was not reached."""
+    """A row of consecutive bars. Without bars, it was not reached."""
 
     bars: list[Bar] = field(default_factory=list)
     state: State = "pending"
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def waited(self) -> float:
-        """The seconds that it waited for locks and for further attempts, in ended bars."""
+        """The seconds spent waiting for locks and for further attempts, in ended bars."""
         return sum((bar.end or bar.start) - bar.start for bar in self.bars if bar.kind in ("wait", "retry"))
 
     def begin(self, kind: Kind, at: float) -> None:
@@ -85,7 +85,7 @@ class Step(Row):
     attempts: int = 1
 
     def statement(self, number: int | None, at: float) -> None:
-        """Statement ``number`` runs from now on, and the previous one has ended."""
+        """Statement ``number`` is now running; the previous one has ended."""
         if number is None:
             return
         if self.statements and self.statements[-1].state == "running":
@@ -117,7 +117,7 @@ def steps(events: Iterable[RunEvent], started: datetime, pending: Sequence[tuple
     at_work: dict[str, str] = {}
     for event in events:
         schema = event.schema or ""
-        # A wait is reported for the schema, and belongs to the current file.
+        # A wait is reported for the schema, but belongs to the current file.
         filename = event.filename or (at_work.get(schema) if event.kind in _WAITS else None)
         if filename is None:
             continue
@@ -170,13 +170,13 @@ def _end(step: Step, event: RunEvent, at: float) -> None:
             one.end(at, failed=failed)
     if not step.bars:
         step.bars.append(Bar("run", max(at - took, 0.0)))
-    # Events are written in batches: the server's own measurement is the better one.
+    # Events are written in batches, so the server's own measurement is more accurate.
     step.bars[0].start = max(min(step.bars[0].start, at - took), 0.0)
     step.end(at, failed=failed)
 
 
 def seconds_left(events: Sequence[RunEvent]) -> float | None:
-    """The remaining time of the current phase at its current rate; None if the server reports no progress."""
+    """The remaining time of the current phase at the current rate; None if the server reports no progress."""
     newest = next((event for event in reversed(events) if event.kind == "progress"), None)
     if newest is None or newest.percent is None or newest.phase is None:
         return None

@@ -65,7 +65,7 @@ class TokenPages(Controller):
 
     @post()
     async def create(self, request: HTTPRequest, database: Database, data: Form) -> Response[str]:
-        """Create a token, and show it in this answer: for a redirect it would have to be stored somewhere."""
+        """Create a token and show it in this response: with a redirect it would have to be stored somewhere."""
         try:
             scopes = check_scopes(_scopes(data))
         except ValueError as error:
@@ -92,8 +92,8 @@ class TokenPages(Controller):
         token = await database.with_timeout(find_token(database.manager(SERVICE_SCHEMA), token_id))
         texts = [
             f"Its scopes: {', '.join(token.scopes)}.",
-            "Every replica refuses it within three seconds. Programs that use it fail, and people who signed in with "
-            "it are signed out. This cannot be undone.",
+            "Every replica refuses it within three seconds. Programs that use it will fail, and people who signed in "
+            "with it will be signed out. This cannot be undone.",
         ]
         if token.id == _own_token(request):
             texts.append("You are signed in with this token: you will be signed out.")
@@ -119,7 +119,7 @@ class TokenPages(Controller):
         try:
             await database.with_timeout(revoking)
         finally:
-            # After a timeout too: the token may have been revoked.
+            # Even after a timeout: the token may have been revoked.
             verifier.invalidate(token_id)
         return Redirect(public_path(request, "/ui/tokens"), status_code=303)
 

@@ -1,5 +1,5 @@
-"""The pages of webhooks: what each sends, whether it arrives, and what its receiver answered. They create, disable and
-delete them; a new secret is shown once."""
+"""The pages of webhooks: what each one sends, whether it arrives, and what its receiver answered. They create, disable
+and delete them; a new secret is shown once."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from ..api.webhooks import DeliveryStatus, Webhook
 
 _PAGE = 50
-# Of how many webhooks the list has the last deliveries, and how many of each.
+# For how many webhooks the list shows the last deliveries, and how many of each.
 _MOST_WITH_DELIVERIES = 20
 _LAST = 3
 _EMPTY = {"url": "", "modules": "*", "format": "standard", "blocked_after_s": "60"}
-# What to enter, where the type of a field does not allow what was entered.
+# What to enter if the type of a field does not allow what was entered.
 _HINTS = {
     "url": "Give a URL that begins with https://, without spaces.",
     "events": "Choose at least one event.",
@@ -72,7 +72,7 @@ class WebhookPages(Controller):
 
     @post()
     async def create(self, request: HTTPRequest, webhooks: WebhookStore, data: Form) -> Response[str]:
-        """Create a webhook, and show its secret in this answer: it is in no other."""
+        """Create a webhook and show its secret in this response, the only one that contains it."""
         try:
             made = await webhooks.create(_body_of(data), principal_of(request).name)
         except ServiceError as error:
@@ -115,7 +115,7 @@ class WebhookPages(Controller):
             title="Disable the webhook?",
             texts=[
                 f"Nothing is sent to {webhook.url} until it is enabled again.",
-                "What is pending is kept, and sent then. Events of runs in between are not kept for it.",
+                "What is pending is kept and sent then. Events of runs in the meantime are not kept for it.",
             ],
             action=f"/ui/webhooks/{webhook_id}/disable",
             back=f"/ui/webhooks/{webhook_id}",
@@ -132,8 +132,8 @@ class WebhookPages(Controller):
             "Webhooks",
             title="Delete the webhook?",
             texts=[
-                f"Nothing is sent to {webhook.url} any more.",
-                "Its deliveries are deleted with it: what is pending is never sent. This cannot be undone.",
+                f"Nothing more is sent to {webhook.url}.",
+                "Its deliveries are deleted with it, so what is pending is never sent. This cannot be undone.",
             ],
             action=f"/ui/webhooks/{webhook_id}/delete",
             back=f"/ui/webhooks/{webhook_id}",

@@ -108,7 +108,7 @@ def by_day(items: Iterable[Any]) -> list[tuple[str, list[Any]]]:
 
 
 def size(count: int | None) -> str:
-    """A number of bytes: ``812 B``, ``40 kB``, ``1.2 GB``; a dash where it is not known."""
+    """A number of bytes: ``812 B``, ``40 kB``, ``1.2 GB``; a dash if it is not known."""
     if count is None:
         return "\u2013"
     amount = float(count)
@@ -141,7 +141,7 @@ def waits_for(progress: Progress, *, with_query: bool = False) -> str | None:
     if progress.retrying:
         sqlstate = progress.retrying.get("sqlstate")
         why = "did not get a lock in time" if sqlstate == "55P03" else f"failed with SQLSTATE {sqlstate}"
-        return f"{_where(progress)} {why} and is tried again. {_attempt(progress)}"
+        return f"{_where(progress)} {why} and is being retried. {_attempt(progress)}"
     return None
 
 
@@ -171,7 +171,7 @@ def works_on(progress: Progress) -> str:
 
 
 def left(seconds: float | None) -> str:
-    """``About 40 s left.``; empty where it is not known."""
+    """``About 40 s left.``; empty if it is not known."""
     return "" if seconds is None else f"About {duration(seconds if seconds >= 1 else 1)} left."
 
 

@@ -1,1 +1,1 @@
-"""The connection pool, the service schema, and what the database's failures mean."""
+"""The connection pool, the service schema, and the meaning of the database's failures."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 POLICY = "policy"
-"""The principal of changes that the operator's policy made automatically."""
+"""The principal of changes that the operator's policy makes automatically."""
 
 
 async def write_entries(
@@ -86,7 +86,7 @@ def break_glass_entry(
 
 
 def policy_entry(module: str, run_id: str, reason: str) -> tuple[uuid.UUID, AuditEntry]:
-    """An entry about a session that the policy of ``module`` ended, under the path of the call that ends a session."""
+    """An entry about a session that the policy of ``module`` ended, with the path of the call that ends a session."""
     number = uuid.uuid4()
     entry = AuditEntry(
         at=datetime.now(UTC),
@@ -105,7 +105,7 @@ def policy_entry(module: str, run_id: str, reason: str) -> tuple[uuid.UUID, Audi
 
 
 async def record_command(db: TransactionManager, principal: str, method: str, path: str, http_status: int) -> None:
-    """Write what a command changed, under the method and path of the request that would do the same."""
+    """Record what a command changed, with the method and path of the equivalent request."""
     number = uuid.uuid4()
     entry = AuditEntry(
         at=datetime.now(UTC),

@@ -26,7 +26,7 @@ from .service_schema import SERVICE_SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# SQLSTATEs of a session that the server ended or did not accept, and of a session on a server that accepts no writes,
+# SQLSTATEs of a session that the server ended or refused, and of a session on a server that accepts no writes,
 # such as a leader that has become a standby.
 _UNAVAILABLE = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006"})
 # The server, or the tablespace, has no space on its disk, or no memory. Temporary: it can be freed.
@@ -40,10 +40,8 @@ _INTERNAL_SERVER_ERROR = 500
 _UNDEFINED_TABLE, _UNDEFINED_SCHEMA, _INSUFFICIENT_PRIVILEGE = "42P01", "3F000", "42501"
 
 _UNREACHABLE = "The database cannot be reached."
-_UNREADABLE = (
-    "The database server's answer could not be understood: something between it and the service has changed it."
-)
-# What a refused connection means, without the names and addresses that the server's message may contain.
+_UNREADABLE = "The database server's answer could not be understood: something between it and the service changed it."
+# What a refused connection means, without the names and addresses that may be in the server's message.
 _REFUSALS = {
     "28P01": "The database rejects the service's password.",
     "28000": "The database does not let the service's user log in.",
@@ -63,7 +61,7 @@ _LOGIN_HINTS = {
     "28P01": "Its password is wrong, or its file was not updated when the password was changed.",
     "28000": "CREATE ROLE {login} LOGIN, if there is no such role, and allow it in pg_hba.conf.",
     "42501": "GRANT CONNECT ON DATABASE … TO {login}.",
-    "53300": "It has as many connections as it may have: raise the CONNECTION LIMIT of the role, or lower "
+    "53300": "It has reached its connection limit: raise the CONNECTION LIMIT of the role, or lower "
     "PGDBM_LOGIN_CONNECTIONS.",
 }
 
@@ -88,7 +86,7 @@ def is_unavailable(error: BaseException | None) -> bool:
     if isinstance(error, library.ConnectionError | library.PoolError | ConnectionError | TimeoutError):
         return True
     if isinstance(error, asyncpg.InternalClientError):
-        # Either the connection is gone, or what it sent cannot be parsed.
+        # Either the connection is gone, or what was received cannot be parsed.
         return True
     if isinstance(error, asyncpg.InterfaceError):
         return is_lost(error) or is_pool_closed(error)
@@ -106,9 +104,9 @@ def is_short_of_resources(error: BaseException | None) -> bool:
 
 
 def is_not_understood(error: BaseException) -> bool:
-    """Whether an answer of the server is none that the statement can have: something on the way has changed it.
+    """Whether an answer of the server is impossible for the statement, because something in between changed it.
 
-    JSON of requests is decoded where it is received, so that what fails here is JSON of the service's own tables.
+    JSON in requests is decoded where it is received, so JSON that fails here comes from the service's own tables.
     """
     if isinstance(error, library.QueryError) and error.original_error is not None:
         return is_not_understood(error.original_error)
@@ -116,7 +114,7 @@ def is_not_understood(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException | None) -> bool:
-    """Whether PostgreSQL rolled a transaction back because of concurrent ones; repeating it can succeed."""
+    """Whether PostgreSQL rolled a transaction back because of concurrent ones, so that repeating it can succeed."""
     if isinstance(error, library.QueryError):
         error = error.original_error
     return getattr(error, "sqlstate", None) in _CONFLICTS
@@ -132,7 +130,7 @@ def _is_lock_not_available(error: library.QueryError) -> bool:
 
 
 def table_locked(holder: Mapping[str, Any]) -> ServiceError:
-    """The ServiceError for a table that the session ``holder`` has locked. ``holder`` has the ``table``, too."""
+    """The ServiceError for a table that the session ``holder`` has locked. ``holder`` also contains the ``table``."""
     session = {name: value for name, value in holder.items() if name != "table"}
     return ServiceError(
         "lock_timeout",
@@ -190,7 +188,7 @@ def _refusal_in(error: BaseException | None) -> BaseException | None:
 def service_schema_missing() -> ServiceError:
     return ServiceError(
         "database_unavailable",
-        f"The schema {SERVICE_SCHEMA}, or a table in it, was dropped. The service creates it again, without what was "
+        f"The schema {SERVICE_SCHEMA}, or a table in it, was dropped. The service recreates it, without what was "
         f"registered.",
         retry_after_s=5,
     )
@@ -208,7 +206,8 @@ def service_schema_forbidden(reason: str) -> ServiceError:
 
 
 def service_error_of(error: Exception) -> ServiceError:
-    """The ServiceError for any exception. Where it is handled, :func:`log_failure` logs what concerns the operator."""
+    """The ServiceError for any exception. Where it is handled, :func:`log_failure` logs what the operator has to
+    know."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, LoginError):
@@ -232,7 +231,7 @@ def service_error_of(error: Exception) -> ServiceError:
 
 
 def insufficient_privilege(message: str, query: str = "") -> ServiceError:
-    """The ServiceError for a statement that a module needs and the server refused with ``message``."""
+    """The ServiceError for a statement that a module needs but the server refused with ``message``."""
     found = _PERMISSION_DENIED.search(message)
     schema = _CREATE_SCHEMA.match(query)
     wanted = f"The schema {schema['name']} cannot be created" if schema else "A statement was refused"
@@ -251,7 +250,7 @@ def insufficient_privilege(message: str, query: str = "") -> ServiceError:
 
 
 def log_failure(problem: ServiceError, error: BaseException | None = None) -> None:
-    """Log ``problem``, which ``error`` caused, if only the operator can fix it."""
+    """Log ``problem``, caused by ``error``, if only the operator can fix it."""
     cause = error if error is not None and error is not problem else problem.__cause__
     if problem.detail == _UNREADABLE:
         logger.error("answer of the database not understood", exc_info=cause or problem)
@@ -305,7 +304,7 @@ def _of_migration(error: library.MigrationError) -> ServiceError:
         code = "lock_timeout"
     elif error.sqlstate in _SHORT_OF:
         code = "insufficient_resources"
-    # The details are in separate fields, which not every reader gets, and which are not logged.
+    # The details are in separate fields, which not every reader receives and which are not logged.
     return ServiceError(code, error.summary, **fields)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def like_pattern(glob: str) -> str:
-    """The pattern for LIKE that matches what ``glob`` matches: ``*`` is any characters, ``?`` one.
+    """The pattern for LIKE that matches what ``glob`` matches: ``*`` matches any characters, ``?`` a single one.
 
     >>> print(like_pattern("tenant_*.?"))
     tenant\\_%._

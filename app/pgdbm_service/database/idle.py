@@ -17,7 +17,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Idle:
-    """While :attr:`is_paused`, work in the background waits in :meth:`until_active`, and sends no statements.
+    """While :attr:`is_paused`, background work waits in :meth:`until_active` and sends no statements.
 
     ``after_s``: seconds without a request, a run or a notification before it may be paused; None: never.
     """
@@ -71,7 +71,7 @@ class Idle:
 
 
 async def answer(idle: Idle, read_missed: Callable[[], Awaitable[object]], call: Callable[[], Awaitable[None]]) -> None:
-    """Answer a request with ``call``. If the service was paused, ``read_missed`` first reads what was missed."""
+    """Answer a request with ``call``. If the service was paused, ``read_missed`` is called first to catch up."""
     was_paused = idle.is_paused
     with idle.working():
         if was_paused:

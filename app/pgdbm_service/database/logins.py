@@ -1,4 +1,4 @@
-"""Connections of the database logins that modules have instead of the service's database user.
+"""Connections for the database logins that modules have instead of the service's database user.
 
 Each login has a small pool, whose connections are opened on demand and closed when idle. A connection is refused if the
 login does not isolate its module: if its sessions could read the service schema, or become another user.
@@ -57,7 +57,7 @@ class LoginError(library.ConnectionError):
 
 
 class LoginNumbers(NamedTuple):
-    """How many connections of a login are open, and in use; why the last one was refused."""
+    """How many connections of a login are open and in use, and why the last one was refused."""
 
     size: int
     used: int
@@ -98,7 +98,7 @@ class LoginPool(ConfiguredPool):
             assert row is not None
             if row["user"] != self._login:
                 raise self._refused(
-                    f"its sessions have the user {row['user']}. A pooler before the database has to pass the user on"
+                    f"its sessions have the user {row['user']}. A pooler in front of the database must pass the user on"
                 )
             if row["powers"]:
                 raise self._refused(
@@ -126,14 +126,14 @@ class LoginPool(ConfiguredPool):
 
     def _refused(self, reason: str, sqlstate: str | None = None) -> LoginError:
         if self.refusal != reason:
-            # Log it once: each sample of the metrics tries again.
+            # Log it only once, because each sample of the metrics tries again.
             logger.warning("login refused", login=self._login, reason=reason, sqlstate=sqlstate)
         self.refusal = reason
         return LoginError(self._login, reason, sqlstate)
 
 
 class Logins:
-    """The pools of ``logins``, each of at most ``most`` connections."""
+    """The pools of ``logins``, each with at most ``most`` connections."""
 
     def __init__(self, logins: Iterable[Login], most: int) -> None:
         self._logins = {login.name: login for login in logins}
@@ -195,5 +195,5 @@ def _changes(config: DatabaseConfig, login: Login) -> dict[str, Any]:
 
 
 def _is_away(sqlstate: str | None) -> bool:
-    """Whether the server currently refuses every client. The limit of connections may be that of the login."""
+    """Whether the server currently refuses every client. The connection limit that was reached may be the login's."""
     return sqlstate is not None and (sqlstate in ("57P01", "57P02", "57P03", "57P05", "25006") or sqlstate[:2] == "08")

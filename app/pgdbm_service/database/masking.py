@@ -46,7 +46,7 @@ def masked(query: str | None) -> str | None:
                 position = len(query) if end < 0 else end + len(text)
                 parts.append(_MASK)
             case "plain" if "\\'" in text:
-                # Its end depends on standard_conforming_strings of that session, which is not known here.
+                # Its end depends on that session's standard_conforming_strings, which is not known here.
                 return "".join([*parts, _MASK])
             case _:
                 parts.append(_MASK)

@@ -36,7 +36,7 @@ def _has_process_and_two_strings(data: bytes, start: int, end: int) -> bool:
 
 
 def _ends_list(data: bytes, start: int, end: int) -> bool:
-    """Whether the strings and the list of them are terminated."""
+    """Whether the strings, and their list, are terminated."""
     return data.endswith(b"\0\0", start, end) or data[start:end] == b"\0"
 
 

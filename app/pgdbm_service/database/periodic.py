@@ -21,8 +21,8 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Job:
-    """``work`` runs ``every_s`` seconds after it has ended, or after :meth:`wake`; with ``database``, once that is
-    connected. Its statements leave nothing behind in their sessions.
+    """``work`` runs again ``every_s`` seconds after it ended, or after :meth:`wake`; with ``database``, only once that
+    is connected. Its statements must leave nothing behind in their sessions.
     """
 
     def __init__(

@@ -77,7 +77,8 @@ class PoolNumbers(NamedTuple):
 
 
 class Database:
-    """The pool. It connects in the background and tries until it succeeds; asyncpg replaces connections lost later.
+    """The pool. It connects in the background and keeps trying until it succeeds; asyncpg replaces connections that are
+    lost later.
 
     If the service's own tables are dropped, it creates them again.
     """
@@ -103,7 +104,7 @@ class Database:
         timeout_s = self._settings.database_timeout_s
         config = DatabaseConfig(
             connection_string=_to_the_leader(url),
-            # The pool replaces connections that are lost, which would resume a database that was suspended.
+            # The pool replaces lost connections, which would resume a suspended database.
             min_connections=self._settings.min_connections if self._settings.pause_after_idle_s is None else 0,
             max_connections=self._settings.max_connections,
             server_settings={"application_name": APPLICATION_NAME},
@@ -154,7 +155,7 @@ class Database:
         return AsyncDatabaseManager(pool=pool, schema=schema) if login is None else self._logins.manager(login, schema)
 
     def pool_numbers(self) -> PoolNumbers:
-        """How full the pool is; empty before the first connection."""
+        """How full the pool is; all zero before the first connection."""
         pool = self._pool
         if pool is None:
             return PoolNumbers(0, 0, self._settings.max_connections)
@@ -180,7 +181,7 @@ class Database:
 
         Work that is late is cancelled, but not waited for: on a dead network even the cancellation can take long.
         """
-        # Takes less than half of the time of asyncio.wait, in every request.
+        # It takes less than half the time of asyncio.wait, and it is used in every request.
         loop = asyncio.get_running_loop()
         task = loop.create_task(work)
         over = loop.create_future()
@@ -209,7 +210,7 @@ class Database:
             if misses_service_schema(error):
                 self._recover_soon()
             if is_not_understood(error) or isinstance(error, LookupError | TypeError):
-                # A connection keeps the description of a statement's columns: no later answer would be understood.
+                # A connection keeps the description of a statement's columns, so no later answer would be understood.
                 await self.replace_connections()
             holder = await self._holder() if is_lock_timeout(error) else None
             if holder is not None:
@@ -220,12 +221,12 @@ class Database:
         self._replacing = asyncio.create_task(self.replace_connections(), name="replace the connections")
 
     async def replace_connections(self) -> None:
-        """Open new connections in place of all, each when it is released."""
+        """Replace all connections, each one when it is released."""
         if self._pool is not None:
             await self._pool.expire_connections()
 
     async def _holder(self) -> dict[str, Any] | None:
-        """A session that locks one of the service's own tables, and the table; None if there is none."""
+        """A session that holds a lock on one of the service's own tables, and that table; None if there is none."""
         with suppress(Exception):
             async with asyncio.timeout(_NAMING_S):
                 return await self.manager().fetch_one(
@@ -262,11 +263,11 @@ class Database:
             raise service_schema_forbidden(f"permission denied for {', '.join(found['forbidden'])}")
 
     def on_recreated(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` whenever the service's own tables were dropped and created again."""
+        """Call ``callback`` whenever the service's own tables were dropped and recreated."""
         self._on_recreated.append(callback)
 
     async def check_tables(self, connection: Connection, table_id: int | None) -> None:
-        """Raise unless the service's own tables are still those of ``table_id``, an earlier :attr:`table_id`.
+        """Raise unless the service's own tables are still the ones with ``table_id``, an earlier :attr:`table_id`.
 
         Raises:
             TablesReplacedError: they are not.
@@ -293,7 +294,7 @@ class Database:
             self._recovering = asyncio.create_task(self._recover(), name="create the service schema again")
 
     async def _recover(self) -> None:
-        """Create the service's own tables again, unless another replica has done so."""
+        """Recreate the service's own tables, unless another replica has done so."""
         pool, before = self._pool, self.table_id
         if pool is None:
             return
@@ -381,7 +382,7 @@ def within_timeout(
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """A method of an object with a ``_database`` that runs in :meth:`Database.with_timeout`.
 
-    A handler then needs that object alone: Litestar opens a task group to inject two, which takes a fifth of the time
+    A handler then needs only that object: Litestar opens a task group to inject two, which takes a fifth of the time
     of a short call.
     """
 
@@ -398,20 +399,21 @@ def _set(future: asyncio.Future[None]) -> None:
 
 
 def _beside_a_pooler(direct_url: str | None) -> dict[str, Any]:
-    """The settings of a pool through a transaction pooler, where settings and statements belong to no session."""
+    """The settings of a pool behind a transaction pooler, where neither settings nor prepared statements belong to a
+    session."""
     if direct_url is None:
         return {}
     return {
         "direct_connection_string": _to_the_leader(direct_url),
         "statement_cache_size": 0,
         "shared_pool_search_path": None,
-        # Functions and operators that other users created must not be called by the service's own statements.
+        # The service's own statements must not call functions and operators that other users created.
         "transaction_search_path": NEUTRAL_SEARCH_PATH,
     }
 
 
 def _to_the_leader(url: str) -> str:
-    """``url``, with the writable one of several hosts selected, unless it selects another."""
+    """``url``, made to select the writable host if it has several, unless it has its own selection."""
     parsed = parse_dsn(url)
     if len(parsed.hosts) < 2 or parsed.target_session_attrs:
         return url

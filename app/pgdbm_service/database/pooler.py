@@ -1,6 +1,6 @@
 """Whether connections go through a transaction pooler, and the check of the direct address.
 
-LISTEN, session locks, and the process ids by which runs are monitored and cancelled need sessions of their own.
+LISTEN, session locks, and the process ids by which runs are monitored and cancelled require real sessions.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ async def check_sessions(pool: ConfiguredPool) -> None:
 
 
 def reason_of(error: Exception) -> str | None:
-    """Why the service cannot use these addresses, in one line; None if they are not the reason."""
+    """Why the service cannot use these addresses, in one line; None if they are not the problem."""
     if getattr(error, "config_field", None) == "shared_pool_search_path":
         return f"{_WAY_OUT} (The search_path of its connections is not the requested one.)"
     if _has_cause(error, _PREPARED_ELSEWHERE):
-        # A pooler with idle backends may give each connection the same one during the check.
+        # A pooler with idle backends may keep giving each connection the same one during the check.
         return _WAY_OUT
     return error.message.splitlines()[0] if isinstance(error, ConfigurationError) else None
 
@@ -95,7 +95,8 @@ async def _direct(pool: ConfiguredPool) -> AsyncIterator[Any]:
 async def _share_a_backend(first: Any, second: Any) -> bool:
     """Whether two connections use the same backend in turn, as they do through a transaction pooler.
 
-    A process id other than the announced one is not enough: some proxies announce their own and keep sessions.
+    A process id that differs from the announced one is no proof: some proxies announce their own and still keep
+    sessions.
     """
     try:
         if not await is_pooled(first):

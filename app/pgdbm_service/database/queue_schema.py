@@ -18,7 +18,7 @@ from .service_schema import SERVICE_SCHEMA
 if TYPE_CHECKING:
     from pgqueuer.ports.driver import Driver
 
-# Every name is set: PgQueuer reads names that are not set from variables such as CHANNEL or DURABILITY.
+# Every name is set: PgQueuer would take names that are not set from variables such as CHANNEL or DURABILITY.
 SETTINGS = DBSettings(
     prefix="",
     db_schema=SERVICE_SCHEMA,
@@ -54,7 +54,7 @@ async def prepare_queue(pool: asyncpg.Pool[asyncpg.Record]) -> None:
     # Usually there is nothing to do.
     if not (await queries_over(AsyncpgPoolDriver(pool)).plan_upgrade()).statements:
         return
-    # PgQueuer's lock belongs to the session.
+    # PgQueuer's lock is a session lock.
     async with db.acquire_direct() as connection:
         assert isinstance(connection, asyncpg.Connection)
         queries = queries_over(AsyncpgDriver(connection))

@@ -27,10 +27,10 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 async def repeat_on_conflict(work: Callable[[], Awaitable[T]]) -> T:
-    """The result of ``work``, repeated while PostgreSQL rolls it back for concurrent transactions.
+    """The result of ``work``, repeated while PostgreSQL rolls it back because of concurrent transactions.
 
     That is a deadlock or, in a database whose default isolation level is serializable, a serialization failure.
-    The caller limits the time.
+    The caller has to limit the time.
     """
     # Transactions that failed together would fail together again: hence the jitter.
     pauses = exponential(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, jitter=1.0)

@@ -17,7 +17,7 @@ _watchers: set[Callable[[], None]] = set()
 
 
 class UnreadableRowsError(Exception):
-    """The statement cannot have returned these rows: something between the server and asyncpg has changed them."""
+    """The statement cannot have returned these rows: something between the server and asyncpg changed them."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -40,7 +40,8 @@ def watching_unreadable(watcher: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def reading_rows() -> Iterator[None]:
-    """Raise UnreadableRowsError where the block misses a column, or what a row names, or finds another column."""
+    """Raise UnreadableRowsError if a row in the block lacks a column, has another one, or refers to something
+    missing."""
     try:
         yield
     except (LookupError, TypeError) as error:
@@ -55,5 +56,5 @@ def numbered(items: Sequence[T], row: Mapping[str, object] | asyncpg.Record, fir
     """
     number = row.get("number")
     if not isinstance(number, int) or not 0 <= number - first < len(items):
-        raise UnreadableRowsError(f"the column number has {number!r}, of {len(items)}")
+        raise UnreadableRowsError(f"the column number is {number!r}, but there are {len(items)} items")
     return items[number - first]

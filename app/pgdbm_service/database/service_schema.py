@@ -21,10 +21,10 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 async def migrate_service_schema(pool: asyncpg.Pool[asyncpg.Record]) -> None:
-    """Apply what is pending of the service's own migrations. Replicas that start together wait for each other.
+    """Apply the service's own pending migrations. Replicas that start together wait for each other.
 
     Raises:
-        SchemaError: they cannot be applied; the message says what the database user needs.
+        SchemaError: they cannot be applied; the message says which privileges the database user needs.
         ConnectionError: the connection was lost.
     """
     db = AsyncDatabaseManager(pool=pool, schema=SERVICE_SCHEMA)

@@ -1,4 +1,4 @@
-"""Limits how many migrations run at the same time, and lets them end when the service stops."""
+"""Limits how many migrations run at the same time, and lets them finish when the service stops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Slots:
-    """Owns the tasks that migrate.
+    """Owns the migration tasks.
 
     ``limit``: how many migrations may run at the same time; a call waits up to ``wait_s`` seconds for a slot. When the
     service stops, running tasks have ``grace_s`` seconds from ``begin_shutdown`` to finish, then they are cancelled.
@@ -77,7 +77,7 @@ class Slots:
 
     @contextlib.asynccontextmanager
     async def acquire(self, module: str) -> AsyncIterator[None]:
-        """Hold one of the slots, and no other for ``module``. Waiting for it takes no connection.
+        """Hold one of the slots, at most one per ``module``. Waiting for it takes no connection.
 
         Raises:
             ServiceError: lock_timeout or busy, after ``wait_s``.
@@ -87,13 +87,15 @@ class Slots:
             if not await self._entered(lock, stack):
                 raise ServiceError(
                     "lock_timeout",
-                    f"Another request to this replica has been working on {module} for over {self._wait_s:g} s.",
+                    f"Another request to this replica has been migrating {module} for over {self._wait_s:g} s.",
                     module=module,
                     waited_s=self._wait_s,
                 )
             if not await self._shared(stack):
                 raise ServiceError(
-                    "busy", f"Other requests of this principal use as many slots as it may have for {self._wait_s:g} s."
+                    "busy",
+                    f"For {self._wait_s:g} s, other requests by this principal have been using "
+                    f"all the slots that it may use.",
                 )
             if not await self._entered(self._slots, stack):
                 raise ServiceError(
@@ -121,14 +123,14 @@ class Slots:
             self._slots.release()
 
     def most_for(self, principal: str) -> dict[str, int]:
-        """The share of ``principal``, for :meth:`share`: all slots but one, so that others can migrate."""
+        """The share of ``principal``, for :meth:`share`: all slots but one, so that others can still migrate."""
         return {} if principal == _ANONYMOUS else {f"principal {principal}": max(1, self.limit - 1)}
 
     @contextlib.contextmanager
     def share(self, most: Mapping[str, int]) -> Iterator[bool]:
-        """Count for each of the users of slots in ``most``, which has the most slots that each may use.
+        """Count one slot for each of the users in ``most``, which has the maximum number of slots of each.
 
-        The value is False if one of them is at its limit already; then nothing is counted.
+        The value is False if one of them is already at its limit; then nothing is counted.
         """
         free = all(self._shares[name] < limit for name, limit in most.items())
         if free:
@@ -174,7 +176,7 @@ class Slots:
         return True
 
     async def _shared(self, stack: contextlib.AsyncExitStack) -> bool:
-        """Count as a user of slots of the request's principal, or False after ``wait_s``."""
+        """Count a slot for the request's principal; False if there is none after ``wait_s``."""
         most = self.most_for(current_principal.get())
         deadline = asyncio.get_running_loop().time() + self._wait_s
         while not stack.enter_context(self.share(most)):
@@ -186,11 +188,11 @@ class Slots:
     def _finished(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            # Retrieve the exception, or asyncio would log it: the request that waited for it may have ended.
+            # Retrieve the exception, or asyncio would log it, because the request that waited for it may have ended.
             task.exception()
 
 
 def _shutting_down() -> ServiceError:
     return ServiceError(
-        "shutting_down", "The service is stopping. Another replica, or this one after its restart, continues."
+        "shutting_down", "The service is stopping. Another replica, or this one after its restart, will continue."
     )

@@ -1,7 +1,7 @@
-"""The service's errors, independent of HTTP: a code of ``ERROR_KINDS``, a text for people, fields for programs.
+"""The service's errors, independent of HTTP: a code of ``ERROR_KINDS``, a readable text, and fields for programs.
 
-``database/failures.py`` turns the errors of the library and the driver into these, ``web/problems.py`` these into
-problem documents.
+``database/failures.py`` converts the errors of the library and the driver into these, and ``web/problems.py`` converts
+these into problem documents.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from .codes import ErrorKind
 
 SYNONYMS = {"policy": "out_of_order"}
-"""Names of fields in earlier versions, and in other tools."""
+"""Field names in earlier versions and in other tools."""
 _WITH_VALUES = frozenset({"database_detail", "database_context"})
 _FROM_THE_KIND = frozenset({"type", "title", "status", "retry_after"})
 
 
 _POSITION = ("filename", "statement", "line", "column", "sqlstate")
 _WAITS = ("attempts", "waited_s", "holder", "waiting_for")
-# Their details quote the server's text, or the SQL of a file. Errors with a statement have such details, too.
+# Their details quote the server's text or the SQL of a file. Errors with a statement have such details, too.
 _QUOTES_SQL = frozenset({"migration_failed", "insufficient_resources", "migration_file_invalid"})
 _MAX_LOGGED = 1000
 
@@ -53,7 +53,8 @@ class ServiceError(Exception):
         return ERROR_KINDS[self.code]
 
     def for_log(self) -> dict[str, Any]:
-        """The error for a log line. The server's text of a statement's error is left out: it may contain values."""
+        """The error for a log line. The server's text of a statement's error is omitted because it may contain
+        values."""
         fields = {name: self.fields[name] for name in (*_POSITION, *_WAITS) if name in self.fields}
         if "statement" not in fields and self.code not in _QUOTES_SQL:
             fields["reason"] = self.detail[:_MAX_LOGGED]
@@ -83,7 +84,7 @@ def without_values(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    """A hint that names up to three of ``names`` that resemble ``name`` or mean the same; None if there are none."""
+    """A hint that suggests up to three of ``names`` that resemble ``name`` or mean the same; None if there are none."""
     known, synonym = list(names), SYNONYMS.get(name)
     close = [synonym] if synonym in known else difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(close)}?" if close else None

@@ -45,7 +45,7 @@ class ApprovalController(Controller):
     ) -> Run:
         """Approve the plan of a run that waits for it. With the last approval that it needs, the run starts.
 
-        The one who asked for the run cannot approve it. If what is pending has changed, the run ends.
+        The principal who requested the run cannot approve it. If the pending migrations have changed, the run ends.
         """
         principal = await _approver(request, database, runs, run_id, data.reason)
         await runs.approvals.approve(run_id, data, principal)

@@ -31,7 +31,7 @@ from ..web.request import HTTPRequest, principal_of
 async def create_ticket(request: HTTPRequest, database: Database) -> Ticket:
     """A ticket that opens streams of events for a minute, as `?ticket=`: EventSource cannot send a token.
 
-    A stream that was opened continues after that minute; to reconnect, take another ticket.
+    A stream that was opened with it continues after that minute; to reconnect, get another ticket.
     """
     return await new_ticket(database, principal_of(request))
 

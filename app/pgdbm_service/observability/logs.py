@@ -1,7 +1,7 @@
 """Logging: structlog, the same format for the stdlib loggers of other packages, and a line per request.
 
-Litestar's StructlogPlugin is not used: it imports the whole command line interface (a third of the start), and it
-is removed in Litestar 3.
+Litestar's StructlogPlugin is not used: it imports the whole command line interface (a third of the startup time), and
+Litestar 3 removes it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ logger = structlog.get_logger(_REQUESTS)
 # Checks the level before a line is built.
 _requests = logging.getLogger(_REQUESTS)
 _ids = random.Random()  # noqa: S311 - see its use
-# Otherwise workers that a server forks after it loaded the app would all generate the same ids.
+# Otherwise workers that a server forks after loading the app would all generate the same ids.
 os.register_at_fork(after_in_child=_ids.seed)
 
 
@@ -71,12 +71,12 @@ def configure_logs(settings: Settings) -> None:
     final: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         _drop_color_message,
-        # A traceback becomes text before masking: it ends with the message of an exception.
+        # A traceback becomes text before masking, because it ends with an exception's message.
         structlog.processors.format_exc_info,
         _mask_credentials,
     ]
     if on_terminal:
-        # The default would print local variables, and passwords with them.
+        # The default would print local variables, including passwords.
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -85,7 +85,7 @@ def configure_logs(settings: Settings) -> None:
         final += [structlog.processors.JSONRenderer(serializer=_as_json)]
     handler = _Handler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final))
-    # Warnings of Python libraries, too, in the format of the log.
+    # Warnings of Python libraries, too, in the log's format.
     logging.captureWarnings(True)
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one, _Handler)]:
@@ -95,7 +95,8 @@ def configure_logs(settings: Settings) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         theirs = logging.getLogger(name)
         theirs.handlers.clear()
-        # The service writes the line per request; uvicorn checks the handlers to decide whether it writes its own.
+        # The service writes the line per request itself; uvicorn checks the handlers to decide whether to write its
+        # own.
         theirs.propagate = name != "uvicorn.access"
         theirs.setLevel(logging.NOTSET)
 

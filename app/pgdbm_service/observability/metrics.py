@@ -1,4 +1,4 @@
-"""The Prometheus metrics of this replica, in a registry of the app's own.
+"""The Prometheus metrics of this replica, in the app's own registry.
 
 Litestar's PrometheusController is not used: it reads the registry of the process, which two apps in one process
 would share, and its middleware does not see requests without a route.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# Other methods that a client sends must not become series.
+# Other methods that clients send must not become series.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 _RUN_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
@@ -41,7 +41,7 @@ class Metrics:
     """Counts events; gauges are read from ``database``, ``executor`` and ``sampler`` at each scrape."""
 
     def __init__(self, database: Database, executor: Slots, sampler: StateSampler, revision: str | None = None) -> None:
-        # No second series per counter and histogram with the time of its creation.
+        # Disables the additional series with the creation time of each counter and histogram.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         build = Gauge(
@@ -59,12 +59,12 @@ class Metrics:
         )
         self._request_seconds = Histogram(
             "pgdbm_http_request_duration_seconds",
-            "From the request to the end of its answer.",
+            "From the request to the end of its response.",
             ("method", "route"),
             buckets=_REQUEST_BUCKETS,
             registry=self.registry,
         )
-        # By method, route and status: finding them by their labels takes longer than counting.
+        # By method, route and status, because finding them by their labels takes longer than counting.
         self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._runs = Counter("pgdbm_runs_total", "Runs that ended.", ("module", "status"), registry=self.registry)
         self._run_seconds = Histogram(
@@ -113,7 +113,7 @@ class Metrics:
         sampler.on_module = self.known
 
     def known(self, module: str) -> None:
-        """Start the series of ``module`` at 0: without it, the first failure would not be an increase."""
+        """Start the series of ``module`` at 0: otherwise the first failure would not be an increase."""
         for status in get_args(RunStatus):
             self._runs.labels(module, status)
         self._applied.labels(module)
@@ -124,7 +124,8 @@ class Metrics:
         self._webhooks.labels(outcome).inc()
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an HTTP request. ``route`` is the template and not the path: each id would become a series."""
+        """Count an HTTP request. ``route`` is the template rather than the path, in which each id would become a
+        series."""
         series = self._answers.get((method, route, status))
         if series is None:
             known = method if method in _METHODS else "other"
@@ -144,7 +145,7 @@ class Metrics:
             self._applied.labels(module).inc(applied)
 
     def lock_waited(self, module: str, seconds: float) -> None:
-        """Count a wait for another runner or for a lock that has ended, with the lock or without."""
+        """Count a wait for another runner or for a lock that has ended, whether or not the lock was acquired."""
         self._lock_wait.labels(module).observe(seconds)
 
     def retried(self, module: str, times: int = 1) -> None:
@@ -168,19 +169,21 @@ class _Gauges(Collector):
         self._sampler.note_read()
         modules = self._sampler.modules
         pending = GaugeMetricFamily(
-            "pgdbm_migrations_pending", "Migrations not applied, over all schemas of the module.", labels=["module"]
+            "pgdbm_migrations_pending",
+            "Migrations that are not applied, in all schemas of the module.",
+            labels=["module"],
         )
-        schemas = GaugeMetricFamily("pgdbm_module_schemas", "Schemas that the module is for.", labels=["module"])
+        schemas = GaugeMetricFamily("pgdbm_module_schemas", "Schemas of the module.", labels=["module"])
         behind = GaugeMetricFamily(
             "pgdbm_schemas_behind", "Schemas of the module with pending migrations.", labels=["module"]
         )
         changed = GaugeMetricFamily(
             "pgdbm_migrations_changed",
-            "Applied files whose content has changed since, over all schemas of the module.",
+            "Applied files whose content has changed since, in all schemas of the module.",
             labels=["module"],
         )
         invalid = GaugeMetricFamily(
-            "pgdbm_invalid_indexes", "Indexes in the schemas of the module that are INVALID.", labels=["module"]
+            "pgdbm_invalid_indexes", "INVALID indexes in the schemas of the module.", labels=["module"]
         )
         for name, seen in modules.items():
             invalid.add_metric([name], seen.invalid_indexes)
@@ -204,7 +207,7 @@ class _Gauges(Collector):
         )
         held = GaugeMetricFamily(
             "pgdbm_runs_held",
-            "Runs of the module that are held: before their time, frozen, or outside its windows.",
+            "Runs of the module that are held: before their start time, during a freeze, or outside its windows.",
             labels=["module"],
         )
         for name, runs in self._sampler.runs.items():
@@ -215,7 +218,7 @@ class _Gauges(Collector):
         yield from (quiet, blocked, unapproved, held)
         ready = self._sampler.is_ready and not self._executor.stopping
         yield GaugeMetricFamily(
-            "pgdbm_ready", "1 if the service was ready at the last sample, and is not stopping.", value=ready
+            "pgdbm_ready", "1 if the service was ready at the last sample and is not stopping.", value=ready
         )
         yield GaugeMetricFamily(
             "pgdbm_database_up",
@@ -233,7 +236,7 @@ class _Gauges(Collector):
         pool = self._database.pool_numbers()
         yield GaugeMetricFamily("pgdbm_pool_connections", "Connections of the pool.", value=pool.size)
         yield GaugeMetricFamily("pgdbm_pool_connections_used", "Connections in use.", value=pool.used)
-        yield GaugeMetricFamily("pgdbm_pool_connections_max", "The most that the pool opens.", value=pool.max)
+        yield GaugeMetricFamily("pgdbm_pool_connections_max", "The maximum size of the pool.", value=pool.max)
         yield from _of_logins(self._database.login_numbers())
         yield GaugeMetricFamily("pgdbm_runs_migrating", "Runs that are migrating.", value=self._executor.migrating)
         yield GaugeMetricFamily("pgdbm_runs_waiting", "Runs that wait for a slot.", value=self._executor.waiting)

@@ -1,4 +1,4 @@
-"""What the log, the metrics and the traces show of a run."""
+"""What the log, the metrics and the traces show about a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .tracing import RunTrace, Tracing
 
 _LOCK_NOT_AVAILABLE = "55P03"
-# The code of the problem of a cancelled run.
+# The problem code of a cancelled run.
 _CANCELLED = "run_cancelled"
 
 
@@ -35,8 +35,8 @@ class Observer:
     def run(self, module: str, run_id: str | None = None, traceparent: str | None = None) -> Iterator[ObservedRun]:
         """Observe a run of ``module`` in one schema during the block. Log lines in the block name it.
 
-        A block that raises counts as a failed run, a cancelled block as a cancelled run. ``traceparent`` is that of the
-        request that created the run.
+        A block that raises counts as a failed run, a cancelled block as a cancelled run. ``traceparent`` is the one
+        from the request that created the run.
         """
         names = {"module": module} | ({} if run_id is None else {"run_id": run_id})
         started = time.perf_counter()
@@ -65,8 +65,8 @@ class ObservedRun:
     """The progress of a run. ``on_event`` is a listener to the engine's events.
 
     With a listener the engine limits the duration of messages, and reports statements, waits and retries. ``listener``
-    is ``on_event`` only for a trace; without it a retry is seen only if the run fails because of it. A run that is not
-    ``counted`` has not ended: it continues elsewhere, or later.
+    is ``on_event`` only for a trace; without it a retry is noticed only if the run fails because of it. A run that is
+    not ``counted`` has not ended: it continues elsewhere, or later.
     """
 
     def __init__(self, metrics: Metrics, module: str, trace: RunTrace | None) -> None:
@@ -85,7 +85,7 @@ class ObservedRun:
         return None if self._trace is None else self.on_event
 
     def ended(self, status: RunStatus, applied: int = 0) -> None:
-        """Set how it ended, and count what it applied."""
+        """Record how it ended, and count what it applied."""
         self.status = status
         self.applied += applied
 

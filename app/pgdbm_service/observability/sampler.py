@@ -35,8 +35,8 @@ logger = structlog.get_logger("pgdbm_service")
 
 @dataclass(frozen=True, slots=True)
 class ModuleSample:
-    """For a module, over its ``schemas`` schemas: how many migrations are pending, and have changed since they were
-    applied, and which ones; in how many schemas any is pending; and how many indexes in them are INVALID.
+    """For a module, in its ``schemas`` schemas: how many migrations are pending; how many have changed since they were
+    applied, and which; in how many schemas any are pending; and how many indexes are INVALID.
     """
 
     schemas: int
@@ -58,7 +58,7 @@ class RunsSample:
 
 
 class RunActivity(Protocol):
-    """The status of the runs that have not ended, and of the replicas, from their rows."""
+    """The status of the runs that have not ended and of the replicas, from their rows."""
 
     def activity(self) -> Coroutine[Any, Any, Mapping[str, tuple[float, int, int, int]]]:
         """By module: seconds without an event, schemas that wait, runs that wait for approvals, runs that are held."""
@@ -128,7 +128,7 @@ class StateSampler:
         except Exception as error:
             problem = service_error_of(error)
             if is_unavailable(problem):
-                # Not logged here: the error is logged where it affects a request or a job.
+                # Not logged here, because the error is logged where it affects a request or a job.
                 self.database_up = False
             else:
                 log_failure(problem, error)
@@ -151,7 +151,7 @@ class StateSampler:
                     sample = await self._sample_of(module, counts)
                     modules[module.name] = replace(sample, invalid_indexes=len(of_module(indexes, module)))
                 except Exception as error:
-                    # Its files or its history cannot be read. The others are sampled.
+                    # The module's files or its history cannot be read. The others are sampled.
                     logger.warning("module not sampled", module=module.name, **service_error_of(error).for_log())
         self.modules, self.runs = modules, runs
         self.sampled_at = time.time()

@@ -1,7 +1,7 @@
 """OpenTelemetry traces: a span per request, run, step and statement. Imported only if traces are enabled.
 
-Litestar's OpenTelemetryPlugin is not used: it needs a further package, and names the spans of requests without a route
-by their paths.
+Litestar's OpenTelemetryPlugin is not used: it needs another package, and names the spans of requests without a route
+after their paths.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
 
-    # From ASGI, so that it works with any framework.
+    # From ASGI, so it works with any framework.
     Scope = Mapping[str, Any]
     Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 _SCOPE = "pgdbm_service"
-# What a run stores of a trace, regardless of OTEL_PROPAGATORS: no baggage.
+# The part of a trace that a run stores, regardless of OTEL_PROPAGATORS: no baggage.
 _W3C = TraceContextTextMapPropagator()
 _SERVER_ERROR = 500
 
@@ -65,7 +65,7 @@ class Tracing:
             try:
                 yield
             finally:
-                # Known after routing. The path itself is left out, as in the metrics.
+                # Known after routing. The path itself is omitted, as in the metrics.
                 state: Mapping[str, Any] = scope["state"]
                 route = scope.get("path_template")
                 if route:
@@ -98,10 +98,10 @@ class RunTrace:
 
     In OpenTelemetry's terms a run is a message, and its span a consumer's. It is a child of the request's span, without
     links: usually one request starts a run and waits for it, and the trace of a deployment should contain the run.
-    Later requests that join the run have traces of their own, with the run's id.
+    Later requests that join the run have their own traces, with the run's id.
 
-    A span has no SQL and no message of the server, which may quote values: file, number and SQLSTATE identify the
-    statement.
+    A span contains neither SQL nor the server's messages, which may quote values: file, number and SQLSTATE identify
+    the statement.
     """
 
     def __init__(

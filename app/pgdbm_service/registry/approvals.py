@@ -1,4 +1,4 @@
-"""What a module needs besides a request: the approvals of other people. Pure."""
+"""What a module needs in addition to a request: other people's approvals. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def combined(*given: Approvals | None) -> Approvals | None:
 
 
 def is_weakened(before: CheckedSettings, now: CheckedSettings) -> bool:
-    """Whether runs need less with the settings ``now`` than ``before``: fewer approvals, or not the same windows."""
+    """Whether runs need less with the settings ``now`` than ``before``: fewer approvals, or different windows."""
     if before.windows is not None and now.windows != before.windows:
         return True
     return combined(before.approvals, now.approvals) != combined(now.approvals)

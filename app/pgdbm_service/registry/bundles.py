@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 _SETTLED_NS = 300_000_000
 _DEADLINE_S = 2.0
 _PAUSE_S = 0.05
-# Bundles without these settings have the digest that they had before there were any.
+# Bundles without these settings have the same digest as before the settings existed.
 _ADDED = ("windows", "approvals")
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
-    """``files`` are by name, as they were written; the down migrations (``*.down.sql``) are among them."""
+    """``files`` are by name, as written, and include down migrations (``*.down.sql``)."""
 
     digest: str
     settings: CheckedSettings
@@ -49,7 +49,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 def digest_of(settings: CheckedSettings, files: Iterable[Migration]) -> str:
     """``sha256:`` and the hash of settings and files. The module's name is not part of it.
 
-    It covers the content besides the checksum: the checksum ignores white space that may matter to SQL.
+    It covers the content in addition to the checksum, which ignores white space that may matter to SQL.
     """
     content = [
         [file.filename, file.checksum, hash_of_part(file.content)]
@@ -64,14 +64,14 @@ def digest_of(settings: CheckedSettings, files: Iterable[Migration]) -> str:
 
 
 def read_folder(settings: CheckedSettings, folder: Path) -> Bundle:
-    """The bundle of what is in ``folder`` now.
+    """The bundle of the current files in ``folder``.
 
     Raises:
         MigrationFileError, OSError: a file cannot be read.
     """
     source = source_of(folder)
     found = list(source.collect())
-    # Most files have no down migration, and asking for each takes longer than all the rest.
+    # Most files have no down migration, and checking for each one would take longer than everything else.
     with os.scandir(folder) if found else nullcontext(()) as entries:
         names = {entry.name for entry in entries}
     with_down = [file.filename for file in found if down_name_of(file.filename) in names]
@@ -81,7 +81,7 @@ def read_folder(settings: CheckedSettings, folder: Path) -> Bundle:
 
 
 def read_settled(settings: CheckedSettings, folder: Path) -> Bundle:
-    """The bundle of the files in ``folder``, all of one moment. Waits while they are written or replaced.
+    """A consistent bundle of the files in ``folder``. Waits while they are being written or replaced.
 
     Raises:
         MigrationFileError, OSError: a file cannot be read.
@@ -105,9 +105,9 @@ def read_settled(settings: CheckedSettings, folder: Path) -> Bundle:
 
 
 class _Stats(NamedTuple):
-    """Inode, size and mtime of each file of a bundle; target, inode and ctime of each symbolic link on the way to them.
+    """Inode, size and mtime of each file of a bundle; target, inode and ctime of each symbolic link in their paths.
 
-    A new link may have the inode of the one before last, and file systems round ctime to some milliseconds.
+    A new link may reuse the inode of the one before last, and file systems round ctime to a few milliseconds.
     """
 
     files: dict[str, tuple[int, int, int]]
@@ -139,5 +139,5 @@ def _is_young(stats: _Stats) -> bool:
 
 
 def is_bundle_file(name: str) -> bool:
-    """Whether a file of this name belongs to a bundle: a migration, or a down migration."""
+    """Whether a file with this name belongs to a bundle: a migration or a down migration."""
     return name.endswith(".sql") and not name.startswith(".")

@@ -1,4 +1,4 @@
-"""The content that applied files had before they were changed: from registered bundles, or from the repository."""
+"""The content of applied files before they were changed: from registered bundles or from the repository."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class FileContents:
         self._registrations = registrations
 
     async def of(self, name: str, checksums: Collection[str]) -> PreviousContents:
-        """Finds the contents of files of the module ``name`` that have these checksums; for use in a thread."""
+        """Finds the contents of files of the module ``name`` that have these checksums; call it in a thread."""
         contents = await self._registrations.contents(checksums)
         registered = {checksum: content.removeprefix("\ufeff") for checksum, content in contents.items()}
-        # Even if a registered module hides the folder: the files may have come from there.
+        # Even if a registered module hides the folder, because the files may have come from there.
         module = self._registrations.registry.repo.get(name)
         folder = None if module is None else module.folder
 

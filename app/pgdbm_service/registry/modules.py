@@ -1,6 +1,6 @@
-"""The modules of the migrations repository, and those that were registered.
+"""The modules in the migrations repository, and the registered ones.
 
-An invalid module stays in the registry with its problem, and the others are served.
+An invalid module stays in the registry with its problem; the others are served.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _IN_NO_PATTERN = frozenset({SERVICE_SCHEMA, "information_schema"})
 
 
 class Module(msgspec.Struct, frozen=True, kw_only=True):
-    """A module. With a ``problem`` it is listed, and every operation on it is refused.
+    """A module. With a ``problem`` it is listed, but every operation on it is refused.
 
-    Its files are in ``folder``, or in ``bundle``: of a registered module, and of a folder whose files were read and
-    must not change. ``is_empty``: its folder contains no file that could be a migration.
+    Its files are in ``folder`` or, for a registered module or a folder whose files were read and must not change, in
+    ``bundle``. ``is_empty``: its folder contains no file that could be a migration.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def needs(self) -> dict[str, str | None]:
-        """The modules that it depends on, with the version of each that it needs; None: any."""
+        """The modules that it depends on, each with the version that it needs; None: any."""
         return {name: version or None for name, _, version in (one.partition("@") for one in self.depends_on)}
 
     @property
@@ -95,7 +95,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registry:
-    """The modules by name. A registered one hides a folder of the same name.
+    """The modules by name. A registered module hides a folder with the same name.
 
     ``is_complete`` is False until the registered modules have been read for the first time.
     """
@@ -105,7 +105,7 @@ class Registry:
         self._registered: dict[str, Module] = {}
         self._modules: dict[str, Module] = {}
         self.is_complete = False
-        # Names and patterns of modules without which nothing is migrated.
+        # Names and patterns of modules that must exist before anything is migrated.
         self.required: tuple[str, ...] = ()
         # What the repository lacks.
         self.repo_warnings: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ class Registry:
 
     @property
     def repo(self) -> Mapping[str, Module]:
-        """The modules of the repository, hidden ones too."""
+        """The modules in the repository, including hidden ones."""
         return self._repo
 
     @property
@@ -146,7 +146,7 @@ class Registry:
 
     @property
     def warnings(self) -> list[str]:
-        """Why there are no modules, if there are none; and the modules without a file, which have nothing to apply."""
+        """Why there are no modules, if there are none; and the modules without files, which have nothing to apply."""
         empty = [without_files(module.name) for module in self if module.is_empty]
         if self.repo_problem is not None:
             return [self.repo_problem, *empty]
@@ -169,16 +169,17 @@ class Registry:
         return [module.name for module in self if module.problem is None and module.is_for(schema)]
 
     def cycle(self, name: str) -> list[str]:
-        """The names of a dependency cycle through ``name``, which is the first and the last; empty without one."""
+        """The names in a dependency cycle through ``name``, which is both first and last; empty if there is none."""
         return _cycle_through(self._modules[name], self._modules)
 
     def in_order(self, names: Collection[str] | None = None) -> list[Module]:
-        """Modules after those that they depend on, otherwise by name: ``names`` and their dependencies, or every one.
+        """``names`` and their dependencies, or all modules; each after the modules that it depends on, otherwise by
+        name.
 
-        For all modules, except those that :meth:`left_out` names.
+        For all modules, except those in :meth:`left_out`.
 
         Raises:
-            ServiceError: module_invalid, if one of them, or of the folders in the repository, has a problem.
+            ServiceError: module_invalid, if one of them, or one of the folders in the repository, has a problem.
         """
         chosen = self._closure(names) if names is not None else set(self._modules) - self.left_out().keys()
         for name in sorted(chosen):
@@ -195,9 +196,9 @@ class Registry:
         return ordered
 
     def left_out(self) -> dict[str, Module]:
-        """The registered modules that cannot be migrated, each with an invalid one: itself, or one that it needs.
+        """The registered modules that cannot be migrated, each with the invalid module: itself, or one that it needs.
 
-        An invalid module of one team does not keep other teams from migrating. A folder in the repository is the
+        An invalid module of one team does not prevent other teams from migrating. A folder in the repository is the
         operator's.
 
         Raises:
@@ -230,7 +231,7 @@ class Registry:
 
 
 def missing_modules(registry: Registry) -> ServiceError:
-    """The error for missing modules of PGDBM_REQUIRE_MODULES."""
+    """The error for modules in PGDBM_REQUIRE_MODULES that are missing."""
     missing = registry.missing
     reasons = " ".join(registry.warnings)
     return ServiceError(

@@ -1,4 +1,4 @@
-"""Which schemas, which database role and which login a module has, as the operator of the service allows."""
+"""The schemas, the database role and the login that the operator of the service allows a module."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class ModulePolicies:
-    """The policies in the settings by the glob of module names; the first that matches a module applies to it.
+    """The policies in the settings, by the glob of module names; the first one that matches a module applies to it.
 
-    Without any policy, every module may have every schema and role. If there are policies, a module that none of them
-    matches is refused.
+    Without any policy, every module may have every schema and role. If there are policies but none matches a module,
+    the module is refused.
     """
 
     def __init__(self, policies: Mapping[str, ModulePolicy]) -> None:
@@ -61,9 +61,9 @@ class ModulePolicies:
             self.check_reading(module.name, schema)
 
     def check_reading(self, name: str, schema: str) -> None:
-        """Check that a login may have ``schema`` only if the module ``name`` has a login, too.
+        """Check that, if ``schema`` may belong to a login, the module ``name`` has a login, too.
 
-        A module without a login would execute, as the service's database user, code that the login has created there.
+        Otherwise code that the login created there would be executed as the service's database user.
 
         Raises:
             ServiceError: policy_violated.
@@ -77,19 +77,20 @@ class ModulePolicies:
         return None if policy is None else policy.login
 
     def limits_of(self, module: Module) -> PlanLimits:
-        """What pending files of ``module`` may do: by its own settings, and by those of the operator."""
+        """What pending files of ``module`` may do, according to its own settings and the operator's."""
         policy = self._policy_of(module.name)
         limits = module.settings.limits
         return limits if policy is None else limits.with_stricter(policy.limits)
 
     def windows_of(self, module: Module) -> list[Windows]:
-        """The windows that must all be open for a run of ``module`` to start: its own, and the operator's."""
+        """The windows that must all be open for a run of ``module`` to start: its own and the operator's."""
         policy = self._policy_of(module.name)
         given = (module.settings.windows, None if policy is None else policy.windows)
         return [windows for windows in given if windows is not None]
 
     def approvals_of(self, module: Module) -> Approvals | None:
-        """The approvals that a run of ``module`` needs, by its own settings and the operator's; None: none."""
+        """The approvals that a run of ``module`` needs, according to its own settings and the operator's; None:
+        none."""
         policy = self._policy_of(module.name)
         return combined(module.settings.approvals, None if policy is None else policy.approvals)
 
@@ -115,5 +116,6 @@ def _violated(name: str, reason: str, schema: str | None = None) -> ServiceError
         f"The operator's policy does not allow this: {reason}.",
         module=name,
         schema=schema,
-        hint=f"Correct schema and role in the module's settings, or ask the operator of the service for {_VARIABLE}.",
+        hint=f"Correct the schema and the role in the module's settings, or ask the operator of the "
+        f"service to change {_VARIABLE}.",
     )

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-# Settings are flat. tomllib's time and memory grow with the square of the dots in a key, and it recurses into nested
-# values.
+# Settings are flat. tomllib's time and memory are quadratic in the dots of a key, and it recurses into nested values.
 _MOST_BYTES = 65_536
 _MOST_DOTS = 1_000
 
@@ -87,7 +86,7 @@ def _reason_of(root: Path, error: OSError) -> str:
 
 
 def repository_warnings(repo: Path, modules: Collection[Module]) -> list[str]:
-    """Why the repository ``repo`` has no modules, if it has none."""
+    """Why the repository ``repo`` has no modules; None if it has some."""
     if modules:
         return []
     if not repo.is_dir():
@@ -99,8 +98,8 @@ def repository_warnings(repo: Path, modules: Collection[Module]) -> list[str]:
 
 def _nothing_in(repo: Path) -> list[str]:
     loose = any(entry.suffix == ".sql" for entry in repo.iterdir())
-    what = "has *.sql files, but no module: each module is a folder in it" if loose else "contains no module"
-    return [f"PGDBM_MIGRATIONS_REPO: the folder {repo.absolute()} {what}. Is the right one mounted?"]
+    what = "has *.sql files but no modules: each module is a folder in it" if loose else "contains no module"
+    return [f"PGDBM_MIGRATIONS_REPO: the folder {repo.absolute()} {what}. Is the right folder mounted?"]
 
 
 def read_settings_file(text: str, where: str) -> CheckedSettings | ModuleProblem:

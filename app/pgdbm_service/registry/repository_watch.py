@@ -1,4 +1,4 @@
-"""Reads the migrations repository again: on request, and when its files have changed."""
+"""Rereads the migrations repository on request and when its files have changed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Changes(msgspec.Struct, kw_only=True):
 class RepositoryWatch:
     """Keeps ``registry`` up to date with the folder ``repo``.
 
-    The folder is watched by polling the stats of its files. This works on every kind of volume, even where a mounted
+    The folder is watched by polling the stats of its files. This works on every kind of volume, even if a mounted
     ConfigMap or a network file system sends no events, and takes about a millisecond for 500 files.
     """
 
@@ -114,7 +114,7 @@ class RepositoryWatch:
             await self.poll()
 
     async def poll(self) -> None:
-        """Read the repository again if a file of it has changed since it was last read, and is not being written."""
+        """Read the repository again if one of its files has changed since the last read and none is being written."""
         signature = await asyncio.to_thread(_signature_of, self._repo)
         if signature == self._signature:
             return
@@ -162,7 +162,7 @@ def _is_young(signature: Signature) -> bool:
 
 
 def _digests(modules: list[Module]) -> dict[str, str]:
-    """The digest of each module's bundle, or its problem: it differs if a module has changed."""
+    """The digest of each module's bundle, or its problem, which differs if the module has changed."""
     return {module.name: _digest(module) for module in modules}
 
 

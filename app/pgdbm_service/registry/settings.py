@@ -37,10 +37,10 @@ class SettingError(Exception):
 
 
 class CheckedSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Valid settings in their canonical form: equal settings are equal.
+    """Valid settings in their canonical form, so that equivalent settings are equal.
 
-    ``schemas`` is None for the schema with the module's name, a string for a pattern. A limit that is not set is not
-    part of the digest.
+    ``schemas`` is None for the schema with the module's name, or a string if it is a pattern. A limit that is not set
+    is not part of the digest.
     """
 
     schemas: tuple[str, ...] | str | None = None
@@ -68,17 +68,17 @@ def checked(settings: ModuleSettings) -> CheckedSettings:
     """The settings in their canonical form.
 
     Raises:
-        SettingError: one of them is invalid, or two contradict each other.
+        SettingError: one of them is invalid, or two of them contradict each other.
     """
     for dependency in settings.depends_on:
         name, at, version = dependency.partition("@")
         if not MODULE_NAME.match(name) or (at and not (version and version.isprintable())):
-            raise SettingError("depends_on", f"{dependency!r} is neither module nor module@version")
+            raise SettingError("depends_on", f"{dependency!r} must have the form module or module@version")
     role = settings.role
     if role is not None and not (0 < len(role.encode(errors="replace")) <= _LONGEST_ROLE and role.isprintable()):
         raise SettingError("role", f"{role!r} cannot be the name of a role")
     if len(settings.description) > _LONGEST_DESCRIPTION or not _is_text(settings.description):
-        raise SettingError("description", f"not a text of up to {_LONGEST_DESCRIPTION} characters")
+        raise SettingError("description", f"must be a text of up to {_LONGEST_DESCRIPTION} characters")
     if settings.windows is not None:
         try:
             check_windows(settings.windows)
@@ -110,8 +110,8 @@ def check_schema(name: str, key: str = "schema") -> None:
     if not is_identifier(name):
         raise SettingError(
             key,
-            f"{name!r} cannot be the name of a schema: use up to 63 letters, digits and underscores, and no digit at "
-            f"the start",
+            f"{name!r} cannot be the name of a schema: use up to 63 letters, digits and underscores, not beginning "
+            f"with a digit",
         )
     if name.lower() == SERVICE_SCHEMA:
         raise SettingError(key, f"{SERVICE_SCHEMA} is the service's own schema")

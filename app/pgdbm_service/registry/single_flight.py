@@ -1,4 +1,4 @@
-"""One execution for all concurrent callers."""
+"""One execution shared by all concurrent callers."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ class SingleFlight(Generic[T]):
 
 
 def _retrieve(task: asyncio.Task[object]) -> None:
-    """Retrieve the exception: all callers may have been cancelled."""
+    """Retrieve the exception, because all callers may have been cancelled."""
     if not task.cancelled():
         task.exception()

@@ -36,23 +36,23 @@ _sql = partial(statement, "registrations")
 
 
 class RegistrationStore:
-    """The owner of the tables of registrations. Brings what is registered, through any replica, into ``registry``."""
+    """The owner of the tables of registrations. Loads what is registered, through any replica, into ``registry``."""
 
     def __init__(self, database: Database, registry: Registry) -> None:
         self._database = database
         self._registry = registry
         self._version: RowDict | None = None
-        # The last one that was stored. Its files are those that were read from the repository: this is no copy.
+        # The last bundle that was stored. Its files are the ones read from the repository, so this is not a copy.
         self._stored: Bundle | None = None
         self._read = SingleFlight(lambda: database.with_timeout(self._read_changes()))
 
     @property
     def registry(self) -> Registry:
-        """The registry as it was read last."""
+        """The registry as it was last read."""
         return self._registry
 
     async def catch_up(self) -> Registry:
-        """Read what is registered now: one small query where nothing has changed.
+        """Read what is registered now: one small query if nothing has changed.
 
         Raises what the database raises, and a ServiceError if it takes too long; the registry stays unchanged then.
         """
@@ -60,11 +60,11 @@ class RegistrationStore:
         return self._registry
 
     async def catch_up_once(self) -> Registry:
-        """Like :meth:`catch_up`, if nothing was read since the process started."""
+        """Like :meth:`catch_up`, but only if nothing was read since the process started."""
         return self._registry if self._registry.is_complete else await self.catch_up()
 
     async def in_bundle(self, name: str, digest: str) -> Module:
-        """The module ``name`` with a bundle that was registered once, even if it has another now.
+        """The module ``name`` with a bundle that was registered at some time, even if it now has a different one.
 
         Raises:
             ServiceError: bundle_unknown.
@@ -89,7 +89,7 @@ class RegistrationStore:
         self._stored = bundle
 
     async def contents(self, checksums: Collection[str]) -> dict[str, str]:
-        """The contents of registered files by checksum, of those that were registered once."""
+        """The contents of files that were registered at some time, by checksum."""
         rows = await self._own.fetch_all(_sql("contents"), list(checksums))
         return {row["checksum"]: row["content"] for row in rows}
 
@@ -124,7 +124,7 @@ class RegistrationStore:
 
 
 class RegistrationCounts(NamedTuple):
-    """What is registered. ``next_s``: seconds until one fewer is ``within_hour``; None if there are none."""
+    """What is registered. ``next_s``: seconds until ``within_hour`` decreases by one; None if there are none."""
 
     modules: int
     modules_of_principal: int
@@ -152,13 +152,13 @@ class RegistryChange:
             return RegistrationCounts(**row)
 
     async def registry(self) -> Registry:
-        """The registry as it is within the transaction."""
+        """The registry as seen within the transaction."""
         now = Registry(self._known.repo.values())
         now.replace_registered(await _read_modules(self._tx, self._known))
         return now
 
     async def last_settings(self, name: str) -> CheckedSettings | None:
-        """The settings that the module ``name`` was last registered with, even if it was unregistered since."""
+        """The settings that the module ``name`` was last registered with, even if it has been unregistered since."""
         text: str | None = await self._tx.fetch_value(_sql("last_settings"), name)
         return None if text is None else msgspec.json.decode(text, type=CheckedSettings)
 
@@ -191,7 +191,7 @@ def _registered(name: str, bundle: Bundle) -> Module:
 
 
 async def _read_modules(db: Queries, known: Registry) -> list[Module]:
-    """Every registered module; bundles that ``known`` has are not read again."""
+    """Every registered module; bundles in ``known`` are not read again."""
     rows = await db.fetch_all(_sql("modules"))
     with reading_rows():
         digests = {row["name"]: row["digest"] for row in rows}
@@ -205,7 +205,7 @@ async def _read_bundles(db: Queries, digests: Collection[str]) -> dict[str, Bund
     """The existing bundles, by digest.
 
     Raises:
-        UnreadableRowsError: the content of a file is not the one that was stored.
+        UnreadableRowsError: the content of a file differs from what was stored.
     """
     if not digests:
         return {}

@@ -235,7 +235,7 @@ class RunApprovals:
         if row["created_by"] == principal:
             raise ServiceError(
                 "self_approval",
-                f"{principal} asked for run {run}: another person has to decide about it.",
+                f"{principal} requested run {run}: someone else has to decide about it.",
                 module=row["module"],
                 run_id=str(run),
             )

@@ -1,4 +1,4 @@
-"""How far the backfills of a module are, and pausing, resuming and limiting them while a run executes them."""
+"""The progress of the backfills of a module, and pausing, resuming and limiting them while a run executes them."""
 
 from __future__ import annotations
 

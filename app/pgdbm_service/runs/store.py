@@ -267,7 +267,7 @@ class Store:
         progress: Progress,
         backend_pid: int | None,
     ) -> bool:
-        """Write how far an attempt is; whether the run is to be cancelled."""
+        """Write the progress of an attempt; returns whether the run is to be cancelled."""
         rows = await self._grouped(
             run,
             "record_progress",

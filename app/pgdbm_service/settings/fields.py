@@ -326,7 +326,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float | None,
         Meta(
             description="Seconds between checks of all schemas for drift, which webhooks report. "
-            "Unset: only those that someone asks for.",
+            "Unset: only when someone requests a check.",
             ge=1,
             le=31536000,
         ),
@@ -349,7 +349,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "info"
     log_format: Annotated[
         Literal["auto", "console", "json"],
-        Meta(description="console is for people, json for programs; auto: console on a terminal, else json."),
+        Meta(description="console is readable text, json is for programs; auto: console on a terminal, else json."),
     ] = "auto"
 
     metrics_sample_s: Annotated[

@@ -80,7 +80,7 @@ async def require_not_renamed(
 
 
 def describe(one: SameFiles, name: str) -> str:
-    """A warning for people."""
+    """The warning, as a sentence."""
     return (
         f"The schema {one.schema} has {one.same} of the files of {name} applied as the module {one.module}. A migrate "
         f"applies them again. If {one.module} was renamed to {name}, mark them as applied instead: POST "

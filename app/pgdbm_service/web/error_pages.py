@@ -1,4 +1,4 @@
-"""What the service is, for programs and for people, and the page of each error code."""
+"""What the service is, as JSON and as a page, and the page of each error code."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ async def test_what_was_marked_as_not_applied_runs_from_the_beginning(db: AsyncD
 async def test_a_verification_that_finds_a_row_fails_the_file(db: AsyncDatabaseManager) -> None:
     verified = FILL + "-- pgdbm:verify\nSELECT id FROM {{tables.orders}} WHERE cents IS NULL OR total = 5"
     files = {"001_orders.sql": ORDERS, "012_fill.sql": verified}
-    with pytest.raises(MigrationExecutionError, match="the query found a row") as raised:
+    with pytest.raises(MigrationExecutionError, match="the query returned a row") as raised:
         await apply(db, files)
     assert (raised.value.statement, raised.value.line, raised.value.detail) == (2, 4, "id=15")
     await db.execute("UPDATE {{tables.orders}} SET total = 6 WHERE total = 5")

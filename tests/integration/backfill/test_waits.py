@@ -226,5 +226,5 @@ async def test_other_files_are_applied_while_a_backfill_runs_in_the_background(d
 
 async def test_what_a_file_requires_has_to_be_before_it(db: AsyncDatabaseManager) -> None:
     files = {"001_orders.sql": "-- pgdbm:requires 012_fill\nSELECT 1", "012_fill.sql": "SELECT 2"}
-    with pytest.raises(MigrationError, match=r"001_orders.sql: it requires '012_fill', and there is no such migration"):
+    with pytest.raises(MigrationError, match=r"001_orders.sql: it requires '012_fill', but there is no such migration"):
         await AsyncMigrationManager(db, files, "orders").apply_pending_migrations()

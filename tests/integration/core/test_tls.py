@@ -209,7 +209,7 @@ async def test_a_key_with_a_wrong_password_is_a_configuration_error(server: Serv
         ssl_key_file=server.certificates.client_encrypted_key, ssl_key_password=key_password,
     )  # fmt: skip
     for open_pool in (AsyncDatabaseManager(config).connect, partial(AsyncDatabaseManager.create_shared_pool, config)):
-        with pytest.raises(ConfigurationError, match="is ssl_key_password right") as caught:
+        with pytest.raises(ConfigurationError, match="is ssl_key_password correct") as caught:
             await open_pool()
         assert caught.value.config_field == "ssl_cert_file"
         assert_no_secret(caught.value)

@@ -80,7 +80,7 @@ async def test_a_rehearsal_of_a_dump_says_why_it_cannot_be_built(db: AsyncDataba
     await db.execute("DROP TABLE {{tables.schema_migrations}}")
     rehearsal = await migrations.rehearse()
     assert rehearsal.failure is not None
-    assert "Write {{schema}} in its place" in (rehearsal.failure.hint or "")
+    assert "Write {{schema}} instead" in (rehearsal.failure.hint or "")
     with pytest.raises(MigrationError, match="--no-check"):
         await migrations.baseline("001")
     assert await migrations.baseline("001", check=False) == ["001_dump.sql"]

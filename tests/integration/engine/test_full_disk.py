@@ -84,7 +84,7 @@ async def test_no_space_for_the_history_row(db: AsyncDatabaseManager, connect: C
         await connection.execute(FULL.format(table="app.schema_migrations", condition="true"))
         with pytest.raises(MigrationExecutionError, match=r"002_a[.]sql.*53100") as failed:
             await apply(db, files)
-        assert "writes the history row" in str(failed.value)
+        assert "inserted the history row" in str(failed.value)
         assert await connection.fetchval("SELECT to_regclass('app.a')") is None
         await connection.execute(FREE)
     assert (await apply(db, files))["status"] == "success"

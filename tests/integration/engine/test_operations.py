@@ -246,7 +246,7 @@ class TestDrift:
         with pytest.raises(pgdbm.MigrationExecutionError):
             await manager(db, {"1.sql": A, "3.sql": stopped}).apply_pending_migrations()
         migrations = manager(db, {"1.sql": A, "2.sql": B, "3.sql": stopped.replace("SELECT 1;", "SELECT 2;")})
-        with pytest.raises(pgdbm.MigrationError, match="has been changed in the file since"):
+        with pytest.raises(pgdbm.MigrationError, match="has since been changed in the file"):
             await migrations.apply_pending_migrations()
         assert await names(db) == ["1.sql", "2.sql"]
         assert (await migrations.drift()).clean
@@ -276,7 +276,7 @@ async def test_the_history_table_of_another_tool_is_refused(db: AsyncDatabaseMan
         migrations.plan,
         migrations.repair,
     ):
-        with pytest.raises(pgdbm.MigrationError, match=r"not a history of pgdbm.*rename theirs.*migrations_table"):
+        with pytest.raises(pgdbm.MigrationError, match=r"not a pgdbm history.*rename theirs.*migrations_table"):
             await ask()
     assert not await db.table_exists("t")
     other = AsyncMigrationManager(db, {"1.sql": "CREATE TABLE {{tables.t}} ()"}, "m", migrations_table="ours")

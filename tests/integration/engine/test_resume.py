@@ -101,7 +101,7 @@ async def test_an_unknown_outcome_stays_unknown_until_it_is_resolved(db: AsyncDa
     await migrations.resolve_statement("2.sql", 1, done=True)
     assert (await migrations.apply_pending_migrations())["status"] == "success"
     assert await db.fetch_value("SELECT count(*) FROM pg_index WHERE indrelid = 'app.t'::regclass") == 0
-    with pytest.raises(pgdbm.MigrationError, match="not unknown"):
+    with pytest.raises(pgdbm.MigrationError, match="statement 1 is known"):
         await migrations.resolve_statement("2.sql", 1, done=True)
 
 

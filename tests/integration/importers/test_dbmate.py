@@ -99,7 +99,7 @@ def test_files_are_renamed_where_their_versions_need_it(tmp_path: Path) -> None:
     files = {"20240101users.sql": "-- migrate:up\nSELECT 1;\n", "notes.sql": "SELECT 1", "3.sql": "SELECT 2"}
     conversion = convert("dbmate", write(tmp_path / "theirs", files), tmp_path / "ours")
     assert conversion.written == ("20240101_users.sql",)
-    assert conversion.notes == ("3.sql: has no section `-- migrate:up`; left out.",)
+    assert conversion.notes == ("3.sql: has no section `-- migrate:up`; skipped.",)
 
 
 class TestFolders:

@@ -201,7 +201,7 @@ async def test_a_changed_repeatable_is_pending(target: Database, history: Histor
     assert report.imported == ("V1__users.sql",)
     assert report.unmatched == ("R__gone.sql",)
     assert "R__views.sql" in report.pending
-    assert any(note.startswith("R__views.sql: repeatable") for note in report.notes)
+    assert any(note.startswith("R__views.sql: a repeatable migration") for note in report.notes)
 
 
 async def test_files_that_pgdbm_would_run_by_mistake_are_refused(target: Database, history: History) -> None:
@@ -233,7 +233,12 @@ async def test_converted_files_keep_their_checksums(target: Database, history: H
     assert set(conversion.written) == set(written)
     assert written["V11__index.sql"] == f"-- pgdbm:no-transaction\n{index}"
     assert written["V12__vacuum.sql"].startswith("-- pgdbm:no-transaction\n")
-    for reported in ("V13__filled.sql: has placeholders", "U77__nothing.sql", "afterMigrate.sql", "V14__Code.java"):
+    for reported in (
+        "V13__filled.sql: has Flyway placeholders",
+        "U77__nothing.sql",
+        "afterMigrate.sql",
+        "V14__Code.java",
+    ):
         assert any(note.startswith(reported) for note in conversion.notes), reported
     await history.applied(*(name for name in FILES if name != "V10__later.sql"))
     await history.add("11", "deep/V11__index.sql", checksum=checksum_of(index))

@@ -50,7 +50,7 @@ async def test_every_file_up_to_the_version_is_imported(
     ending = ".sql" if converted else ".up.sql"
     assert report.imported == (f"000001_users{ending}", f"000002_orders{ending}")
     assert (report.unmatched, report.checked) == ((), ())
-    assert any("keeps its version only (2)" in note for note in report.notes)
+    assert any("keeps only its version (2)" in note for note in report.notes)
     assert await target.pending(files) == [f"000010_index{ending}"]
     if converted:
         assert await target.apply(files) == ["000010_index.sql"]

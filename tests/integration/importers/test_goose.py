@@ -82,8 +82,8 @@ def test_files_that_cannot_be_converted_are_named(tmp_path: Path) -> None:
     }
     conversion = convert("goose", write(tmp_path / "theirs", files), tmp_path / "ours")
     assert conversion.written == ("00001_a.sql",)
-    assert conversion.notes[0] == ("00001_a.sql: uses ENVSUB; pgdbm does not substitute variables of the environment.")
+    assert conversion.notes[0] == ("00001_a.sql: uses ENVSUB; pgdbm does not substitute environment variables.")
     assert conversion.notes[-2:] == (
-        "00002_b.go: left out; pgdbm runs SQL only.",
-        "00003_c.sql: has no section `-- +goose Up`; left out.",
+        "00002_b.go: skipped; pgdbm runs only SQL.",
+        "00003_c.sql: has no section `-- +goose Up`; skipped.",
     )

@@ -147,7 +147,7 @@ async def test_objects_that_cannot_be_compared_are_reported(applied: AsyncDataba
         await connection.execute("UPDATE app.pgdbm_snapshots SET format = 0, listing = 'what another version wrote'")
         report = await drift(connection, "app", HISTORY)
         assert (report.clean, report.changes) == (False, ())
-        assert "another version of pgdbm" in (report.reason or "")
+        assert "a different version of pgdbm" in (report.reason or "")
         await save(connection, "app", "first", HISTORY)
         assert (await drift(connection, "app", HISTORY)).clean
 

@@ -26,10 +26,10 @@ def test_a_run_is_approved_on_its_page(
     with person(service) as lead:
         place_of(lead.sign_in(make_token("read", "approve:orders", name="anna")))
         overview = text_of(lead.open("/ui"))
-        assert "waits for the approval of what token:dev asked for" in overview
+        assert "waits for approval; requested by token:dev" in overview
         assert "A run waits for approval." in text_of(lead.open("/ui/modules/orders"))
         shown = lead.open(page)
-        assert "token:dev asked for it; it waits for 1 approval." in text_of(shown)
+        assert "Requested by token:dev; waiting for 1 approval." in text_of(shown)
         assert "001_a.sql" in text_of(shown)
         assert "Approve…" in text_of(shown)
         assert "Break the glass" not in text_of(shown)
@@ -52,7 +52,7 @@ def test_who_asked_cannot_decide_on_the_page(repo: Any, people: People, make_tok
         place_of(boss.sign_in(make_token("admin", name="boss")))
         run = boss.send("/ui/modules/orders/migrate").headers["location"]
         shown = text_of(boss.open(run))
-        assert "You asked for it: another person decides." in shown
+        assert "You requested it: someone else has to decide." in shown
         assert "Approve…" not in shown
         assert boss.send(f"{run}/reject").status_code == 403
         assert boss.open(f"{run}/break-glass").status_code == 200
@@ -78,7 +78,7 @@ def test_a_run_is_rejected_on_its_page(repo: Any, people: People, make_token: Ca
     page = f"/ui/runs/{run['id']}"
     with person(people.dev.service) as reader:
         place_of(reader.sign_in(make_token("read")))
-        assert "takes the scope approve:orders" in text_of(reader.open(page))
+        assert "requires the scope approve:orders" in text_of(reader.open(page))
         assert reader.open(f"{page}/approve").status_code == 403
         assert reader.send(f"{page}/approve", plan=run["approval"]["plan"]).status_code == 403
     with person(people.dev.service) as lead:

@@ -111,7 +111,7 @@ def test_a_comment_fits_into_what_the_host_accepts(pipeline: Pipeline) -> None:
     comment = planned(pipeline, "github")
     assert len(comment) <= 65_536
     assert "### pgdbm: shop, 5 pending migrations" in comment
-    assert "The SQL of 3 more files does not fit into a comment." in comment
+    assert "The SQL of 3 more files does not fit into the comment." in comment
     assert comment.count("<details>") == comment.count("</details>") == 2
     assert planned(pipeline, "gitlab").count("<details>") == 5
 

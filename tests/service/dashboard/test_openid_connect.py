@@ -146,8 +146,8 @@ def test_signing_out_leads_to_the_provider_if_it_can_end_its_session(
     provider.discovery = {"end_session_endpoint": f"{provider.url}/end?realm=shop"}
     ada.open(return_path(ada))
     asked = text_of(ada.open("/ui/sign-out/everywhere"))
-    assert f"You are then signed out at {provider.url}, too, in this browser." in asked
-    assert "Your other browsers stay signed in there, as only a browser itself can end its session there" in asked
+    assert f"You are then also signed out at {provider.url} in this browser." in asked
+    assert "Your other browsers stay signed in there, because only the browser itself can end its session" in asked
     page = ada.send(path)
     assert page.status_code == 200
     assert ada.cookie is None
@@ -170,17 +170,17 @@ def test_otherwise_it_leads_to_the_page_to_sign_in(
     provider.discovery = discovery
     for path in ("/ui/sign-out", "/ui/sign-out/everywhere"):
         ada.open(return_path(ada))
-        assert f"{provider.url} offers no way to sign out there" in text_of(ada.open("/ui/sign-out/everywhere"))
+        assert f"{provider.url} does not support signing out" in text_of(ada.open("/ui/sign-out/everywhere"))
         assert place_of(ada.send(path)) == "/ui/sign-in"
 
 
 def test_an_answer_that_does_not_match_is_refused(ada: Person) -> None:
     refusals: list[tuple[dict[str, str | None], str]] = [
-        ({"state": "x" * 43}, "the state in the answer is not that of this browser"),
-        ({"state": None}, "the state in the answer is not that of this browser"),
-        ({"state": "é"}, "the state in the answer is not that of this browser"),
-        ({"iss": "https://evil.example"}, "not from the identity provider that was asked"),
-        ({"iss": None}, "not from the identity provider that was asked"),
+        ({"state": "x" * 43}, "the state in the answer does not belong to this browser"),
+        ({"state": None}, "the state in the answer does not belong to this browser"),
+        ({"state": "é"}, "the state in the answer does not belong to this browser"),
+        ({"iss": "https://evil.example"}, "not from the identity provider that the request went to"),
+        ({"iss": None}, "not from the identity provider that the request went to"),
         ({"code": None}, "has no code"),
         ({"code": "guessed"}, "refused the code"),
         ({"code": None, "error": "access_denied", "error_description": "Call 555-0100"}, "refused to sign you in"),
@@ -197,7 +197,7 @@ def test_the_answer_to_another_browser_is_refused(ada: Person, service: Any) -> 
     with person(service) as eve:
         path = return_path(eve)
         # An answer without an attempt of this browser, then with another attempt: login CSRF.
-        assert "has not started to sign in" in refusal(ada.open(path))
+        assert "did not start to sign in" in refusal(ada.open(path))
         return_path(ada)
         assert "state" in refusal(ada.open(path))
 
@@ -206,7 +206,7 @@ def test_a_code_is_accepted_once(ada: Person, provider: IdentityProvider) -> Non
     path = return_path(ada)
     attempt = dict(ada.client.cookies)
     place_of(ada.open(path))
-    assert "has not started to sign in" in refusal(ada.open(path))
+    assert "did not start to sign in" in refusal(ada.open(path))
     # A stolen cookie does not help: the provider redeems a code once.
     ada.client.cookies.clear()
     ada.client.cookies.update(attempt)
@@ -263,7 +263,7 @@ def test_a_code_of_one_provider_is_not_sent_to_another(
             assert "Sign in with Acme" in page
             assert "Sign in with Other" in page
             path = return_path(ada)
-            assert "has not started to sign in" in refusal(ada.open(path.replace("/acme/", "/other/")))
+            assert "did not start to sign in" in refusal(ada.open(path.replace("/acme/", "/other/")))
             assert other.redeemed == []
             # A client without a secret, and a principal that is not that of the first issuer.
             assert place_of(ada.open(return_path(ada, key="other"))) == "/ui"

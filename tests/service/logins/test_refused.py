@@ -161,7 +161,7 @@ def test_a_module_that_was_migrated_by_the_service(
     assert "schema_migrations" in refusal["detail"]
     statements = [
         part.strip()
-        for part in refusal["detail"].partition("give it the tables instead: ")[2].split(";")
+        for part in refusal["detail"].partition("make it the owner of the tables instead: ")[2].split(";")
         if part.strip().startswith("ALTER TABLE")
     ]
     assert statements == [

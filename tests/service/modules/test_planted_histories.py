@@ -58,7 +58,7 @@ def test_row_security_of_others(
     for path in ("/modules", "/modules/orders", "/modules/orders/schemas", "/schemas", "/schemas/st", "/overview"):
         assert service.get(path).status_code == 200
     body = {"migrations": [{"filename": "001_a.sql", "content": "SELECT 2"}]}
-    # A history that the untrusted user wrote does not decide what is applied elsewhere with other content.
+    # A history that the untrusted user wrote does not decide what is applied elsewhere with different content.
     assert service.client.put("/modules/registered", json=body).status_code == 201
     names = {item["name"]: item for item in service.get("/modules").json()["items"]}
     assert names["orders"]["state"] == "pending"

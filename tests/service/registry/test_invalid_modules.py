@@ -176,7 +176,7 @@ def test_a_history_table_of_another_tool_is_reported(service: Any, repo: Any, sq
     reads = (service.get("/modules/m/plan"), service.get("/modules/m/history"))
     for answer in (service.post("/modules/m/migrate"), *reads):
         assert (answer.status_code, answer.json()["code"]) == (422, "migration_error"), answer.text
-        assert "not a history of pgdbm" in answer.json()["detail"]
+        assert "not a pgdbm history" in answer.json()["detail"]
     # Listings search for history tables, and find none.
     assert [one["state"] for one in service.get("/modules").json()["items"]] == ["pending", "pending"]
     assert service.post("/modules/n/migrate").json()["status"] == "success"

@@ -95,7 +95,7 @@ def test_a_new_command_is_known_by_its_first_words() -> None:
     assert statement.locks == (StatementLock(LockMode.ACCESS_EXCLUSIVE, "app.a"),)
     (finding,) = one.findings
     assert finding.rule == "PGDBM024"
-    assert "By its first words it is REPACK (CONCURRENTLY)" in finding.message
+    assert "Its first words are those of REPACK (CONCURRENTLY)" in finding.message
     assert "no rule was checked" in finding.message
 
 

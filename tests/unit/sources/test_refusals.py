@@ -31,7 +31,7 @@ DOWN = "DROP TABLE users;\n"
 def test_a_down_section_is_refused(tool: str, mark: str) -> None:
     with pytest.raises(MigrationFileError) as caught:
         parse(read_migration("001_users.sql", f"{UP}\n{mark}\n{DOWN}".encode()), "app")
-    assert f"001_users.sql:3:1: this section of {tool} would be run" in str(caught.value)
+    assert f"001_users.sql:3:1: this section of {tool} would be executed" in str(caught.value)
     assert "NAME.down.sql" in str(caught.value)
     assert (f"convert --from {tool}" in str(caught.value)) is (tool in ("goose", "dbmate"))
 
@@ -80,7 +80,7 @@ def test_plain_words_mark_sections_if_both_are_there(up: str, down: str) -> None
     ],
 )
 def test_a_file_that_another_tool_runs_at_other_times_is_refused(name: str, tool: str) -> None:
-    with pytest.raises(MigrationFileError, match=rf"of {tool} would be run (.|\n)* convert --from {tool}"):
+    with pytest.raises(MigrationFileError, match=rf"of {tool} would be executed (.|\n)* convert --from {tool}"):
         parse(read_migration(name, DOWN.encode()), "app")
 
 
@@ -93,15 +93,15 @@ def test_utf_16_is_named(encoding: str) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (f"-- Revert app:users from pg\n\n{DOWN}", r":1:1: a revert script of sqitch .*\n.* NAME\.down\.sql"),
-        (f"-- atlas:checkpoint\n\n{UP}", r":1:1: a checkpoint of Atlas .*\n.*Remove"),
+        (f"-- Revert app:users from pg\n\n{DOWN}", r":1:1: a sqitch revert script .*\n.* NAME\.down\.sql"),
+        (f"-- atlas:checkpoint\n\n{UP}", r":1:1: an Atlas checkpoint .*\n.*Remove"),
         (
             f"--liquibase formatted sql\n\n--changeset bob:1\n{UP}--changeset bob:2 context:test\n{DOWN}",
-            ":5:1: this changeset of liquibase would be run whatever its context is",
+            ":5:1: this liquibase changeset would be executed regardless of its context",
         ),
         (
             f"-- liquibase formatted sql\n-- changeset bob:2 dbms:h2 runOnChange:true\n{UP}",
-            ":2:1: this changeset of liquibase would be run whatever its dbms is",
+            ":2:1: this liquibase changeset would be executed regardless of its dbms",
         ),
     ],
 )
@@ -130,11 +130,11 @@ def test_other_names_with_a_u_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("content", "hint"),
     [
-        ("INSERT INTO t VALUES (:id);", "Variables of psql"),
-        ("INSERT INTO t VALUES (:'id');", "Variables of psql"),
-        ('SELECT * FROM :"t";', "Variables of psql"),
-        ("\\set x 1\nSELECT 1;", "\\set is a command of psql"),
-        ("SELECT 1;\n\\i other.sql\n", "\\i is a command of psql"),
+        ("INSERT INTO t VALUES (:id);", "psql variables"),
+        ("INSERT INTO t VALUES (:'id');", "psql variables"),
+        ('SELECT * FROM :"t";', "psql variables"),
+        ("\\set x 1\nSELECT 1;", "\\set is a psql command"),
+        ("SELECT 1;\n\\i other.sql\n", "\\i is a psql command"),
         ("SELECT\u00a01;", "U+00A0"),
         ("SELECT 1;\n\ufeffSELECT 2;", "U+FEFF"),
         ("SET standard_conforming_strings = off;\nSELECT 'it\\'s';", "standard_conforming_strings"),

@@ -161,7 +161,7 @@ class TestFolder:
 
     def test_a_name_that_is_not_utf_8(self, tmp_path: Path) -> None:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/001_\xff.sql")).write_text("SELECT 1;")
-        with pytest.raises(MigrationFileError, match="cannot be printed"):
+        with pytest.raises(MigrationFileError, match="unprintable characters"):
             FolderSource(tmp_path).collect()
 
 

@@ -27,16 +27,16 @@ class Conditions(NamedTuple):
 
 
 class ReplayLag:
-    """How long a standby has been behind, by the clock of this process.
+    """How long a standby has been lagging, by the clock of this process.
 
-    The server computes the lag from the answers of a standby, so that it stays small while a frozen one sends none.
+    The server computes the lag from the standby's replies, so it stays small while a frozen standby sends none.
     """
 
     def __init__(self) -> None:
         self._written: deque[tuple[float, int]] = deque()
 
     def corrected(self, now: Conditions, seconds: float) -> Conditions:
-        """``now``, which was read at ``seconds``, with the longer of both times as its lag."""
+        """``now``, which was read at ``seconds``, with the longer of the two times as its lag."""
         if now.wal_position is None or now.lag_bytes is None:
             self._written.clear()
             return now
@@ -51,14 +51,14 @@ class ReplayLag:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How far a standby may be behind, in seconds and bytes, None: any; and whether to wait for autovacuum."""
+    """How far a standby may lag behind, in seconds and bytes (None: no limit), and whether to wait for autovacuum."""
 
     max_lag_s: float | None
     max_lag_bytes: int | None
     waits_for_vacuum: bool
 
     def reason_to_wait(self, now: Conditions) -> tuple[Reason, str] | None:
-        """Why the next batch has to wait: a code and a sentence."""
+        """The reason why the next batch has to wait: a code and a sentence."""
         if now.paused:
             return "paused", "it was paused"
         if self.max_lag_s is not None and (now.lag_s or 0) > self.max_lag_s:
@@ -67,7 +67,7 @@ class Limits:
             behind = f"{now.lag_bytes:,} bytes behind, more than {self.max_lag_bytes:,}"
             return "replication_lag", f"a standby is {behind}"
         if self.waits_for_vacuum and now.vacuums:
-            return "autovacuum", "autovacuum works on the table"
+            return "autovacuum", "autovacuum is working on the table"
         if now.waiters:
             sessions = "a session waits" if now.waiters == 1 else f"{now.waiters} sessions wait"
             return "lock_waiters", f"{sessions} for a lock on the table"

@@ -1,4 +1,4 @@
-"""How large batches are, how fast they go, and how long they pause. Pure."""
+"""How large batches are, how fast they run, and how long they pause. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Pace:
         self.limit(rate)
 
     def limit(self, rate: int | None) -> None:
-        """Change the rate. The next batch is not larger than it allows in the time of a batch."""
+        """Change the rate. The next batch is no larger than this rate allows in the target time of a batch."""
         self.rate = rate
         if rate is not None:
             self.rows = max(1, min(self.rows, round(rate * self._target_s)))
@@ -54,7 +54,7 @@ class Pace:
         self.rows = max(1, min(_MOST_ROWS, round(min(max(wanted, self.rows * _MOST_SHRINKING), limit))))
 
     def halve(self) -> None:
-        """Sessions have waited for the locks of a batch."""
+        """Sessions had to wait for the locks of a batch."""
         self.rows = max(1, self.rows // 2)
 
     def pause_after(self, rows: int, seconds: float) -> float:

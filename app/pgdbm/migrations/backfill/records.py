@@ -24,10 +24,10 @@ _STATEMENT = "$statement$"
 
 @dataclass(frozen=True, slots=True)
 class BackfillState:
-    """How far a backfill is.
+    """The progress of a backfill.
 
     ``position`` is the key of the last row that was walked, as a JSON array of texts. ``total_rows`` is an estimate.
-    ``waiting_for``: why it waits; None while it works. ``rate``: the limit in rows a second, where it was set while
+    ``waiting_for``: why it waits; None while it works. ``rate``: the limit in rows per second, where it was set while
     it runs.
     """
 
@@ -76,7 +76,8 @@ class BackfillRecords:
         await create_if_missing(connection, self._sql("create"))
 
     async def walked(self, connection: Connection, filename: str) -> tuple[str, str] | None:
-        """The table and the key that ``filename`` has walked, if it has not ended."""
+        """The table and the key that the backfill ``filename`` has walked so far; None if it has not started, or has
+        ended."""
         try:
             row = await connection.fetchrow(self._sql("walked"), self._module, filename)
         except NOT_THERE:
@@ -84,7 +85,7 @@ class BackfillRecords:
         return None if row is None else (row["table_name"], row["key"])
 
     async def start(self, connection: Connection, filename: str, walk: Walk, batch_rows: int) -> Cursor:
-        """The cursor of ``filename``: where an earlier run stopped, or at the beginning."""
+        """The cursor of ``filename``: where an earlier run stopped, or the beginning."""
         key = ", ".join(walk.key)
         values = (self._module, filename, walk.table, key, batch_rows, walk.total_rows)
         row = await connection.fetchrow(self._sql("start"), *values)
@@ -138,7 +139,7 @@ class BackfillRecords:
         return _conditions_in(row)
 
     async def wait(self, connection: Connection, filename: str, reason: str | None) -> None:
-        """Show why the backfill waits; None: it continues."""
+        """Record why the backfill waits; None: it continues."""
         await connection.execute(self._sql("wait"), self._module, filename, reason)
 
     async def end(self, connection: Connection, filename: str, rows_per_s: float | None) -> None:
@@ -148,11 +149,11 @@ class BackfillRecords:
     async def pause(
         self, connection: Connection, filename: str, *, paused: bool | None = None, rate: int | None = None
     ) -> bool:
-        """Pause, resume or limit a backfill; False if it has ended. The table has to exist."""
+        """Pause, resume or limit a backfill; False if it has ended. The table must exist."""
         return await connection.fetchval(self._sql("pause"), self._module, filename, paused, rate) is not None
 
     async def states(self, connection: Connection) -> Sequence[BackfillState]:
-        """Every backfill of the module that has started, or was paused before."""
+        """Every backfill of the module that has started, or was paused or limited before it started."""
         try:
             return [BackfillState(**row) for row in await connection.fetch(self._sql("list"), self._module)]
         except NOT_THERE:

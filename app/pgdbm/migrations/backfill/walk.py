@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class UnwalkableError(ValueError):
-    """Why a table cannot be walked in the order of a key."""
+    """A table cannot be walked in the order of a key; the text says why."""
 
 
 class NextBatch(NamedTuple):
@@ -29,9 +29,10 @@ class NextBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk:
-    """The ``table`` with the ``oid``, by the columns of ``key``, which have ``types``; names and types are SQL.
+    """The ``table`` with the ``oid``, in the order of the columns of ``key``, which have ``types``; names and types are
+    SQL.
 
-    ``total_rows`` is the server's estimate, if it has one. Keys are JSON arrays of texts.
+    ``total_rows`` is the server's estimate; None if it has none. Keys are JSON arrays of texts.
     """
 
     table: str
@@ -94,7 +95,7 @@ class Walk:
 
 
 def _as_json(columns: Sequence[str]) -> str:
-    # Dates and numbers have the same form in JSON, whatever the settings of the session are.
+    # Dates and numbers have the same form in JSON, regardless of the session's settings.
     texts = (f"pg_catalog.to_jsonb({column}) OPERATOR(pg_catalog.#>>) '{{}}'::pg_catalog.text[]" for column in columns)
     return f"pg_catalog.jsonb_build_array({', '.join(texts)})"
 
@@ -120,7 +121,7 @@ async def walk_of(connection: Connection, table: str, key: Sequence[str]) -> Wal
             raise UnwalkableError(f"{table} has no column {column}.")
         if not row["not_null"]:
             raise UnwalkableError(
-                f"the column {column} of {table} can be null, and a row without a key would be left out. Walk by a "
+                f"the column {column} of {table} can be null, and rows without a key would be skipped. Walk by a "
                 f"column that is NOT NULL, such as the primary key."
             )
         names.append(row["name"])
@@ -129,8 +130,9 @@ async def walk_of(connection: Connection, table: str, key: Sequence[str]) -> Wal
     if not any(list(index["columns"]) == names for index in indexes):
         known = "; ".join(f"{index['name']} ({', '.join(index['columns'])})" for index in indexes)
         raise UnwalkableError(
-            f"{table} has no unique index on ({', '.join(names)}), in this order, complete, valid and not deferrable, "
-            f"that the batches could walk. {f'It has {known}.' if known else 'Create one, CONCURRENTLY, before.'}"
+            f"{table} has no unique index on ({', '.join(names)}), in this order, not partial, valid and not "
+            f"deferrable, that the batches could use. "
+            f"{f'It has {known}.' if known else 'Create one, CONCURRENTLY, before.'}"
         )
     total = found["partition_rows"] if found["kind"] == "p" else found["table_rows"]
     return Walk(table, found["oid"], tuple(names), tuple(types), total)

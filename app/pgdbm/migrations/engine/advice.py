@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgdbm.migrations")
 
-RECORDING = "It failed where the engine writes the history row."
+RECORDING = "It failed when the engine inserted the history row."
 JOURNALLING = "It failed where the engine writes to its journal."
 RECORDING_LATER = (
-    "It failed where the engine writes the history row. The statements of the file have run, and do not run again: the "
+    "It failed when the engine inserted the history row. The statements of the file have run, and "
+    "do not run again: the "
     "next run writes the row."
 )
 COMMITTING = "It failed at COMMIT, where deferred constraints are checked."
@@ -35,7 +36,7 @@ _READ_ONLY_FILE = (
     "What is applied is recorded in the same transaction: remove READ ONLY, or default_transaction_read_only, from the "
     "file."
 )
-_NO_TRANSACTION = "Put the line `-- pgdbm:no-transaction` at the top of a file of its own for it."
+_NO_TRANSACTION = "Put it into a file of its own, with the line `-- pgdbm:no-transaction` at the top."
 _QUOTED = re.compile(r'"([^"]+)"')
 _FUNCTION = re.compile(r"function (?:\w+\.)?(\w+)\(")
 _UNQUALIFIED_IN_CATALOG = re.compile(r'"pg_catalog\.(\w+)"')
@@ -43,7 +44,7 @@ _PERMISSION_DENIED = re.compile(r"permission denied for (schema|table|sequence|v
 
 
 async def advise(session: Session, error: asyncpg.PostgresError, migration: ParsedMigration, stage: str = "") -> str:
-    """What to do, in a sentence or two; empty if unknown. ``stage``: what failed, if it was not a statement of the
+    """What to do, in one or two sentences; empty if unknown. ``stage``: what failed, if it was not a statement of the
     file.
 
     Reads the catalog if necessary; the session is no longer in a transaction.
@@ -52,7 +53,8 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
     match error.sqlstate:
         case "42P01" | "3F000" if stage == RECORDING:
             return (
-                f"The file dropped the history table {history.table}, and with it the record of what is applied. Drop "
+                f"The file dropped the history table {history.table}, and with it the record of what "
+                f"has been applied. Drop "
                 f"the objects one by one, or keep the history in another schema."
             )
         case "53100":
@@ -66,7 +68,7 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
         case "25001" if migration.transactional:
             return _NO_TRANSACTION
         case "42601" if not error.position and not error.internal_position:
-            return "The server reads more than one statement here: end each with a semicolon outside brackets."
+            return "The server reads more than one statement here: end each one with a semicolon outside parentheses."
         case "25006":
             return READ_ONLY_SERVER if await _fetch(session, "read_only") else _READ_ONLY_FILE
         case "55P04":
@@ -90,10 +92,10 @@ async def advise(session: Session, error: asyncpg.PostgresError, migration: Pars
 
 
 def _name_of_the_history(history: History) -> str:
-    # Dumps of other tools create a table of this name, and insert the versions that they have applied.
+    # Dumps by other tools create a table with this name, and insert the versions that they have applied.
     return (
-        f"{history.table} is the history of pgdbm. Remove the statement if another tool generated it. If the file is "
-        f"to have a table of that name, keep the history in another one, with migrations_table='pgdbm_migrations'."
+        f"{history.table} is the history of pgdbm. Remove the statement if another tool generated it. If the file "
+        f"needs a table with that name, keep the history in another one, with migrations_table='pgdbm_migrations'."
     )
 
 
@@ -107,7 +109,7 @@ async def _grant(session: Session, message: str) -> str:
     kind, name = denied.groups()
     user = session.script.role or await _fetch(session, "session_user")
     if not user:
-        user = "the role that the file has set"
+        user = "the role that the file set"
     privileges = {"schema": "USAGE, CREATE", "database": "CREATE", "function": "EXECUTE", "type": "USAGE"}
     what = privileges.get(kind, "…")
     keyword = "TABLE" if kind == "view" else kind.upper()
@@ -115,7 +117,7 @@ async def _grant(session: Session, message: str) -> str:
 
 
 async def _elsewhere(session: Session, message: str) -> str:
-    """Whether the missing object exists in a schema that is not in the search_path."""
+    """The advice if the missing object exists in a schema that is not in the search_path."""
     found = _FUNCTION.search(message) or _QUOTED.search(message)
     name = found[1] if found else ""
     if not name or "." in name:
@@ -143,6 +145,6 @@ async def _fetch(session: Session, name: str, *values: str) -> str:
     try:
         answer = await session.connection.fetchval(statement("advice", name), *values)
     except FAILURES as error:
-        logger.debug("No advice, since the catalog could not be read: %s", error)
+        logger.debug("No advice, because the catalog could not be read: %s", error)
         return ""
     return str(answer or "")

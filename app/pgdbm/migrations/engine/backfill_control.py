@@ -1,4 +1,4 @@
-"""Shows how far each backfill is, and pauses, resumes and limits backfills while they run."""
+"""Shows the progress of each backfill, and pauses, resumes and limits backfills while they run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["BackfillState", "Backfills"]
 class Backfills:
     """The backfills of one module in one schema.
 
-    A change takes effect after the current batch: the runner reads it with each batch. File names may be
+    A change takes effect after the current batch: the runner reads it before each batch. File names may be
     given without ``.sql``.
     """
 
@@ -29,7 +29,7 @@ class Backfills:
         self._records = BackfillRecords(engine.history.schema, engine.history.module)
 
     async def states(self) -> Sequence[BackfillState]:
-        """How far each backfill is that has started, or was paused or limited before."""
+        """The progress of each backfill that has started, or was paused or limited before it started."""
         async with self._engine.db.acquire() as connection:
             return await self._records.states(connection)
 
@@ -42,14 +42,14 @@ class Backfills:
         return await self._set(filename, "paused", paused=True)
 
     async def resume(self, filename: str) -> str:
-        """Let a backfill that was paused continue. Returns, and raises, as :meth:`pause`."""
+        """Let a paused backfill continue. Returns and raises the same as :meth:`pause`."""
         return await self._set(filename, "resumed", paused=False)
 
     async def limit(self, filename: str, rows_per_s: int) -> str:
-        """Let a backfill process ``rows_per_s`` rows a second at most; 0: any number. Returns, and raises, as
-        :meth:`pause`."""
+        """Let a backfill process at most ``rows_per_s`` rows per second; 0 means no limit. Returns and raises the same
+        as :meth:`pause`."""
         if rows_per_s < 0:
-            raise MigrationError("The rows a second of a backfill cannot be negative.")
+            raise MigrationError("The rate of a backfill, in rows per second, cannot be negative.")
         return await self._set(filename, "limited", rate=rows_per_s)
 
     async def _set(
@@ -70,7 +70,7 @@ class Backfills:
                 await require_own_table(connection, self._records.table, self._engine.options.role)
                 is_applied = not await self._records.pause(connection, name, paused=paused, rate=rate)
                 if not is_applied:
-                    message = None if rate is None else f"{rate} rows a second"
+                    message = None if rate is None else f"{rate} rows per second"
                     await self._engine.journal.record(connection, name, event, message=message)
         if is_applied:
             raise MigrationError(f"{name} has ended.", name)

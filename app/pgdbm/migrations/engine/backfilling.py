@@ -56,7 +56,7 @@ _ALL_ROWS = 2**31 - 1
 
 
 async def require_walks(db: AsyncDatabaseManager, parsed: Sequence[ParsedMigration]) -> None:
-    """Refuse a backfill whose table cannot be walked, unless a file before it may change that.
+    """Refuse a backfill whose table cannot be walked, unless an earlier file may change that.
 
     Raises:
         MigrationFileError: with the line of the header.
@@ -103,25 +103,25 @@ async def in_one_batch(connection: Any, migration: ParsedMigration) -> str | Non
 
 
 def lock_of(lock: MigrationLock, schema: str, module: str, migration: ParsedMigration) -> MigrationLock:
-    """The lock of a backfill: its own if other files are applied while it runs, else that of the module, ``lock``."""
+    """The lock of a backfill: its own if other files are applied while it runs, else the module's, ``lock``."""
     if migration.backfill is None or not migration.backfill.in_background:
         return lock
     return MigrationLock(schema, f"{module}\x00{migration.filename}", lock.wait_timeout)
 
 
 async def apply_backfill(session: Session, migration: ParsedMigration) -> None:
-    """Apply ``migration``, or the rest of it if an earlier run stopped, under a lock of the session.
+    """Apply ``migration``, or the rest of it if an earlier run stopped, under a session lock.
 
     Raises:
         MigrationExecutionError: a batch failed, or its verification found rows. The
             batches before it remain applied, and the next run resumes there.
         MigrationFileError: the table cannot be walked.
-        MigrationError: the header has another table or key than when the backfill started.
+        MigrationError: the table or key in the header differs from when the backfill started.
     """
     connection, history, filename = session.connection, session.history, migration.filename
     session = replace(session, lock=lock_of(session.lock, history.schema, history.module, migration))
     async with session.under_lock():
-        # While one is in the background, other files are applied.
+        # While one runs in the background, other files are applied.
         in_background = migration.backfill is not None and migration.backfill.in_background
         if filename in await (session.applied() if in_background else session.applied_before(filename)):
             raise AlreadyAppliedError
@@ -165,7 +165,7 @@ class BackfillRun:
         self.records = BackfillRecords(session.history.schema, session.history.module)
 
     async def to_the_end(self) -> None:
-        """Run every batch that has not run yet, and the queries that verify."""
+        """Run every batch that has not run yet, then the verification queries."""
         connection, journal = self._connection, self._session.journal
         async with recording(self._session, self._migration):
             await journal.create(connection)
@@ -189,7 +189,7 @@ class BackfillRun:
             await journal.end(connection, entry, "applied")
 
     async def _verify(self) -> None:
-        """Run the queries that must return no row, in a transaction each."""
+        """Run the queries that must return no row, each in its own transaction."""
         session, migration, total = self._session, self._migration, len(self._migration.statements)
         for query in migration.statements:
             if query.number not in migration.queries:
@@ -214,8 +214,8 @@ class BackfillRun:
         now = (self._walk.table, ", ".join(self._walk.key))
         if walked is not None and walked != now:
             raise MigrationError(
-                f"{self._filename}: it has walked {walked[0]} by {walked[1]}, up to a position, and its header has "
-                f"{now[0]} by {now[1]} now. Restore the header, or write a new file.",
+                f"{self._filename}: the backfill has walked part of {walked[0]} by {walked[1]}, but its header now "
+                f"has {now[0]} by {now[1]}. Restore the header, or write a new file.",
                 self._filename,
             )
 
@@ -325,7 +325,8 @@ class BackfillRun:
         if conditions.hidden_standbys and self._backfill.max_lag_s is not None and not self._warned:
             self._warned = True
             logger.warning(
-                "%s: the lag of the standbys is hidden from this user, and not waited for. Let a superuser run: GRANT "
+                "%s: the lag of the standbys is hidden from this user, so it is not waited for. Let a "
+                "superuser run: GRANT "
                 "pg_read_all_stats TO …, or write max_lag=off.",
                 self._filename,
             )

@@ -27,15 +27,15 @@ class BlockerPolicy:
     """Which sessions that block a migration may be ended; none, unless one of the three is given.
 
     ``idle_in_transaction_s``: those that are idle in a transaction for longer (seconds). ``application_names`` and
-    ``roles``: those of these names. ``action``: ``terminate`` ends the session, ``cancel`` the statement that it
-    executes, which has no effect on an idle session. ``on_ended`` is called with each.
+    ``roles``: sessions with one of these names. ``action``: ``terminate`` ends the session; ``cancel`` ends the
+    statement that it is executing, and has no effect on an idle session. ``on_ended`` is called with each.
 
     Replication, autovacuum and other background processes are never ended, nor are superusers or sessions that hold an
     advisory lock with a key of 64 bits, as each migration does. Unless it is a superuser, the connecting user needs the
     privileges of pg_read_all_stats and pg_signal_backend, or those of the roles of the sessions.
 
     Raises:
-        ConfigurationError: another action, a negative time, or ``cancel`` for sessions that are idle.
+        ConfigurationError: an unknown action, a negative time, or ``cancel`` for sessions that are idle.
     """
 
     action: Literal["cancel", "terminate"] = "terminate"
@@ -51,7 +51,7 @@ class BlockerPolicy:
             raise ConfigurationError("idle_in_transaction_s cannot be negative.", "end_blockers")
         if self.action == "cancel" and self.idle_in_transaction_s is not None:
             raise ConfigurationError(
-                "A session that is idle executes nothing that could be cancelled: use the action 'terminate'.",
+                "An idle session has no statement to cancel: use the action 'terminate'.",
                 "end_blockers",
             )
 
@@ -59,7 +59,7 @@ class BlockerPolicy:
 class EndedBlocker(NamedTuple):
     """A session that was ended because it blocked a migration; ``filename`` is the file that waited.
 
-    ``transaction_age_s`` and ``state_age_s``: for how long its transaction and its ``state`` had lasted.
+    ``transaction_age_s`` and ``state_age_s``: how long its transaction and its ``state`` had lasted.
     """
 
     filename: str
@@ -74,7 +74,7 @@ class EndedBlocker(NamedTuple):
 
     @property
     def message(self) -> str:
-        """What happened, for people."""
+        """What happened, as a sentence."""
         verb = "terminated" if self.action == "terminate" else "cancelled"
         who = " ".join(part for part in (self.user, self.application_name) if part)
         age = "" if self.state_age_s is None else f" for {self.state_age_s:.0f} s"
@@ -83,7 +83,7 @@ class EndedBlocker(NamedTuple):
 
 @dataclass(slots=True)
 class BlockerEnding:
-    """Ends blockers as ``policy`` allows. Each is in the journal, and an event."""
+    """Ends blockers as ``policy`` allows. Each one is recorded in the journal and emitted as an event."""
 
     policy: BlockerPolicy
     journal: Journal
@@ -95,7 +95,7 @@ class BlockerEnding:
         task = asyncio.create_task(self._end(db, pid))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        # The migration continues as soon as they have ended: the record of it may be written later.
+        # The migration continues as soon as they have ended; the record may be written later.
         await asyncio.shield(task)
 
     async def settle(self) -> None:
@@ -119,7 +119,7 @@ class BlockerEnding:
                     try:
                         policy.on_ended(ended)
                     except Exception:
-                        # The session has ended, which is to be recorded.
+                        # The session has ended, and that must be recorded.
                         logger.exception("A listener to ended sessions failed")
                 self.announcer.emit("blocker_ended", filename, action=ended.action, blocker=_details(ended))
                 await self.journal.record(connection, filename, "blocker_ended", message=ended.message)

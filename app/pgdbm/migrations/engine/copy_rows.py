@@ -19,7 +19,7 @@ _LINE = re.compile(r"^COPY .*, line (\d+)", re.MULTILINE)
 
 
 async def send_statement(connection: Any, migration: ParsedMigration, statement: Statement, timeout: float) -> None:
-    """Run ``statement`` of ``migration``, with its rows if it has any; that of a backfill for no rows.
+    """Run ``statement`` of ``migration``, with its rows if it has any; the statement of a backfill runs for no rows.
 
     ``timeout`` is in seconds.
     """
@@ -34,10 +34,10 @@ async def send_statement(connection: Any, migration: ParsedMigration, statement:
 
 
 async def require_one_statement(connection: Any, text: str, timeout: float) -> None:
-    """Let the server parse ``text``, which pgdbm has only cut out of a file, and execute nothing.
+    """Let the server parse, but not execute, ``text``, which pgdbm has only cut out of a file.
 
-    A prepared statement contains exactly one: no unchecked statement, such as a COMMIT, can follow. Raises
-    asyncpg.PostgresError: it is not, or it is not valid.
+    A prepared statement contains exactly one statement, so no unchecked one, such as a COMMIT, can follow. Raises
+    asyncpg.PostgresError: it is not a single statement, or it is invalid.
     """
     await connection.prepare(text, name="", timeout=timeout)
 
@@ -48,6 +48,6 @@ async def _chunks(data: CopyData) -> AsyncIterator[bytes]:
 
 
 def failed_row(error: asyncpg.PostgresError, statement: Statement) -> tuple[int, int] | None:
-    """Line and column in the file of the row that COPY failed at; None where ``error`` is about no row."""
+    """Line and column in the file of the row that COPY failed at; None if ``error`` is not about a row."""
     found = _LINE.search(error.context or "")
     return (statement.copy_data.line + int(found[1]) - 1, 1) if found and statement.copy_data is not None else None

@@ -4,7 +4,7 @@ A run reads the history, plans, parses everything that is pending, and applies i
 was faster, the run waits without holding anything, reads the history again and makes a new plan. If the connection is
 lost, it reads what was committed.
 
-What is needed only once something is pending is imported there.
+Modules that are needed only when something is pending are imported where they are used.
 """
 
 from __future__ import annotations
@@ -79,9 +79,10 @@ class MigrationEngine:
     async def apply(
         self, *, dry_run: bool = False, target: str | None = None, atomic: Atomic = "file", digest: str | None = None
     ) -> ApplyResult:
-        """Apply what is pending, up to version ``target``. A dry run only parses it.
+        """Apply what is pending, up to version ``target``. A dry run only parses the files.
 
-        ``atomic="all"``: every pending migration in one transaction. ``digest``: that of the only plan to apply.
+        ``atomic="all"``: every pending migration in one transaction. ``digest``: only a plan with this digest is
+        applied.
         """
         from .outcome import result_of
 
@@ -138,7 +139,7 @@ class MigrationEngine:
                 try:
                     self.options.on_notice(notice)
                 except Exception:
-                    # An exception in the middle of the server's answer would end the connection.
+                    # An exception while the server's answer is being read would close the connection.
                     logger.exception("A listener to notices failed")
 
         policy, ending = self.options.end_blockers, None
@@ -158,7 +159,8 @@ class MigrationEngine:
     ) -> tuple[Plan, int, dict[str, str] | None]:
         """The plan, the server's major version, and the checksums of what is applied; None without a history.
 
-        ``only``: ``migrations`` are some of the files, so other names in the history are not treated as renamed files.
+        ``only``: ``migrations`` are only some of the files, so other names in the history are not treated as renamed
+        files.
         """
         applied, server_version = await read_history(self.db, self.history, self.lock, self.announcer)
         recorded = applied or {}
@@ -184,7 +186,7 @@ class MigrationEngine:
         await self.under_lock(write)
         for one in renamed:
             logger.warning(
-                "%s was applied as %s, with the same content. It is not run again, and its row has the new name.",
+                "%s was applied as %s, with the same content. It is not run again, and its row now has the new name.",
                 one.filename,
                 one.applied_as,
             )
@@ -194,7 +196,7 @@ class MigrationEngine:
 
     @asynccontextmanager
     async def _creating(self, is_missing: bool) -> AsyncIterator[None]:
-        """Create pgdbm's tables, if they are missing, while the block runs."""
+        """Create pgdbm's tables, if they are missing, concurrently with the block."""
         creating = asyncio.create_task(self.create_tables()) if is_missing else None
         try:
             yield
@@ -228,20 +230,20 @@ class MigrationEngine:
 
     def parse_each(self, pending: Sequence[Migration], server_version: int) -> Iterator[ParsedFile]:
         """:meth:`parse`, file by file, with the parse trees. Iterate in a thread."""
-        from ..sources.batches import parse_each  # imported late: most runs have nothing to parse
+        from ..sources.batches import parse_each  # imported lazily: most runs have nothing to parse
 
         for file in parse_each(pending, self.history.schema, server_version):
             if self.options.role is not None:
-                from ..sources.role_checks import check_keeps_role  # imported late: few modules have a role
+                from ..sources.role_checks import check_keeps_role  # imported lazily: few modules have a role
 
                 check_keeps_role(file)
             yield file
 
     async def save_snapshot(self, connection: Connection, run: Run | None = None) -> None:
-        """Store a snapshot of the schema, if they are enabled, after ``run``, if that has succeeded. Logs a failure."""
+        """Store a snapshot of the schema after ``run``, if it succeeded and snapshots are enabled. Logs a failure."""
         if not self.options.snapshots:
             return
-        from ..state import drift  # imported late: most runs have nothing to apply
+        from ..state import drift  # imported lazily: most runs have nothing to apply
         from .touched import touched_by
 
         history, touched = self.history, None if run is None else touched_by(run, self.history.schema)
@@ -266,7 +268,7 @@ class MigrationEngine:
         )
 
     def session(self, connection: Connection, last: ParsedMigration, run: Run | None = None) -> Session:
-        """A session to migrate over ``connection``. ``last`` is the migration that the run ends with."""
+        """A session to migrate over ``connection``. ``last`` is the last migration of the run."""
         from .session import Session
 
         run = run or self._run()
@@ -286,7 +288,7 @@ class MigrationEngine:
     async def under_lock(self, work: Callable[[Connection], Awaitable[str | None]]) -> None:
         """Call ``work`` in a transaction that holds the lock of the module. Waits for another runner first.
 
-        ``work`` returns SQL that is run in the message of the COMMIT. Retried after a serialization failure.
+        ``work`` returns SQL that is sent in the same message as the COMMIT. Retried after a serialization failure.
         """
         from .execution_errors import LockHeldError
 
@@ -307,7 +309,7 @@ class MigrationEngine:
         from .execution_errors import raise_if_refused
         from .session import NO_TIMEOUT_S
 
-        # Before the transaction: of two sessions that create it concurrently in transactions, one would fail.
+        # Before the transaction: if two sessions created it concurrently in transactions, one would fail.
         await self.journal.create(connection)
         try:
             await connection.execute(self.script(connection).opening(), timeout=NO_TIMEOUT_S)
@@ -322,7 +324,7 @@ class MigrationEngine:
                 await connection.execute("ROLLBACK", timeout=NO_TIMEOUT_S)
 
     async def _work(self, run: Run, parsed: list[ParsedMigration], atomic: Atomic) -> bool:
-        """Apply ``parsed``. True if a new plan is needed: another runner was faster, or the history is lost."""
+        """Apply ``parsed``. True if a new plan is needed: another runner was faster, or the history was lost."""
         from .execution_errors import AlreadyAppliedError, HistoryLostError, LockHeldError
         from .monitor import watching
 
@@ -331,7 +333,7 @@ class MigrationEngine:
                 with collected(connection, run.notices):
                     await self._work_over(connection, run, parsed, atomic)
         except LockHeldError:
-            logger.info("Another runner migrates %s: waiting for it.", self.history.table)
+            logger.info("Another runner is migrating %s: waiting for it.", self.history.table)
             await self.lock.wait_until_free(self.db, self._on_wait if self.announcer.has_listener else None)
             return True
         except AlreadyAppliedError:
@@ -339,12 +341,12 @@ class MigrationEngine:
             return True
         except HistoryLostError:
             # Its creation was not flushed, and neither was anything after it.
-            logger.warning("%s is gone before anything was applied: making a new plan.", self.history.table)
+            logger.warning("%s disappeared before anything was applied: making a new plan.", self.history.table)
             return True
         except FAILURES as error:
             if not is_lost(error):
                 raise
-            from .outcome import read_outcome  # imported late: connections are rarely lost
+            from .outcome import read_outcome  # imported lazily: connections are rarely lost
 
             await read_outcome(self, run, parsed, error)
         return False

@@ -1,7 +1,7 @@
 """Finds the values of enums that a file adds and uses in one transaction, before anything runs.
 
-PostgreSQL refuses such a use, unless the enum is as new. Whether a text is such a use, only the server knows: it
-rejects a query with the value as long as the enum does not have it.
+PostgreSQL refuses such a use, unless the same transaction created the enum. Only the server knows whether a text is
+such a use: it rejects a query with the value as long as the enum does not have it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _HINT = "Add the value in a file of its own, before this one."
 
 
 class NewValue(NamedTuple):
-    """A value that a file adds to an enum. ``enum`` is its name as the file has it, and ``name`` without a schema."""
+    """A value that a file adds to an enum. ``enum`` is its name as the file has it, and ``name`` its name without a
+    schema."""
 
     enum: str
     name: str
@@ -44,7 +45,7 @@ class NewValue(NamedTuple):
 
 
 class _Use(NamedTuple):
-    """A text that may be the use of a new value, and the query that the server rejects if it is.
+    """A text that may use a new value, and the query that the server rejects if it does.
 
     ``shift``: what to add to an offset in the query, to get one in the statement.
     """
@@ -78,7 +79,7 @@ async def require_usable_values(engine: MigrationEngine, parsed: Sequence[Parsed
 
 
 def _uses(migration: ParsedMigration, added: list[NewValue]) -> Iterator[_Use]:
-    """What may be uses of the values that ``migration`` adds, which are added to ``added``."""
+    """Possible uses of the values that ``migration`` adds; the values are added to ``added``."""
     text = migration.rendered.text
     for statement in migration.statements:
         if statement.traits.kind == _ADDS:
@@ -130,7 +131,8 @@ def _node(text: str) -> Node | None:
 
 
 async def _offset_of_use(connection: Connection, entering: str, use: _Use) -> int | None:
-    """Where in its statement the server reads a value that the enum does not have yet; None if it reads none."""
+    """The offset in its statement of a value that the enum does not have yet, according to the server; None if there is
+    none."""
     transaction = connection.transaction()
     await transaction.start()
     try:
@@ -140,7 +142,7 @@ async def _offset_of_use(connection: Connection, entering: str, use: _Use) -> in
     except asyncpg.PostgresError as error:
         if is_lost(error):
             raise
-        # Any other error, such as of a table that the file creates, is reported when the statement runs.
+        # Any other error, such as a table that the file itself creates, is reported when the statement runs.
         at = offset_of(error)
         if error.sqlstate != _NO_SUCH_VALUE or not use.query.startswith(literal(use.value.value), at):
             return None

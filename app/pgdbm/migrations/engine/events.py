@@ -35,17 +35,16 @@ class Event:
     ``statement`` counts from 1 to ``statements``. Statements that share a message share a pair of events: the first is
     in ``statement_started``, the last in ``statement_ended``. The events of files that share a message are emitted when
     it has ended and all of them are on disk, except for the start of the first; ``at`` is then the time of what they
-    report, by the times in the history.
+    report, taken from the history.
 
     ``details`` by kind: ``blocked`` has ``blockers`` (pid, user, application_name, state, transaction_age_s, query, and
     which ``mode`` of which ``relation`` the session that it ``blocks`` waits for), none when the wait is over;
-    ``blocker_ended`` has ``action`` and ``blocker``, the session that was ended;
-    ``progress`` has ``command``, ``phase`` and ``percent``, of a backfill ``rows``, ``changed_rows``, ``total_rows``
-    (an estimate), ``rows_per_s``, ``seconds_left`` and ``batch_rows`` too; ``backfill_waiting`` has ``reason`` (paused,
-    replication_lag, autovacuum, lock_waiters or slow_batch) and ``message``, both None when it continues; ``retrying``
-    has ``attempt``, ``sqlstate``, ``message`` and ``pause_s``; ``waiting_for_runner`` has ``holder``; ``notice`` has
-    ``severity``, ``sqlstate`` and ``message``; the
-    kinds that end in ``_ended`` have ``execution_time_ms``.
+    ``blocker_ended`` has ``action`` and ``blocker``, the session that was ended; ``progress`` has ``command``,
+    ``phase`` and ``percent``, and, for a backfill, ``rows``, ``changed_rows``, ``total_rows`` (an estimate),
+    ``rows_per_s``, ``seconds_left`` and ``batch_rows``; ``backfill_waiting`` has ``reason`` (paused, replication_lag,
+    autovacuum, lock_waiters or slow_batch) and ``message``, both None when it continues; ``retrying`` has ``attempt``,
+    ``sqlstate``, ``message`` and ``pause_s``; ``waiting_for_runner`` has ``holder``; ``notice`` has ``severity``,
+    ``sqlstate`` and ``message``; kinds that end with ``_ended`` have ``execution_time_ms``.
     """
 
     kind: Kind
@@ -73,7 +72,7 @@ class Announcer:
 
     @property
     def has_listener(self) -> bool:
-        """Without a listener, messages are not limited by time, and the progress is not polled."""
+        """Without a listener, the duration of messages is not limited, and the progress is not polled."""
         return self._listener is not None
 
     def emit(

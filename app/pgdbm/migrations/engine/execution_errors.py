@@ -32,11 +32,12 @@ class AlreadyAppliedError(Exception):
 
 
 class HistoryLostError(Exception):
-    """The history table is gone, and the run has applied and skipped nothing: a crash has undone its creation."""
+    """The history table is gone, and the run has neither applied nor skipped anything: a crash has undone the table's
+    creation."""
 
 
 def raise_if_refused(error: asyncpg.PostgresError) -> None:
-    """Raise the error that one of pgdbm's own statements has reported, if it was not a statement of the file."""
+    """Raise the error that one of pgdbm's own statements reported, if it was not a statement of the file."""
     if not isinstance(error, asyncpg.InvalidTextRepresentationError):
         return
     if LOCK_HELD in str(error):
@@ -52,7 +53,7 @@ def raise_if_refused(error: asyncpg.PostgresError) -> None:
 
 
 def offset_of(error: asyncpg.PostgresError) -> int:
-    """The position that the server reports in the text that was sent, from 0; 0 without one."""
+    """The position, in the text that was sent, that the server reports, counted from 0; 0 if it reports none."""
     return int(error.position) - 1 if error.position else 0
 
 
@@ -117,20 +118,20 @@ def execution_error(
 
 
 def _hint_of(error: asyncpg.PostgresError) -> str:
-    # asyncpg adds this to errors about prepared statements; those of a file are not asyncpg's.
+    # asyncpg adds this to errors about prepared statements; a file's are not asyncpg's.
     return (error.hint or "").partition("NOTE: pgbouncer")[0].strip()
 
 
 def _position(
     error: asyncpg.PostgresError, migration: ParsedMigration, running: Statement, offset: int
 ) -> tuple[int, int]:
-    """Line and column in the file; inside the body of a DO block those that PL/pgSQL reports."""
+    """Line and column in the file; inside the body of a DO block, as PL/pgSQL reports them."""
     inline = _INLINE_LINE.findall(error.context or "") if not error.position else []
     text = migration.text_of(running)
     body = _PLAIN_BODY.match(text) or _DOLLAR_QUOTE.search(text)
     if not inline or body is None:
         return migration.position(min(running.start + max(offset, 0), running.end))
-    # The last frame is the outermost. PL/pgSQL counts the line of the opening quote as the first.
+    # The last frame is the outermost. PL/pgSQL counts the line with the opening quote as the first.
     lines = text[body.end() :].split("\n")
     index = min(int(inline[-1]), len(lines)) - 1
     before = sum(len(one) + 1 for one in lines[:index])

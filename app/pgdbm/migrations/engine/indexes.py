@@ -58,7 +58,7 @@ class Indexes:
             being_built = state["being_built"]
             raise MigrationError(
                 f"{self._migration.filename}:{line}:{column}: the index {name} on {state['table_name']} is INVALID, "
-                f"and this migration has not created it: another CREATE INDEX CONCURRENTLY "
+                f"and this migration did not create it: another CREATE INDEX CONCURRENTLY "
                 f"{'is running' if being_built else 'has failed'}. "
                 f"{'Wait for it' if being_built else f'Run DROP INDEX CONCURRENTLY {name}'}, then run again.",
                 self._migration.filename,
@@ -70,7 +70,7 @@ class Indexes:
         """Drop what an earlier attempt at ``running`` left behind. Returns what to run instead of ``text``."""
         traits = running.traits
         if traits.kind == "reindex_stmt" and traits.target:
-            # REINDEX would skip the INVALID copies of an earlier attempt.
+            # REINDEX would skip INVALID copies that an earlier attempt left.
             for row in await self._connection.fetch(self._journal.sql("reindex_leftovers"), *traits.target):
                 await self._drop(f"{quote(row['schema'])}.{quote(row['name'])}")
         if traits.kind != "alter_table_stmt" or traits.non_transactional is None:
@@ -99,5 +99,5 @@ class Indexes:
             )
 
     async def _drop(self, name: str) -> None:
-        logger.info("Dropping the INVALID index %s that an earlier attempt has left", name)
+        logger.info("Dropping the INVALID index %s, left by an earlier attempt", name)
         await self._session.send(f"DROP INDEX CONCURRENTLY {name}")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 async def inspect_pending(
     engine: MigrationEngine, target: str | None, *, squawk: bool, limits: PlanLimits
 ) -> MigrationPlan:
-    """What is pending up to ``target``. Creates nothing. Raises as apply does for files that cannot run."""
-    # Imported late: it doubles the import time, and few programs plan.
+    """What is pending up to ``target``. Creates nothing. Raises the same as apply for files that cannot run."""
+    # Imported lazily: it doubles the import time, and few programs plan.
     from ..lint import (
         TableFacts,
         TableUse,

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class PlannedMigration:
     """A pending migration: its statements with their locks, and the findings of the linter.
 
-    ``sql`` has the text of each statement as it would be sent; ``impact`` says what the heaviest one does to a table.
-    ``fix``: files that do the same without the long locks in its findings.
+    ``sql`` has the text of each statement as it would be sent; ``impact``: what the heaviest one does to a table, as a
+    sentence. ``fix``: files that do the same without the long locks in its findings.
     """
 
     filename: str
@@ -36,10 +36,10 @@ class PlannedMigration:
 
 @dataclass(frozen=True, slots=True)
 class MigrationPlan:
-    """The plan of a call of apply. ``tables``: the tables that exist, by the names that the locks of statements have.
+    """The plan of a call of apply. ``tables``: the existing tables, by their names in the statements' locks.
 
     ``renamed``: files that were applied under another name; they are neither ``pending`` nor ``skipped``.
-    ``refusal``: what apply would raise, since the limits of the module do not allow it.
+    ``refusal``: the error that apply would raise because of the module's limits.
     """
 
     module: str

@@ -35,7 +35,7 @@ async def watching(
     """Within the block, poll the backend of ``connection`` once a second: emit its progress and its blockers, and keep
     the blockers in ``run``. More often if the lock timeout is short.
 
-    Without a listener the polling begins with ``run.watch_locks``, unless blockers are to be ended.
+    Without a listener the polling starts only with ``run.watch_locks``, unless blockers are to be ended.
     """
     period_s = max(min(_PERIOD_S, (run.lock_timeout or _PERIOD_S) / 2), _SHORTEST_PERIOD_S)
     watchers: list[asyncio.Task[None]] = []

@@ -1,7 +1,7 @@
 """Applies and reverts files with ``-- pgdbm:no-transaction``: step by step, resumable.
 
-The journal has the start of each step before it runs, and its end after it. The end of a step that can run in a
-transaction is committed with the step. If a runner dies during another step, the catalog shows whether that took
+The journal records the start of each step before it runs, and its end afterwards. The end of a step that can run in a
+transaction is committed with the step. If a runner dies during any other step, the catalog shows whether the step took
 effect.
 """
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgdbm.migrations")
 
-# Such files exist to commit.
+# These files exist in order to commit.
 _MAY_COMMIT = ("call_stmt", "do_stmt")
 _INSIDE_TRANSACTION_BLOCK = "25001"
 _SYNTAX_ERROR = "42601"
@@ -53,7 +53,7 @@ _UNLOCKS = re.compile("advisory_unlock_all", re.IGNORECASE)
 
 
 async def apply_without_transaction(session: Session, migration: ParsedMigration) -> None:
-    """Apply ``migration``, or the rest of it if an earlier run stopped, under a lock of the session.
+    """Apply ``migration``, or the rest of it if an earlier run stopped, under a session lock.
 
     Raises:
         MigrationExecutionError: a statement failed. Those before it remain applied, and the next run resumes there.
@@ -79,9 +79,9 @@ async def apply_without_transaction(session: Session, migration: ParsedMigration
 
 
 async def revert_without_transaction(session: Session, filename: str, down: ParsedMigration) -> None:
-    """Revert ``filename`` with ``down``, or the rest of it if an earlier run stopped, under a lock of the session.
+    """Revert ``filename`` with ``down``, or the rest of it if an earlier run stopped, under a session lock.
 
-    Raises as :func:`apply_without_transaction`, and MigrationError if another session has reverted it.
+    Raises the same as :func:`apply_without_transaction`, and MigrationError if another session has reverted it.
     """
     connection = session.connection
     async with session.under_lock():
@@ -236,7 +236,7 @@ class ResumableFile:
         self._unrecorded = None if step.before_end is not None or head else entry
 
     async def _send(self, step: Step, text: str, head: str, end: str) -> None:
-        """Run ``text``; ``end`` at the end of its transaction. ``head`` begins one, where the file does not."""
+        """Run ``text``; ``end`` at the end of its transaction. ``head`` begins one if the file does not."""
         session, migration, parts = self._session, self._migration, step.parts(text)
         for part in parts:
             self._sent = part
@@ -276,7 +276,7 @@ class ResumableFile:
             except asyncpg.PostgresError as error:
                 if is_lost(error):
                     raise
-                # Others, such as a table that the step itself creates, are reported when it runs.
+                # Other errors, such as a table that the step itself creates, are reported when it runs.
                 if error.sqlstate == _SYNTAX_ERROR:
                     advice = await advise(self._session, error, self._migration)
                     at = offset_of(error)
@@ -301,13 +301,13 @@ class ResumableFile:
             await self._connection.reload_schema_state()
         if _UNLOCKS.search(step.text) and not await self._session.lock.take(self._connection):
             raise MigrationError(
-                f"{self._filename}: statement {step.number} released the lock of this migration, and another runner "
-                f"has taken it. Release single locks, with pg_advisory_unlock.",
+                f"{self._filename}: statement {step.number} released this migration's lock, and another runner has "
+                f"taken it. Release locks one by one, with pg_advisory_unlock.",
                 self._filename,
             )
 
     async def _took_effect(self, step: Step, record: StatementRecord) -> bool:
-        """Whether a step that was started, and whose runner died, took effect.
+        """Whether a step took effect that was running when its runner died.
 
         Raises:
             MigrationUnknownError: that cannot be determined.

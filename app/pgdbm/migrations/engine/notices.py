@@ -1,7 +1,7 @@
-"""The server's notices while it migrates, and limits for what it sends: a statement can raise messages of any size.
+"""The server's notices during a migration, and limits on what it sends: a statement can raise messages of any size.
 
-asyncpg joins a message that arrives in many parts, which for one of 80 MB blocks the event loop for minutes. So notices
-are read here, in place of asyncpg, and the texts of errors are cut before asyncpg receives them.
+asyncpg joins the parts of a message, which blocks the event loop for minutes if the message has 80 MB. So notices are
+read here instead of by asyncpg, and error texts are truncated before asyncpg receives them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class NoticeCollector:
         self.files, self.ended, self.is_paused = files, 0, False
 
     def pause(self) -> None:
-        """Ignore notices until files start: those of a ROLLBACK after a failure are about pgdbm's own statement."""
+        """Ignore notices until files start: those of a ROLLBACK after a failure concern pgdbm's own statement."""
         self.is_paused = True
 
     def add(self, severity: str, sqlstate: str, message: str) -> None:
@@ -106,7 +106,7 @@ def _discard(_: Notice) -> None:
 
 
 class _MessageFilter(asyncio.Protocol):
-    """Stands between the transport and asyncpg's protocol."""
+    """Sits between the transport and asyncpg's protocol."""
 
     def __init__(self, inner: Any, collector: NoticeCollector) -> None:
         self._inner = inner
@@ -172,7 +172,7 @@ class _MessageFilter(asyncio.Protocol):
     def _skip_plain(self, data: bytes, position: int) -> int:
         """The end of the complete messages that begin at ``position`` of ``data`` and are passed on unchanged.
 
-        A run receives a dozen messages per file, so this has to be fast.
+        A run receives a dozen messages per file, so this must be fast.
         """
         length = len(data)
         while position + _HEADER <= length:

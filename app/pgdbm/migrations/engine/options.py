@@ -18,13 +18,12 @@ _LONGEST_ROLE = 63
 class EngineOptions(NamedTuple):
     """The behavior of an engine. Times are seconds.
 
-    ``lock_timeout`` (None: the server's setting; 0: no limit) limits how long one transactional statement waits for
-    a lock; ``retry_for`` how long such a migration is retried; ``reconnect_for`` the attempts to reach the server
-    after the connection was lost. ``snapshots``: a run that applied something stores a snapshot of the schema, for
-    :meth:`~pgdbm.migrations.AsyncMigrationManager.drift`. ``role``: the files run as this role (None: as the
-    connecting user). ``on_backend`` is called with the process id of the backend before it migrates, and with None
-    afterwards; ``on_notice`` with every notice of the server. ``defer_background``: leave out backfills in the
-    background.
+    ``lock_timeout`` (None: the server's setting; 0: no limit) limits how long one transactional statement waits for a
+    lock; ``retry_for`` how long such a migration is retried; ``reconnect_for`` the attempts to reach the server after
+    the connection was lost. ``snapshots``: a run that applied something stores a snapshot of the schema, for
+    :meth:`~pgdbm.migrations.AsyncMigrationManager.drift`. ``role``: the files run as this role (None: as the connecting
+    user). ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards;
+    ``on_notice`` with every notice of the server. ``defer_background``: skip backfills in the background.
     ``end_blockers``: which sessions that block a migration are ended (None: none).
     """
 
@@ -41,7 +40,7 @@ class EngineOptions(NamedTuple):
 
 
 def milliseconds_of(seconds: float) -> int:
-    """A timeout as PostgreSQL takes it: 0 is no limit there, so any other has at least a millisecond."""
+    """A timeout as PostgreSQL expects it: 0 means no limit there, so any other value is at least one millisecond."""
     return max(round(seconds * 1000), 1) if seconds else 0
 
 
@@ -51,6 +50,6 @@ def check_options(out_of_order: str, timeouts: Mapping[str, float | None], role:
         raise ConfigurationError(f"out_of_order is {out_of_order!r}; choose 'allow' or 'reject'.", "out_of_order")
     for name, seconds in timeouts.items():
         if seconds is not None and not seconds >= 0:
-            raise ConfigurationError(f"{name} is {seconds}; it is a number of seconds, and at least 0.", name)
+            raise ConfigurationError(f"{name} is {seconds}; it must be a number of seconds, at least 0.", name)
     if role is not None and not 0 < len(role.encode()) <= _LONGEST_ROLE:
-        raise ConfigurationError(f"role is {role!r}; a role's name has 1 to {_LONGEST_ROLE} bytes.", "role")
+        raise ConfigurationError(f"role is {role!r}; the name of a role must have 1 to {_LONGEST_ROLE} bytes.", "role")

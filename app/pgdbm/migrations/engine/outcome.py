@@ -1,4 +1,4 @@
-"""What a run has done: its result, and what was committed before the connection was lost."""
+"""The outcome of a run: its result, and what was committed before the connection was lost."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ async def result_of(engine: MigrationEngine, run: Run, plan: Plan, *, dry_run: b
 async def read_outcome(
     engine: MigrationEngine, run: Run, parsed: Sequence[ParsedMigration], error: BaseException
 ) -> None:
-    """After the connection was lost with ``error``: read what was committed. Returns if all of ``parsed`` was.
+    """After the connection was lost with ``error``: read what was committed. Returns normally if all of ``parsed`` was
+    committed.
 
     Raises:
         ConnectionError: some migrations were not applied, or the server cannot be reached.
@@ -70,7 +71,7 @@ async def read_outcome(
     applied: dict[str, str] = {}
     for pause in retry_pauses():
         try:
-            # Until the server notices the loss, the session continues, and holds the lock.
+            # Until the server notices the loss, the session continues and holds the lock.
             await engine.lock.wait_until_free(engine.db)
             async with engine.db.acquire() as connection:
                 applied = await engine.history.applied(connection) or {}
@@ -79,8 +80,8 @@ async def read_outcome(
         except (AsyncDBError, *FAILURES) as away:
             if time.monotonic() - started + pause > engine.options.reconnect_for:
                 raise ConnectionError(
-                    f"{lost(error)} What was committed could not be read ({away}). Run again: that reads it, and "
-                    f"applies the rest.",
+                    f"{lost(error)} What was committed could not be read ({away}). Run it again: that reads what "
+                    f"was committed and applies the rest.",
                     details={"applied": run.applied[: run.durable], "error_type": type(error).__name__},
                 ) from error
             await asyncio.sleep(pause)

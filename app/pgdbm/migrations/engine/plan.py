@@ -36,7 +36,8 @@ class Plan:
         return tuple(one for one in self.pending if one.filename not in self.renamed) if self.renamed else self.pending
 
     def to_apply(self, defer_background: bool) -> tuple[Migration, ...]:
-        """:attr:`to_run`; ``defer_background``: without backfills in the background, and what requires them."""
+        """:attr:`to_run`; With ``defer_background``: without backfills in the background and the files that require
+        them."""
         waiting = self.in_background if defer_background else ()
         return tuple(one for one in self.to_run if one.filename not in waiting) if waiting else self.to_run
 
@@ -54,13 +55,13 @@ def build_plan(
 ) -> Plan:
     """The plan for ``migrations`` (in order) and the ``applied`` ones: checksum by file name.
 
-    With ``target``, a version or a file name, nothing after it is pending, and no repeatable migration.
+    With ``target``, a version or a file name, nothing after it is pending, nor is any repeatable migration.
 
     Raises:
         ChecksumMismatchError: the content of an applied file has changed.
         OutOfOrderError: a pending file sorts before an applied one, and ``out_of_order`` is ``reject``.
-        MigrationFileError: a pending file has the version of another, or requires a file that is not before it; names
-            both.
+        MigrationFileError: a pending file has the version of another, or requires a file that is not before it; the
+            text names both.
         MigrationError: there is no migration ``target``.
     """
     last = None if target is None else _find_target(migrations, target)
@@ -83,7 +84,7 @@ def build_plan(
     if out_of_order == "reject" and pending:
         names = {previous: filename for filename, previous in renamed.items()}
         newest = newest_of(filter(has_version, (names.get(filename, filename) for filename in applied)))
-        # A backfill in the background is applied after files that follow it.
+        # A backfill in the background may be applied after files that follow it.
         left = renamed.keys() | in_background(pending)
         first = next((one for one in pending if one.filename not in left), None)
         if newest is not None and first is not None and order_of(first.filename) < order_of(newest):
@@ -109,7 +110,7 @@ def require_order(migrations: Sequence[Migration], pending: Sequence[Migration])
             before = (one.filename for one in migrations if order_of(one.filename) < order_of(migration.filename))
             if not any(_is_named(filename, (name,)) for filename in before):
                 raise MigrationFileError(
-                    f"{migration.filename}: it requires {name!r}, and there is no such migration before it.",
+                    f"{migration.filename}: it requires {name!r}, but there is no such migration before it.",
                     migration.filename,
                     line=1,
                 )
@@ -155,7 +156,7 @@ def _find_target(migrations: Sequence[Migration], target: str) -> Order:
         if target in (migration.filename, migration.version) or wanted.same_version(order):
             return order
     known = ", ".join(migration.version for migration in migrations[-5:])
-    raise MigrationError(f"There is no migration {target!r} to go up to; the newest are {known or 'none'}.")
+    raise MigrationError(f"There is no migration {target!r} to stop at; the newest are {known or 'none'}.")
 
 
 def newest_of(filenames: Iterable[str]) -> str | None:

@@ -1,4 +1,5 @@
-"""Nothing but a given plan is applied: it is compared again whenever the history is read, and under the lock. Pure."""
+"""Ensures that nothing but a given plan is applied: the plan is compared again whenever the history is read, and under
+the lock. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ class PlanGuard:
         self._planned: Sequence[Migration] | None = None
 
     def require(self, pending: Sequence[Migration], applied: Collection[str]) -> None:
-        """Raise PlanMovedError unless ``pending`` is the plan, without what this run has ``applied`` of it."""
+        """Raise PlanMovedError unless ``pending`` is the plan, apart from what this run has already ``applied``."""
         if self._digest is None:
             return
         now = plan_digest(self._module, self._schema, pending)
@@ -53,7 +54,7 @@ class PlanGuard:
 
 
 def history_digest(applied: Mapping[str, str]) -> str:
-    """The digest of a history, computed like in the statement ``probe_history``."""
+    """The digest of a history, computed as in the statement ``probe_history``."""
     return _digest([_row_digest(*row) for row in applied.items()])
 
 

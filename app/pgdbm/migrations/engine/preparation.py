@@ -35,7 +35,7 @@ async def read_history(
     """The applied migrations, and the major version of the server. Waits if the history table is locked.
 
     Raises:
-        MigrationLockTimeoutError: it was locked for longer than the lock's ``wait_timeout``; names the holder.
+        MigrationLockTimeoutError: it was locked for longer than the lock's ``wait_timeout``; the text names the holder.
     """
     started = time.monotonic()
     for pause in retry_pauses():
@@ -73,9 +73,9 @@ async def create_tables(db: AsyncDatabaseManager, history: History, role: str | 
     """Create the schema and the engine's own tables, unless they exist. In a new schema ``role`` may create objects.
 
     Raises:
-        MigrationError: the connecting user, or ``role``, lacks a privilege; says what to grant.
+        MigrationError: the connecting user, or ``role``, lacks a privilege; the text says what to grant.
     """
-    from ..state import drift  # imported late: most runs find everything
+    from ..state import drift  # imported lazily: most runs find everything
 
     try:
         with without_reset():
@@ -111,7 +111,7 @@ async def _create_schema_for(db: AsyncDatabaseManager, schema: str, role: str) -
     if not may_create:
         raise MigrationError(
             f"Role {role} may not create objects in schema {schema}, which existed before this module was migrated. If "
-            f"the schema is meant for it, let the owner run: GRANT USAGE, CREATE ON SCHEMA {quote(schema)} TO "
+            f"the role may use that schema, let its owner run: GRANT USAGE, CREATE ON SCHEMA {quote(schema)} TO "
             f"{quote(role)}"
         )
 
@@ -129,7 +129,8 @@ async def _privilege_error(
         grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {history.table} TO {user}"
         if row["of_others"]:
             given = "; ".join(f"ALTER TABLE {table} OWNER TO {user}" for table in row["of_others"])
-            grant += f". If {user} is to migrate this schema from now on, give it the tables instead: {given}"
+            grant += f". If {user} should migrate this schema from now on, make it the owner of the "
+            f"tables instead: {given}"
     elif row["schema_exists"]:
         grant = f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}"
     else:
@@ -142,10 +143,10 @@ async def _privilege_error(
 
 
 async def check_pending(engine: MigrationEngine, parsed: list[ParsedMigration]) -> list[ParsedMigration]:
-    """``parsed``. Raises MigrationFileError for what only the catalog shows: see the functions that it calls."""
+    """``parsed``. Raises MigrationFileError for what only the catalog shows: see the functions called here."""
     await check_backfills(engine.db, parsed)
     if any(one.kind == "alter_enum_stmt" for migration in parsed for one in migration.distinct_traits):
-        from .enum_values import require_usable_values  # imported late: few files add a value to an enum
+        from .enum_values import require_usable_values  # imported lazily: few files add a value to an enum
 
         await require_usable_values(engine, parsed)
     return parsed
@@ -154,7 +155,7 @@ async def check_pending(engine: MigrationEngine, parsed: list[ParsedMigration]) 
 async def check_backfills(db: AsyncDatabaseManager, parsed: list[ParsedMigration]) -> list[ParsedMigration]:
     """``parsed``. Raises MigrationFileError for a backfill whose table cannot be walked."""
     if any(one.backfill is not None for one in parsed):
-        from .backfilling import require_walks  # imported late: few modules have a backfill
+        from .backfilling import require_walks  # imported lazily: few modules have a backfill
 
         await require_walks(db, parsed)
     return parsed

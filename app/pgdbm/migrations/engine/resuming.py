@@ -1,4 +1,4 @@
-"""Restores the session in which a file without a transaction stopped, for the run that resumes it."""
+"""Restores the session in which a no-transaction file stopped, for the run that resumes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .session import Session
     from .steps import Step
 
-# The view pg_settings has neither roles nor settings of extensions and applications, whose names have a dot.
+# The view pg_settings lacks roles, and the settings of extensions and applications, whose names have a dot.
 _NOT_IN_PG_SETTINGS = re.compile(
     r"(?:SET|RESET)\s+(?:SESSION\s+)?(?:ROLE\b|SESSION\s+AUTHORIZATION\b|AUTHORIZATION\b|ALL\b|[\w\"]+\.)",
     re.IGNORECASE,
@@ -35,8 +35,8 @@ def require_unchanged(migration: ParsedMigration, steps: Sequence[Step], known: 
     for record in known.values():
         if record.event != "failed" and hash_of(texts.get(record.statement, "")) != record.statement_hash:
             raise MigrationError(
-                f"{migration.filename}: statement {record.statement} was {record.event} by an earlier run and has been "
-                f"changed in the file since. Restore its text; the statements after it may be changed.",
+                f"{migration.filename}: statement {record.statement} was {record.event} by an earlier run and has "
+                f"since been changed in the file. Restore its text; the statements after it may be changed.",
                 migration.filename,
                 details={"statement": record.statement},
             )
@@ -45,7 +45,7 @@ def require_unchanged(migration: ParsedMigration, steps: Sequence[Step], known: 
 async def restore_session(
     session: Session, migration: ParsedMigration, steps: Sequence[Step], known: Mapping[int, StatementRecord]
 ) -> None:
-    """Give the session the role of the module, and the settings that the applied steps have left in theirs.
+    """Give the session the role of the module, and the settings that the applied steps left in their session.
 
     Raises:
         MigrationError: that session had temporary tables, prepared statements or cursors, which ended with it.
@@ -61,9 +61,9 @@ async def restore_session(
     if lost:
         raise MigrationError(
             f"{migration.filename}: an earlier run stopped after statement {applied[-1].statements[-1].number}, and "
-            f"its session ended, and with it {', '.join(lost)}, which the rest of the file may need. Run the rest in "
-            f"one session with psql, then mark the file as applied. In a file without a transaction, use an ordinary "
-            f"table in place of a temporary one.",
+            f"its session has ended, and with it {', '.join(lost)}, which the rest of the file may need. Run the rest "
+            f"in one session with psql, then mark the file as applied. In a file without a transaction, use an "
+            f"ordinary table instead of a temporary one.",
             migration.filename,
             details={"statement": applied[-1].number},
         )
@@ -77,6 +77,6 @@ async def restore_session(
         if is_lost(error):
             raise
         raise MigrationError(
-            f"{migration.filename}: the settings that its applied statements have made cannot be restored: {error}",
+            f"{migration.filename}: the settings that its applied statements made cannot be restored: {error}",
             migration.filename,
         ) from error

@@ -34,12 +34,12 @@ def retry_pauses() -> Iterator[float]:
 async def with_retries(
     session: Session, attempt: Callable[[int], Awaitable[None]], *, attempts_before: int = 0, journalled: bool = False
 ) -> None:
-    """Call ``attempt`` with the number of the attempt until it succeeds, or a retry would not help.
+    """Call ``attempt`` with the number of the attempt until it succeeds or a retry would not help.
 
     ``journalled``: ``attempt`` writes its failures to the journal by itself.
 
     Raises:
-        MigrationExecutionError: of the last attempt.
+        MigrationExecutionError: the error of the last attempt.
     """
     started = time.monotonic()
     session.run.blockers = []
@@ -71,7 +71,8 @@ async def report_failure(
     pause_s: float | None = None,
     journalled: bool = False,
 ) -> None:
-    """Emit the event of a failed attempt and write it to the journal. ``pause_s``: it is retried after that pause.
+    """Emit the event of a failed attempt and write it to the journal. ``pause_s``: the pause before the next attempt;
+    None if there is none.
 
     If the journal cannot be written, that is logged: the failure itself is what matters.
     """

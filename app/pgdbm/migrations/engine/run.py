@@ -77,7 +77,7 @@ def lost(error: BaseException) -> str:
 
 @contextmanager
 def with_applied(run: Run) -> Iterator[None]:
-    """Add the migrations that were applied before to the error of a lost connection."""
+    """Add the migrations applied so far to the error of a lost connection."""
     try:
         yield
     except ConnectionError as error:

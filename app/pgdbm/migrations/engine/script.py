@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DONE = re.compile(r'"pgdbm:done:([0-9a-f]+):(\d+)"')
 LOCK_HELD = '"pgdbm:lock-held"'
 ALREADY_APPLIED = '"pgdbm:already-applied"'
-"""In the server's error message if one of pgdbm's own statements stopped the transaction."""
+"""Part of the server's error message if one of pgdbm's own statements stopped the transaction."""
 
 FIRST_WITH_TRANSACTION_TIMEOUT = 17
 _MOST_FILES_IN_MESSAGE = 64
@@ -71,8 +71,8 @@ class ScriptBuilder:
         if server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:
             settings.append(statement("runner", "no_transaction_timeout"))
             self.session_settings += f";\n{statement('runner', 'no_transaction_timeout_of_session')}"
-        # A message with several statements cannot have parameters. Slots with the same value for every file are filled
-        # in once.
+        # A message with several statements cannot have parameters. Placeholders with the same value for every file are
+        # filled in once.
         self._openings = {
             synchronous: statement(
                 "runner",
@@ -104,7 +104,7 @@ class ScriptBuilder:
             )
 
     def opening(self, *, synchronous_commit: bool = True, done: str = "", begin: str = "BEGIN") -> str:
-        """BEGIN, the settings, and the lock. After the commit the session has ``done`` as ``pgdbm.done``."""
+        """BEGIN, the settings, and the lock. After the commit, ``pgdbm.done`` has the value ``done`` in the session."""
         return self._openings[synchronous_commit].replace(_DONE, literal(done)).replace(_BEGIN, begin)
 
     def preamble(
@@ -142,23 +142,23 @@ class ScriptBuilder:
         return ";\n".join([*parts, self._fill(record, migration)])
 
     def entering(self) -> str:
-        """What gives the transaction the search_path and the role of the files; empty without them."""
+        """SQL that sets the search_path and the role of the files; empty without them."""
         return self._enter.removeprefix(";\n")
 
     def closing(self) -> str:
-        """What follows the statements of a file that may have set a role: back to the connecting user."""
+        """SQL that follows a file that may have set a role: back to the connecting user."""
         return ";\n".join(statement("runner", name) for name in ("fire_deferred", "close_cursors", "own_user_again"))
 
     def leaves_traces(self, migration: ParsedMigration) -> bool:
-        """Whether the session has to be cleaned after the file. A module's role is not trusted."""
+        """Whether the session must be cleaned after the file. A module's role is not trusted."""
         return self.role is not None or migration.changes_session
 
     def cleanup(self, migration: ParsedMigration) -> str:
-        """Removes from the session what the file may have left in it."""
+        """SQL that removes from the session what the file may have left in it."""
         return clean_session(deallocate=migration.may_prepare)
 
     def _fill(self, template: str, migration: ParsedMigration) -> str:
-        # The file name last: it may contain anything, even what looks like a slot.
+        # The file name comes last: it may contain anything, even something that looks like a placeholder.
         filled = template.replace(_CHECKSUM, literal(migration.migration.checksum))
         return filled.replace(_FILENAME, literal(migration.filename))
 
@@ -175,7 +175,7 @@ def clean_session(*, deallocate: bool, release_locks: bool = True) -> str:
 def transaction_modes(migration: ParsedMigration) -> tuple[str, frozenset[int]]:
     """BEGIN with the modes of the file's own BEGIN, and of SET TRANSACTION at its top; the numbers of those statements.
 
-    The server accepts them only before the first query of a transaction, which is one of pgdbm's.
+    The server accepts them only before the first query of a transaction, which is pgdbm's own.
     """
     modes: list[str] = [migration.modes] if migration.modes else []
     numbers: set[int] = set()
@@ -199,7 +199,7 @@ class Group:
 def grouped(parsed: Sequence[ParsedMigration], *, together: bool, has_listener: bool = False) -> list[Group]:
     """``parsed`` in groups, in order. Only consecutive batchable files share a message, of limited size.
 
-    With a listener a long file is sent statement by statement: the events show how far it is.
+    With a listener a long file is sent statement by statement: the events show its progress.
     """
     longest = _LONGEST_FILE_WITH_LISTENER if has_listener else _LONGEST_FILE_IN_MESSAGE
     groups: list[Group] = []
@@ -271,7 +271,7 @@ def compose(script: ScriptBuilder, migrations: Sequence[ParsedMigration], last: 
     for number, migration in enumerate(migrations, 1):
         done = f"pgdbm:done:{token}:{number}"
         head = script.preamble(migration, synchronous_commit=migration is last, done=done) + ";\n"
-        # The newline ends a comment in the last line of the file, the semicolon a last statement without one.
+        # The newline ends a comment on the last line of the file; the semicolon ends a last statement that has none.
         body = migration.rendered.text + "\n;\n"
         tail = script.record(migration) + ";\nCOMMIT;\n"
         if script.leaves_traces(migration):

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def search_path_of_files(db: AsyncDatabaseManager, schema: str) -> str | None:
-    """The search_path with which the files of ``schema`` run; None for that of the connections of ``db``.
+    """The search_path with which the files of ``schema`` run; None to keep that of ``db``'s connections.
 
-    With the neutral search_path of a shared pool no unqualified name is found. That search_path is meant for queries. A
-    migration belongs to one schema, and its unqualified names are resolved as on a connection to that schema alone.
+    With the neutral search_path of a shared pool, no unqualified name is found. That search_path is meant for queries.
+    A migration belongs to one schema, and its unqualified names are resolved as on a connection to that schema alone.
     """
     pool = db.pool
     if not isinstance(pool, ConfiguredPool) or pool.search_path != NEUTRAL_SEARCH_PATH:

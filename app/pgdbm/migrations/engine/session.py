@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .run import Run
     from .script import ScriptBuilder
 
-# asyncpg takes None as the pool's command_timeout, so "no limit" is a very long one.
+# asyncpg treats None as the pool's command_timeout, so "no limit" is a very long timeout.
 NO_TIMEOUT_S = 10 * 365 * 24 * 3600.0
 
 _UTF8 = ("UTF8", "UNICODE", "UTF-8")
@@ -76,7 +76,7 @@ class Session:
     async def send_statement(self, migration: ParsedMigration, statement: Statement) -> None:
         """Run ``statement`` of ``migration``, with its rows if it has any, without a time limit.
 
-        Raises MigrationExecutionError if it verifies, and finds a row.
+        Raises MigrationExecutionError if it is a verification query that finds a row.
         """
         self.note_traces(migration)
         self.run.position = Position(migration, statement.number, statement.number)
@@ -87,25 +87,26 @@ class Session:
         await self._restore_encoding()
 
     async def send_text(self, migration: ParsedMigration, sql: str) -> None:
-        """Run ``sql``, with statements of ``migration`` in it, without a time limit."""
+        """Run ``sql``, which contains statements of ``migration``, without a time limit."""
         self.note_traces(migration)
         await self.send(sql)
         await self._restore_encoding()
 
     def note_traces(self, *migrations: ParsedMigration) -> None:
-        """Record that ``migrations`` are about to run, and may leave something in the session."""
+        """Record that ``migrations`` are about to run and may leave something in the session."""
         for migration in migrations:
             if self.script.leaves_traces(migration):
                 self.run.is_clean = False
                 self.run.has_prepared = self.run.has_prepared or migration.may_prepare
 
     async def _restore_encoding(self) -> None:
-        """asyncpg sends UTF-8, whatever client encoding a file has set."""
+        """asyncpg always sends UTF-8, whatever client encoding a file has set."""
         if self.connection.get_settings().client_encoding.upper() not in _UTF8:
             await self.send("SET client_encoding = 'UTF8'")
 
     async def settle(self) -> None:
-        """Wait for the end of a cancelled statement. Until then the connection does not know of its transaction."""
+        """Wait for the end of a cancelled statement. Until then the connection does not know that it is in a
+        transaction."""
         if is_alive(self.connection):
             with suppress(*FAILURES):
                 await self.send("SELECT 1")
@@ -121,13 +122,13 @@ class Session:
             self.run.is_clean, self.run.has_prepared = True, False
 
     async def discard_statements(self, migration: ParsedMigration) -> None:
-        """DEALLOCATE ALL drops the statements that asyncpg has prepared, and asyncpg does not notice."""
+        """DEALLOCATE ALL drops the statements that asyncpg prepared, which asyncpg does not notice."""
         if migration.may_deallocate:
             await self.connection.reload_schema_state()
 
     @asynccontextmanager
     async def under_lock(self) -> AsyncIterator[None]:
-        """Hold the lock for the session during the block, and clean the session after it."""
+        """Hold a session lock during the block, and clean the session afterwards."""
         self.run.is_clean = False
         try:
             async with self.lock.held_by_session(self.connection):
@@ -159,15 +160,15 @@ class Session:
             self.run.durable = len(self.run.applied)
 
     async def is_audited(self) -> bool:
-        """Whether a trigger may record the text of a message: if so, each statement is sent as a message of its own."""
+        """Whether a trigger may record the text of a message: if so, each statement is sent in a message of its own."""
         found: bool = await self.connection.fetchval(statement("runner", "is_audited"))
         return found
 
     async def applied_before(self, filename: str) -> dict[str, str]:
-        """:meth:`applied`, under the lock and before ``filename`` is applied.
+        """The same as :meth:`applied`, called under the lock and before ``filename`` is applied.
 
         Raises:
-            AlreadyAppliedError: only a given plan may be applied, and the history has changed since it was compared.
+            AlreadyAppliedError: only a given plan may be applied, but the history has changed since it was compared.
         """
         applied = await self.applied()
         wanted = self.run.histories.get(filename)
@@ -178,7 +179,7 @@ class Session:
     async def applied(self) -> dict[str, str]:
         """Checksum by file name; empty without a history table.
 
-        Raises: HistoryLostError: there is no table, and the run can start again, since it has applied nothing.
+        Raises: HistoryLostError: there is no table, but the run can start again because it has applied nothing.
         """
         applied = await self.history.applied(self.connection)
         if applied is None and self.run.starts_history and not self.run.applied:
@@ -193,7 +194,7 @@ class Session:
         return self.run.times
 
     def commits_synchronously(self, migration: ParsedMigration) -> bool:
-        """Whether the commit of ``migration`` is flushed: it is reported to a listener, or is the last."""
+        """Whether the commit of ``migration`` is flushed: if it is reported to a listener, or is the last one."""
         return self.announcer.has_listener or migration is self.last
 
     def record_applied(self, migration: ParsedMigration, *, durable: bool) -> None:
@@ -213,7 +214,7 @@ async def as_role(connection: Connection, role: str | None, *, of_session: bool 
     try:
         yield
     except BaseException:
-        # Rolling back a failed transaction resets the role, too.
+        # Rolling back a failed transaction also resets the role.
         if of_session and is_alive(connection):
             if connection.is_in_transaction():
                 await connection.execute("ROLLBACK", timeout=NO_TIMEOUT_S)

@@ -1,6 +1,6 @@
 """Groups of consecutive statements of one file that are sent in one message. Pure.
 
-The duration of a message is limited, so that the events of a run still show how far a file is.
+The duration of a message is limited, so that the events of a run still show the progress within a file.
 """
 
 from __future__ import annotations

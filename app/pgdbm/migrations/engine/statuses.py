@@ -43,7 +43,7 @@ class MigrationStatus:
 
 @dataclass(frozen=True)
 class ModuleStatus:
-    """A module in one schema: its migrations in the order in which they apply."""
+    """A module in one schema: its migrations in the order in which they are applied."""
 
     module: str
     schema: str

@@ -20,7 +20,7 @@ _CHAINS = re.compile(r"\bAND\s+CHAIN\b", re.IGNORECASE)
 
 
 class Part(NamedTuple):
-    """A part of a step that is one message: statements, or a COPY with its rows.
+    """A part of a step that is sent as one message: statements, or a COPY with its rows.
 
     ``start`` is an offset in the text of the step, ``first`` the index of the first statement.
     """
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What has one journal entry: a statement, or a transaction that the file itself begins.
+    """A unit with one journal entry: a statement, or a transaction that the file itself begins.
 
     ``number`` is that of its first statement. ``before_end`` is the length of ``text`` before the COMMIT of a block.
     """
@@ -47,7 +47,7 @@ class Step:
         return self.statements[0]
 
     def parts(self, text: str) -> list[Part]:
-        """``text``, which is that of the step or runs in its place, in the parts that are sent one by one."""
+        """``text``, the text of the step or its replacement, in the parts that are sent one by one."""
         found: list[Part] = []
         position = number = 0
         for index, one in enumerate(self.statements):
@@ -102,7 +102,7 @@ def steps_of(migration: ParsedMigration) -> tuple[Step, ...]:
     """The steps of ``migration``, in order.
 
     Raises:
-        MigrationFileError: a block has no end. The server would roll it back with the session.
+        MigrationFileError: a block has no end. The server would roll it back when the session ends.
     """
     steps: list[Step] = []
     block: list[Statement] = []

@@ -1,4 +1,4 @@
-"""What the files of a run can have changed in the catalog, from their statements. Pure."""
+"""What the files of a run may have changed in the catalog, derived from their statements. Pure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Names = frozenset[tuple[str, str, bool]]
 
 
 def note_tables(run: Run, parsed: Sequence[ParsedMigration]) -> None:
-    """Keep in ``run`` which tables each file concerns."""
+    """Record in ``run`` which tables each file touches."""
     run.tables.update((one.filename, _tables_of(one)) for one in parsed)
 
 
 def _tables_of(migration: ParsedMigration) -> Names | None:
-    """The tables of which a file changes nothing but their own description; None if it may change anything."""
+    """The tables of which a file changes only their own description; None if it may change anything."""
     if not migration.transactional:
         return None
     names: set[tuple[str, str, bool]] = set()
@@ -37,7 +37,7 @@ def _tables_of(migration: ParsedMigration) -> Names | None:
 
 
 def touched_by(run: Run, schema: str) -> Touched | None:
-    """What a run, which has succeeded, can have changed in ``schema``; None if that is anything, or much."""
+    """What a successful run may have changed in ``schema``; None if that could be anything, or a lot."""
     if run.renamed or len(run.applied) > _MOST_FILES:
         return None
     all_names: set[tuple[str, str, bool]] = set()

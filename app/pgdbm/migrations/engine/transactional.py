@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 async def apply_with_events(session: Session, group: Sequence[ParsedMigration]) -> None:
-    """Apply batchable files in messages of limited duration, so that events show how far the run is."""
+    """Apply batchable files in messages of limited duration, so that events show the progress of the run."""
     pace, position = Pace(), 0
     while position < len(group):
         part = group[position : position + pace.size]
@@ -102,8 +102,8 @@ async def apply_together(
             await report_failure(session, reason, attempt=1)
             raise reason from error
         session.notices.discard(failed.filename)
-        # Either it was not one of the file's statements, or a lock was not available. Nothing of the file was kept: run
-        # it statement by statement, which shows what failed, and retries.
+        # Either it was not one of the file's statements, or a lock was not available. None of the file was kept: run it
+        # statement by statement, which shows what failed, and retries.
         if error.sqlstate in RETRYABLE:
             session.run.watch_locks()
         await apply_by_statement(session, failed)
@@ -161,7 +161,7 @@ async def _roll_back_to(session: Session, message: Message) -> int:
 async def _raise_if_outdated(session: Session, migration: ParsedMigration) -> None:
     """Raise AlreadyAppliedError if another runner has applied ``migration``, HistoryLostError without a history.
 
-    The probe misses it where the snapshot was taken before the lock, as in a serializable transaction.
+    The probe misses it if the snapshot was taken before the lock, as in a serializable transaction.
     """
     applied = await session.applied()
     if applied.get(migration.filename) == migration.migration.checksum:
@@ -246,11 +246,11 @@ async def _attempt(session: Session, migrations: Sequence[ParsedMigration], numb
             await session.send(script.record(current, continues=current is not migrations[-1]))
             stage, previous = "", current
         stage = COMMITTING
-        # The cleanup is in the same message: through a transaction pooler the next one may reach another session.
+        # The cleanup is in the same message: through a transaction pooler, the next message may reach another session.
         await session.send(f"COMMIT;\n{script.cleanup(current)}" if script.leaves_traces(current) else "COMMIT")
         session.run.is_clean = True
     except MigrationExecutionError:
-        # A verifying query has returned a row.
+        # A verification query returned a row.
         await session.roll_back()
         await session.clean()
         raise

@@ -1,4 +1,4 @@
-"""Queries that verify a migration: those of files with ``-- pgdbm:verify``, and those below that line in a backfill."""
+"""Queries that verify a migration: those in files with ``-- pgdbm:verify``, and those below that line in a backfill."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SQLSTATE = "P0004"
 """assert_failure: the SQLSTATE of a failed ASSERT in PL/pgSQL."""
 
-_FOUND = "the query found a row, and must find none."
+_FOUND = "the query returned a row, but must return none."
 
 
 async def require_no_row(connection: Connection, migration: ParsedMigration, query: Statement, timeout: float) -> None:

@@ -39,7 +39,7 @@ _REPLACED = re.compile(
 
 
 async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]:
-    """The heads of what is applied: one, unless the revisions branch."""
+    """The heads of the applied revisions: one, unless the revisions branch."""
     return await rows_of(connection, "alembic", schema, table)
 
 
@@ -56,8 +56,8 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     lost = [head for head in heads if head not in by_revision]
     if lost:
         raise ImportRefusedError(
-            f"There is no file for revision {some_of(lost)}, which Alembic has applied, so it is unknown what else is "
-            f"applied. Export the revisions (`alembic upgrade heads --sql`) and name their files "
+            f"There is no file for revision {some_of(lost)}, which Alembic has applied, so it is unknown what else "
+            f"has been applied. Export the revisions (`alembic upgrade heads --sql`) and name their files "
             f"NNN_<revision>_name.sql, in order.",
             "unknown_revision",
             lost,
@@ -67,7 +67,8 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
         applied = graph.down_from(heads)
     elif len(heads) > 1:
         raise ImportRefusedError(
-            f"Alembic has several heads, {some_of(heads)}, and the files do not say what is below which. Keep the "
+            f"Alembic has several heads, {some_of(heads)}, and the files do not show which revision "
+            f"follows which. Keep the "
             f"lines `-- Running upgrade … -> …` of `alembic upgrade heads --sql` in them, or merge first "
             f"(`alembic merge heads`, `alembic upgrade head`).",
             "unknown_revision",
@@ -78,7 +79,8 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
         reached = names.index(by_revision[heads[0]].filename) + 1 if heads else 0
         applied = frozenset(names[:reached])
     records = tuple(Record(migration) for migration in migrations if migration.filename in applied)
-    note = "Alembic keeps neither times nor checksums: whether the files are what it applied is not known."
+    note = "Alembic keeps neither times nor checksums, so it is not known whether the files are the "
+    "ones that it applied."
     return ToolHistory(records, notes=(note,) if records else ())
 
 
@@ -143,7 +145,7 @@ def _line(step: re.Match[str], sql: str) -> str:
 
 
 def _bare(sql: str) -> tuple[str, bool]:
-    """``sql`` without Alembic's own statements, and whether some of the others run outside the transaction."""
+    """``sql`` without Alembic's own statements, and whether some of the rest run outside the transaction."""
     commit = re.search(r"^COMMIT;", sql, re.MULTILINE)
     rest = _BOOKKEEPING.sub("", sql)
     autocommit = commit is not None and bool(_FRAME.sub("", _BOOKKEEPING.sub("", sql[commit.end() :])).strip())

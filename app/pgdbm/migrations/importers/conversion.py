@@ -29,12 +29,12 @@ class Conversion:
 def convert(tool: ToolName, folder: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Conversion:
     """Write the migrations of ``tool`` in ``folder`` into ``destination`` as files for pgdbm.
 
-    ``NNN_name.sql`` is the migration, ``NNN_name.down.sql`` its down migration. ``folder`` is only read, with the
-    folders below it. Nothing is overwritten; an existing file with the same content is accepted.
+    ``NNN_name.sql`` is the migration, ``NNN_name.down.sql`` its down migration. ``folder`` and its subfolders are only
+    read. Nothing is overwritten; an existing file with the same content is accepted.
 
     Raises:
         MigrationFileError: a file is not UTF-8, the name of a new one has a slash, or two have the same version.
-        MigrationError: the folder does not exist, or has no file of the tool; or a file exists with other content.
+        MigrationError: the folder does not exist, or has no file of the tool; or a file exists with different content.
     """
     place, target = Path(folder), Path(destination)
     converted = tool_of(tool).convert(_texts(place))
@@ -44,7 +44,7 @@ def convert(tool: ToolName, folder: str | os.PathLike[str], destination: str | o
     taken = [name for name, text in converted.files.items() if _differs(target / name, text)]
     if taken:
         raise MigrationError(
-            f"{target / taken[0]} exists already, with other content. Choose an empty folder.", taken[0]
+            f"{target / taken[0]} exists already, with different content. Choose an empty folder.", taken[0]
         )
     target.mkdir(parents=True, exist_ok=True)
     for name, text in converted.files.items():

@@ -36,7 +36,9 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     """
     sectioned = [migration.filename for migration in migrations if _MARK.search(migration.content)]
     if sectioned:
-        raise unconverted("dbmate", sectioned, "a section `-- migrate:down` would be run with the rest of the file.")
+        raise unconverted(
+            "dbmate", sectioned, "a section `-- migrate:down` would be executed with the rest of the file."
+        )
     versions = {row["version"] for row in rows}
     records = tuple(Record(migration) for migration in migrations if _version(migration.filename) in versions)
     found = {_version(record.migration.filename) for record in records}
@@ -56,19 +58,19 @@ def convert(files: Mapping[str, str]) -> Converted:
             stem = f"{version}_{stem[len(version) :].lstrip('.')}"
         ways = _sections(text)
         if not ways["up"][0]:
-            converted.notes.append(f"{name}: has no section `-- migrate:up`; left out.")
+            converted.notes.append(f"{name}: has no section `-- migrate:up`; skipped.")
             continue
         for way, ending in (("up", ".sql"), ("down", ".down.sql")):
             bodies, autocommit = ways[way]
             sql = "\n".join(bodies if way == "up" else reversed(bodies)).strip()
             if way == "up" or sql:
-                # An empty file is an error, and a version that does nothing still counts.
+                # An empty file is an error, but a version that does nothing still counts.
                 converted.add(f"{stem}{ending}", (sql or "-- Nothing to do.") + "\n", no_transaction=autocommit)
     return converted
 
 
 def _sections(text: str) -> dict[str, tuple[list[str], bool]]:
-    """The bodies of the up and the down sections, and whether one of them is to run outside a transaction."""
+    """The bodies of the up and the down sections, and whether one of them must run outside a transaction."""
     marks = list(_MARK.finditer(text))
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     found: dict[str, tuple[list[str], bool]] = {"up": ([], False), "down": ([], False)}

@@ -27,7 +27,7 @@ class DetectedTool:
 async def detect(db: AsyncDatabaseManager) -> tuple[DetectedTool, ...]:
     """The tools whose tables are in the database, in any schema, by their default names.
 
-    Tables of one name are distinguished by their columns. Only the catalog is read.
+    Tables with the same name are distinguished by their columns. Only the catalog is read.
     """
     try:
         async with db.acquire() as connection:
@@ -45,7 +45,7 @@ async def detect(db: AsyncDatabaseManager) -> tuple[DetectedTool, ...]:
 
 
 def _tool_of(table: str, columns: frozenset[str]) -> ToolName | None:
-    """The tool with most of its columns in the table; None for a table of pgdbm or of another program."""
+    """The tool with the most columns in the table; None for a table of pgdbm or of another program."""
     if columns >= OUR_COLUMNS:
         return None
     found: ToolName | None = None

@@ -39,7 +39,9 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     return ToolHistory(
         tuple(records),
         unmatched=tuple(f"{row['app']}.{row['name']}" for row in rows if f"{row['app']}_{row['name']}" not in by_name),
-        notes=("Django keeps no checksums: whether the files are what it applied is not known.",) if records else (),
+        notes=("Django keeps no checksums, so it is not known whether the files are the ones that it applied.",)
+        if records
+        else (),
     )
 
 
@@ -53,7 +55,9 @@ def convert(files: Mapping[str, str]) -> Converted:
         stem = stem_of(number, len(ups), name)
         converted.add(f"{stem}.sql", sql.strip() + "\n" if sql.strip() else NOTHING)
         if _NOT_SQL in sql:
-            converted.notes.append(f"{stem}.sql: a part is Python, which has no SQL. A new database needs it as SQL.")
+            converted.notes.append(
+                f"{stem}.sql: part of it is Python, which has no SQL. A new database needs it as SQL."
+            )
         back = downs.get(name, "")
         if back.strip() and _NOT_SQL not in back:
             converted.add(f"{stem}.down.sql", back.strip() + "\n")

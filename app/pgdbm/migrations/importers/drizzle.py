@@ -1,6 +1,6 @@
 """Drizzle: a row per migration with the SHA-256 of its file, and no name; ``0000_name.sql``, in the order of names.
 
-Its time is the one at which the file was generated, not applied.
+Its time is when the file was generated, not when it was applied.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     """By hash.
 
     Raises:
-        ImportRefusedError: no file has a row's hash, and the file in the row's position has no row: it was changed.
+        ImportRefusedError: no file has a row's hash, and the file at the row's position has no row: the file was
+            changed.
     """
     by_hash = {row["hash"]: migration for row in rows for migration in migrations if is_sha256(row["hash"], migration)}
     known = {migration.filename for migration in by_hash.values()}

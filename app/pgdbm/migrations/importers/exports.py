@@ -1,4 +1,5 @@
-"""Exports of tools whose migrations are programs: one file has the SQL of all, with a line before each. Pure."""
+"""Exports of tools whose migrations are programs: one file has the SQL of all of them, each below a line that names it.
+Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 MARK = re.compile(r"^-- Migration (?P<name>\S+)[ \t]*\r?$\n?", re.MULTILINE)
 
 NOTHING = "-- Nothing to do.\n"
-"""The content of a file without SQL: an empty one is an error, and a version that does nothing still counts."""
+"""The content of a file without SQL: an empty one is an error, but a version that does nothing still counts."""
 
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 120
@@ -51,7 +52,7 @@ def name_of(migration: Migration) -> str:
 
 
 def is_sha256(recorded: str | None, migration: Migration) -> bool:
-    """Whether ``recorded`` is the SHA-256 of a file, in hex, with either kind of line ends."""
+    """Whether ``recorded`` is the SHA-256 of a file, in hex, with either kind of line ending."""
     text = migration.content.removeprefix(DIRECTIVE)
     unix = migration.content.replace("\r\n", "\n").removeprefix(DIRECTIVE)
     texts = (text, unix, unix.replace("\n", "\r\n"))

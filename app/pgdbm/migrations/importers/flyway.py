@@ -54,14 +54,15 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     names = [migration.filename for migration in migrations]
     foreign = [name for name in names if _CALLBACK.match(name) or (name.startswith("U") and _NAME.match(name))]
     if foreign:
-        raise unconverted("flyway", foreign, "callbacks and undo scripts would be run as migrations.")
+        raise unconverted("flyway", foreign, "callbacks and undo scripts would be executed as migrations.")
     ledger = _Ledger.of(rows)
     counting = [*ledger.versions.values(), *([ledger.baseline] if ledger.baseline else [])]
     failed = [row["script"] for row in counting if not row["success"]]
     if failed:
         raise ImportRefusedError(
-            f"Flyway has {some_of(failed)} as failed. Undo by hand what is left of it, run `flyway repair`, and then "
-            f"import; the file will be pending.",
+            f"Flyway has marked {some_of(failed)} as failed. Undo manually what is left of it, "
+            f"run `flyway repair`, and "
+            f"then import; the file will be pending.",
             "failed",
             failed,
         )
@@ -70,8 +71,9 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     found.match_repeatables(ledger, migrations)
     if found.changed:
         raise ImportRefusedError(
-            f"{some_of(found.changed)}: not the content that Flyway applied; its checksum differs. Put the file back "
-            f"as it was and write the change as a new migration. If the change is known to be harmless, "
+            f"{some_of(found.changed)}: this is not the content that Flyway applied; the checksum "
+            f"differs. Restore the file "
+            f"and write the change as a new migration. If the change is known to be harmless, "
             f"`flyway repair` accepts it.",
             "checksum",
             found.changed,
@@ -87,7 +89,7 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
 
 @dataclass(slots=True)
 class _Ledger:
-    """The rows that are in effect: without undone and deleted versions."""
+    """The rows in effect: without undone and deleted versions."""
 
     versions: dict[_Version, Row] = field(default_factory=dict)
     repeatables: dict[str, Row] = field(default_factory=dict)
@@ -111,7 +113,7 @@ class _Ledger:
                 ]:
                     del self.repeatables[script]
             else:
-                # The newest attempt counts; an older one may have succeeded with another content.
+                # The newest attempt counts; an older one may have succeeded with different content.
                 self.repeatables.pop(_base(row), None)
                 self.repeatables[_base(row)] = row
             return
@@ -155,7 +157,7 @@ class _Matches:
             self.records += map(Record, scripts.values())
             self.notes.append(
                 f"{some_of(scripts)}: baseline scripts, which Flyway does not run in this database; counted as "
-                f"applied. Take them out of the folder: in a new database pgdbm would run them after the others."
+                f"applied. Remove them from the folder: in a new database pgdbm would run them after the others."
             )
 
     def _match_baseline(self, ledger: _Ledger, row: Row, by_version: Mapping[_Version, Migration]) -> None:
@@ -164,7 +166,7 @@ class _Matches:
         self.records += [Record(one, row["installed_on"], row["installed_by"]) for one in below]
         if below:
             self.notes.append(
-                f"{some_of(one.filename for one in below)}: not above Flyway's baseline {row['version']}, and so "
+                f"{some_of(one.filename for one in below)}: not above Flyway's baseline {row['version']}, so "
                 f"counted as applied."
             )
 
@@ -178,7 +180,7 @@ class _Matches:
             elif row["success"] and _is_content(row, migration):
                 self._match(row, migration)
             else:
-                self.notes.append(f"{name}: repeatable, and Flyway would run it again; it is pending.")
+                self.notes.append(f"{name}: a repeatable migration that Flyway would run again, so it is pending.")
 
     def _match(self, row: Row, migration: Migration) -> None:
         is_sql = row["type"].startswith("SQL") and row["checksum"] is not None
@@ -192,7 +194,7 @@ class _Matches:
 def convert(files: Mapping[str, str]) -> Converted:
     """``V…`` and ``R…`` keep their names, ``U1_2__x.sql`` becomes the ``.down.sql`` of its version's file.
 
-    Their text is kept, except for a line in front, so that the checksums can still be verified.
+    Their text is kept, apart from an additional first line, so that the checksums can still be verified.
     """
     converted = Converted()
     sources = {path: _NAME.match(PurePosixPath(path).name) for path in files}
@@ -207,14 +209,14 @@ def convert(files: Mapping[str, str]) -> Converted:
             converted.add(name[0], files[path], no_transaction=untransacted, verbatim=True)
             if _PLACEHOLDER.search(files[path]):
                 converted.notes.append(
-                    f"{name[0]}: has placeholders of Flyway (${{…}}), which pgdbm does not fill in. That does not "
-                    f"matter where the file is applied; for a new database write the value."
+                    f"{name[0]}: has Flyway placeholders (${{…}}), which pgdbm does not replace. That does not "
+                    f"matter where the file is already applied; for a new database, write the value."
                 )
         elif name is not None and name["prefix"] == "U" and _numbers(name["version"]) in stems:
             stem = stems[_numbers(name["version"])]
             converted.add(f"{stem}.down.sql", files[path], no_transaction=untransacted)
         elif not path.endswith(".conf"):
-            converted.notes.append(f"{path}: left out; pgdbm has nothing that corresponds.")
+            converted.notes.append(f"{path}: skipped; pgdbm has no equivalent.")
     return converted
 
 

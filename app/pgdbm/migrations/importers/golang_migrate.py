@@ -1,4 +1,4 @@
-"""golang-migrate: one row with the version that the schema is at; ``N_name.up.sql`` and ``N_name.down.sql``."""
+"""golang-migrate: one row with the current version of the schema; ``N_name.up.sql`` and ``N_name.down.sql``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     version: int = rows[0]["version"]
     if rows[0]["dirty"]:
         raise ImportRefusedError(
-            f"golang-migrate has version {version} as dirty: it failed halfway, and it is unknown what was executed. "
+            f"golang-migrate has marked version {version} as dirty: it failed halfway through, and it is "
+            f"unknown what was executed. "
             f"Check the schema, complete or revert the file manually, run `migrate force VERSION` with the version "
             f"that the schema has, and then import.",
             "failed",
@@ -48,7 +49,7 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     numbered = [(migration, _VERSION.match(migration.filename)) for migration in migrations]
     reached = [migration for migration, number in numbered if number and int(number[1]) <= version]
     is_there = any(number and int(number[1]) == version for _, number in numbered)
-    note = f"golang-migrate keeps its version only ({version}): every file up to it counts as applied."
+    note = f"golang-migrate keeps only its version ({version}), so every file up to it counts as applied."
     return ToolHistory(
         tuple(map(Record, reached)),
         unmatched=() if is_there else (str(version),),
@@ -63,7 +64,7 @@ def convert(files: Mapping[str, str]) -> Converted:
         parts = _NAME.match(PurePosixPath(path).name)
         if parts is None:
             if path.endswith(".sql"):
-                converted.notes.append(f"{path}: is not a migration of golang-migrate; left out.")
+                converted.notes.append(f"{path}: is not a golang-migrate migration; skipped.")
             continue
         stem = f"{parts['version']}_{parts['title']}"
         if text.strip():

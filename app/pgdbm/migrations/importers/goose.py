@@ -1,4 +1,4 @@
-"""goose: a row each time that a version is applied or reverted; one file has an up and a down section."""
+"""goose: a row each time a version is applied or reverted; a file has an up and a down section."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ANNOTATION = re.compile(
 
 
 async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]:
-    """The versions that are applied according to their last row, oldest first."""
+    """The versions whose last row says that they are applied, oldest first."""
     return await rows_of(connection, "goose", schema, table)
 
 
@@ -38,7 +38,7 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     """
     sectioned = [one.filename for one in migrations if "down" in _commands(one.content)]
     if sectioned:
-        raise unconverted("goose", sectioned, "a section `-- +goose Down` would be run with the rest of the file.")
+        raise unconverted("goose", sectioned, "a section `-- +goose Down` would be executed with the rest of the file.")
     by_version = {version: one for one in migrations if (version := _version(one.filename)) is not None}
     return ToolHistory(
         tuple(
@@ -57,15 +57,15 @@ def convert(files: Mapping[str, str]) -> Converted:
     for path, text in files.items():
         name = PurePosixPath(path).name
         if name.endswith(".go") and _version(name) is not None:
-            converted.notes.append(f"{path}: left out; pgdbm runs SQL only.")
+            converted.notes.append(f"{path}: skipped; pgdbm runs only SQL.")
         if not name.endswith(".sql") or _version(name) is None:
             continue
         up, down, commands = _sections(text)
         if "up" not in commands:
-            converted.notes.append(f"{path}: has no section `-- +goose Up`; left out.")
+            converted.notes.append(f"{path}: has no section `-- +goose Up`; skipped.")
             continue
         if "envsub on" in commands:
-            converted.notes.append(f"{path}: uses ENVSUB; pgdbm does not substitute variables of the environment.")
+            converted.notes.append(f"{path}: uses ENVSUB; pgdbm does not substitute environment variables.")
         untransacted = "no transaction" in commands
         # An empty file is an error, and a version that does nothing still counts.
         converted.add(name, (up or "-- Nothing to do.") + "\n", no_transaction=untransacted)

@@ -32,12 +32,12 @@ OUR_COLUMNS = frozenset({"filename", "checksum", "module_name", "applied_at"})
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import wrote into the history, or would write on a dry run.
+    """What an import wrote to the history, or a dry run would write.
 
-    ``already``: files that were in the history before. ``unmatched``: what the tool has applied without a file for it,
-    by the tool's name. ``failed``: what the tool has marked as failed; a later attempt succeeded, or it is pending.
-    ``checked``: imported files whose content matches the tool's checksum. ``pending``: files that apply would execute
-    next. ``notes``: what to check.
+    ``already``: files that were in the history before. ``unmatched``: what the tool has applied but has no file here,
+    by the tool's names. ``failed``: what the tool has marked as failed; either a later attempt succeeded, or it is
+    pending. ``checked``: imported files whose content matches the tool's checksum. ``pending``: files that apply would
+    execute next. ``notes``: what to check.
     """
 
     imported: tuple[str, ...]
@@ -63,11 +63,11 @@ async def import_history(
 ) -> ImportReport:
     """Write what ``tool`` has applied into pgdbm's history, so that it is not pending. Executes no migration.
 
-    ``migrations_path`` has the files for pgdbm; :func:`convert` writes them if the tool's own files cannot be
-    used. The tool's table is ``source_table`` (its default name) in ``source_schema`` (the tool's default, or the
-    schema of ``db``); it is read, never written. All rows are written in one transaction, under the lock that
-    migrations of the module take. A repeated import adds what is new. A dry run creates and writes nothing, and
-    refuses the same.
+    ``migrations_path`` has the files for pgdbm; :func:`convert` writes them if the tool's own files cannot be used. The
+    tool's table is ``source_table`` (its default name) in ``source_schema`` (the tool's default, or the schema of
+    ``db``); it is read, never written. All rows are written in one transaction, under the lock that migrations of the
+    module take. A repeated import adds what is new. A dry run creates and writes nothing, but refuses the same
+    histories.
 
     Raises:
         ImportRefusedError: the tool's history does not exist, ends in a failure, or does not match the files.
@@ -148,7 +148,7 @@ class _Import:
         async with self._db.acquire() as connection, connection.transaction(isolation="read_committed"):
             if not await connection.fetchval(statement("importers", "lock"), key):
                 return None
-            # Only what is read under the lock counts: another import, or a run of migrations, may have been faster.
+            # Only what is read under the lock counts: another import, or a migration run, may have been faster.
             report, missing = await self._read(connection)
             await connection.execute(
                 statement("importers", "record", history=self._history.table),
@@ -177,7 +177,7 @@ class _Import:
                 if schemas
                 else "Set source_schema and source_table to where it is. Is this the database that it migrated?"
             )
-            raise ImportRefusedError(f"{self._name} has no table {self.source} here. {where}", "no_history")
+            raise ImportRefusedError(f"There is no {self._name} table {self.source} here. {where}", "no_history")
         if not columns >= self._tool.COLUMNS:
             raise ImportRefusedError(
                 f"{self.source} is not a table of {self._name}: it has no column "
@@ -188,7 +188,8 @@ class _Import:
         ours = await _columns(connection, self._history.schema, self._history_table)
         if ours and not ours >= OUR_COLUMNS:
             raise ImportRefusedError(
-                f"{self._history.table} is a table of another tool, and pgdbm's would have the same name. Either keep "
+                f"{self._history.table} belongs to another tool, and pgdbm's history would have the "
+                f"same name. Either keep "
                 f"pgdbm's history in another table, with migrations_table='pgdbm_migrations' here and wherever "
                 f"migrations are applied (in pgdbm.toml: under [project]), or rename the other one (ALTER TABLE … "
                 f"RENAME TO …) and give its new name as source_table.",
@@ -229,7 +230,7 @@ def _report(
     overtaken = [one.filename for one in pending if newest is not None and order_of(one.filename) < newest]
     if overtaken:
         notes.append(
-            f"{some_of(overtaken)}: pending, though {tool} has applied newer ones. pgdbm will apply it next, unless "
+            f"{some_of(overtaken)}: pending, although {tool} has applied newer ones. pgdbm will apply it next, unless "
             f"out_of_order is 'reject'."
         )
     return ImportReport(

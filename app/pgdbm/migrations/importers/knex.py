@@ -29,7 +29,7 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """Matches files by name, whatever the suffix is."""
+    """Matches files by name, ignoring the suffix."""
     by_stem = {migration.filename.removesuffix(".sql"): migration for migration in migrations}
     records = tuple(
         Record(by_stem[stem], row["applied_at"]) for row in rows if (stem := PurePosixPath(row["name"]).stem) in by_stem
@@ -37,7 +37,9 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     return ToolHistory(
         records,
         unmatched=tuple(row["name"] for row in rows if PurePosixPath(row["name"]).stem not in by_stem),
-        notes=("knex keeps no checksums: whether the files are what it applied is not known.",) if records else (),
+        notes=("knex keeps no checksums, so it is not known whether the files are the ones that it applied.",)
+        if records
+        else (),
     )
 
 

@@ -30,7 +30,7 @@ _BOOKKEEPING = re.compile(
     r"^(?:INSERT INTO|DELETE FROM|UPDATE) (?:\S+\.)?databasechangelog(?:lock)?\b[^;]*;[ \t]*\r?$\n?",
     re.MULTILINE | re.IGNORECASE,
 )
-# Written around the changesets with the lock of Liquibase, and at the end.
+# Written before and after the changesets, with Liquibase's lock, and at the end.
 _FRAME = re.compile(
     r"^-- (?:Release|Lock|Create) Database (?:Change Log )?(?:Lock|Table).*$\n?|^SET SEARCH_PATH = .*;\r?$\n?",
     re.MULTILINE,
@@ -57,13 +57,14 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
             by_key[_key(mark["path"], mark["id"], mark["author"])] = migration
     if rows and migrations and not by_key:
         names = [migration.filename for migration in migrations]
-        raise unconverted("liquibase", names, "no file has the line `-- Changeset …`, by which changesets are found.")
+        raise unconverted("liquibase", names, "no file has the line `-- Changeset …`, which identifies changesets.")
     done = [row for row in rows if row["exectype"] in _APPLIED]
     known = {_key(row["filename"], row["id"], row["author"]): row for row in done}
     records = tuple(
         Record(by_key[key], row["applied_at"], row["author"]) for key, row in known.items() if key in by_key
     )
-    note = "The checksums of Liquibase are not those of its SQL: whether the files are what it applied is not known."
+    note = "Liquibase's checksums are not computed from SQL, so it is not known whether the files are "
+    "the ones that it applied."
     return ToolHistory(
         records,
         unmatched=tuple("::".join(key) for key in known if key not in by_key),

@@ -1,4 +1,4 @@
-"""node-pg-migrate: a row per migration, by file name. Its dry run prints the SQL of migrations in JavaScript and SQL.
+"""node-pg-migrate: a row per migration, by file name. Its dry run prints the SQL of both JavaScript and SQL migrations.
 
 ``node-pg-migrate up --dry-run`` writes each below a line ``### MIGRATION name (UP) ###``, with the statement that
 records it at the end.
@@ -43,7 +43,7 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     """Matches files by name, which the tool records without the suffix."""
     by_stem = {migration.filename.removesuffix(".sql"): migration for migration in migrations}
     records = tuple(Record(by_stem[row["name"]], row["applied_at"]) for row in rows if row["name"] in by_stem)
-    note = "node-pg-migrate keeps no checksums: whether the files are what it applied is not known."
+    note = "node-pg-migrate keeps no checksums, so it is not known whether the files are the ones that it applied."
     return ToolHistory(
         records,
         unmatched=tuple(row["name"] for row in rows if row["name"] not in by_stem),

@@ -37,8 +37,8 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     failed = [row["migration_name"] for row in rows if not row["finished_at"] and not row["rolled_back_at"]]
     if failed:
         raise ImportRefusedError(
-            f"Prisma has {some_of(failed)} as failed. Undo what is left of it, run `prisma migrate resolve "
-            f"--rolled-back NAME`, and import then; the file will be pending.",
+            f"Prisma has marked {some_of(failed)} as failed. Undo what is left of it, run `prisma migrate resolve "
+            f"--rolled-back NAME`, and then import; the file will be pending.",
             "failed",
             failed,
         )

@@ -25,7 +25,7 @@ _MOST_NAMES = 5
 class ImportRefusedError(MigrationError):
     """The history of another tool cannot be imported. Nothing was written.
 
-    ``reason`` is one of Reason, ``files`` what it is about: files, or the tool's own names for what it applied.
+    ``reason`` is one of Reason; ``files`` are the files concerned, or the tool's own names for what it applied.
     """
 
     code = "import_refused"
@@ -76,7 +76,7 @@ def unconverted(tool: str, names: Iterable[str], why: str) -> ImportRefusedError
     files = tuple(names)
     return ImportRefusedError(
         f"{some_of(files)}: {why} Write files for pgdbm with convert({tool!r}, folder, new_folder), or with "
-        f"`pgdbm migrate convert --from {tool}`, and import with those.",
+        f"`pgdbm migrate convert --from {tool}`, and import those.",
         "unconverted",
         files,
     )
@@ -86,7 +86,8 @@ def changed_since(tool: str, names: Iterable[str], acceptance: str) -> ImportRef
     """The error for files whose content is not what the tool applied. ``acceptance``: how to accept a change."""
     files = tuple(names)
     return ImportRefusedError(
-        f"{some_of(files)}: not the content that {tool} applied; its checksum differs. Put the file back as it was and "
+        f"{some_of(files)}: this is not the content that {tool} applied; the checksum differs. Put the "
+        f"file back as it was and "
         f"write the change as a new migration. If the change is known to be harmless, {acceptance}.",
         "checksum",
         files,

@@ -33,11 +33,11 @@ class Converted:
     def add(self, name: str, sql: str, *, no_transaction: bool = False, verbatim: bool = False) -> None:
         """Add ``sql`` as the file ``name``, in a form that the engine can execute.
 
-        It gets the no-transaction marker if ``no_transaction`` is set or a statement needs it. A BEGIN in front and a
-        COMMIT at the end are removed, because the engine begins and commits, unless ``verbatim``.
+        It gets the no-transaction marker if ``no_transaction`` is set or a statement requires it. Unless ``verbatim``,
+        a BEGIN at the start and a COMMIT at the end are removed, because the engine begins and commits.
         """
         if name in self.files:
-            self.notes.append(f"{name}: more than one file would have this name; only the first was written.")
+            self.notes.append(f"{name}: more than one file would have this name; only the first one was written.")
             return
         self.files[name] = self._runnable(name, sql, no_transaction, verbatim)
 
@@ -59,8 +59,8 @@ class Converted:
             if bare is not None:
                 return bare
         self.notes.append(
-            f"{name}: has transaction control (BEGIN, COMMIT and the like), which the engine refuses in a new "
-            f"database. Remove it."
+            f"{name}: has transaction control (BEGIN, COMMIT and the like), which the engine would refuse in "
+            f"a new database. Remove it."
         )
         return sql
 
@@ -84,7 +84,7 @@ def _without_frame(parsed: ParsedMigration, control: list[Statement]) -> str | N
 
 
 def _word(parsed: ParsedMigration, statement: Statement) -> int:
-    """The position of a statement's first word in the source: comments in front belong to the statement."""
+    """The position of a statement's first word in the source: the comments before it belong to the statement."""
     source = parsed.rendered.source
     start = parsed.rendered.source_offset(statement.start)
     blank = _BLANK_OR_COMMENT.match(source, start)

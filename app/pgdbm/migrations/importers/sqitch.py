@@ -33,7 +33,7 @@ _PROJECT = re.compile(r"^%project=(\S+)", re.MULTILINE)
 
 @dataclass(slots=True)
 class _Change:
-    """A change of the plan, and the tags between it and the next change of that name."""
+    """A change in the plan, and the tags between it and the next change with that name."""
 
     name: str
     tags: list[str] = field(default_factory=list)
@@ -41,7 +41,7 @@ class _Change:
 
 
 async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]:
-    """Each change that is deployed, oldest first."""
+    """Each deployed change, oldest first."""
     return await rows_of(connection, "sqitch", schema, table)
 
 
@@ -59,7 +59,7 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
             files.setdefault((mark["project"], mark["change"]), []).append((migration, mark["hash"]))
     if rows and migrations and not files:
         names = [migration.filename for migration in migrations]
-        raise unconverted("sqitch", names, "no file has the line `-- Sqitch change …`, by which changes are found.")
+        raise unconverted("sqitch", names, "no file has the line `-- Sqitch change …`, which identifies changes.")
     projects = {project for project, _ in files}
     records: list[Record] = []
     unmatched: list[str] = []
@@ -99,7 +99,7 @@ def convert(files: Mapping[str, str]) -> Converted:
     for number, change in enumerate(changes, 1):
         deploy = _script(paths, plan.parent / "deploy", change)
         if deploy is None:
-            converted.notes.append(f"{change.name}: is in {PLAN}, but has no file in deploy/; left out.")
+            converted.notes.append(f"{change.name}: is in {PLAN}, but has no file in deploy/; skipped.")
             continue
         stem = stem_of(number, len(changes), change.name)
         script = paths[deploy]

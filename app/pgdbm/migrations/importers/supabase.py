@@ -30,7 +30,7 @@ async def read(connection: Connection, schema: str, table: str) -> Sequence[Row]
 
 
 def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
-    """By version. The content counts as verified if it has the recorded statements, apart from white space."""
+    """By version. The content counts as verified if it equals the recorded statements, apart from white space."""
     by_version = {version[1]: migration for migration in migrations if (version := _VERSION.match(migration.filename))}
     found = {row["version"]: row for row in rows if row["version"] in by_version}
     checked = [

@@ -49,16 +49,16 @@ ToolName = Literal[
 
 
 class Tool(Protocol):
-    """The contents of each tool's module."""
+    """What each tool's module provides."""
 
     TABLE: str
     """The default name of the tool's table."""
 
     SCHEMA: str | None
-    """The schema in which the tool always has its table; None: wherever it migrates."""
+    """The schema in which the tool always keeps its table; None: wherever it migrates."""
 
     COLUMNS: frozenset[str]
-    """Columns that distinguish the tool's table from another one with that name."""
+    """Columns that distinguish the tool's table from another table with that name."""
 
     async def read(self, connection: Connection, schema: str, table: str) -> Sequence[Row]:
         """The rows of the tool's table, oldest first."""
@@ -69,7 +69,7 @@ class Tool(Protocol):
         ...
 
     def convert(self, files: Mapping[str, str]) -> Converted:
-        """pgdbm's files for the tool's, {path below its folder: text}. Pure."""
+        """The files for pgdbm that correspond to the tool's files, {path below its folder: text}. Pure."""
         ...
 
 
@@ -95,7 +95,7 @@ def tool_of(name: str) -> Tool:
     """The tool called ``name``.
 
     Raises:
-        ConfigurationError: it is not one of TOOLS.
+        ConfigurationError: ``name`` is not one of TOOLS.
     """
     for known, tool in TOOLS.items():
         if known == name:

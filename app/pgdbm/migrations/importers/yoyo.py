@@ -27,7 +27,7 @@ SCHEMA: str | None = None
 COLUMNS = frozenset({"migration_hash", "migration_id", "applied_at_utc"})
 
 _LOG = "_yoyo_log"
-# The name that `yoyo new` gives: several of one day differ in the second number, which is written after a dot.
+# The name that `yoyo new` gives: several from one day differ in the second number, which is written after a dot.
 _DATED = re.compile(r"(\d{8})_(\d{2})_")
 _NUMBERED = re.compile(r"\d+_")
 _DIRECTIVE = re.compile(r"^\s*--\s*(?P<key>depends|transactional)\s*:\s*(?P<value>.*?)\s*$", re.MULTILINE)
@@ -53,12 +53,12 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
     names = [migration.filename for migration in migrations]
     foreign = [name for name in names if name.endswith(".rollback.sql") or name.startswith("post-apply")]
     if foreign:
-        raise unconverted("yoyo", foreign, "rollbacks and post-apply hooks would be run as migrations.")
+        raise unconverted("yoyo", foreign, "rollbacks and post-apply hooks would be executed as migrations.")
     ids = [row["migration_id"] for row in rows]
     by_id = _by_id(ids, migrations)
     disordered = _disordered(migrations)
     if disordered:
-        raise unconverted("yoyo", disordered, "depends on a file that comes later in the order of file names.")
+        raise unconverted("yoyo", disordered, "depends on a file that sorts after it.")
     return ToolHistory(
         tuple(
             Record(by_id[row["migration_id"]], row["applied_at"], row["username"])
@@ -66,7 +66,9 @@ def match(rows: Sequence[Row], migrations: Sequence[Migration]) -> ToolHistory:
             if row["migration_id"] in by_id
         ),
         unmatched=tuple(one for one in ids if one not in by_id),
-        notes=("yoyo keeps no checksums: whether the files are those that it applied is not known.",) if by_id else (),
+        notes=("yoyo keeps no checksums, so it is not known whether the files are the ones that it applied.",)
+        if by_id
+        else (),
     )
 
 
@@ -85,7 +87,7 @@ def convert(files: Mapping[str, str]) -> Converted:
         elif name.endswith(".sql") and not name.startswith("post-apply"):
             sql[name.removesuffix(".sql")] = text
         elif name.endswith(".py") or name.startswith("post-apply"):
-            converted.notes.append(f"{path}: left out; pgdbm runs SQL only, and has no post-apply hooks.")
+            converted.notes.append(f"{path}: skipped; pgdbm runs only SQL, and has no post-apply hooks.")
     ids = _in_order(sql, converted)
     for one, stem in zip(ids, _stems(ids), strict=True):
         untransacted = _directives(sql[one]).get("transactional", "").lower() == "false"
@@ -102,7 +104,7 @@ def _in_order(sql: Mapping[str, str], converted: Converted) -> list[str]:
     try:
         sorter.prepare()
     except CycleError as error:
-        converted.notes.append(f"{', '.join(error.args[1])}: depend on each other; ordered by name instead.")
+        converted.notes.append(f"{', '.join(error.args[1])}: depend on each other; they were ordered by name instead.")
         return sorted(sql)
     ordered: list[str] = []
     ready: list[str] = []
@@ -114,7 +116,7 @@ def _in_order(sql: Mapping[str, str], converted: Converted) -> list[str]:
 
 
 def _stems(ids: Sequence[str]) -> list[str]:
-    """Names for ``ids`` (in order), so that pgdbm's order of names is the same and no version occurs twice."""
+    """Names for ``ids`` (in order), so that pgdbm sorts them in the same order and no version occurs twice."""
     stems = [_dated(one) for one in ids]
     keys = [order_of(f"{stem}.sql") for stem in stems]
     if keys == sorted(keys) and len({key[:3] if key.group == 0 else key for key in keys}) == len(keys):
@@ -155,7 +157,7 @@ def _depends(text: str) -> list[str]:
 
 
 def _directives(text: str) -> dict[str, str]:
-    """The directives in the comments that a file begins with."""
+    """The directives in the comments at the top of a file."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("--"):

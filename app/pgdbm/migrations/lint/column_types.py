@@ -1,4 +1,4 @@
-"""Which changes of a column's type leave its table as it is: the server neither rewrites nor scans it. Pure."""
+"""Which changes of a column's type leave its table unchanged: the server neither rewrites nor scans it. Pure."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ColumnType(NamedTuple):
 
 
 class Retyped(NamedTuple):
-    """A column with its new type, None if that cannot be compared. ``collated``: it has a new collation, too."""
+    """A column with its new type; None if that cannot be compared. ``collated``: it also has a new collation."""
 
     column: str
     new: ColumnType | None

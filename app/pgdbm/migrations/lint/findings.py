@@ -34,10 +34,10 @@ __all__ = ["NOTICES", "Finding", "MigrationInspection", "Notice", "StatementInsp
 class Finding:
     """A finding about a file. ``rule``: an id of pgdbm (PGDBM001), or the name of a rule of squawk.
 
-    ``fix``: what the statement becomes in the files of the file's fix.
+    ``fix``: what replaces the statement in the file's fix.
 
-    ``statement`` is its number, from 1, None for what is about the file; ``line`` and ``column``, from 1, are in the
-    file as its author wrote it.
+    ``statement`` is its number, from 1, or None for a finding about the whole file; ``line`` and ``column``, from 1,
+    are in the file as its author wrote it.
     """
 
     rule: str
@@ -60,7 +60,7 @@ class Finding:
 class StatementInspection:
     """A statement before it runs. ``kind`` is the SQL command; ``blocks``: what its locks block.
 
-    Locks on relations that the file itself created are listed, and block nothing.
+    Locks on relations that the file itself created are listed, but block nothing.
     """
 
     number: int
@@ -82,7 +82,7 @@ class MigrationInspection:
     fixables: Mapping[int, Fixable]
     """The statements that may have a fix, by number."""
     fix: Fix | None = None
-    """The files in place of this one, see :func:`~.fixing.with_fix`."""
+    """The files that replace this one, see :func:`~.fixing.with_fix`."""
 
     @property
     def filename(self) -> str:
@@ -100,14 +100,14 @@ class Notice:
 
 
 IGNORED_WITHOUT_REASON = Notice(
-    "PGDBM021", "ignore-without-reason", "warning", "Write -- pgdbm:ignore RULE and why, on one line."
+    "PGDBM021", "ignore-without-reason", "warning", "Write -- pgdbm:ignore RULE and the reason on one line."
 )
 IGNORES_NOTHING = Notice("PGDBM022", "ignores-nothing", "warning", "Remove it, or put it before the statement.")
 SQUAWK_FAILED = Notice(
     "PGDBM023", "squawk-failed", "warning", "Run squawk --version; pgdbm works with squawk-cli 2.70."
 )
 NOT_UNDERSTOOD = Notice(
-    "PGDBM024", "not-understood", "info", "Review it manually; PostgreSQL's documentation says what it locks."
+    "PGDBM024", "not-understood", "info", "Review it manually; See PostgreSQL's documentation for what it locks."
 )
 NOTICES = (IGNORED_WITHOUT_REASON, IGNORES_NOTHING, SQUAWK_FAILED, NOT_UNDERSTOOD)
 
@@ -120,7 +120,8 @@ _UNREADABLE = (
     "rule was checked, and only the server knows whether it is valid."
 )
 _RECOGNIZED = (
-    "The parser cannot read this statement. By its first words it is {}: the locks are those of that command, no rule "
+    "The parser cannot read this statement. Its first words are those of {}: the locks are those of "
+    "that command, no rule "
     "was checked, and only the server knows whether it is valid."
 )
 
@@ -136,8 +137,8 @@ def inspect(
     """Inspect ``files``, which come in the order in which they run.
 
     ``server_version`` is PostgreSQL's major version, ``schema`` the one that the files were rendered for; ``squawk``
-    False does not run that program. ``suspected``: keep what only the catalog can confirm, for
-    :func:`~.impact.without_proved`. Blocks for a while: call it in a thread. Raises only what iterating ``files``
+    False does not run that program. ``suspected``: keep findings that only the catalog can confirm, for
+    :func:`~.impact.without_proved`. It blocks for a while: call it in a thread. Raises only what iterating ``files``
     raises.
     """
     constraints = Constraints()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def with_fix(
     inspected: MigrationInspection, others: Collection[str], facts: Mapping[str, TableFacts] | None = None
 ) -> MigrationInspection:
-    """``inspected`` with its fix, and its findings with theirs.
+    """``inspected`` with its fix, and with the fixes of its findings.
 
     ``others``: the names of all migrations; ``facts``: what is known about the tables, by their names in findings.
     """

@@ -35,7 +35,7 @@ class Ignore:
     used: set[str] = field(default_factory=set)
 
     def covers(self, statement: int | None) -> bool:
-        """Whether it applies to ``statement``. Without a reason it applies to none."""
+        """Whether it applies to ``statement``. Without a reason it applies to no statement."""
         return bool(self.reason) and (self.whole_file or (statement is not None and statement == self.statement))
 
 

@@ -58,7 +58,7 @@ def without_empty_tables(inspected: MigrationInspection, tables: Mapping[str, Ta
 
 
 def asks_for_facts(inspected: Iterable[MigrationInspection]) -> list[str]:
-    """The tables whose constraints decide about a finding, or about its fix."""
+    """The tables whose constraints decide whether there is a finding, or what its fix is."""
     return sorted(
         {
             one.table
@@ -70,9 +70,10 @@ def asks_for_facts(inspected: Iterable[MigrationInspection]) -> list[str]:
 
 
 def without_proved(inspected: MigrationInspection, facts: Mapping[str, TableFacts]) -> MigrationInspection:
-    """``inspected`` without what the catalog refutes: that a column may be null, and that a wider type rewrites.
+    """``inspected`` without the findings that the catalog refutes: that a column may be null, or that a wider type
+    rewrites the table.
 
-    What is only suspected stays if the catalog confirms it.
+    Suspected findings stay if the catalog confirms them.
     """
 
     def is_refuted(one: Finding) -> bool:
@@ -93,7 +94,7 @@ def without_proved(inspected: MigrationInspection, facts: Mapping[str, TableFact
 
 
 def _has_no_rows(statement: StatementInspection, tables: Mapping[str, TableUse]) -> bool:
-    """Whether all tables that ``statement`` names and does not merely read are known to be empty."""
+    """Whether all tables that ``statement`` names, except those it only reads, are known to be empty."""
     changed = [one.relation for one in statement.locks if one.mode >= LockMode.ROW_EXCLUSIVE and one.relation]
     return bool(changed) and all(name in tables and tables[name].rows == 0 for name in changed)
 
@@ -125,7 +126,7 @@ def _weighed(
 
 
 def verb_of(statement: StatementInspection, findings: Sequence[Finding]) -> str | None:
-    """What ``statement`` does for a time that grows with the size of a table; None if it takes a moment."""
+    """What ``statement`` does that takes longer the larger a table is; None if it takes a moment."""
     verb = _verb(statement, findings)
     return None if verb == _LOCKS else verb
 

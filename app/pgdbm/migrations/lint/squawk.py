@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _MOST_FILES = 1000
 """The number of files per process, which takes about a tenth of a second for them."""
 
-# squawk takes a second, and twenty times the memory, for each million.
+# squawk takes a second, and twenty times the memory, for each million characters.
 _LONGEST_CHARACTERS = 4_000_000
 _TOO_LONG = f"squawk does not check files of more than {_LONGEST_CHARACTERS:,} characters"
-_NOT_UNDERSTOOD = "squawk does not understand this file, and checked nothing"
+_NOT_UNDERSTOOD = "squawk does not understand this file and checked nothing"
 _TIME_LIMIT = 60.0
 """Seconds."""
 
@@ -75,7 +75,7 @@ class Report:
 
 
 def find_squawk() -> str | None:
-    """The program in this Python's environment, or the one on the path."""
+    """The program in this Python's environment, or the one on PATH."""
     own = shutil.which("squawk", path=sysconfig.get_path("scripts"))
     return own or shutil.which("squawk")
 
@@ -110,7 +110,7 @@ def _reason(error: Exception) -> str:
         return f"it did not answer within {_TIME_LIMIT:.0f} s"
     if isinstance(error, OSError | ValueError):
         return str(error).strip().partition("\n")[0]
-    return f"its output does not have the expected form ({type(error).__name__}: {error})"
+    return f"its output does not have the expected format ({type(error).__name__}: {error})"
 
 
 def _run(program: str, texts: dict[int, str], server_version: int, in_transaction: bool) -> dict[int, list[Any]]:

@@ -1,4 +1,4 @@
-"""What is known about a table, in words: its rows and bytes, and how much it is used. Pure."""
+"""What is known about a table, in words: its rows, its size, and how heavily it is used. Pure."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def use_in_words(
 
 
 def used_tables(statements: Iterable[Statement]) -> dict[str, str]:
-    """How much the tables are used whose locks make others wait, by table; without those of which it is not known."""
+    """How heavily the tables are used whose locks make other sessions wait, by table; without tables for which it is
+    unknown."""
     return {
         lock.relation: words
         for statement in statements
@@ -78,7 +79,7 @@ def used_tables(statements: Iterable[Statement]) -> dict[str, str]:
 
 
 def use_of(lock: Lock) -> str:
-    """The words of ``use_in_words`` for the table of ``lock``."""
+    """The result of ``use_in_words`` for the table of ``lock``."""
     return use_in_words(lock.reads_per_s, lock.writes_per_s, lock.statistics_since, lock.longest_transaction_s)
 
 
@@ -98,7 +99,7 @@ def short(number: int, units: tuple[str, ...] = _COUNTS) -> str:
 
 
 def _rate(per_s: float, noun: str) -> str:
-    """In the shortest period in which it happens once: ``40 reads/s``, ``1 write/h``."""
+    """Per the shortest period in which it happens at least once: ``40 reads/s``, ``1 write/h``."""
     if not per_s:
         return f"no {noun}s"
     for unit, seconds in _PERIODS:

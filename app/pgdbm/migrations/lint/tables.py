@@ -35,11 +35,12 @@ class TableUse(NamedTuple):
 
 
 class TableFacts(NamedTuple):
-    """What decides whether a table has to be read: ``not_null`` columns and the definitions of valid ``checks``.
+    """The facts that decide whether a table has to be read: ``not_null`` columns and the definitions of valid
+    ``checks``.
 
     ``key``: the columns of a unique index without nulls, the primary key if there is one; None without such an index.
     ``used``: the columns that indexes, constraints, views and the like use, and generated columns. ``defaults``:
-    the columns with one, each with its SQL. ``types``: those of all columns; None if the type cannot change without
+    the columns with one, each with its SQL. ``types``: the types of all columns; None if the type cannot change without
     a scan, as a CHECK constraint, a partial index or an index of an expression uses the column, or if it is not built
     in.
     """

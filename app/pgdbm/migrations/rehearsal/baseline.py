@@ -1,4 +1,4 @@
-"""Checks that a schema is what the migrations up to a version create. Pure."""
+"""Checks that a schema equals what the migrations up to a version create. Pure."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def require_same(rehearsal: Rehearsal, found: Iterable[CatalogObject], schema: s
     changes = difference(rehearsal.catalog, objects)
     if not objects:
         raise BaselineMismatchError(
-            f"There is no schema {schema!r}, and so nothing that could have been created by the migrations up to "
-            f"{version}. Apply them.",
+            f"There is no schema {schema!r}, so the migrations up to {version} cannot have been applied to it."
+            f" Apply them.",
             changes,
         )
     if changes:

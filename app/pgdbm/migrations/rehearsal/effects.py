@@ -1,6 +1,6 @@
 """Whether the effects of a statement are limited to a schema. Pure.
 
-A rehearsal commits only statements whose effects are known to be inside its scratch schema. In doubt the result
+A rehearsal commits only statements whose effects are known to be inside its scratch schema. In case of doubt the result
 is OUTSIDE.
 """
 
@@ -182,4 +182,4 @@ _OF_RELATIONS = frozenset(
         "view_stmt",
     }
 )
-"""Leave a lock on the relation that they alter, which shows the schema of an unqualified name."""
+"""These leave a lock on the relation that they alter, which shows the schema of an unqualified name."""

@@ -1,4 +1,4 @@
-"""Runs files in the scratch schema of a rehearsal, and decides what of them is kept."""
+"""Runs files in the scratch schema of a rehearsal, and decides which of them are committed."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from .results import FileRehearsal
 
 _NOT_UNDONE = {
-    "2D000": "it commits by itself, and what it did could not be undone",
-    "25001": "it cannot run in a transaction, and what it did could not be undone",
+    "2D000": "it commits by itself, so its effects could not be undone",
+    "25001": "it cannot run in a transaction, so its effects could not be undone",
 }
 # The object already exists: a schema, a relation, another object, a column, a function.
 _ALREADY_EXISTS = ("42P06", "42P07", "42710", "42701", "42723")
 # PostgreSQL itself creates and drops a table to run these.
 _REBUILDING = ("create_table_as_stmt", "refresh_mat_view_stmt")
-_DROPPED = "it dropped an object, and which one cannot be determined"
+_DROPPED = "it dropped an object, and it cannot be determined which one"
 
 
 class StatementFailedError(Exception):
@@ -53,7 +53,7 @@ class StatementFailedError(Exception):
 
 
 class RehearsalStoppedError(Exception):
-    """The rest of the rehearsal would block other sessions, or cannot be run."""
+    """The rest of the rehearsal would block other sessions, or cannot run."""
 
 
 class Profile(NamedTuple):
@@ -66,7 +66,7 @@ class Profile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RehearsedFile:
-    """A file with a profile for each of its statements. ``measured`` False: a file that the history has."""
+    """A file with a profile for each of its statements. ``measured`` False: a file from the history."""
 
     migration: ParsedMigration
     profiles: tuple[Profile, ...]
@@ -120,7 +120,7 @@ class RehearsalExecutor:
         """Run ``rehearsed`` and add what it did to ``file``; its locks only if it is measured.
 
         Raises:
-            StatementFailedError: a statement failed; nothing of the file is kept.
+            StatementFailedError: a statement failed; nothing from the file is kept.
             RehearsalStoppedError: its locks would block other sessions for the rest of the rehearsal.
         """
         migration, measured = rehearsed.migration, rehearsed.measured
@@ -157,8 +157,8 @@ class RehearsalExecutor:
                     dropped = _DROPPED
                 seen = Seen() if watch is None else await self._observer.see(watch, profile.locks)
                 file.statements.append(_ran(migration, one, profile.label, milliseconds, seen))
-            # A commit checks deferred constraints, and there may be no commit. As the module's role: they may call its
-            # functions.
+            # A commit checks deferred constraints, but there may be no commit. As the module's role, whose functions
+            # they may call.
             await self._check_deferred(migration, measured)
         if self._leaves_traces(migration):
             await self._send(statement("runner", "own_path"))
@@ -171,7 +171,7 @@ class RehearsalExecutor:
             self.uncommitted_since = migration.filename
             file.note = f"not committed: {beyond}"
         else:
-            file.note = f"not committed, since {self.uncommitted_since} was not"
+            file.note = f"not committed, because {self.uncommitted_since} was not"
         await self._stop_if_blocking(migration)
 
     async def _by_statement(
@@ -179,7 +179,7 @@ class RehearsalExecutor:
     ) -> None:
         if self.uncommitted_since is not None:
             raise RehearsalStoppedError(
-                f"{migration.filename} runs outside a transaction, and needs what {self.uncommitted_since} did: that "
+                f"{migration.filename} runs outside a transaction and needs what {self.uncommitted_since} did, which "
                 f"reaches beyond the schema and was not committed."
             )
         for one, profile in zip(migration.statements, profiles, strict=True):
@@ -243,7 +243,7 @@ class RehearsalExecutor:
         return (time.perf_counter() - started) * 1000
 
     async def _backfill(self, migration: ParsedMigration) -> None:
-        from ..engine.backfilling import in_one_batch  # imported late: few modules have a backfill
+        from ..engine.backfilling import in_one_batch  # imported lazily: few modules have a backfill
 
         try:
             text = await in_one_batch(self._connection, migration)
@@ -285,16 +285,17 @@ class RehearsalExecutor:
         ) from error
 
     def _schema_hint(self, migration: ParsedMigration, sqlstate: str | None) -> str | None:
-        """What to do if a file, such as a dump by pg_dump, names the real schema, where the objects already exist."""
+        """What to do if a file, such as the output of pg_dump, names the real schema, where the objects already
+        exist."""
         if sqlstate not in _ALREADY_EXISTS or self._real not in migration.rendered.source:
             return None
         return (
-            f"A rehearsal runs in a schema of its own, and the file names {self._real} itself. Write {{{{schema}}}} in "
-            f"its place in the file; `pgdbm migrate baseline --no-check` needs no rehearsal."
+            f"A rehearsal runs in a schema of its own, but the file names {self._real} itself. Write {{{{schema}}}} "
+            f"instead; `pgdbm migrate baseline --no-check` needs no rehearsal."
         )
 
     async def _beyond(self, effects: Effects) -> str | None:
-        """What the open transaction did beyond the schema, in words; None where it stayed inside."""
+        """What the open transaction did beyond the schema, in words; None if nothing."""
         if effects is Effects.OUTSIDE:
             return "it reaches beyond the schema"
         # A foreign key takes SHARE ROW EXCLUSIVE on the table that it refers to, and is dropped with the schema.
@@ -321,7 +322,7 @@ class RehearsalExecutor:
 
 
 def _may_drop(one: Statement, effects: Effects) -> bool:
-    """Whether the statement may drop what it does not name."""
+    """Whether the statement may drop objects that it does not name."""
     return effects is Effects.UNCERTAIN and one.traits.kind not in _REBUILDING
 
 

@@ -1,4 +1,4 @@
-"""Whether the fixes of pending files build the same as the files themselves."""
+"""Whether the fixes of pending files build the same schema as the files themselves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def rehearse_fixes(
     plain = await run(migrations, target=target, with_catalogs=True)
     kept = [one for one in migrations if one.filename not in fixed]
     made = [read_migration(file.filename, file.sql.encode()) for files in fixed.values() for file in files]
-    # The files of a fix have versions that follow the one they replace.
+    # The files of a fix have versions that follow the version of the file they replace.
     last = fixed.get(pending[-1].filename)
     fixed_target = last[-1].filename if target is not None and last is not None else target
     in_place = await run(in_order([*kept, *made]), target=fixed_target, with_catalogs=True)

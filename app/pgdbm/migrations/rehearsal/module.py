@@ -30,7 +30,7 @@ async def rehearse_pending(
 ) -> Rehearsal:
     """Rehearse the history of ``engine`` and what is pending up to ``target``; ``fix``: the fixes as well.
 
-    The other parameters, and what it raises, are those of :func:`~pgdbm.migrations.rehearsal.run.rehearse`.
+    The other parameters, and the errors, are those of :func:`~pgdbm.migrations.rehearsal.run.rehearse`.
     """
     run = partial(
         rehearse,
@@ -50,9 +50,9 @@ async def rehearse_pending(
 
 
 async def require_baseline(engine: MigrationEngine, version: str, timeout: float | None = 300.0) -> None:
-    """Raise BaselineMismatchError if the schema is not what the migrations up to ``version`` would build.
+    """Raise BaselineMismatchError if the schema differs from what the migrations up to ``version`` would build.
 
-    ``timeout`` (seconds, None: no limit) bounds the rehearsal of them.
+    ``timeout`` (seconds, None: no limit) limits their rehearsal.
     """
     rehearsal = await rehearse_pending(engine, NO_LIMITS, target=version, timeout=timeout, with_catalog=True)
     history = engine.history

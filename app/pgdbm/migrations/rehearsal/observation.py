@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RelationNames:
-    """The names of relations by oid, with those that they had before; a pair of schema and name."""
+    """The names of relations by oid, current and previous, as pairs of schema and name."""
 
     def __init__(self) -> None:
         self._names: dict[int, set[tuple[str, str]]] = {}
@@ -24,7 +24,7 @@ class RelationNames:
         self._names.setdefault(oid, set()).add((schema, name))
 
     def named(self, relation: str) -> set[int]:
-        """The relations that ``relation``, with a schema or without, may mean."""
+        """The relations that ``relation``, with or without a schema, may refer to."""
         schema, _, name = relation.rpartition(".")
         return {
             oid for oid, names in self._names.items() if any(name == one[1] and schema in ("", one[0]) for one in names)
@@ -40,8 +40,8 @@ def checked(
 ) -> tuple[PredictedLock, ...]:
     """Each of ``predicted`` with whether it was taken, given the strongest lock on each relation, by oid.
 
-    ``real``: the scratch schema, and the one that it stands for. A lock on a relation that does not exist, as with
-    IF EXISTS, is left out. A lock that the transaction held already is confirmed.
+    ``real``: the scratch schema, and the one that it stands for. A lock on a relation that does not exist, as with IF
+    EXISTS, is omitted. A lock that the transaction already held counts as confirmed.
     """
     found: list[PredictedLock] = []
     listed: set[int] = set()

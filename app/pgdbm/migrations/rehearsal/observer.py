@@ -35,7 +35,7 @@ class Seen(NamedTuple):
 
 @dataclass
 class Watch:
-    """The state before a statement, to compare with that after it. ``files``: relations that were there before."""
+    """The state before a statement, to compare with that after it. ``files``: the relations that existed before."""
 
     files: Files
     held: Held
@@ -52,7 +52,7 @@ class Observer:
         self._real = real
 
     def is_outside(self, schema: str | None) -> bool:
-        """Whether a relation of ``schema`` is beyond the scratch schema; None is that of a dropped one."""
+        """Whether a relation of ``schema`` is outside the scratch schema; None stands for a dropped relation."""
         return schema is not None and schema != self._schema and not schema.startswith("pg_temp")
 
     async def watch(self) -> Watch:
@@ -81,7 +81,7 @@ class Observer:
         return seen
 
     async def see_without_locks(self, watch: Watch) -> Seen:
-        """What a statement outside a transaction did: its locks are released already."""
+        """What a statement outside a transaction did: its locks have already been released."""
         rewritten = self._rewritten(watch.files, await self._files())
         return Seen(None, rewritten=rewritten, wal_bytes=await self._wal() - watch.wal_position)
 

@@ -28,9 +28,10 @@ class TakenLock:
 
 @dataclass(frozen=True, slots=True)
 class PredictedLock:
-    """A lock of the plan, and whether the statement took it. ``relation`` None: those that only the catalog shows.
+    """A lock of the plan, and whether the statement took it. ``relation`` is None for relations that only the catalog
+    shows.
 
-    A lock that the transaction held already is confirmed; one on a relation that does not exist is not listed.
+    A lock that the transaction already held counts as confirmed; one on a relation that does not exist is not listed.
     """
 
     relation: str | None
@@ -43,7 +44,7 @@ class StatementRehearsal:
     """A statement that ran, or was ``skipped`` for a reason.
 
     ``number``, ``line`` and ``column`` count from 1, in the file as its author wrote it. ``kind`` is the SQL command.
-    ``locks`` are those that the file did not hold already; None if they are unknown, because the statement ran
+    ``locks`` are those that the file did not already hold; None if they are unknown, because the statement ran
     outside a transaction. ``predicted``: the locks of the plan, where both are known. ``rewritten``: the tables and
     indexes that existed before and have a new file. ``wal_bytes``: what the server wrote to the WAL during it,
     including for other sessions.
@@ -116,10 +117,10 @@ class Rehearsal:
     """The result of a rehearsal.
 
     ``replayed`` are files of the history that were run first, ``missing`` those whose content is gone, and
-    ``not_reached`` pending files that were not started. ``stopped`` says why it ended early, if not for a failure.
-    From ``kept_open_since`` on (a file name) files shared one transaction: a lock that an earlier one of them took is
-    not seen again. ``left_behind`` is the schema if it could not be dropped; the next rehearsal tries again.
-    ``fixes``: those of the pending files that have one, if requested.
+    ``not_reached`` pending files that were not started. ``stopped`` says why it ended early, if not for a failure. From
+    the file ``kept_open_since`` on, files shared one transaction: a lock that an earlier one took is not reported
+    again. ``left_behind`` is the schema if it could not be dropped; the next rehearsal tries again. ``fixes``: the
+    fixes of the pending files that have one, if requested.
     """
 
     schema: str

@@ -62,15 +62,15 @@ async def rehearse(
     with_catalog: bool = False,
     with_catalogs: bool = False,
 ) -> Rehearsal:
-    """Run what ``history`` has of ``migrations``, then what is pending, in a schema with a random name; drop it.
+    """Run the ``migrations`` in ``history``, then the pending ones, in a schema with a random name, and drop it.
 
     Tables hold only the rows that migrations insert: locks are those of the real run, times are not. ``timeout``
-    (seconds, None: no limit) bounds everything except dropping the schema. ``lock_timeout`` (seconds, None: the
-    server's setting) bounds how long a statement waits for a lock. Files run as ``role``, if it is given.
+    (seconds, None: no limit) limits everything except dropping the schema. ``lock_timeout`` (seconds, None: the
+    server's setting) limits how long a statement waits for a lock. Files run as ``role``, if it is given.
     ``with_catalog``: also list what was built, to compare it with
     :func:`pgdbm.migrations.state.catalog.read_catalog` of the real schema; ``with_catalogs``: after each pending file.
 
-    A statement that fails is reported in the answer, not raised.
+    A statement that fails is reported in the result, not raised.
 
     Raises:
         ChecksumMismatchError, OutOfOrderError, MigrationFileError: as apply does, before anything has run.
@@ -105,7 +105,7 @@ async def rehearse(
         rehearsal.stopped = str(stopped)
     except TimeoutError as error:
         if limit is None or not limit.expired():
-            # Not the limit above, but that of a query, or the operating system's error for a lost connection.
+            # Not the limit above, but a query's, or the operating system's error for a lost connection.
             raise db.failure(error, f"(rehearsing in {rehearsal.schema})", ()) from error
         rehearsal.stopped = f"It took longer than {timeout} s."
     except FAILURES as error:
@@ -172,7 +172,7 @@ async def _run(
 
 
 def _path(current: str, real: str, scratch: str) -> str:
-    """The search_path with the scratch schema in place of the real one; ``public`` stays, for extensions."""
+    """The search_path with the scratch schema instead of the real one; ``public`` stays, for extensions."""
     entries = search_path_entries(current)
     replaced = [scratch if entry == real else entry for entry in entries]
     if real == "public" in entries:
@@ -218,7 +218,7 @@ async def _drop_abandoned(db: AsyncDatabaseManager) -> None:
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Await ``work`` until it ends; a cancellation takes effect afterwards."""
+    """Await ``work`` to its end; a cancellation takes effect afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

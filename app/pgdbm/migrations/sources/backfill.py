@@ -1,6 +1,6 @@
 """Backfills: files with ``-- pgdbm:backfill`` hold one statement over a range of keys, which runs in batches. Pure.
 
-``$from`` and ``$to`` are the first and the last key of a batch, both included. With a key of several columns they are
+``$from`` and ``$to`` are the first and the last key of a batch, inclusive. With a key of several columns they are
 rows: ``WHERE (tenant, id) BETWEEN $from AND $to``.
 """
 
@@ -32,14 +32,14 @@ _SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min)\Z")
 _BYTES = re.compile(r"(\d+)(kB|MB|GB)\Z")
 _SCALE = {"ms": 0.001, "s": 1.0, "min": 60.0, "kB": 1024, "MB": 1024**2, "GB": 1024**3}
 _MOST_ROWS = 1_000_000
-# They are as long as what they replace, so that positions stay the same.
+# They are as long as the text they replace, so that positions stay the same.
 _PARAMETERS = {"from": "$0001", "to": "$02"}
 _KINDS = {"update_stmt": "UPDATE", "delete_stmt": "DELETE", "insert_stmt": "INSERT"}
 _WITHOUT = "off"
 
 
 class BackfillError(ValueError):
-    """What is wrong with a backfill, at ``offset`` of the file if that is known, in characters."""
+    """What is wrong with a backfill, at ``offset`` of the file (in characters) if that is known."""
 
     def __init__(self, reason: str, offset: int | None = None) -> None:
         super().__init__(reason)
@@ -56,7 +56,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """The header of a backfill, and where its statement has the bounds of a batch.
+    """The header of a backfill, and where the bounds of a batch are in its statement.
 
     ``table`` and the columns of ``key`` are SQL. ``batch``: rows of the first batch. ``target_s``: seconds that a batch
     is to take. ``pause_s``: seconds between two batches. ``rate``: rows a second at most. ``max_lag_s`` and
@@ -102,7 +102,8 @@ class Backfill:
 
 
 class BoundText(NamedTuple):
-    """A statement with the bounds of a batch. ``edits``: where each value is, its length, and that of its name."""
+    """A statement with the bounds of a batch. ``edits``: the position of each value, its length, and the length of its
+    name."""
 
     text: str
     edits: tuple[tuple[int, int, int], ...]
@@ -120,7 +121,7 @@ class BoundText(NamedTuple):
 
 
 def header_of(migration: Migration, schema: str | None) -> Backfill | None:
-    """The header of ``migration`` for ``schema``; None if it is no backfill.
+    """The header of ``migration`` for ``schema``; None if it is not a backfill.
 
     Raises:
         BackfillError: it is not valid.
@@ -138,7 +139,7 @@ def _read(directive: Directive, schema: str | None) -> Backfill:
     for word in _words(directive.text):
         name, equals, value = word.partition("=")
         if name in values or not (equals or name == BACKGROUND):
-            raise BackfillError(f"{word!r} is no option of a backfill, or is given twice.", directive.start)
+            raise BackfillError(f"{word!r} is not an option of a backfill, or is given twice.", directive.start)
         values[name] = value
     try:
         backfill = Backfill(_table(values.pop("table", ""), schema), _key(values.pop("key", "")), directive.start)
@@ -149,7 +150,7 @@ def _read(directive: Directive, schema: str | None) -> Backfill:
 
 
 def _words(text: str) -> list[str]:
-    # White space inside a placeholder or a quoted name is part of the word.
+    # White space inside a placeholder or a quoted name belongs to the word.
     return re.findall(r'(?:\{\{[^}]*\}\}|"[^"]*"|\S)+', text)
 
 
@@ -193,7 +194,7 @@ def _option(name: str, value: str) -> tuple[str, object]:
 
 
 def with_parameters(text: str) -> str:
-    """``text`` with parameters that the parser knows in place of ``$from`` and ``$to``, and with the same offsets."""
+    """``text`` with parameters that the parser accepts instead of ``$from`` and ``$to``, with the same offsets."""
     parts: list[str] = []
     position = 0
     for start, end, name in _bounds(text):
@@ -219,12 +220,14 @@ def complete(
         BackfillError: the statement cannot run in batches.
     """
     if filename.endswith(".down.sql") or filename.startswith("R__"):
-        raise BackfillError("a backfill has a version, and runs once: down and repeatable migrations cannot be one.")
+        raise BackfillError(
+            "a backfill has a version and runs once: down migrations and repeatable ones cannot be backfills."
+        )
     if not statements:
-        raise BackfillError("a backfill has one statement, and this file has none.")
+        raise BackfillError("a backfill has one statement, but this file has none.")
     first, tree = statements[0], trees[0]
     kind = _KINDS.get(first.traits.kind)
-    # An INSERT of a list of rows is batchable.
+    # An INSERT with a list of rows is batchable.
     if kind is None or tree is None or (kind == "INSERT" and first.traits.batchable):
         raise BackfillError("a backfill is one UPDATE, DELETE or INSERT … SELECT.")
     bounds = tuple(one for one in _bounds(text) if one.start < first.end)
@@ -237,7 +240,7 @@ def complete(
     node = statement_node(tree)[1]
     if kind == "UPDATE" and (changed := _changed(node) & {one.strip('"') for one in backfill.key}):
         raise BackfillError(
-            f"the statement changes {', '.join(sorted(changed))}, and with it the order of the batches."
+            f"the statement changes {', '.join(sorted(changed))}, which determines the order of the batches."
         )
     return replace(backfill, bounds=bounds, returns=node.HasField("returning_clause"))
 

@@ -35,7 +35,7 @@ _MAX_FILES = 64
 _MAX_CHARACTERS = 64 * 1024
 _BATCHES_AHEAD = 2
 _CHANGES_ROWS = re.compile(r"\s*(?:insert|update|delete)\b", re.IGNORECASE)
-# The newline ends a comment in a file's last line, the semicolon its last statement.
+# The newline ends a comment on a file's last line; the semicolon ends its last statement.
 _SEPARATOR = "\n;\n"
 _GAP = len(_SEPARATOR)
 
@@ -43,7 +43,7 @@ _GAP = len(_SEPARATOR)
 def parse_all(
     migrations: Sequence[Migration], schema: str | None, server_version: int = GRAMMAR_VERSION
 ) -> list[ParsedMigration]:
-    """Parse ``migrations``; raises for the first that cannot run, before any has run.
+    """Parse ``migrations``; raises for the first one that cannot run, before any has run.
 
     Raises:
         MigrationFileError: as :func:`~pgdbm.migrations.sources.parser.parse` does.
@@ -60,7 +60,7 @@ def parse_each(
         batch = Batch(batches[0], schema)
         yield from batch.files(batch.parse(), server_version)
         return
-    # The parser releases the GIL: another thread parses the next batches while this one does the rest.
+    # The parser releases the GIL, so another thread parses the next batches while this one does the rest.
     ahead: deque[tuple[Batch, Future[Parsed | None]]] = deque()
     repetitions = Repetitions()
     try:
@@ -89,7 +89,8 @@ def in_batches(migrations: Sequence[Migration]) -> Iterator[list[Migration]]:
     """``migrations`` in order, in groups that can be parsed as one text.
 
     A file is a group of its own if it has block comments, which may hide its end, or characters outside ASCII, whose
-    offsets in bytes are not those in characters, if psql would read parts of it, if it is a backfill, or if it is long.
+    offsets in bytes differ from those in characters, if psql would process parts of it, if it is a backfill, or if it
+    is long.
     """
     batch: list[Migration] = []
     length = 0
@@ -110,7 +111,7 @@ def in_batches(migrations: Sequence[Migration]) -> Iterator[list[Migration]]:
 
 
 class Parsed(NamedTuple):
-    """The statements of a batch: as the parser found them, or with their traits only."""
+    """The statements of a batch: as the parser found them, or only with their traits."""
 
     trees: Sequence[Node] = ()
     repeated: Sequence[Found] = ()
@@ -155,7 +156,7 @@ class Batch:
         if parsed is not None and parsed.repeated:
             assigned = self._assign_repeated(parsed.repeated)
             if all(one.traits.kind in ROW_CHANGES for one in parsed.repeated):
-                # A text with statements that repeat has no comment.
+                # A text with repeated statements has no comment.
                 check = checked_row_changes
         elif parsed is not None:
             assigned = self._assign(parsed.trees)
@@ -193,8 +194,8 @@ class Batch:
     def _assign(self, raw_statements: Sequence[Node]) -> Sequence[_Assigned] | None:
         """The statements of each file; None if a statement crosses the end of a file.
 
-        What one file leaves open, such as a string, continues in the next: a statement then begins in one file and
-        ends in another.
+        Something that one file leaves open, such as a string, continues in the next file: a statement then begins in
+        one file and ends in another.
         """
         found: list[tuple[list[Statement], list[Node | None]]] = [([], []) for _ in self._migrations]
         index, begin = 0, 0
@@ -222,6 +223,6 @@ class Batch:
             kind = tree.WhichOneof("node")
             statements.append(Statement(len(statements) + 1, start, end, traits_of(kind, getattr(tree, kind))))
             trees.append(tree)
-        # Files without a statement at the end have no entry in begins.
+        # Files without a statement have no entry at the end of ``begins``.
         begins += [begin] * (len(found) - len(begins))
         return [(one[0], one[1], [-begin] * len(one[0])) for one, begin in zip(found, begins, strict=True)]

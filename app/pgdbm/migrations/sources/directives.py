@@ -1,6 +1,6 @@
-"""The lines ``-- pgdbm:NAME …`` of a file that say how it is to run. Pure.
+"""The lines ``-- pgdbm:NAME …`` of a file that define how it runs. Pure.
 
-They take effect only above the first statement, each in a line of its own. Text that looks like one in a string, a
+They take effect only above the first statement, each on a line of its own. Text that looks like one in a string, a
 function body or a block comment has no effect.
 """
 
@@ -30,7 +30,7 @@ class Directive(NamedTuple):
 
 
 def may_have_directives(content: str) -> bool:
-    """Whether ``content`` has the text that they begin with: most files do not."""
+    """Whether ``content`` contains the text that directives begin with: most files do not."""
     return _TEXT in content
 
 

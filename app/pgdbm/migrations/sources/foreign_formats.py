@@ -1,4 +1,4 @@
-"""Recognizes files of other tools that the engine would execute incorrectly. Pure."""
+"""Recognizes other tools' files that the engine would execute incorrectly. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from ...pgparse.lexer import comments
 from ...pgparse.traits import Refusal
 
-# Files that another tool runs at other times, or instead of others, by the pattern of their names.
+# Files that another tool runs at a different time, or instead of others, by the pattern of their names.
 _NAMES = (
     (re.compile(r"U\d+(?:[._]\d+)*__"), "an undo script of flyway"),
     (re.compile(r"B\d+(?:[._]\d+)*__"), "a baseline script of flyway"),
@@ -49,7 +49,7 @@ def foreign_format(filename: str, content: str) -> tuple[int, Refusal] | None:
     refused = foreign_name(filename)
     if refused is not None:
         return 0, refused
-    # Nearly all files have no such comment.
+    # Almost no file has such a comment.
     if "--" not in content or not (_MAY_BE_DOWN.search(content) or any(sign in content for sign in _SIGNS)):
         return None
     has_up = False
@@ -59,18 +59,18 @@ def foreign_format(filename: str, content: str) -> tuple[int, Refusal] | None:
                 return start, _down_section(tool)
         if _SQITCH_REVERT.match(content, start, end):
             return start, Refusal(
-                "a revert script of sqitch would be run as a migration", "Rename it: NAME.down.sql reverts NAME.sql."
+                "a sqitch revert script would be executed as a migration", "Rename it: NAME.down.sql reverts NAME.sql."
             )
         if _CHECKPOINT.match(content, start, end):
             return start, Refusal(
-                "a checkpoint of Atlas builds what the files before it have built, and would be run after them",
+                "an Atlas checkpoint builds what the files before it build, but would be executed after them",
                 "Remove either the file or those before it.",
             )
         chosen = _CHOSEN_CHANGESET.match(content, start, end)
         if chosen is not None and _LIQUIBASE in content:
             return start, Refusal(
-                f"this changeset of liquibase would be run whatever its {chosen[1]} is",
-                f"Put what is to run here into files without `{chosen[1]}:`.",
+                f"this liquibase changeset would be executed regardless of its {chosen[1]}",
+                f"Put the SQL that should run here into files without `{chosen[1]}:`.",
             )
         if _UP.match(content, start, end):
             has_up = True
@@ -80,14 +80,14 @@ def foreign_format(filename: str, content: str) -> tuple[int, Refusal] | None:
 
 
 def foreign_name(filename: str) -> Refusal | None:
-    """The refusal of a file whose name has a meaning for another tool; None for any other."""
+    """The refusal of a file whose name has a special meaning for another tool; None for any other."""
     if filename[:1].isdecimal() and ".rollback." not in filename:
         return None
     for pattern, what in _NAMES:
         if pattern.match(filename):
             tool = what.rpartition(" ")[2]
             return Refusal(
-                f"{what} would be run as a migration",
+                f"{what} would be executed as a migration",
                 f"Write files for pgdbm with `pgdbm migrate convert --from {tool}`, or rename it: NAME.down.sql "
                 f"reverts NAME.sql.",
             )
@@ -99,4 +99,4 @@ def _down_section(tool: str) -> Refusal:
     if tool in _CONVERTED:
         convert = f"pgdbm migrate convert --from {tool}"
         hint = f"Write files for pgdbm with `{convert}`, or put what follows into NAME.down.sql."
-    return Refusal(f"this section of {tool} would be run with the rest of the file", hint)
+    return Refusal(f"this section of {tool} would be executed with the rest of the file", hint)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 BACKGROUND = "background"
-"""The option of a backfill that later files need not wait for."""
+"""The option of a backfill that later files do not have to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Migration:
 
     @property
     def wants_no_transaction(self) -> bool:
-        """Whether the file asks, above its first statement, to run without a transaction, or is a backfill."""
+        """Whether the file has the no-transaction directive above its first statement, or is a backfill."""
         return any(one.name in (NO_TRANSACTION, BACKFILL) for one in directives(self.content))
 
     @property
@@ -65,7 +65,7 @@ class Migration:
 
     @property
     def is_background(self) -> bool:
-        """Whether the file is a backfill that files after it need not wait for."""
+        """Whether the file is a backfill that later files do not have to wait for."""
         return any(one.name == BACKFILL and BACKGROUND in one.text.split() for one in directives(self.content))
 
     @property
@@ -81,7 +81,7 @@ class Migration:
     def matches(self, recorded: str) -> bool:
         """Whether ``recorded`` is the checksum of this content; a byte order mark makes no difference.
 
-        Before 0.6, the checksum of a file with a byte order mark included that.
+        Before 0.6, the checksum of a file with a byte order mark included the mark.
         """
         return recorded == self.checksum or recorded == checksum_of("\ufeff" + self.content)
 
@@ -122,7 +122,7 @@ def checksum_of(content: str) -> str:
     content = content.replace("\r\n", "\n")
     if len(content) <= _LONG:
         return hashlib.sha256(content.strip().encode()).hexdigest()
-    # The same as the above, without copies of a large file.
+    # The same, without copying a large file.
     start = _LEADING_SPACE.match(content)
     begin, end = start.end() if start else 0, len(content)
     while end > begin and content[end - 1].isspace():
@@ -169,7 +169,7 @@ def migration_of_text(filename: str, text: str) -> Migration:
         line = text.count("\n", 0, text.index("\x00")) + 1
         if text.count("\x00") >= len(text) // 3:
             raise MigrationFileError(f"{filename}:{line}: UTF-16", filename, line=line, hint=_SAVE_AS_UTF_8)
-        raise MigrationFileError(f"{filename}:{line}: it contains a NUL byte; is it SQL?", filename, line=line)
+        raise MigrationFileError(f"{filename}:{line}: it contains a NUL byte; is it an SQL file?", filename, line=line)
     text = text.removeprefix("\ufeff")
     checksum = checksum_of(text)
     if not text or text.isspace():
@@ -185,7 +185,7 @@ def migration_of_text(filename: str, text: str) -> Migration:
 def _check_name(filename: str) -> None:
     if not filename.isprintable():
         raise MigrationFileError(
-            f"{filename!a}: the file name has characters that cannot be printed", filename, hint="Rename the file."
+            f"{filename!a}: the file name has unprintable characters", filename, hint="Rename the file."
         )
     if len(filename) > LONGEST_FILENAME:
         raise MigrationFileError(
@@ -214,5 +214,5 @@ def check_versions(migrations: Sequence[Migration], pending: Collection[str]) ->
             other.filename if other.filename in pending else one.filename,
             line=1,
             version=one.version,
-            hint="Rename one of them, so that their order is clear.",
+            hint="Rename one of them so that their order is clear.",
         )

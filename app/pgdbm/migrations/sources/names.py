@@ -12,7 +12,7 @@ _VERSIONS = (
     re.compile(r"(\d{4}[_-]\d{2}[_-]\d{2}(?:[_-]\d{4,6})?)(?=[_\s-]|$)"),
     re.compile(r"[Vv]?(\d+(?:\.\d+)*)(?=[_-]|$)"),
 )
-# The most frequent form, 0001_name, for which the third of these is tried first.
+# The most frequent form, 0001_name, for which the third pattern is tried first.
 _COUNTED = re.compile(r"(?!\d{4}[_-]\d{2}[_-]\d{2})([0-9]{1,20})[_-]")
 _SEPARATORS = re.compile(r"[._-]")
 # A leading number that is not a complete version: 001a_name, 002 name, 003.name.
@@ -35,7 +35,7 @@ class Order(NamedTuple):
     filename: str
 
     def same_version(self, other: Order) -> bool:
-        """Whether only the rest of their names determines the order of two files."""
+        """Whether only the rest of the names determines the order of two files."""
         return self.group == 0 and self[:3] == other[:3]
 
 
@@ -51,7 +51,7 @@ def version_of(filename: str) -> str:
 
 @lru_cache(maxsize=32768)
 def order_of(filename: str) -> Order:
-    """The place of ``filename`` among others."""
+    """The position of ``filename`` among others, as a sort key."""
     if (counted := _COUNTED.match(filename)) is not None:
         return Order(0, (int(counted[1]),), "", filename)
     if is_repeatable_name(filename):
@@ -64,7 +64,7 @@ def order_of(filename: str) -> Order:
 
 
 def _numbers(parts: list[str]) -> tuple[int, ...] | None:
-    # Python does not convert longer numbers to int, and no file has such a name.
+    # Python does not convert longer numbers to int, and no real file has such a name.
     if not all(part.isdecimal() and len(part) <= LONGEST_FILENAME for part in parts):
         return None
     numbers = [int(part) for part in parts]
@@ -97,7 +97,7 @@ def is_misspelt_suffix(name: str) -> bool:
 
 
 def is_other_code(name: str) -> bool:
-    """Whether another tool may run it as a migration: ``002_seed.py``, with a number in front."""
+    """Whether another tool might run it as a migration: ``002_seed.py``, with a number in front."""
     return name.rpartition(".")[2] in _CODE_SUFFIXES and has_version(name)
 
 
@@ -107,5 +107,5 @@ def down_name_of(filename: str) -> str:
 
 
 def migration_of(filename: str) -> str:
-    """The migration that the down migration ``filename`` reverts; ``filename`` itself if it is not one."""
+    """The migration that the down migration ``filename`` reverts; ``filename`` itself if it is not a down migration."""
     return filename.removesuffix(_DOWN) + ".sql" if filename.endswith(_DOWN) else filename

@@ -19,7 +19,7 @@ def write_migration(folder: Path, name: str, content: str) -> Path:
     """
     stem = "_".join(part for part in "".join(c if c.isalnum() else " " for c in name.lower()).split())
     if not stem:
-        raise MigrationError(f"{name!r} has no letter or digit to name a file with.")
+        raise MigrationError(f"{name!r} has no letter or digit to form a file name.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{datetime.now(UTC):%Y%m%d%H%M%S}_{stem}.sql"
     try:

@@ -1,4 +1,4 @@
-"""BEGIN and COMMIT in files without a directive: redundant, or the file's own division into transactions. Pure."""
+"""BEGIN and COMMIT in files without a directive: redundant, or dividing the file into transactions. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _BEGIN = re.compile(r"(?:BEGIN(?:\s+(?:WORK|TRANSACTION)\b)?|START\s+TRANSACTION\b)\s*(?P<modes>.*)\Z", re.I | re.S)
 _COMMIT = re.compile(r"(?:COMMIT|END)(?:\s+(?:WORK|TRANSACTION))?(?:\s+AND\s+NO\s+CHAIN)?\s*\Z", re.IGNORECASE)
-# The end of a transaction that leaves no record of it, or begins the next one immediately.
+# Ways to end a transaction that leave no record of it, or begin the next one immediately.
 _OTHER_END = re.compile(
     r"(?:COMMIT|END|ROLLBACK|ABORT|PREPARE)\b(?!(?:\s+(?:WORK|TRANSACTION))?\s+TO\b)", re.IGNORECASE
 )
@@ -24,8 +24,8 @@ _NOT_INSIDE = "cannot run inside a transaction, and this is inside one"
 _BETWEEN = "Put it between the transactions of the file, or into a file of its own with `-- pgdbm:no-transaction`."
 _NO_COMMIT = Refusal("the transaction that the file begins has no end", "Write COMMIT at its end.")
 _NO_RECORD = Refusal(
-    "each of several transactions in a file has to end with COMMIT, and its success is recorded in it, so that it is "
-    "never executed twice; this leaves no record",
+    "each of several transactions in a file must end with COMMIT, because its success is recorded inside it so that "
+    "it is never executed twice; this leaves no record",
     "Write COMMIT, or remove the transaction.",
 )
 _LARGE_OBJECT = re.compile(r"SELECT pg_catalog\.(?:lo_open|lowrite|lo_close)\(")
@@ -40,7 +40,8 @@ class OwnTransaction(NamedTuple):
 
 
 def own_transaction(rendered: Rendered, statements: Sequence[Statement]) -> OwnTransaction | None:
-    """The BEGIN and COMMIT that can be left out of ``statements``; None if there are none, or it would matter.
+    """The BEGIN and COMMIT that can be removed from ``statements``; None if there are none, or removing them would
+    change the result.
 
     They are around the whole file, after settings; or, in the output of pg_dump, around each large object.
     """

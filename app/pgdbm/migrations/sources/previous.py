@@ -1,4 +1,4 @@
-"""The previous contents of changed files: the history has only checksums, a git repository the contents."""
+"""The previous contents of changed files: the history has only checksums, but a git repository has the contents."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def from_git(folder: Path) -> Callable[[str, str], str | None]:
     """
 
     def find(filename: str, checksum: str) -> str | None:
-        # Both sides of every change: a file that came with a merge has its versions in the branches only.
+        # Both sides of every change: the versions of a file that came with a merge are only in its branches.
         changes = _git(folder, "log", "--all", "--raw", "--no-abbrev", "--no-renames", "--format=", "--", filename)
         blobs = dict.fromkeys(
             blob for line in changes.decode("utf-8", "replace").splitlines() for blob in reversed(line.split()[2:4])
@@ -78,7 +78,7 @@ def _git(folder: Path, *arguments: str) -> bytes:
     program = shutil.which("git")
     if program is None:
         return b""
-    # File names are not patterns, and the configuration of a repository must not start programs.
+    # Treat file names literally, and do not let the configuration of a repository start programs.
     command = [program, "--literal-pathspecs", "-c", "log.showSignature=false", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(

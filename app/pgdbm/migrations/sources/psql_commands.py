@@ -1,4 +1,4 @@
-"""Commands of psql in a file: those that change nothing here, and what to do about the others. Pure."""
+"""psql commands in a file: those that have no effect here, and what to do about the others. Pure."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ WITHOUT_EFFECT = re.compile(
 """A line with a command that only shows something, sets how psql shows it, or sets a default."""
 
 _COMMAND = re.compile(r"\\(\w+|\S)")
-_SEMICOLON = "psql sends a statement with it: end the statement with `;`."
-_CONDITION = "Conditions of psql are not evaluated: write the SQL of one branch, or a DO block with IF."
-_OTHER_FILE = "The file that psql would read here is not read: put its content in place of the line."
-_OTHER_DATABASE = "A migration runs in one database: remove the line, and apply files of another database to that one."
+_SEMICOLON = "psql uses it to send a statement: end the statement with `;`."
+_CONDITION = "psql conditions are not evaluated: write the SQL of one branch, or a DO block with IF."
+_OTHER_FILE = "The file that psql would read here is not read: replace the line with its content."
+_OTHER_DATABASE = "A migration runs in one database: remove the line, and apply files for another "
+"database to that database."
 _ADVICE = {
     **dict.fromkeys(("i", "include", "include_relative", "ir"), _OTHER_FILE),
     **dict.fromkeys(("c", "connect"), _OTHER_DATABASE),
     **dict.fromkeys(("elif", "else", "endif", "if"), _CONDITION),
     **dict.fromkeys(("crosstabview", "g", "gdesc", "gset", "gx", "watch"), _SEMICOLON),
     **dict.fromkeys(("gset", "prompt", "set", "setenv"), "Variables of psql are not substituted: write the value."),
-    "copy": "It reads or writes a file of the client: write COPY … FROM stdin with the rows on the next lines.",
+    "copy": "It reads or writes a file on the client: write COPY … FROM stdin with the rows on the next lines.",
     "encoding": "Files are read as UTF-8: save it as UTF-8, and remove the line.",
     "gexec": "The rows are not executed: write a DO block with EXECUTE.",
-    "!": "Commands of the shell are not run.",
+    "!": "Shell commands are not run.",
 }
 
 
 def advice_on(text: str, offset: int) -> str | None:
-    """What to do about the command of psql at ``offset``; None where there is none."""
+    """What to do about the psql command at ``offset``; None if there is none."""
     found = _COMMAND.match(text, offset)
     if found is None:
         return None
     advice = _ADVICE.get(found[1], "Remove it.")
-    return f"{found[0]} is a command of psql, and not SQL. {advice}"
+    return f"{found[0]} is a psql command, not SQL. {advice}"

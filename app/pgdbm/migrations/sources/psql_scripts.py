@@ -41,7 +41,7 @@ class Script(NamedTuple):
 
 
 def may_be_script(content: str) -> bool:
-    """Whether ``content`` has to be passed to :func:`read_script`. Fast."""
+    """Whether ``content`` must be passed to :func:`read_script`. Fast."""
     return (
         _may_copy(content)
         or ("\\" in content and WITHOUT_EFFECT.search(content) is not None)
@@ -51,14 +51,15 @@ def may_be_script(content: str) -> bool:
 
 
 def _may_copy(content: str) -> bool:
-    # The search that ignores case is ten times slower.
+    # A case-insensitive search is ten times slower.
     return ("copy" in content or "COPY" in content or "Copy" in content) and _STDIN.search(content) is not None
 
 
 def read_script(content: str, schema: str | None) -> Script:
     """``content`` as it is to be sent to the server.
 
-    ``CREATE SCHEMA`` of the module's own ``schema``, as pg_dump writes it, gets an IF NOT EXISTS: it exists already.
+    ``CREATE SCHEMA`` for the module's own ``schema``, as pg_dump writes it, gets an IF NOT EXISTS, because the schema
+    already exists.
     """
     if not may_be_script(content):
         return Script(content)
@@ -77,7 +78,7 @@ def _edits(content: str, schema: str | None) -> Iterator[tuple[int, int, str, Co
     """(start, end, replacement, rows) of each part to replace, in order."""
     position = counted = 0
     line = 1
-    # Whether nothing of a statement precedes the position.
+    # Whether no part of a statement precedes the position.
     at_start = True
     patterns = [WITHOUT_EFFECT, _CREATE_SCHEMA, *([_COPY] if _may_copy(content) else [])]
     ahead: dict[re.Pattern[str], re.Match[str] | None] = {}
@@ -116,7 +117,7 @@ def _edits(content: str, schema: str | None) -> Iterator[tuple[int, int, str, Co
 
 
 def _begins(before: str, at_start: bool) -> bool:
-    """Whether a statement begins after ``before``. ``at_start``: nothing of a statement precedes ``before``."""
+    """Whether a statement begins after ``before``. ``at_start``: no part of a statement precedes ``before``."""
     rest = without_comments(before).rstrip()
     return rest.endswith(";") if rest else at_start
 

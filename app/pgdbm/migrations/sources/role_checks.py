@@ -1,7 +1,7 @@
 """Finds statements that would leave the role that a module's migrations are executed as, or end their transaction.
 
-Pure. This catches mistakes and simple attempts, but not SQL that is built at run time. Only missing privileges keep a
-role away from an object.
+Pure. This catches mistakes and simple attempts, but not SQL that is built at run time. Only a lack of privileges keeps
+a role from using an object.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ROLE_SETTINGS = frozenset({"role", "session_authorization"})
 _KEEPS_TRANSACTION = frozenset({"TRANS_STMT_SAVEPOINT", "TRANS_STMT_RELEASE", "TRANS_STMT_ROLLBACK_TO"})
-# In the bodies of functions and DO blocks, which the parser does not parse.
+# Matched in the bodies of functions and DO blocks, which the parser does not parse.
 _IN_BODIES = re.compile(
     r"\b(?:re)?set\s+(?:(?:local|session)\s+)?(?:role|session\s+authorization|session_authorization)\b"
     r"|\breset\s+all\b|\bdiscard\s+all\b|\bset_config\b|\bpg_settings\b|\b(?:commit|rollback)\s*;",
@@ -34,7 +34,9 @@ _PLAIN_COMMANDS = frozenset(("create", "delete", "insert", "merge", "select", "t
 _UNICODE_ESCAPES = re.compile(r"\bu&['\"]", re.IGNORECASE)
 _LEAVES_ROLE = Refusal("it would leave the role that the module's migrations run as", "Remove it.")
 _ENDS_TRANSACTION = Refusal("it would end or begin a transaction", "Remove it.")
-_UNREADABLE = Refusal("it cannot be checked", "Write SQL that the parser can read: the module has a role.")
+_UNREADABLE = Refusal(
+    "it cannot be checked", "Write SQL that the parser can read, which a module with a role requires."
+)
 
 
 def check_keeps_role(file: ParsedFile) -> None:
@@ -51,7 +53,7 @@ def check_keeps_role(file: ParsedFile) -> None:
 
 
 def _refusal_without_tree(text: str) -> Refusal | None:
-    """For a statement that nests too deeply to be decoded; what the grammar does not know is refused."""
+    """For a statement that nests too deeply to be decoded; statements unknown to the grammar are refused."""
     try:
         is_one = len(split(text)) == 1
     except SQLParseError:

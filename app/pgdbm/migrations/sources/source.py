@@ -48,7 +48,7 @@ class Source(Protocol):
 def unreadable(place: str, error: OSError) -> MigrationFileError:
     """``error`` about a file, or the folder, at ``place``."""
     name = os.fspath(error.filename) if isinstance(error.filename, str | os.PathLike) else place
-    hint = "Let the user of this process read it." if isinstance(error, PermissionError) else None
+    hint = "Make it readable for this process's user." if isinstance(error, PermissionError) else None
     return MigrationFileError(f"{name} cannot be read: {error.strerror or error}", name, hint=hint)
 
 
@@ -62,7 +62,7 @@ def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str]) -
 
 
 class _Contents:
-    """Files in memory, and the migrations among them, once they were read."""
+    """Files in memory, and the migrations among them, once they have been read."""
 
     def __init__(self, files: dict[str, str]) -> None:
         self.files = files
@@ -155,7 +155,7 @@ class FolderSource:
     """Migrations in a folder. A file whose stat has not changed since this process read it is not read again."""
 
     _known: ClassVar[LRUCache[str, _Read]] = LRUCache(512)
-    # A file may be written twice within one tick of the file system's clock, with equal stats: a stat this recent
+    # A file may be written twice within one tick of the file system's clock, with equal stats, so a stat this recent
     # (nanoseconds) is not trusted.
     _settled_ns = 100_000_000
 
@@ -164,7 +164,7 @@ class FolderSource:
 
     @property
     def is_slow(self) -> bool:
-        # Reading a known folder is a stat per file, which costs less than a thread.
+        # Reading a known folder takes a stat per file, which costs less than using a thread.
         return str(self._folder) not in self._known
 
     def collect(self) -> tuple[Migration, ...]:
@@ -185,7 +185,7 @@ class FolderSource:
         try:
             return self._collect(key, folder)
         except FileNotFoundError:
-            # A file was removed after the folder was listed, or the folder was replaced by another.
+            # A file was removed after the folder was listed, or the folder was replaced.
             if attempts == 1:
                 raise
         finally:
@@ -208,7 +208,7 @@ class FolderSource:
         others: list[str] = []
         reread = False
         now = time.time_ns()
-        # By descriptor, so that the kernel need not walk the path again for every file.
+        # Relative to a descriptor, so that the kernel does not resolve the path again for every file.
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
@@ -238,7 +238,7 @@ class FolderSource:
         return ordered
 
     def _is_file(self, entry: os.DirEntry[str]) -> bool:
-        """Whether ``entry``, which is not a plain file, is a link to one in the folder."""
+        """Whether ``entry``, which is not a plain file, is a link to a file in the folder."""
         if not entry.is_symlink():
             return False
         try:
@@ -247,19 +247,19 @@ class FolderSource:
             raise MigrationFileError(
                 f"{entry.name} is a broken symbolic link",
                 entry.name,
-                hint="Put the file itself there, or delete the link.",
+                hint="Replace the link with the file itself, or delete it.",
             ) from error
         if not target.is_relative_to(self._folder.resolve()):
             raise MigrationFileError(
                 f"{entry.name} is a link to {target}, outside the migrations folder",
                 entry.name,
-                hint="Put the file itself there.",
+                hint="Replace the link with the file itself.",
             )
         return target.is_file()
 
 
 def _read_in(folder: int, name: str, size: int) -> bytes:
-    # A file object takes longer to create than a small file to read.
+    # Creating a file object takes longer than reading a small file.
     file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
         return b"".join(iter(partial(os.read, file, size + 1), b""))
@@ -277,7 +277,7 @@ def _is_chosen(name: str) -> bool:
 
 
 def _check_others(folder: str, entries: Iterable[Path | Traversable], *, has_files: bool) -> None:
-    """Logs a warning about files beside and below the migrations of ``folder`` that may be meant as migrations.
+    """Logs a warning about files in and below ``folder`` that may be intended as migrations but are not read.
 
     Raises:
         MigrationFileError: there are SQL files in folders below ``folder``, and none in it.
@@ -289,7 +289,7 @@ def _check_others(folder: str, entries: Iterable[Path | Traversable], *, has_fil
         raise MigrationFileError(
             f"{folder} has no migrations, but folders in it have: {_some_of(below)}",
             below[0],
-            hint=f"Move the files into {folder} itself, with names that give their order, such as "
+            hint=f"Move the files into {folder} itself, with names that define their order, such as "
             f"20240101000000_init.sql.",
         )
     if below or code:

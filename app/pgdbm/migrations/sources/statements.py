@@ -39,7 +39,7 @@ def without(statements: Sequence[Statement], indexes: AbstractSet[int]) -> Seque
 
 
 class ManyStatements(Sequence[Statement]):
-    """The statements of a long file, in a tenth of the memory: each is created when it is asked for."""
+    """The statements of a long file, in a tenth of the memory: each one is created when it is accessed."""
 
     def __init__(self) -> None:
         self._starts = array("q")
@@ -48,14 +48,14 @@ class ManyStatements(Sequence[Statement]):
         self._known: dict[Traits, Traits] = {}
 
     def append(self, start: int, end: int, traits: Traits) -> None:
-        """Add a statement. Most statements of a long file have the same traits as another one."""
+        """Add a statement. Most statements of a long file have the same traits as others."""
         self._starts.append(start)
         self._ends.append(end)
         self._traits.append(self._known.setdefault(traits, traits))
 
     @property
     def distinct_traits(self) -> Collection[Traits]:
-        """The traits of the statements, each once."""
+        """The distinct traits of the statements."""
         return self._known
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """The objects of a schema as data, with equal definitions for equal objects.
 
 A listing contains neither the name of the schema nor anything that differs between servers, sessions or restarts, so
-that listings of one schema at two times, and of two equal schemas, can be compared. PostgreSQL's major versions format
+that listings of one schema at two times, or of two equal schemas, can be compared. PostgreSQL's major versions format
 definitions differently: their listings are not equal.
 
 Not listed: the data, the members of extensions, the current values of sequences, operator classes and families, and
@@ -48,7 +48,7 @@ class CatalogObject(NamedTuple):
     Kinds: schema, table, column, column order, constraint, index, view, materialized view, sequence, trigger, rule,
     policy, function, procedure, aggregate, type, statistics, operator, collation, text search dictionary, text search
     configuration, extension, default privileges; and owner, comment and privileges, whose name is the kind and the
-    name of their object. Privileges are listed unless they are those of a new object.
+    name of their object. Privileges are listed unless they are the defaults of a new object.
     """
 
     kind: str
@@ -69,9 +69,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The objects of a schema, by the relation that they belong to; under "" those that belong to none.
+    """The objects of a schema, by the relation that they belong to; those that belong to none are under "".
 
-    The sequence of a column belongs to its table. ``has_hidden``: an object has the name of one in pg_catalog.
+    The sequence of a column belongs to its table. ``has_hidden``: an object has the same name as one in pg_catalog.
     """
 
     relations: dict[str, list[CatalogObject]]
@@ -96,8 +96,9 @@ async def read_listing(
 ) -> Listing:
     """The objects in ``schema``; none if there is no such schema.
 
-    ``exclude`` names tables that are not listed, with all that belongs to them. ``stands_for`` is the schema in whose
-    place ``schema`` was built: objects in it, such as those of an extension, are named as if they were in ``schema``.
+    ``exclude`` names tables that are not listed, nor is anything that belongs to them. ``stands_for`` is the schema
+    that ``schema`` was built as a copy of: objects in it, such as those of an extension, are named as if they were in
+    ``schema``.
 
     Reads in a read-only transaction, or in a savepoint if ``connection`` is in a transaction. It may wait for a lock on
     a view that is being changed, for up to the lock_timeout of the connection.
@@ -111,10 +112,10 @@ async def read_listing(
 async def read_tables(
     connection: Connection, schema: str, exclude: Iterable[str], tables: Sequence[str], unqualified: Sequence[str]
 ) -> Listing | None:
-    """The part of :func:`read_listing` that belongs to ``tables``, in a time that depends on them only.
+    """The part of :func:`read_listing` that belongs to ``tables``, in a time that depends only on them.
 
-    None if creating or changing them may have changed the listing of anything else. ``unqualified`` are those of them
-    that statements name without a schema.
+    None if creating or changing them may have changed the listing of anything else. ``unqualified`` are the tables that
+    statements name without a schema.
     """
     async with _reading(connection):
         if not await connection.fetchval(statement("catalog", "are_alone"), schema, tables, unqualified):
@@ -126,7 +127,7 @@ async def read_tables(
 
 
 def _search_path(*schemas: str) -> str:
-    # Behind pg_catalog, so that none of their objects is used in place of PostgreSQL's.
+    # After pg_catalog, so that none of their objects is used instead of PostgreSQL's.
     return ", ".join(["pg_catalog", *(quote(check_identifier(name)) for name in schemas), "pg_temp"])
 
 
@@ -210,7 +211,7 @@ def _normalized(
     def normalized(text: str) -> str:
         if quoted in text:
             text = _QUOTED.sub(in_literal, text)
-        # A WITH query hides a table of the same name.
+        # A WITH query hides a table with the same name.
         names = {*hidden, *(name.strip('"') for name in _WITH_QUERY.findall(text))} if "WITH" in text else {*hidden}
         if names:
             either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
@@ -226,7 +227,7 @@ def _normalized(
 
 
 def serialize(objects: Iterable[CatalogObject]) -> bytes:
-    """The listing as bytes, which are the same whatever the order of the objects. :func:`deserialize` reads it."""
+    """The listing as bytes, which do not depend on the order of the objects. :func:`deserialize` reads it."""
     return json.dumps(sorted(objects), ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -258,7 +259,7 @@ def difference(before: Iterable[CatalogObject], after: Iterable[CatalogObject]) 
             changes.append(Change("removed", kind, name, was, None))
         elif kind != _COLUMN_ORDER or _moved(was, now):
             changes.append(Change("changed", kind, name, was, now))
-    # The order of columns is added and removed with its table.
+    # The order of columns is added and removed together with its table.
     return tuple(change for change in changes if change.object_kind != _COLUMN_ORDER or change.kind == "changed")
 
 

@@ -1,7 +1,7 @@
-"""Drift: the changes in a schema other than by migrations, since these were last applied to it.
+"""Drift: the changes in a schema that no migration made, since migrations were last applied to it.
 
-If a run can have changed a few tables only, those are listed, and the rest of the snapshot stays: what was changed by
-hand there remains drift. Otherwise the snapshot has the schema as the run has left it.
+If a run can only have changed a few tables, only those are listed again, and the rest of the snapshot stays: manual
+changes there remain drift. Otherwise the snapshot has the schema as the run left it.
 
 A snapshot belongs to the schema: modules that share a schema share its objects. Its table, beside the history, has one
 row: the newest snapshot wins.
@@ -38,10 +38,10 @@ BACKFILLS = "pgdbm_backfills"
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """The changes since ``since``, when ``module`` was the last to be applied, and earlier ones of tables that its
-    files did not change.
+    """The changes since ``since``, when ``module`` was last applied, and earlier changes to tables that its files did
+    not touch.
 
-    ``clean``: the schema was compared, and nothing differs. ``reason`` qualifies the comparison, or says why there was
+    ``clean``: the schema was compared, and nothing differs. ``reason``: a caveat about the comparison, or why there was
     none.
     """
 
@@ -54,9 +54,9 @@ class DriftReport:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What the files of a run can have changed in the catalog: ``tables`` of the schema.
+    """What the files of a run may have changed in the catalog: ``tables`` of the schema.
 
-    ``created`` are those that they create, ``unqualified`` those that they name without the schema.
+    ``created`` are the tables that they create, ``unqualified`` those that they name without the schema.
     """
 
     filenames: tuple[str, ...]
@@ -79,13 +79,13 @@ async def save(
     role: str | None = None,
     touched: Touched | None = None,
 ) -> str:
-    """Store a snapshot of ``schema``, as ``module`` has left it. Returns its fingerprint.
+    """Store a snapshot of ``schema``, as ``module`` left it. Returns its fingerprint.
 
     To be called after an apply that changed something, preferably after its transaction. Creates its table unless it
     exists. Takes no lock that other sessions wait for. Writes nothing to a table that belongs to ``role``.
 
-    ``touched``: what the apply can have changed, if that is known. Then only that is listed, where it is safe, and the
-    rest of the snapshot stays: what was changed by hand there remains a difference.
+    ``touched``: what the apply may have changed, if that is known. Then only that is listed, if it is safe, and the
+    rest of the snapshot stays: manual changes there remain differences.
     """
     table = f"{quote(schema)}.{quote(TABLE)}"
     await require_own_table(connection, table, role)
@@ -94,7 +94,7 @@ async def save(
     # change.
     excluded = sorted({*(before["excluded"] or ()), history_table})
     version: int = connection.get_server_version().major
-    # Read before the catalog: what is applied in between is then missing in both, or found in both the next time.
+    # Read before the catalog: what is applied in between is then missing from both, or found in both the next time.
     histories = [
         await _digests_of(connection, History(schema, one, module), touched.filenames if touched else ())
         for one in excluded
@@ -167,7 +167,7 @@ async def _digests_of(
 ) -> tuple[str | None, str | None]:
     """A digest of all rows in a history table, and one of those that are not ``filenames`` of its module.
 
-    The second is equal to no digest if the table cannot be read.
+    If the table cannot be read, the second equals no other digest.
     """
     try:
         async with savepoint(connection):
@@ -187,14 +187,14 @@ async def drift(connection: Connection, schema: str, history_table: str) -> Drif
     except NOT_THERE:
         row = None
     if row is None:
-        return DriftReport(False, reason="There is no snapshot yet. Apply takes one when it has applied something.")
+        return DriftReport(False, reason="There is no snapshot yet. Apply takes one after it has applied something.")
     since, module = row["taken_at"], row["module"]
     if row["format"] not in FORMATS:
         return DriftReport(
             False,
             since,
             module,
-            reason="The snapshot was taken by another version of pgdbm and cannot be compared. Take a new one.",
+            reason="The snapshot was taken by a different version of pgdbm and cannot be compared. Take a new one.",
         )
     listing = await read_listing(connection, schema, own_tables({*row["excluded"], history_table}))
     changes = await asyncio.to_thread(
@@ -204,20 +204,20 @@ async def drift(connection: Connection, schema: str, history_table: str) -> Drif
     version: int = connection.get_server_version().major
     if changes and version != row["server_version"]:
         reasons.append(
-            f"The snapshot was taken on PostgreSQL {row['server_version']} and the server is {version} now: it may "
+            f"The snapshot was taken on PostgreSQL {row['server_version']} but the server is now {version}: it may "
             f"format equal definitions differently."
         )
     if changes and await _applied_since(connection, f"{quote(schema)}.{quote(history_table)}", since):
         # The run was killed between its last commit and its snapshot.
         reasons.append(
-            "Migrations were applied after the snapshot was taken, and their changes are listed, too: the run that "
+            "Migrations were applied after the snapshot was taken, so their changes are listed, too: the run that "
             "applied them took no snapshot. The next run that applies something will take one."
         )
     return DriftReport(not changes, since, module, changes, " ".join(reasons) or None)
 
 
 def own_tables(history_tables: Iterable[str]) -> tuple[str, ...]:
-    """The tables of pgdbm in a schema."""
+    """pgdbm's own tables in a schema."""
     return (TABLE, journal.TABLE, BACKFILLS, *history_tables)
 
 

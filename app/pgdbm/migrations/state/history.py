@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _MOST_ROWS = 200_000
 
 FOREIGN_TABLE = '"pgdbm:not-our-table"'
-"""In the server's error if the history is not a plain table of the connecting user."""
+"""Part of the server's error if the history is not a plain table of the connecting user."""
 
 
 class History:
     """The rows of one module in the history table of one schema. A row means: applied, completely.
 
-    The methods raise asyncpg's errors, and MigrationError if the table is another tool's or another user's.
+    The methods raise asyncpg's errors, and MigrationError if the table belongs to another tool or user.
     """
 
     def __init__(self, schema: str, table: str, module: str) -> None:
@@ -97,7 +97,7 @@ class History:
         await connection.execute(self.sql("accept"), filename, checksum, self.module)
 
     async def rename(self, connection: Connection, previous: str, filename: str) -> None:
-        """Give the row of ``previous`` the name ``filename``."""
+        """Rename the row of ``previous`` to ``filename``."""
         await connection.execute(self.sql("rename"), previous, filename, self.module)
 
     async def delete(self, connection: Connection, filename: str) -> bool:
@@ -110,24 +110,24 @@ class History:
             rows = await connection.fetch(self.sql(name), *values)
             if len(rows) > _MOST_ROWS:
                 raise MigrationError(
-                    f"{self.table} has more than {_MOST_ROWS:,} rows of module {self.module!r}, which is no history of "
-                    f"migrations: delete those that no migration has written."
+                    f"{self.table} has more than {_MOST_ROWS:,} rows of module {self.module!r}, which cannot be a "
+                    f"migration history: delete the rows that no migration wrote."
                 )
             return rows
         except asyncpg.UndefinedColumnError as error:
-            reason = sentence(f"{self.table} is not a history of pgdbm: {error.args[0]}")
+            reason = sentence(f"{self.table} is not a pgdbm history: {error.args[0]}")
             raise MigrationError(
-                f"{reason} Other tools have a table of that name, too. Either rename theirs (ALTER TABLE … RENAME TO "
-                f"…), or keep ours in another one, with "
-                f"migrations_table='pgdbm_migrations' wherever migrations are applied."
+                f"{reason} Other tools have a table with that name, too. Either rename theirs (ALTER TABLE … RENAME TO "
+                f"…), or keep pgdbm's in another table, "
+                f"with migrations_table='pgdbm_migrations' wherever migrations are applied."
             ) from error
         except asyncpg.InvalidTextRepresentationError as error:
             if FOREIGN_TABLE not in str(error):
                 raise
             raise MigrationError(
                 f"{self.table} is a view, or a table whose row security policies apply to the connecting user, and was "
-                f"not read: both would run code of its owner as that user. Let the connecting user own a plain table "
-                f"of that name, or keep the history in another one, with migrations_table=…."
+                f"not read: both would run its owner's code as that user. Make the connecting user the owner of a "
+                f"plain table with that name, or keep the history in another one, with migrations_table=…."
             ) from error
 
 

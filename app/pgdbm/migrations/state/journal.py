@@ -1,6 +1,6 @@
 """The journal table: attempts, statements that ran outside a transaction, and manual decisions.
 
-The history table has only migrations that were applied completely. Everything else is in the journal, whose table is
+The history table contains only completely applied migrations. Everything else is in the journal, whose table is
 created with its first entry.
 """
 
@@ -29,7 +29,7 @@ OUTSIDE = "outside a transaction block"
 class StatementRecord(NamedTuple):
     """The last record of one statement of a file. ``started`` without an end is an unknown outcome.
 
-    ``session_state`` is JSON: what the statement has left in its session.
+    ``session_state`` is JSON: what the statement left in its session.
     """
 
     id: int
@@ -75,7 +75,7 @@ class Journal:
         sqlstate: str | None = None,
         message: str | None = None,
     ) -> None:
-        """Write an entry about something that has ended, and create the table unless it exists."""
+        """Write an entry about something that has ended, creating the table if necessary."""
         await require_own_table(connection, self.table, self._role)
         values = (self._module, filename, statement, event, None, attempt, sqlstate, message)
         try:
@@ -121,7 +121,7 @@ class Journal:
         *,
         with_session: bool = False,
     ) -> None:
-        """Record the result of a statement; ``with_session``: and what it has left in the session."""
+        """Record the result of a statement; with ``with_session``, also what it left in the session."""
         sql = self.sql("end_with_session", session_state=self.sql("session_state")) if with_session else self.sql("end")
         await connection.execute(sql, entry, event, sqlstate, message)
 
@@ -133,7 +133,7 @@ class Journal:
         return self.sql("end_in_transaction_with_session", id=str(entry), session_state=state)
 
     async def keep_session_state(self, connection: Connection, entry: int) -> None:
-        """Record what an ended statement has left in the session."""
+        """Record what an ended statement left in the session."""
         sql = self.sql("keep_session_state", session_state=self.sql("session_state"))
         await connection.execute(sql, entry)
 
@@ -160,7 +160,7 @@ class Journal:
         """The newest ``limit`` entries with ids below ``before``, newest first."""
         try:
             rows = await connection.fetch(self.sql("entries"), self._module, limit, before)
-            from .journal_entries import JournalEntry  # imported late: runs do not read them
+            from .journal_entries import JournalEntry  # imported lazily: runs do not read them
 
             return [JournalEntry(**row) for row in rows]
         except NOT_THERE:

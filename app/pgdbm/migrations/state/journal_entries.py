@@ -1,4 +1,4 @@
-"""The entries of the journal, for people."""
+"""The entries of the journal, as the commands and the API return them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """An entry of the journal. ``statement`` is None for what concerns the whole file."""
+    """An entry of the journal. ``statement`` is None for an entry about the whole file."""
 
     id: int
     filename: str

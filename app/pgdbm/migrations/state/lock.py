@@ -1,7 +1,7 @@
 """One lock per schema and module, so that each migration runs exactly once and tenants do not wait for each other.
 
-All locks are PostgreSQL advisory locks on one 64-bit key, so the lock of a transaction and that of a session exclude
-each other. They are only ever tried: a runner that waits inside ``pg_advisory_lock`` holds a snapshot that CREATE INDEX
+All locks are PostgreSQL advisory locks on one 64-bit key, so transaction locks and session locks exclude each other.
+They are only ever tried: a runner that waits inside ``pg_advisory_lock`` holds a snapshot that CREATE INDEX
 CONCURRENTLY waits for, and the two would deadlock.
 """
 
@@ -46,7 +46,7 @@ class MigrationLock:
         ``on_wait`` is called with the holder after each poll that finds the lock held.
 
         Raises:
-            MigrationLockTimeoutError: it was held for longer than ``wait_timeout``; names the holder.
+            MigrationLockTimeoutError: it was held for longer than ``wait_timeout``; the text names the holder.
         """
         started = time.monotonic()
         for pause in pauses():
@@ -72,8 +72,8 @@ class MigrationLock:
         """Hold the lock for the session of ``connection`` during the block. Waits for it first.
 
         Raises:
-            MigrationError: the connection goes through a transaction pooler and has no session of its own.
-            MigrationLockTimeoutError: it was held for longer than ``wait_timeout``; names the holder.
+            MigrationError: the connection goes through a transaction pooler, so it has no session of its own.
+            MigrationLockTimeoutError: it was held for longer than ``wait_timeout``; the text names the holder.
         """
         if await is_pooled(connection):
             raise MigrationError(
@@ -99,14 +99,14 @@ class MigrationLock:
         holder = await self.holder(connection)
         raise MigrationLockTimeoutError(
             f"Waited {waited:.1f} s for the migrations of {self._name}: {described(holder)} holds the lock. Try again "
-            f"when it has ended. If it hangs, see what it waits for, and end it with pg_terminate_backend.",
+            f"when it has ended. If it hangs, find out what it is waiting for, and end it with pg_terminate_backend.",
             waited_s=waited,
             holder=holder,
         )
 
 
 def described(holder: dict[str, Any] | None) -> str:
-    """A session that holds a lock, in words."""
+    """A description of a session that holds a lock."""
     if not holder:
         return "another session"
     return (

@@ -1,6 +1,7 @@
-"""Listings as bytes, in parts, so that the objects of a few tables are replaced without reading all others. Pure.
+"""Listings as bytes, in parts, so that the objects of a few tables can be replaced without reading all the others.
+Pure.
 
-The objects of a relation are in one part. The header has the digest of each part: what is equal is not unpacked.
+The objects of a relation are in one part. The header has the digest of each part, so that equal parts are not unpacked.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Packed:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal listings with equally many parts."""
+        """Equal for equal listings with the same number of parts."""
         return hashlib.sha256("".join(self.digests).encode()).hexdigest()
 
     def to_bytes(self) -> bytes:
@@ -63,7 +64,8 @@ class Packed:
     def with_relations(
         self, relations: _Relations, created: Iterable[str], histories: Mapping[str, str | None]
     ) -> Packed | None:
-        """The same with other objects of ``relations``; None if one is not in it, and is not among ``created``."""
+        """The same with the objects of ``relations`` replaced; None if one is not in it, and is not among
+        ``created``."""
         parts, digests = list(self.parts), list(self.digests)
         new = set(created)
         for index, some in _divided(relations, len(parts)).items():
@@ -117,7 +119,7 @@ def changed_objects(
 
 
 def _divided(relations: _Relations, count: int) -> dict[int, _Relations]:
-    """``relations`` by the index of their part, of ``count``."""
+    """``relations``, grouped by the index of their part, out of ``count`` parts."""
     divided: dict[int, _Relations] = {}
     for relation, objects in relations.items():
         divided.setdefault(zlib.crc32(relation.encode()) % count, {})[relation] = objects
@@ -130,7 +132,7 @@ def _pack_part(relations: _Relations) -> tuple[bytes, str]:
 
 
 def _serialized(relations: _Relations) -> bytes:
-    """The same bytes whatever the order of relations and objects."""
+    """The same bytes for any order of relations and objects."""
     rows = {relation: sorted(relations[relation]) for relation in sorted(relations)}
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -1,4 +1,5 @@
-"""What the server knows about tables that are to be changed, as far as it can be read without waiting for a lock."""
+"""What the server knows about tables that are about to change, as far as that can be read without waiting for a
+lock."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ logger = logging.getLogger("pgdbm.migrations")
 
 
 async def read_use(connection: Connection, relations: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """By name, the size and use of those of ``relations`` that are tables: one query, none without relations.
+    """The size and use of those ``relations`` that are tables, by name. One query; none without relations.
 
     Nothing is read while another session holds one of the tables with ACCESS EXCLUSIVE.
     """
@@ -33,7 +34,7 @@ async def read_use(connection: Connection, relations: Sequence[str]) -> dict[str
 
 
 async def read_facts(connection: Connection, relations: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """The same with their constraints. Waits for no lock."""
+    """The same, with their constraints. Waits for no lock."""
     if not relations:
         return {}
     return {name: columns for name, *columns in await connection.fetch(statement("impact", "facts"), list(relations))}

@@ -4,7 +4,7 @@
   const $ = (id) => document.getElementById(id);
   const root = document.documentElement;
   root.dataset.script = "";
-  // A reverse proxy may publish the pages under a prefix, which the address of the first page has.
+  // A reverse proxy may publish the pages under a prefix, which is part of the first page's address.
   const home = document.querySelector("a.brand").getAttribute("href");
 
   // The theme is kept in a cookie, so that the server renders the page with it.
@@ -16,7 +16,7 @@
   });
 
   // Live updates. Updates pause while text is selected, during scrolling, while the pointer is over a control, and on
-  // demand.
+  // request.
   const SCROLLED_MS = 800;
   const POINTED_MS = 2500;
   let paused = false;
@@ -49,7 +49,7 @@
   // A message contains only changes: if one was skipped, the page is loaded again.
   async function refresh() {
     missed = false;
-    // Without a connection, it is read once there is one again.
+    // Without a connection, it is read once the connection is back.
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
     if (!answer?.ok) { missed = true; return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-live]");
@@ -134,7 +134,7 @@
     reachable();
   }
 
-  // A card that is wider than a phone is scrolled: by keyboard, too, if nothing in it takes the focus.
+  // A card that is wider than a phone's screen can be scrolled, with the keyboard too if nothing in it takes the focus.
   function reachable() {
     for (const card of document.querySelectorAll(".card")) {
       if (card.scrollWidth > card.clientWidth && !card.querySelector("a, button, input, summary, [tabindex]")) card.tabIndex = 0;
@@ -231,7 +231,7 @@
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
     } catch {
-      // Without a secure context there is no clipboard: the text is selected instead.
+      // Without a secure context the clipboard is not available: the text is selected instead.
       const area = document.createElement("textarea");
       area.value = button.dataset.copy;
       document.body.append(area);

@@ -40,7 +40,7 @@
     const y = Math.floor(index / columns) * size;
     context.clearRect(x, y, size, size);
     context.fillStyle = colours[tone];
-    // Schemas that are up to date, or do not match the filter, are drawn faintly.
+    // Schemas that are up to date, or do not match the filter, are drawn in a pale color.
     context.globalAlpha = matches(index) ? (tone === "ok" ? 0.45 : 1) : 0.08;
     if (tone === "ok") context.fillRect(x + 1, y + 1, size - 2, size - 2);
     else if (tone === "bad") cross(context, x + 1, y + 1, size - 2);
@@ -121,7 +121,7 @@
       const begin = performance.now();
       if (!document.hidden && !(cells && window.pgdbm.isPaused())) {
         const answer = await fetch(canvas.dataset.cells);
-        // The session ended: reloading leads to the page to sign in, and back here.
+        // The session ended: reloading leads to the sign-in page, and back here.
         if (answer.status === 401) location.reload();
         if (answer.ok) take(await answer.json());
       }

@@ -1,4 +1,4 @@
-"""The service's statements, a file for each owner of tables; ``{{tables.…}}`` is left to the manager that runs them."""
+"""The service's statements, one file per owner of tables; ``{{tables.…}}`` is left to the manager that runs them."""
 
 from pgdbm.sql import statements_of
 

@@ -12,11 +12,11 @@ SELECT a.pid, a.usename AS "user", a.application_name, a.backend_start,
 FROM pg_catalog.pg_stat_activity a
 WHERE a.pid = $1 AND a.backend_type = 'client backend'
 
--- terminate: end the backend $1, if it still is the one that started at $2; true where it was signalled
+-- terminate: end the backend $1, if it is still the one that started at $2; true if it was signalled
 SELECT pg_catalog.pg_terminate_backend(pid)
 FROM pg_catalog.pg_stat_activity WHERE pid = $1 AND backend_start = $2
 
--- connected: those of the sessions with the process ids $1 and the starts $2, as JSON texts, that are still connected
+-- connected: which of the sessions with the process ids $1 and the start times $2, as JSON texts, are still connected
 SELECT a.pid, a.usename AS "user", a.application_name, a.state, a.backend_start, a.query,
        EXTRACT(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::float8 AS transaction_age_s
 FROM pg_catalog.pg_stat_activity a

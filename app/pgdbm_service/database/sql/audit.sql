@@ -7,7 +7,7 @@ SELECT * FROM unnest(
     $8::text[], $9::text[]::integer[], $10::text[], $11::text[], $12::text[])
 ON CONFLICT (entry) DO NOTHING
 
--- page: at most $4 entries with ids below $1 (null: all), newest first, of principal $2 and module $3 (null: any)
+-- page: at most $4 entries with ids below $1 (null: all), newest first, for principal $2 and module $3 (null: any)
 SELECT id, at, principal, address, method, path, module, run_id, http_status, problem_code, request_id, reason
 FROM {{tables.audit}}
 WHERE id < COALESCE($1, 9223372036854775807)

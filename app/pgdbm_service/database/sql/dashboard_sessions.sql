@@ -3,7 +3,7 @@
 INSERT INTO {{tables.dashboard_sessions}} (id, digest, principal, token_id, issuer, scopes, address, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.now() + pg_catalog.make_interval(secs => $8))
 
--- find: the session $1, unless it has ended, or was not used for $2 seconds
+-- find: the session $1, unless it has ended or was not used for $2 seconds
 -- The scopes of a token may have changed since the sign-in.
 SELECT s.id, s.digest, s.principal, s.token_id, s.issuer, COALESCE(t.scopes, s.scopes) AS scopes, s.address,
     s.started_at, s.seen_at,

@@ -1,4 +1,4 @@
--- table_id: the id of the table $2 in the schema $1; null, if there is none
+-- table_id: the id of the table $2 in the schema $1; null if there is none
 SELECT (SELECT c.oid::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = $1::name AND c.relname = $2::name) AS table_id
 
@@ -20,15 +20,15 @@ SELECT pg_catalog.current_setting('transaction_read_only') = 'on' AS read_only,
 -- backend: the process id of the session's backend
 SELECT pg_catalog.pg_backend_pid()
 
--- identity: identifies a running server and a database in it, without any privilege; and the database user
+-- identity: identifies a running server and a database in it, which needs no privilege; and the database user
 SELECT pg_catalog.concat(pg_catalog.pg_postmaster_start_time(), ' ', oid) AS database, current_user::text AS "user"
 FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
 
 -- user: the database user of the session
 SELECT current_user::text
 
--- login: the session's user; and why its statements could reach what belongs to the service's database user $1, has the
--- schema $2, or needs one of the roles $3
+-- login: the session's user; and why its statements could access what belongs to the service's database user $1, is in
+-- the schema $2, or requires one of the roles $3
 SELECT current_user::text AS "user",
        ARRAY(SELECT power FROM (
            SELECT 1, 'it is a superuser' FROM pg_catalog.pg_roles r WHERE r.rolname = session_user AND r.rolsuper
@@ -53,7 +53,7 @@ SELECT s.name::text AS schema
 FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS s (name)
 WHERE pg_catalog.has_schema_privilege('public', s.name::text, 'CREATE')
 
--- table_lock: the session that locks one of the service's own tables: one in the schema $1, or with a name of $2 in any
+-- table_lock: a session with a lock on one of the service's own tables: in the schema $1, or with a name in $2 in any
 -- schema
 SELECT pg_catalog.concat(n.nspname, '.', c.relname) AS "table",
        a.pid, a.application_name, a.usename::text AS "user", a.client_addr::text AS client, a.state,

@@ -1,7 +1,7 @@
--- lock_runs: wait for runs that are starting: those that start later see the freezes of this transaction
+-- lock_runs: wait for runs that are starting: later ones see the freezes of this transaction
 LOCK TABLE {{tables.runs}} IN SHARE MODE
 
--- put: freeze the modules $1, of which $2 is the pattern for LIKE
+-- put: freeze the modules $1; $2 is the same glob as a pattern for LIKE
 INSERT INTO {{tables.freezes}} AS f (modules, pattern, reason, until, frozen_by)
 VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (modules) DO UPDATE
@@ -23,7 +23,7 @@ DELETE FROM {{tables.freezes}} WHERE $1::text IS NULL OR modules = $1
 RETURNING modules, reason, until, frozen_by, frozen_at
 
 -- wake: make the items of held runs due now: those of modules LIKE $1; if that is null, all that no freeze holds any
--- more
+-- longer
 UPDATE {{tables.pgqueuer}} q SET execute_after = pg_catalog.now()
 FROM {{tables.runs}} r
 WHERE r.status = 'held' AND r.hold ->> 'reason' = 'freeze'

@@ -7,7 +7,7 @@ CROSS JOIN LATERAL (
 ORDER BY r.module, r.number DESC
 
 -- under_way: the runs that have not ended, oldest first, each with what one of its schemas is doing
--- A schema that waits for a lock is shown before one that works.
+-- A schema that waits for a lock is preferred to one that is making progress.
 SELECT r.id, r.module, r.status, r.created_by, r.created_at, r.started_at, r.ended_at, r.problem, r.hold,
        counts.total, counts.done, s.schema, s.progress
 FROM {{tables.runs}} r
@@ -25,7 +25,7 @@ ORDER BY r.number
 LIMIT 100
 
 -- replicas: the replicas that have sent a heartbeat within $1 seconds, with the schemas that each is migrating
--- With $2 those that have sent one within $2 seconds, and none within $1.
+-- With $2, the replicas that have sent one within $2 seconds but none within $1.
 SELECT p.id, p.host, p.pid, p.version, p.started_at, p.seen_at,
        (SELECT count(*)::int FROM {{tables.run_schemas}} s WHERE s.replica = p.id AND s.status = 'running') AS running,
        ARRAY(SELECT DISTINCT r.module FROM {{tables.run_schemas}} s JOIN {{tables.runs}} r ON r.id = s.run
@@ -38,11 +38,11 @@ ORDER BY p.started_at, p.id
 -- backends: the process ids of the backends that are migrating
 SELECT backend_pid FROM {{tables.run_schemas}} WHERE status = 'running' AND backend_pid IS NOT NULL
 
--- changed: the runs $1 as they are now
+-- changed: the current state of the runs $1
 SELECT id, module, status, created_by, created_at, started_at, ended_at, problem, hold
 FROM {{tables.runs}} WHERE id = ANY ($1::text[]::uuid[])
 
--- changed_since: the runs with an event later than $1, as they are now, oldest change first
+-- changed_since: the current state of the runs with an event later than $1, oldest change first
 SELECT r.id, r.module, r.status, r.created_by, r.created_at, r.started_at, r.ended_at, r.problem, r.hold
 FROM {{tables.runs}} r
 WHERE GREATEST(r.created_at, r.started_at, r.ended_at) > $1 OR r.ended_at IS NULL

@@ -1,7 +1,7 @@
--- version: identifies what is registered now: a count of changes, and the table, which may be created again
+-- version: identifies what is registered now: a count of changes, and the id of the table, which may be recreated
 SELECT version, tableoid::bigint AS table_id FROM {{tables.registry_version}}
 
--- lock: the version, locked: changes are made one after the other
+-- lock: the version, locked, so that changes are made one after the other
 SELECT version FROM {{tables.registry_version}} FOR UPDATE
 
 -- count_change: a change of what is registered, which replicas are notified of
@@ -14,8 +14,8 @@ SELECT name, digest FROM {{tables.modules}} ORDER BY name
 -- digest_of: the digest of the bundle of the module $1
 SELECT digest FROM {{tables.modules}} WHERE name = $1
 
--- counts: what the limits are compared with, for the principal $1; and in how many seconds the oldest registration of
--- the last hour no longer counts
+-- counts: the numbers that the limits apply to, for the principal $1; and in how many seconds the oldest registration
+-- of the last hour no longer counts
 SELECT (SELECT pg_catalog.count(*) FROM {{tables.modules}}) AS modules,
        (SELECT pg_catalog.count(*) FROM {{tables.modules}} WHERE registered_by = $1) AS modules_of_principal,
        pg_catalog.count(*) AS within_hour,
@@ -23,19 +23,19 @@ SELECT (SELECT pg_catalog.count(*) FROM {{tables.modules}}) AS modules,
            AS next_s
 FROM {{tables.registrations}} WHERE registered_by = $1 AND registered_at > pg_catalog.now() - interval '1 hour'
 
--- last_settings: the settings in the bundle that the module $1 was registered with last
+-- last_settings: the settings in the bundle that the module $1 was last registered with
 SELECT b.settings FROM {{tables.registrations}} r JOIN {{tables.bundles}} b USING (digest)
 WHERE r.module = $1 ORDER BY r.id DESC LIMIT 1
 
 -- settings: the settings in the bundles $1
 SELECT digest, settings FROM {{tables.bundles}} WHERE digest = ANY ($1::text[])
 
--- files: the files in the bundles $1, with the hash that each had when it was stored
+-- files: the files in the bundles $1, each with its hash when it was stored
 SELECT f.digest, f.filename, f.hash, c.content
 FROM {{tables.bundle_files}} f JOIN {{tables.file_contents}} c USING (hash)
 WHERE f.digest = ANY ($1::text[])
 
--- contents: files that were registered once and have the checksums $1, one for each
+-- contents: files that were registered at some time and have the checksums $1, one for each
 SELECT DISTINCT ON (checksum) checksum, content FROM {{tables.file_contents}} WHERE checksum = ANY ($1::text[])
 
 -- store_bundle: the bundle $1 with the settings $2 and the files $3 to $6 (names, hashes, checksums, contents), unless
@@ -59,7 +59,7 @@ WITH bundle AS (
 )
 INSERT INTO {{tables.bundle_files}} (digest, filename, hash) SELECT $1, filename, hash FROM sent
 
--- register: the module $1 has the bundle $2 now; $3 is the principal
+-- register: make $2 the bundle of the module $1; $3 is the principal
 WITH entry AS (
     INSERT INTO {{tables.registrations}} (module, digest, registered_by) VALUES ($1, $2, $3)
 )
@@ -67,7 +67,7 @@ INSERT INTO {{tables.modules}} (name, digest, registered_by) VALUES ($1, $2, $3)
 ON CONFLICT (name) DO UPDATE
 SET digest = EXCLUDED.digest, registered_by = EXCLUDED.registered_by, registered_at = pg_catalog.now()
 
--- unregister: the module $1 is no longer registered
+-- unregister: remove the registration of the module $1
 DELETE FROM {{tables.modules}} WHERE name = $1
 
 -- bundles: the registrations of the module $1 before the id $2, newest first, at most $3

@@ -2,7 +2,7 @@
 INSERT INTO {{tables.replicas}} (id, host, pid, version) VALUES ($1, $2, $3, $4)
 ON CONFLICT (id) DO UPDATE SET seen_at = pg_catalog.now()
 
--- deregister: remove this replica: others need not wait until it is stale
+-- deregister: remove this replica, so that others need not wait until it is stale
 DELETE FROM {{tables.replicas}} WHERE id = $1
 
 -- prune: delete replicas that were last seen over a day ago

@@ -1,8 +1,8 @@
--- lock: lock a run. In a statement of its own: what the next one reads is as new as the lock
+-- lock: lock a run. In a separate statement, so that what the next one reads is as recent as the lock
 SELECT FROM {{tables.runs}} WHERE id = $1 FOR UPDATE
 
--- locked: a locked run: who asked for it, what it needs, and how many have approved it
--- One whose schemas have ended is about to end.
+-- locked: a locked run: who requested it, what it needs, and how many have approved it
+-- A run whose schemas have ended is about to end.
 SELECT r.id, r.module, r.status, r.bundle, r.created_by, r.options, r.plan, r.approvals, r.approvals_needed,
        r.started_at IS NOT NULL AS is_started,
        r.ended_at IS NOT NULL
@@ -42,7 +42,7 @@ UPDATE {{tables.runs}} SET break_glass = $2::jsonb, hold = NULL WHERE id = $1
 -- plans: the schemas of a run, each with its chunk and the digest of its plan
 SELECT schema, chunk, plan FROM {{tables.run_schemas}} WHERE run = $1 ORDER BY position
 
--- end_schemas: the schemas of a run that has not started end: the first with the status $2 and the problem $4, the
+-- end_schemas: end the schemas of a run that has not started: the first with the status $2 and the problem $4, the
 -- others with the status $3
 UPDATE {{tables.run_schemas}} s
 SET status = CASE WHEN s.position = first.position THEN $2 ELSE $3 END, ended_at = pg_catalog.now(),
@@ -61,5 +61,5 @@ SELECT principal, reason, at FROM {{tables.run_approvals}} WHERE run = $1 ORDER 
 SELECT id, module, status, bundle, options, plan, started_at IS NOT NULL AS is_started, ended_at IS NOT NULL AS has_ended
 FROM {{tables.runs}} WHERE id = $1
 
--- waiting: the runs that wait for approvals, of the module $1; null: of any
+-- waiting: the runs of the module $1 that wait for approvals; null: of any module
 SELECT id FROM {{tables.runs}} WHERE status = 'waiting_for_approval' AND ($1::text IS NULL OR module = $1)

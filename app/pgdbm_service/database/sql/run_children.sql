@@ -32,7 +32,7 @@ FROM {{tables.runs}} r LEFT JOIN LATERAL (
 ) c ON true
 WHERE r.id = $1 AND r.module = $2 AND r.status IN ('queued', 'running')
 
--- start: let a child that has not started be the run $3
+-- start: make the run $3 the child's run, unless the child has started
 WITH run AS (
     UPDATE {{tables.runs}}
     SET status = 'running', started_at = COALESCE(started_at, pg_catalog.now()), replica = $4, events = events + 1,
@@ -52,10 +52,10 @@ WITH run AS (
 )
 SELECT pg_catalog.pg_notify('pgdbm_service_events', id::text) FROM run
 
--- is_cancelled: whether a run is to be cancelled
+-- is_cancelled: whether the cancellation of a run was requested
 SELECT cancel_requested_at IS NOT NULL FROM {{tables.runs}} WHERE id = $1
 
--- end: a child has ended, or nothing was pending in its module
+-- end: record that a child has ended, or that nothing was pending in its module
 WITH run AS (
     UPDATE {{tables.runs}} SET events = events + 1
     WHERE id = $1 AND status IN ('queued', 'running')
@@ -92,7 +92,7 @@ WITH run AS (
 )
 SELECT pg_catalog.pg_notify('pgdbm_service_events', id::text) FROM run
 
--- has_ended: whether a run has ended. Waits for a transaction that is ending it: that finds the parents to wake up
+-- has_ended: whether a run has ended. Waits for a transaction that is ending it, which finds the parents to wake up
 SELECT ended_at IS NOT NULL FROM {{tables.runs}} WHERE id = $1 FOR SHARE
 
 -- parents: the runs of several modules that wait for a run

@@ -1,7 +1,7 @@
 -- run: one run
 SELECT * FROM {{tables.runs}} WHERE id = $1
 
--- page: runs, the newest first, each with its schemas by status and with what one of them is doing
+-- page: runs, newest first, each with its schemas by status and with the progress of one of them
 -- The schemas of a run that has ended are counted once, when it ends. "also" is the condition of an index, or empty.
 SELECT r.*, s.schema, s.progress,
        COALESCE(
@@ -57,12 +57,12 @@ FROM {{tables.run_schemas}} s
 WHERE s.run = $1 AND ($2::text IS NULL OR s.status = $2) AND s.position > $3::bigint
 ORDER BY {{order}} LIMIT $4
 
--- applied: what a run applied, over all of its schemas
+-- applied: what a run applied, in all of its schemas
 SELECT t.filename, t.schema, t.execution_time_ms
 FROM {{tables.run_steps}} t JOIN {{tables.run_schemas}} s ON s.run = t.run AND s.schema = t.schema
 WHERE t.run = $1 ORDER BY s.position, t.position LIMIT $2
 
--- renamed: the files that were applied under another name when a run began, over all of its schemas
+-- renamed: the files that were applied under another name when a run began, in all of its schemas
 SELECT filename, applied_as
 FROM (SELECT data ->> 'filename' AS filename, data ->> 'applied_as' AS applied_as, pg_catalog.min(number) AS number
       FROM {{tables.run_events}} WHERE run = $1 AND kind = 'notice' AND data ? 'applied_as' GROUP BY 1, 2) AS found
@@ -87,7 +87,7 @@ FROM {{tables.run_steps}}
 WHERE module = $1 AND schema = $2 AND filename = ANY ($3::text[])
 ORDER BY filename, applied_at DESC
 
--- last_runs: the newest run of each of these modules, and the oldest that has not ended
+-- last_runs: the newest run of each of these modules, and the oldest one that has not ended
 SELECT given.module, last.id, last.status, last.created_at, active.id AS active, active.status AS active_status
 FROM pg_catalog.unnest($1::text[]) AS given (module)
 CROSS JOIN LATERAL (SELECT r.id, r.status, r.created_at FROM {{tables.runs}} r
@@ -95,9 +95,9 @@ CROSS JOIN LATERAL (SELECT r.id, r.status, r.created_at FROM {{tables.runs}} r
 LEFT JOIN LATERAL (SELECT r.id, r.status FROM {{tables.runs}} r
                    WHERE r.module = given.module AND r.ended_at IS NULL ORDER BY r.number LIMIT 1) AS active ON true
 
--- activity: of the runs that have not ended, by module: seconds without an event, and the numbers of schemas that wait for
--- locks, of runs that wait for approvals, and of those that are held
--- Those runs are quiet for a reason, and so is one of all modules that waits for one of them.
+-- activity: for the runs that have not ended, by module: seconds without an event, and the numbers of schemas that wait
+-- for locks, of runs that wait for approvals, and of held runs Such runs have a reason to be quiet, and so has a run of
+-- all modules that waits for one of them.
 SELECT r.module,
        COALESCE(EXTRACT(epoch FROM pg_catalog.now() - pg_catalog.min(last.at) FILTER (
            WHERE r.status IN ('queued', 'running') AND NOT EXISTS (
@@ -118,7 +118,7 @@ GROUP BY r.module
 -- schema_statuses: every schema of a run with its status and its problem, in order
 SELECT schema, status, problem ->> 'detail' AS detail FROM {{tables.run_schemas}} WHERE run = $1 ORDER BY position
 
--- is_migrating: whether a run of the module $1 is under way
+-- is_migrating: whether a run of the module $1 is in progress
 SELECT EXISTS (SELECT FROM {{tables.runs}} WHERE module = $1 AND status = 'running') AS is_migrating
 
 -- is_waiting: whether any schema of a run waits for a lock or another runner

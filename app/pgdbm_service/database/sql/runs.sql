@@ -1,5 +1,5 @@
 -- create: insert a run, its schemas, its idempotency key and its first events; no row if one with its digest is active
--- It waits for $17 approvals. $14 and $16 are the plan that it is bound to, and that in each schema.
+-- It waits for $17 approvals. $14 and $16 are the plan that it is bound to, and the plan in each schema.
 WITH run AS (
     INSERT INTO {{tables.runs}} (id, module, options, digest, bundle, created_by, request_id, retry_of, traceparent,
                                  plan, approvals, approvals_needed, status, events)
@@ -39,7 +39,7 @@ SELECT EXISTS (SELECT FROM {{tables.runs}} WHERE status IN ('queued', 'held', 'r
 -- store_key: map an idempotency key to a run that another request created
 INSERT INTO {{tables.run_keys}} (principal, key, request, run) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
 
--- find_key: the run that an idempotency key leads to, and the digest of the request that it was sent with
+-- find_key: the run of an idempotency key, and the digest of the request that it was sent with
 SELECT k.run, k.request, r.module, r.bundle, r.ended_at IS NOT NULL AS has_ended,
        (r.problem ->> 'status')::integer AS http_status
 FROM {{tables.run_keys}} k JOIN {{tables.runs}} r ON r.id = k.run
@@ -52,7 +52,7 @@ DELETE FROM {{tables.run_keys}} WHERE principal = $1 AND key = $2 AND run = $3
 SELECT started_at IS NULL AND cancel_requested_at IS NULL AS waits FROM {{tables.runs}}
 WHERE id = $1 AND ended_at IS NULL
 
--- take: a run to work on, unless it has ended, with the freeze that applies to it
+-- take: a run to process, unless it has ended, with the freeze that applies to it
 SELECT r.id, r.module, r.options, r.bundle, r.created_by, r.traceparent, r.cancel_requested_at IS NOT NULL AS cancelled,
        (SELECT pg_catalog.count(*) FROM {{tables.run_schemas}} WHERE run = $1) AS schema_count,
        r.started_at IS NOT NULL AS is_started, r.hold, r.plan, r.approvals, r.approvals_needed,
@@ -63,7 +63,7 @@ SELECT r.id, r.module, r.options, r.bundle, r.created_by, r.traceparent, r.cance
         ORDER BY f.until DESC NULLS FIRST LIMIT 1) AS freeze
 FROM {{tables.runs}} r WHERE r.id = $1 AND r.status IN ('queued', 'held', 'running')
 
--- hold: keep a run that has not started from starting, with the reason $2; no row if it is held for the same already
+-- hold: keep a run that has not started from starting, for the reason $2; no row if it is already held for that reason
 WITH run AS (
     UPDATE {{tables.runs}} SET status = 'held', hold = $2::jsonb, events = events + 1
     WHERE id = $1 AND status IN ('queued', 'held') AND started_at IS NULL AND hold IS DISTINCT FROM $2::jsonb
@@ -83,7 +83,7 @@ WITH run AS (
 )
 SELECT pg_catalog.pg_notify('pgdbm_service_events', id::text) FROM run
 
--- unfinished: the schemas of a chunk that have not ended, or that the summaries may not show yet
+-- unfinished: the schemas of a chunk that have not ended, or that may not be in the summaries yet
 -- A live replica owns those that it is working on.
 SELECT s.schema, s.replica, s.status NOT IN ('queued', 'running') AS has_ended, s.status = 'running' AS is_started,
        COALESCE(s.status = 'running'
@@ -92,9 +92,10 @@ FROM {{tables.run_schemas}} s LEFT JOIN {{tables.replicas}} r ON r.id = s.replic
 WHERE s.run = $1 AND s.chunk = $2 AND (s.status IN ('queued', 'running') OR s.attempts > 0 AND NOT s.summarized)
 ORDER BY s.position
 
--- start_schema: begin an attempt at a schema; no row if the schema or the run has ended, or is to be cancelled
+-- start_schema: begin an attempt at a schema; no row if the schema or the run has ended, or was requested to be
+-- cancelled
 WITH run AS (
-    -- The lock on the run's row is held until the commit: event numbers are in the order of the commits.
+    -- The lock on the run's row is held until the commit, so event numbers are in commit order.
     UPDATE {{tables.runs}}
     SET status = 'running', started_at = COALESCE(started_at, pg_catalog.now()), replica = $3, events = events + 1,
         attempts = GREATEST(attempts, 1 + (SELECT s.attempts FROM {{tables.run_schemas}} s
@@ -102,7 +103,7 @@ WITH run AS (
     WHERE id = $1 AND status IN ('queued', 'running') AND cancel_requested_at IS NULL
       AND EXISTS (SELECT FROM {{tables.run_schemas}}
                   WHERE run = $1 AND schema = $2 AND status IN ('queued', 'running'))
-      -- One may have been created since the run was taken.
+      -- A freeze may have been created since the run was taken.
       AND (started_at IS NOT NULL OR break_glass IS NOT NULL OR NOT EXISTS (
           SELECT FROM {{tables.freezes}} f
           WHERE module LIKE f.pattern AND (f.until IS NULL OR f.until > pg_catalog.now())))
@@ -128,7 +129,7 @@ SELECT attempt.attempts, attempt.pending, attempt.deaths, attempt.plan, before.f
        pg_catalog.pg_notify('pgdbm_service_events', run.id::text)
 FROM run, attempt, before
 
--- record_progress: write the progress and the events of an attempt; whether the run is to be cancelled
+-- record_progress: write the progress and the events of an attempt; whether the run should be cancelled
 WITH run AS (
     UPDATE {{tables.runs}} SET events = events + pg_catalog.cardinality($4::text[])
     WHERE id = $1 AND status = 'running'
@@ -152,7 +153,7 @@ SELECT cancelled,
        CASE WHEN pg_catalog.cardinality($4::text[]) > 0 THEN pg_catalog.pg_notify('pgdbm_service_events', id::text) END
 FROM run
 
--- complete_schema: a schema is migrated. Valid from an attempt that was taken over, too: it has seen the history
+-- complete_schema: a schema is migrated. Even an attempt that was taken over may do this: it has read the history
 WITH run AS (
     UPDATE {{tables.runs}} SET events = events + 1
     WHERE id = $1 AND status IN ('queued', 'running')
@@ -234,7 +235,7 @@ WITH released AS (
 )
 SELECT pg_catalog.pg_notify('pgdbm_service_events', id::text) FROM run
 
--- abandon: a chunk cannot be worked on: fail its schemas, start no others
+-- abandon: a chunk cannot be processed: fail its schemas, start no others
 WITH run AS (
     UPDATE {{tables.runs}} SET events = events + 1
     WHERE id = $1 AND ended_at IS NULL
@@ -274,9 +275,9 @@ SELECT DISTINCT s.chunk FROM {{tables.run_schemas}} s, run
 WHERE s.run = run.id AND s.chunk > 0 AND s.status = 'queued'
 ORDER BY s.chunk
 
--- mark_summarized: the summaries show how the schemas of a chunk ended
+-- mark_summarized: record that the summaries show how the schemas of a chunk ended
 WITH run AS (
-    -- If two chunks end at the same time, the statement after this one sees what the other has written.
+    -- If two chunks end at the same time, the next statement sees what the other one wrote.
     SELECT id FROM {{tables.runs}} WHERE id = $1 FOR UPDATE
 )
 UPDATE {{tables.run_schemas}} s SET summarized = true
@@ -284,7 +285,7 @@ FROM run
 WHERE s.run = run.id AND s.chunk = $2 AND s.attempts > 0 AND NOT s.summarized
   AND s.status NOT IN ('queued', 'running')
 
--- finish: end a run whose schemas have all ended; its status, or no row
+-- finish: end a run whose schemas have all ended; returns its status, or no row
 WITH counted AS (
     SELECT pg_catalog.count(*) FILTER (
                WHERE status IN ('queued', 'running')
@@ -344,12 +345,12 @@ SELECT id, pg_catalog.pg_notify('pgdbm_service_events', id::text),
        pg_catalog.pg_notify('pgdbm_service_cancel', id::text)
 FROM run
 
--- is_backend_of_run: whether a backend works for a run, on this module in this schema
+-- is_backend_of_run: whether a backend belongs to a run, for this module in this schema
 SELECT EXISTS (
     SELECT FROM {{tables.run_schemas}} s JOIN {{tables.runs}} r ON r.id = s.run
     WHERE s.status = 'running' AND s.schema = $2 AND s.backend_pid = $3 AND r.module = $1)
 
--- cancel_backend: cancel the statement that a backend executes
+-- cancel_backend: cancel the statement that a backend is executing
 SELECT pg_catalog.pg_cancel_backend($1)
 
 -- prune: delete runs that ended over $1 days ago, a thousand at a time
@@ -357,7 +358,7 @@ DELETE FROM {{tables.runs}} WHERE id IN (
     SELECT id FROM {{tables.runs}} WHERE ended_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1 * 86400.0)
     LIMIT 1000 FOR UPDATE SKIP LOCKED)
 
--- prune_queue_log: delete the queue's log of more than a day ago
+-- prune_queue_log: delete entries of the queue's log that are over a day old
 DELETE FROM {{tables.pgqueuer_log}} WHERE created < pg_catalog.now() - interval '1 day'
 
 -- queue_types: of the types in the statements of PgQueuer, those that asyncpg has to ask for, once per pool
@@ -367,7 +368,7 @@ SELECT NULL::integer[], NULL::bigint[], NULL::bytea[], NULL::interval[], NULL::j
 -- due_in: the time until the next item in the queue is due; null without one
 SELECT pg_catalog.min(execute_after) - pg_catalog.now() AS due_in FROM {{tables.pgqueuer}} WHERE status = 'queued'
 
--- orphaned: items that the queue has lost: chunks with unfinished schemas, and runs that only have to be ended
+-- orphaned: items that the queue has lost: chunks with unfinished schemas, and runs that only remain to be ended
 SELECT DISTINCT s.run, s.chunk, false AS of_all
 FROM {{tables.runs}} r JOIN {{tables.run_schemas}} s ON s.run = r.id
 WHERE r.status IN ('queued', 'held', 'running') AND r.created_at < pg_catalog.now() - interval '1 minute'

@@ -1,12 +1,12 @@
 -- locked: part of a statement: the relations of this database that are locked exclusively
--- The size functions lock what they measure, and would wait behind an ALTER TABLE.
+-- The size functions lock what they measure, so they would wait behind an ALTER TABLE.
 WITH locked AS MATERIALIZED (
     SELECT l.relation FROM pg_catalog.pg_locks l
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 )
 
--- page: the schemas after $2 by name, at most $3; with $1, system schemas, too
+-- page: at most $3 schemas after $2, by name; with $1, including system schemas
 {{locked}}, page AS MATERIALIZED (
     SELECT oid, nspname, nspowner FROM pg_catalog.pg_namespace
     WHERE ($1::boolean OR (nspname !~ '^pg_'::text
@@ -33,7 +33,7 @@ FROM page n
 LEFT JOIN tables t ON t.relnamespace = n.oid
 ORDER BY n.nspname
 
--- names: the names of schemas, to find similar ones: no more than can be compared quickly
+-- names: the names of schemas, for finding similar ones; no more than can be compared quickly
 SELECT nspname AS name FROM pg_catalog.pg_namespace ORDER BY nspname LIMIT 2000
 
 -- schema: the schema $1

@@ -5,7 +5,7 @@ SELECT ARRAY(SELECT nspname::text FROM pg_catalog.pg_namespace WHERE {{like}} OR
 nspname ~ $1 AND nspname !~ '^pg_' AND nspname NOT IN ('pgdbm_service', 'information_schema')
 
 -- placed: part of a statement: the schemas of the module $3 with their summaries; they match $1, or are named in $2
--- Grouped and not joined: the planner cannot estimate how many schemas match, and would look up each of them.
+-- Grouped instead of joined: the planner cannot estimate how many schemas match, and would query each one.
 WITH wanted AS (
     SELECT nspname::text COLLATE "C" AS schema FROM pg_catalog.pg_namespace WHERE {{like}}
     UNION ALL SELECT name COLLATE "C" FROM pg_catalog.unnest($2::text[]) AS name
@@ -55,14 +55,14 @@ ON CONFLICT (module, schema) DO UPDATE
 SET digest = EXCLUDED.digest, checked_at = pg_catalog.now(), last_run = COALESCE(EXCLUDED.last_run, s.last_run)
 WHERE $5::timestamptz IS NULL OR s.checked_at <= $5
 
--- now: the time that summaries are compared by
+-- now: the time by which summaries are compared
 SELECT pg_catalog.now()
 
 -- applied_sets: the applied sets with the digests $1
 SELECT digest, content FROM {{tables.applied_sets}} WHERE digest = ANY ($1::text[])
 
--- by_module: the applied sets of the module $1, or of all modules; not of the modules $2. With the first schema and the
--- number of the schemas of each
+-- by_module: the applied sets of the module $1, or of all modules; but not of the modules $2; each with its first
+-- schema and its number of schemas
 SELECT module, digest, pg_catalog.min(schema) AS schema, pg_catalog.count(*) AS schemas
 FROM {{tables.schema_summaries}}
 WHERE ($1::text IS NULL OR module = $1) AND module <> ALL ($2::text[])
@@ -71,11 +71,11 @@ GROUP BY 1, 2 ORDER BY 1, 3
 -- schemas_with: the schemas of the module $1 in which one of the sets $2 is applied
 SELECT schema FROM {{tables.schema_summaries}} WHERE module = $1 AND digest = ANY ($2::text[])
 
--- start_reconciliation: the time, unless a replica started one within $1 seconds
+-- start_reconciliation: the current time; no row if a replica started one within $1 seconds
 UPDATE {{tables.reconciliation}} SET started_at = pg_catalog.now()
 WHERE started_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1) RETURNING started_at
 
--- end_reconciliation: all summaries have been compared; delete those that were not checked since $1
+-- end_reconciliation: record that all summaries have been compared; delete those that were not checked since $1
 WITH pruned AS (DELETE FROM {{tables.schema_summaries}} WHERE checked_at < $1)
 UPDATE {{tables.reconciliation}} SET ended_at = pg_catalog.now()
 

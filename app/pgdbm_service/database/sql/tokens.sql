@@ -19,7 +19,7 @@ SELECT LEAST(pg_catalog.count(*), $1::bigint) AS number, pg_catalog.count(*) > $
 FROM (SELECT FROM {{tables.tokens}} WHERE {{matches}} LIMIT $1 + 1) AS found
 
 -- revoke: the token with the id $1, or if $3 the name $1, by $2
--- Revoked tokens share names; a name means the one that is not revoked.
+-- Revoked tokens may share names; a name means the token that is not revoked.
 UPDATE {{tables.tokens}}
 SET revoked_at = COALESCE(revoked_at, pg_catalog.now()), revoked_by = COALESCE(revoked_by, $2)
 WHERE id = $1 OR ($3 AND name = $1 AND revoked_at IS NULL)

@@ -15,8 +15,8 @@ LOCK TABLE {{tables.webhooks}} IN SHARE ROW EXCLUSIVE MODE
 -- count: the number of webhooks that were created over HTTP
 SELECT pg_catalog.count(*) AS number FROM {{tables.webhooks}} WHERE name IS NULL
 
--- configure: what the settings say of the webhook with the name $1. Without a secret $3, one that it has stays, and else
--- it is $4, which is not shown. With a new one, signatures with the previous one are sent beside it
+-- configure: what the settings say about the webhook with the name $1. Without a secret $3, its existing one stays, or
+-- else it gets $4, which is not shown. With a new secret, deliveries are also signed with the previous one
 INSERT INTO {{tables.webhooks}} AS w (name, url, secret, events, modules, pattern, format, blocked_after_s, created_by)
 VALUES ($1, $2, COALESCE($3::text, $4), $5::text[], $6, $7, $8, $9, 'the settings')
 ON CONFLICT (name) DO UPDATE
@@ -28,7 +28,7 @@ WHERE (w.url, w.events, w.modules, w.format, w.blocked_after_s, w.secret)
       IS DISTINCT FROM (EXCLUDED.url, EXCLUDED.events, EXCLUDED.modules, EXCLUDED.format, EXCLUDED.blocked_after_s,
                         COALESCE($3::text, w.secret))
 
--- no_longer_configured: delete the webhooks that were in the settings, but for those with the names $1
+-- no_longer_configured: delete the webhooks that were in the settings, except those with the names $1
 DELETE FROM {{tables.webhooks}} WHERE name IS NOT NULL AND name <> ALL ($1::text[])
 
 -- find: the webhook $1
@@ -36,8 +36,8 @@ SELECT id, url, events, modules, format, blocked_after_s, is_enabled, disabled_r
        created_at, name
 FROM {{tables.webhooks}} WHERE id = $1
 
--- change: set what is not null; a webhook that is enabled is tried again immediately. With a new secret $7, signatures
--- with the previous one are sent beside it
+-- change: set what is not null; a webhook that is enabled is retried immediately. With a new secret $7, deliveries
+-- are also signed with the previous one
 WITH changed AS (
     UPDATE {{tables.webhooks}}
     SET url = COALESCE($2, url), events = COALESCE($3::text[], events), modules = COALESCE($4, modules),
@@ -95,7 +95,7 @@ WHERE d.id = due.id AND w.id = d.webhook
 RETURNING d.id, d.webhook, d.event, d.module, d.run, d.data, d.at, d.attempts,
           w.url, w.secret, w.previous_secret, w.format
 
--- delivered: the webhook has accepted a delivery
+-- delivered: record that the webhook accepted a delivery
 WITH done AS (
     UPDATE {{tables.webhook_deliveries}}
     SET status = 'delivered', delivered_at = pg_catalog.clock_timestamp(), http_status = $2, reason = NULL
@@ -104,7 +104,8 @@ WITH done AS (
 )
 UPDATE {{tables.webhooks}} w SET failing_since = NULL FROM done WHERE w.id = done.webhook AND failing_since IS NOT NULL
 
--- failed: an attempt failed; the next one is in $4 seconds. A webhook that has failed for $5 seconds is disabled
+-- failed: record that an attempt failed; the next one is in $4 seconds. A webhook that has failed for $5 seconds is
+-- disabled
 WITH failed AS (
     UPDATE {{tables.webhook_deliveries}}
     SET http_status = $2, reason = $3,
@@ -121,7 +122,7 @@ SET failing_since = COALESCE(w.failing_since, pg_catalog.now()),
 FROM failed WHERE w.id = failed.webhook AND w.is_enabled
 RETURNING w.is_enabled
 
--- dropped: a delivery reports something that is over
+-- dropped: drop a delivery that reports something that has ended
 UPDATE {{tables.webhook_deliveries}} SET status = 'dropped', reason = $2 WHERE id = $1 AND status = 'pending'
 
 -- due_in: seconds until the next delivery is due; null if there is none
@@ -135,9 +136,9 @@ DELETE FROM {{tables.webhook_deliveries}} WHERE id IN (
     WHERE status <> 'pending' AND at < pg_catalog.now() - pg_catalog.make_interval(secs => $1 * 86400.0)
     LIMIT 1000 FOR UPDATE SKIP LOCKED)
 
--- report: the conditions of modules: modules $1, schemas $2, events $3, digests $4, data $5. Those with the events $6,
--- in the schema $8 of the module $7 if given, that are not among them are over, but for those of the modules $9, whose
--- state is not known. Pending migrations are reported after $10 seconds, other conditions immediately
+-- report: the conditions of modules: modules $1, schemas $2, events $3, digests $4, data $5. Other conditions with the
+-- events $6, in the schema $8 of the module $7 if given, have ended, except those of the modules $9, whose state is not
+-- known. Pending migrations are reported after $10 seconds, other conditions immediately
 WITH given AS (
     SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]),
                              pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]::jsonb[]))
@@ -173,6 +174,6 @@ WITH given AS (
 )
 SELECT pg_catalog.pg_notify('pgdbm_service_webhooks', '') FROM sent LIMIT 1
 
--- start_drift_watch: whether to compare schemas now: no replica has started to within $1 seconds
+-- start_drift_watch: whether to compare schemas now: whether no replica has started that within $1 seconds
 UPDATE {{tables.drift_watch}} SET started_at = pg_catalog.clock_timestamp()
 WHERE started_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) RETURNING started_at

@@ -9,9 +9,9 @@ APPROVAL_ERRORS = (
         "approvals_weakened",
         403,
         "Only an admin can weaken approvals and windows",
-        "The module was registered before with approvals, or with windows in which its runs may start. This "
-        "registration needs fewer approvals, or has other windows. It is compared with the last one even if the "
-        "module was unregistered. Nothing was registered.",
+        "The module was previously registered with approvals, or with windows in which its runs may start. "
+        "This registration requires fewer approvals, or has different windows. It is compared with the last one even "
+        "if the module was unregistered. Nothing was registered.",
         "Register with the same `approvals` and `windows` as before, or with a token that has the scope `admin`.",
         "module scope",
     ),
@@ -20,7 +20,7 @@ APPROVAL_ERRORS = (
         409,
         "The module needs approvals",
         "Migrations of the module need the approvals of other people. The request is not a migrate, so there is no "
-        "plan that they could approve. Nothing was done.",
+        "plan to approve. Nothing was done.",
         "Write a new migration that undoes the change, and migrate. In an emergency, send `break_glass` with a reason, "
         "and a token with the scope `admin`.",
         "module",
@@ -28,8 +28,8 @@ APPROVAL_ERRORS = (
     ErrorKind(
         "self_approval",
         403,
-        "The one who asked for a run cannot decide about it",
-        "The one who asked for a run can neither approve nor reject it. Nothing was changed.",
+        "The principal who requested a run cannot decide about it",
+        "The principal who requested a run can neither approve nor reject it. Nothing was changed.",
         "Ask someone else with the scope `approve` for the module. To withdraw a run, cancel it.",
         "module run_id",
     ),
@@ -37,9 +37,9 @@ APPROVAL_ERRORS = (
         "run_not_waiting",
         409,
         "The run does not wait for a decision",
-        "Only a run that waits for approvals can be approved or rejected, and only one that has not started needs a "
-        "break-glass. Nothing was changed.",
-        "`GET /runs/{run_id}` shows what became of it.",
+        "Only a run that waits for approvals can be approved or rejected, and break-glass applies only to a run "
+        "that has not started. Nothing was changed.",
+        "`GET /runs/{run_id}` shows its current status.",
         "module run_id run_status",
     ),
     ErrorKind(
@@ -47,17 +47,17 @@ APPROVAL_ERRORS = (
         409,
         "The run was rejected",
         "Someone with the scope `approve` for the module rejected the run. Nothing was applied.",
-        "See `reason`, or ask `principal`. Correct the migrations, and migrate again: the new run waits for approvals.",
+        "See `reason`, or ask `principal`. Correct the migrations and migrate again: the new run waits for approvals.",
         "module principal reason run_id",
     ),
     ErrorKind(
         "closed",
         409,
-        "No run of the module starts now",
-        "The module is frozen, or outside the windows in which its runs may start, and the request said `if_closed: "
+        "Runs of the module do not start now",
+        "The module is frozen, or outside the windows in which its runs may start, and the request has `if_closed: "
         '"refuse"`. Nothing was applied.',
-        "Send it again after `until`, or without `if_closed`: then the run waits. `GET /freeze` lists the freezes; "
-        "`GET /modules/{module}` has the windows.",
+        "Send it again after `until`, or without `if_closed`, so that the run waits. `GET /freeze` lists the freezes; "
+        "`GET /modules/{module}` shows the windows.",
         "module reason until",
     ),
 )

@@ -9,7 +9,7 @@ CLIENT_ERRORS = (
         "invalid_request",
         400,
         "The request is invalid",
-        "The body is not JSON, has a field that the call does not have or a value of the wrong type, or a query "
+        "The body is not JSON, has an unknown field or a value of the wrong type, or a query "
         "parameter is unknown or out of range. Nothing was done.",
         "`errors` names each field or parameter and states what is expected. `/docs` describes every call.",
         "errors",
@@ -18,9 +18,9 @@ CLIENT_ERRORS = (
         "unauthenticated",
         401,
         "Authentication is required",
-        "The request has no `Authorization: Bearer` header, or its token is not one of this service or of its JWT "
-        "issuer, has expired, or was revoked. On a page of the dashboard: the session has ended, or the sign-in was "
-        "refused. Nothing was done.",
+        "The request has no `Authorization: Bearer` header, or its token was not issued by this service or its "
+        "JWT issuer, has expired, or was revoked. On a page of the dashboard: the session has ended, or the sign-in "
+        "was refused. Nothing was done.",
         "Send `Authorization: Bearer TOKEN`. `pgdbm token create` creates a token; `GET /tokens` and `pgdbm token "
         "list` show the state of each. In a browser, sign in at `/ui/sign-in`.",
     ),
@@ -35,19 +35,20 @@ CLIENT_ERRORS = (
     ErrorKind(
         "not_loopback",
         403,
-        "Only this machine is served",
+        "Only clients on this machine are served",
         "No auth is configured, so the service answers only requests that arrive over the loopback interface and are "
         "addressed to `localhost`, `127.0.0.1` or `[::1]`. This also refuses a browser page whose host name was "
         "pointed at this machine (DNS rebinding).",
         "Use `http://127.0.0.1:PORT`. To serve other machines, configure auth with `PGDBM_AUTH`, or start the service "
-        "with `PGDBM_ALLOW_UNAUTHENTICATED=true`; everyone who can reach the port can then migrate the database.",
+        "with `PGDBM_ALLOW_UNAUTHENTICATED=true`; then everyone who can reach the port can migrate the database.",
     ),
     ErrorKind(
         "host_not_allowed",
         403,
         "The Host is not allowed",
-        "The request is addressed to a host name that the service is not configured for. Without auth, every name but "
-        "`localhost` is refused, because a web page could point its own host name at the service (DNS rebinding).",
+        "The request is addressed to a host name that the service is not configured for. Without auth, every name "
+        "except `localhost` is refused, because a web page could point its own host name at the service (DNS "
+        "rebinding).",
         "Use an IP address or `localhost`, or add the name to `PGDBM_ALLOWED_HOSTS`.",
         "hint",
     ),
@@ -55,7 +56,7 @@ CLIENT_ERRORS = (
         "cross_origin",
         403,
         "Pages of other sites cannot change anything",
-        "The request was made by a web page of another origin, and would have changed something. A form of the "
+        "The request was made by a web page from another origin and would have changed something. A form of the "
         "dashboard is also refused if the browser sends neither `Origin` nor `Sec-Fetch-Site`.",
         "Call the service from a program, or from a page that it serves itself. Add the origin of a trusted page to "
         "`PGDBM_CORS_ORIGINS`. A reverse proxy that replaces the `Host` must send `X-Forwarded-Host` and be listed in "
@@ -66,8 +67,8 @@ CLIENT_ERRORS = (
         "policy_violated",
         403,
         "The operator's policy does not allow this",
-        "The operator of the service restricts the schemas and the role of modules with `PGDBM_MODULE_POLICIES`, and "
-        "this module has others. Nothing was registered or applied.",
+        "The operator of the service restricts the schemas and the roles of modules with `PGDBM_MODULE_POLICIES`, "
+        "and this module has different ones. Nothing was registered or applied.",
         "Follow `hint`.",
         "module schema hint run_id",
     ),
@@ -83,7 +84,8 @@ CLIENT_ERRORS = (
         "module_unknown",
         404,
         "There is no such module",
-        "Neither the migrations repository nor the registrations have a module of this name. If the name occurs in a "
+        "Neither the migrations repository nor the registrations contain a module with this name. If "
+        "the name occurs in a "
         "history table, its history can be read, but there are no files to apply.",
         "`GET /modules` lists the modules; `hint` suggests similar names.",
         "module hint",
@@ -92,8 +94,8 @@ CLIENT_ERRORS = (
         "schema_unknown",
         404,
         "There is no such schema",
-        "The database has no schema of this name.",
-        "`GET /schemas` lists the schemas, with `?system=true` those of PostgreSQL itself too; `hint` suggests similar "
+        "The database has no schema with this name.",
+        "`GET /schemas` lists the schemas, with `?system=true` including PostgreSQL's own; `hint` suggests similar "
         "names. A module's schema is created when the module is first migrated.",
         "schema hint",
     ),
@@ -101,7 +103,7 @@ CLIENT_ERRORS = (
         "migration_unknown",
         404,
         "There is no such migration",
-        "The module has no file of this name.",
+        "The module has no file with this name.",
         "`GET /modules/{module}/migrations` lists the files; `hint` suggests similar names.",
         "module filename hint",
     ),
@@ -133,15 +135,15 @@ CLIENT_ERRORS = (
         404,
         "There is no such webhook",
         "No webhook has this id, or the delivery does not belong to it or was deleted.",
-        "`GET /webhooks` lists the webhooks, `GET /webhooks/{webhook_id}/deliveries` the deliveries of one.",
+        "`GET /webhooks` lists the webhooks, and `GET /webhooks/{webhook_id}/deliveries` the deliveries of one.",
     ),
     ErrorKind(
         "webhook_in_settings",
         409,
         "The webhook is in the settings of the service",
-        "A webhook in `PGDBM_WEBHOOKS` is neither changed nor deleted over HTTP. Nothing was changed.",
-        "Change the setting, and restart the service. One that was disabled because its receiver failed can be "
-        "enabled.",
+        "A webhook in `PGDBM_WEBHOOKS` cannot be changed or deleted over HTTP. Nothing was changed.",
+        "Change the setting, and restart the service. A webhook that was disabled because its receiver failed "
+        "can be enabled, though.",
     ),
     ErrorKind(
         "method_not_allowed",
@@ -179,11 +181,11 @@ CLIENT_ERRORS = (
         "plan_refused",
         409,
         "The plan does more than is allowed",
-        "A pending file does what the limits `max_rewrite`, `max_blocked` or `findings` of the module, or of the "
-        "operator's policy for it, do not allow. `limit` names the limit, and `statement` and `line` the statement. "
+        "A pending file exceeds `max_rewrite`, `max_blocked` or `findings`, the limits of the module or of the "
+        "operator's policy for it. `limit` names the limit, and `statement` and `line` the statement. "
         "Nothing was applied.",
-        "Use the safer form: the plan has it as `fix`, and `pgdbm migrate fix` writes the files. If the change is "
-        "right as it is, raise the limit in `module.toml` or in PGDBM_MODULE_POLICIES.",
+        "Use the safer form: it is `fix` in the plan, and `pgdbm migrate fix` writes the files. If the change is "
+        "intended as it is, raise the limit in `module.toml` or in PGDBM_MODULE_POLICIES.",
         "module filename statement line column limit hint",
     ),
     ErrorKind(
@@ -192,8 +194,8 @@ CLIENT_ERRORS = (
         "The schema does not match the baseline",
         "The schema differs from the one that the migrations skipped by the baseline would build. The history was not "
         "changed. `changes` lists each object that differs: `kind` (`added`: only the schema has it, `removed`: it is "
-        "missing, `changed`), `object_kind`, `name`, and its definition as the files would build it (`before`) and as "
-        "it is (`after`).",
+        "missing, `changed`), `object_kind`, `name`, and its definition as the files would build it (`before`) and in "
+        "the schema (`after`).",
         'Reconcile the two, or send `"check": false` (in Python `check=False`) if the difference is intended.',
         "module changes",
     ),
@@ -211,19 +213,19 @@ CLIENT_ERRORS = (
         "plan_moved",
         409,
         "The plan has changed",
-        "The digest in `plan` does not match what is pending now: files were added or changed, or the module was "
-        "migrated. With a `target`, the plan must be one for the same target. Of a run that was to be approved: it has "
-        "ended, and its approvals are void. If another runner changes the history during the run, what was applied "
-        "before is in `applied`; else nothing was applied.",
-        "Review `GET /modules/{module}/plan` again, and migrate with its digest.",
+        "The digest in `plan` does not match what is now pending: files were added or changed, or the module was "
+        "migrated. With a `target`, the plan must be one for the same target. If the run was waiting for approval, it "
+        "has ended and its approvals are void. If another runner changes the history during the run, what was applied "
+        "before is in `applied`; otherwise nothing was applied.",
+        "Review `GET /modules/{module}/plan` again and migrate with its digest.",
         "module plan current_plan applied bundle current_bundle run_id",
     ),
     ErrorKind(
         "bundle_moved",
         409,
-        "The module has another bundle now",
-        "The digest in `bundle` is not the module's current one: another bundle was registered, or the files of the "
-        "repository were changed. Nothing was applied.",
+        "The module now has a different bundle",
+        "The digest in `bundle` is not the module's current one: a different bundle was registered, or the files in "
+        "the repository were changed. Nothing was applied.",
         "Review `GET /modules/{module}` again, and migrate with its digest.",
         "module bundle current_bundle",
     ),
@@ -240,10 +242,10 @@ CLIENT_ERRORS = (
         "run_poisoned",
         422,
         "The run has killed replicas",
-        "Two replicas of the service died while they worked on the run, and nothing was applied between the deaths. "
-        "The run is not tried again, so that it does not keep other modules from being migrated.",
-        "Read the log of the replicas and of the system that ran them: a crash, or a limit of memory? Then correct "
-        "`filename`, or migrate again if the deaths had another cause.",
+        "Two replicas of the service died while they were processing the run, and nothing was applied in between. "
+        "The run is not retried, so that it does not prevent other modules from being migrated.",
+        "Check the logs of the replicas and of the system that ran them for a crash or a memory limit. Then correct "
+        "`filename`, or migrate again if something else caused the deaths.",
         "module schema filename deaths schema_counts failed_schemas run_id",
     ),
     ErrorKind(
@@ -259,32 +261,33 @@ CLIENT_ERRORS = (
         409,
         "There is nothing to retry",
         "The run has not ended, or it succeeded in every schema.",
-        "Wait for it, or migrate the module.",
+        "Wait for it to end, or migrate the module.",
         "run_id run_status",
     ),
     ErrorKind(
         "backend_unknown",
         404,
         "There is no such session",
-        "No session of the database has this process id, it has ended already, or it is a migration of the service.",
+        "No session of the database has this process id, or it has already ended, or it is one of the "
+        "service's migrations.",
         "Read `/activity/blocking` again. To stop a migration, cancel its run.",
         "pid",
     ),
     ErrorKind(
         "backend_not_blocking",
         409,
-        "The session blocks no migration",
-        "A session is ended only while it keeps a migration waiting, or if `backend_start` names exactly this one.",
+        "The session does not block a migration",
+        "A session is ended only while it keeps a migration waiting, or if `backend_start` identifies it.",
         "Read `/activity/blocking` again, or send its `backend_start`.",
         "pid",
     ),
     ErrorKind(
         "module_conflict",
         409,
-        "The module cannot be changed like this",
-        "The module is a folder of the migrations repository and has to be changed there; the module that was to be "
-        "unregistered is a dependency of others; or its files are applied as the module `applied_as`, which does not "
-        "exist any more. Nothing was changed.",
+        "The module cannot be changed in this way",
+        "The module is a folder in the migrations repository and must be changed there; the module that was to be "
+        "unregistered is a dependency of others; or its files are applied as the module `applied_as`, which no "
+        "longer exists. Nothing was changed.",
         "Follow `hint`.",
         "module schema applied_as hint",
     ),
@@ -292,7 +295,7 @@ CLIENT_ERRORS = (
         "precondition_failed",
         412,
         "The module was changed in the meantime",
-        "`If-Match` does not name the module's current bundle, or `If-None-Match: *` was sent and the module is "
+        "`If-Match` is not the module's current bundle, or `If-None-Match: *` was sent and the module is "
         "registered. Nothing was changed.",
         "Read `GET /modules/{module}` again, whose ETag is the digest of the bundle, and decide again.",
         "current_bundle",
@@ -300,7 +303,7 @@ CLIENT_ERRORS = (
     ErrorKind(
         "token_exists",
         409,
-        "There is a token of this name",
+        "There is already a token with this name",
         "The audit identifies tokens by their names, so two tokens that are not revoked cannot share one. Nothing was "
         "created.",
         "Choose another name, or revoke that token first.",
@@ -325,8 +328,8 @@ CLIENT_ERRORS = (
         "archive_invalid",
         422,
         "The archive is invalid",
-        "It is damaged, or is not a tar or tar.gz; or a member is a link or a device, leads out of the archive, occurs "
-        "twice, or is not in the same folder as the rest. Nothing was stored.",
+        "It is damaged, or is not a tar or tar.gz; or a member is a link or a device, has a path that leads out of the "
+        "archive, occurs twice, or is not in the same folder as the rest. Nothing was stored.",
         "Create it again from the module's folder: `tar -czf m.tar.gz -C FOLDER .`",
         "filename",
     ),
@@ -334,7 +337,8 @@ CLIENT_ERRORS = (
         "idempotency_key_reused",
         422,
         "The Idempotency-Key belongs to another request",
-        "The same principal has used the key before, for another module or with another body. Nothing was done.",
+        "The same principal has already used the key, for a different module or with a different "
+        "body. Nothing was done.",
         "Use a new key for a new request.",
         "module run_id",
     ),
@@ -352,8 +356,8 @@ CLIENT_ERRORS = (
         "migration_file_invalid",
         422,
         "A migration file is invalid",
-        "A file cannot be read, is empty, is not UTF-8, has the version of another file, contains an unknown "
-        "placeholder, or is not SQL. It was found before anything was executed.",
+        "A file cannot be read, is empty, is not UTF-8, has the same version as another file, contains an "
+        "unknown placeholder, or is not SQL. This was found before anything was executed.",
         "Correct the file at `line` and `column`.",
         "module filename line column hint",
     ),
@@ -379,16 +383,17 @@ CLIENT_ERRORS = (
         "insufficient_privilege",
         422,
         "The database user lacks a privilege",
-        "The service's database user may not do what the migrations need, such as create a schema, or create or read "
-        "the history table in it. Nothing was applied.",
-        "`database_message` contains the server's report, and `hint` the GRANT. Or let the user own the schema.",
+        "The service's database user is not allowed to do what the migrations need, such as creating a schema, or "
+        "creating or reading the history table in it. Nothing was applied.",
+        "`database_message` contains the server's message, and `hint` the GRANT. Alternatively, make the "
+        "user the owner of the schema.",
         "sqlstate database_message hint",
     ),
     ErrorKind(
         "too_many_attempts",
         429,
         "Too many failed attempts",
-        "More requests from this address had no token or an invalid one than `PGDBM_AUTH_FAILURES_PER_MINUTE` allows. "
+        "More requests from this address than `PGDBM_AUTH_FAILURES_PER_MINUTE` allows had no token or an invalid one. "
         "Other addresses are not affected.",
         "Find the program that uses an invalid token, and wait for `retry_after` seconds.",
         "retry_after",
@@ -399,16 +404,16 @@ CLIENT_ERRORS = (
         409,
         "Too many modules are registered",
         "As many modules are registered as `PGDBM_MAX_MODULES` allows in all, or `PGDBM_MAX_MODULES_PER_PRINCIPAL` for "
-        "one principal. Nothing was stored. Modules that are registered can still get another version.",
-        "Unregister modules that are not needed any more, or raise the limit.",
+        "one principal. Nothing was stored. New versions of registered modules are still accepted.",
+        "Unregister modules that are no longer needed, or raise the limit.",
         "limit",
     ),
     ErrorKind(
         "too_many_registrations",
         429,
         "Too many registrations",
-        "The principal has registered as many changes within an hour as `PGDBM_MAX_REGISTRATIONS_PER_HOUR` allows. "
-        "Nothing was stored. Registering what is registered already does not count.",
+        "Within an hour, the principal has registered as many changes as `PGDBM_MAX_REGISTRATIONS_PER_HOUR` allows. "
+        "Nothing was stored. Registering the same content again does not count.",
         "Find the program that registers a different bundle each time, or raise the limit.",
         "limit retry_after",
         retry_after_s=60,
@@ -425,10 +430,11 @@ CLIENT_ERRORS = (
         409,
         "A dependency is not migrated",
         "The module depends on another module (`depends_on`), and a migration of that one is pending in one of its "
-        "schemas: any migration, or one up to the version that `module@version` names. Nothing was applied.",
-        "Migrate `dependency` first, or send `with_dependencies: true`, or migrate all modules in their order with "
-        "`POST /migrate`. `schemas` lists some of the schemas in which it is pending; without it, no file of the "
-        "dependency has the version. A module that needs no more than a version of its dependency names it.",
+        "schemas: any migration, or one up to the version in `module@version`. Nothing was applied.",
+        "Migrate `dependency` first, or send `with_dependencies: true`, or migrate all modules in order with `POST "
+        "/migrate`. `schemas` lists some of the schemas in which it is pending; if it is missing, no file "
+        "of the dependency has the version. If the module needs only a certain version of its "
+        "dependency, let `depends_on` name that version.",
         "module dependency version schemas hint",
     ),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """What all errors with ``code`` have in common.
+    """What all errors with a ``code`` have in common.
 
     ``extra`` names the fields of the problem document besides those of RFC 9457, separated by spaces.
     ``retry_after_s`` is None unless a retry of the same request may succeed.

@@ -9,7 +9,7 @@ SERVER_ERRORS = (
         "internal_error",
         500,
         "The service failed",
-        "A bug in the service. Its log has the cause, under the `request_id` of the answer.",
+        "A bug in the service. Its log has the cause, under the answer's `request_id`.",
         "Report it together with that part of the log.",
         "request_id",
     ),
@@ -17,7 +17,7 @@ SERVER_ERRORS = (
         "files_changing",
         503,
         "The files are being changed",
-        "The files of the module in the migrations repository were being written or replaced. Nothing was applied.",
+        "The module's files in the migrations repository were being written or replaced. Nothing was applied.",
         "Try again when they are complete.",
         "module retry_after",
         retry_after_s=2,
@@ -38,8 +38,8 @@ SERVER_ERRORS = (
         "modules_missing",
         503,
         "Required modules are missing",
-        "`PGDBM_REQUIRE_MODULES` names modules, in `missing`, that are neither in the migrations repository nor "
-        "registered, or have no migration files. Nothing was applied.",
+        "Some modules in `PGDBM_REQUIRE_MODULES`, listed in `missing`, are neither in the migrations repository "
+        "nor registered, or have no migration files. Nothing was applied.",
         "Check what is mounted at `PGDBM_MIGRATIONS_REPO`.",
         "missing retry_after",
         retry_after_s=5,
@@ -49,7 +49,7 @@ SERVER_ERRORS = (
         500,
         "The database rejected a statement of the service",
         "PostgreSQL rejected one of the service's own statements.",
-        "`sqlstate` and `database_message` contain the server's report.",
+        "`sqlstate` and `database_message` contain the server's message.",
         "sqlstate database_message",
     ),
     ErrorKind(
@@ -58,11 +58,11 @@ SERVER_ERRORS = (
         "The database is unavailable",
         "The database cannot be reached, does not accept connections, is read-only (a standby), has no disk space or "
         "memory left for the service's own rows, or did not answer within `PGDBM_DATABASE_TIMEOUT_S`; or its answer "
-        "could not be understood, as something on the way changed it. "
+        "could not be understood because something in between changed it. "
         "The service keeps trying and does not need a restart. A migration that was interrupted was rolled back, "
         "unless it runs without a transaction.",
         "Try again. `GET /health/ready` shows the failing check. `sqlstate` and `database_message` contain the "
-        "server's report, if there is one and the principal has the scope `read`.",
+        "server's message, if there is one and the principal has the scope `read`.",
         "sqlstate database_message retry_after",
         retry_after_s=2,
     ),
@@ -83,10 +83,10 @@ SERVER_ERRORS = (
         "login_unavailable",
         503,
         "The database login of the module was refused",
-        "The operator has given the module a database login of its own in `PGDBM_MODULE_POLICIES`. The server accepts "
-        "no connection of it, or the service refused it, because its sessions could reach what belongs to others. "
-        "Nothing was applied. Other modules are not affected.",
-        "`database_message` has the reason. See [how to make a login](../../howto/secure-the-service.md). Then try "
+        "The operator has given the module a database login of its own in `PGDBM_MODULE_POLICIES`. The server does "
+        "not accept its connections, or the service refused it because its sessions could access what belongs to "
+        "others. Nothing was applied. Other modules are not affected.",
+        "`database_message` has the reason. See [how to create a login](../../howto/secure-the-service.md). Then try "
         "again: the service needs no restart.",
         "login module schema sqlstate database_message hint retry_after",
         retry_after_s=10,
@@ -95,8 +95,8 @@ SERVER_ERRORS = (
         "issuer_unavailable",
         503,
         "The issuer's keys cannot be fetched",
-        "The request has a JWT, and the keys to verify it cannot be fetched from the issuer.",
-        "Try again. The log has the failure of `PGDBM_JWT_ISSUER` or `PGDBM_JWKS_URL`.",
+        "The request has a JWT, but the keys to verify it cannot be fetched from the issuer.",
+        "Try again. The log shows how fetching `PGDBM_JWT_ISSUER` or `PGDBM_JWKS_URL` failed.",
         "retry_after",
         retry_after_s=10,
     ),
@@ -104,7 +104,7 @@ SERVER_ERRORS = (
         "lock_timeout",
         503,
         "A lock was not available",
-        "Another runner of the same module did not finish within `PGDBM_LOCK_WAIT_S`, or a statement could not get a "
+        "Another runner of the same module did not finish within `PGDBM_LOCK_WAIT_S`, or a statement did not get a "
         "lock in any attempt within that time. The migration was rolled back.",
         "Try again, or check what `holder` is doing, or the sessions in `waiting_for`: each has the process id, the "
         "user, the application, the state, the age of its transaction in seconds, its query, and which `mode` of which "
@@ -121,7 +121,7 @@ SERVER_ERRORS = (
         "The run has not ended",
         "The request had `require_done=true`, and the run did not end within the wait. It continues. `Location` is its "
         "address.",
-        "Send the same request again: it joins the run, and waits for its end. `run_status` is `queued` or `running`.",
+        "Send the same request again: it joins the run and waits for its end. `run_status` is `queued` or `running`.",
         "module run_id run_status retry_after",
         retry_after_s=1,
     ),
@@ -129,7 +129,7 @@ SERVER_ERRORS = (
         "busy",
         503,
         "Too many migrations are running",
-        "As many migrations are running as `PGDBM_MAX_CONNECTIONS` allows, and none of them finished in time.",
+        "As many migrations as `PGDBM_MAX_CONNECTIONS` allows are running, and none of them finished in time.",
         "Try again, or allow more connections.",
         "retry_after",
         retry_after_s=5,
@@ -138,9 +138,9 @@ SERVER_ERRORS = (
         "shutting_down",
         503,
         "The service is stopping",
-        "The service is shutting down. It accepts no new migrations, and one that did not finish within "
-        "`PGDBM_SHUTDOWN_GRACE_S` was cancelled and rolled back, unless it runs without a transaction. Its run "
-        "was queued again.",
+        "The service is shutting down. It accepts no new migrations, and those that did not finish "
+        "within `PGDBM_SHUTDOWN_GRACE_S` were cancelled and rolled back, unless they run without a transaction. "
+        "Their runs were queued again.",
         "Try again: another replica, or this one after its restart, continues the run, and the request joins it.",
         "module run_id retry_after",
         retry_after_s=5,
@@ -150,7 +150,7 @@ SERVER_ERRORS = (
         503,
         "The service is not ready",
         "A readiness check fails.",
-        "`checks` shows which one, and why.",
+        "`checks` shows which one failed, and why.",
         "checks retry_after",
         retry_after_s=2,
     ),
@@ -158,7 +158,7 @@ SERVER_ERRORS = (
         "not_migrated",
         503,
         "The module is not migrated",
-        "Some migrations that `GET /modules/{module}/ready` requires are not applied: those up to `require`, or all.",
+        "Some migrations that `GET /modules/{module}/ready` requires are not applied: those up to `require`, or any.",
         "Wait, or migrate. `missing` lists the files, or the version in `require` if no file has it.",
         "module schema missing hint retry_after",
         retry_after_s=5,

@@ -60,7 +60,8 @@ class ActivityController(Controller):
         pid: int,
         data: Annotated[TerminateBody | None, Body(description="May be left out.")] = None,
     ) -> TerminatedBackend:
-        """End a session that blocks a migration now, or that `backend_start` names. Its transaction is rolled back."""
+        """End a session that is blocking a migration now, or that `backend_start` identifies. Its transaction is rolled
+        back."""
         migrating = await database.with_timeout(runs.recent.backends())
         backend_start = None if data is None else data.backend_start
         return await database.with_timeout(terminate(database.manager(), pid, migrating, backend_start))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ConnectedBackend(msgspec.Struct):
-    """A session as it is now."""
+    """The current state of a session."""
 
     pid: int
     user: str | None
@@ -53,7 +53,7 @@ def pool_state(database: Database, slots: Slots) -> PoolState:
 
 
 async def blocking_tree(db: AsyncDatabaseManager) -> list[Backend]:
-    """The backends that block others and do not wait themselves, with those that wait under them."""
+    """The backends that block others and do not wait themselves, with the waiting ones below them."""
     pairs = await DatabaseDebugger(db).find_blocking_queries()
     sessions: dict[int, dict[str, Any]] = {}
     blocked_by: dict[int, list[int]] = {}

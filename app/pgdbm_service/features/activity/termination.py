@@ -24,7 +24,7 @@ async def terminate(
 ) -> TerminatedBackend:
     """End the backend ``pid``: one that blocks one of the ``migrating`` backends, or that started at ``backend_start``.
 
-    A process id is used again after its session has ended: without one of these conditions, another session could be
+    Process ids are reused after a session has ended: without one of these conditions, another session could be
     terminated.
 
     Raises:
@@ -43,11 +43,12 @@ async def terminate(
     if not found["blocks_migration"] and found["backend_start"] != backend_start:
         raise ServiceError(
             "backend_not_blocking",
-            f"The session with the process id {pid} blocks no migration now, and backend_start does not name it.",
+            f"The session with the process id {pid} is not blocking a migration now, and backend_start "
+            f"does not identify it.",
             pid=pid,
         )
     if not await db.fetch_value(statement("activity", "terminate"), pid, found["backend_start"]):
-        raise ServiceError("backend_unknown", f"The session with the process id {pid} has ended already.", pid=pid)
+        raise ServiceError("backend_unknown", f"The session with the process id {pid} has already ended.", pid=pid)
     return TerminatedBackend(
         pid=pid,
         user=found["user"],

@@ -1,8 +1,8 @@
 """Records every request that would change something, after the response is sent.
 
 An entry waits in memory for the next write, normally for milliseconds. While the database is unavailable, up to
-``_MAX_PENDING`` entries wait; further ones are logged. A shutdown writes the pending entries; a killed process loses
-them.
+``_MAX_PENDING`` entries wait; further ones are logged. A shutdown writes the pending entries, but a killed process
+loses them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class AuditRecorder:
             http_status = scope["state"].get("http_status")
             # A request without a route cannot change anything. Requests over the rate limit must not fill the table.
             if "route_handler" in scope and http_status != _TOO_MANY_REQUESTS:
-                # A handler that has written the entry itself sets its key here, so that it is not written again.
+                # A handler that writes the entry itself sets the key here, so that it is not written again.
                 self._record(scope["state"].get("audit_entry") or uuid.uuid4(), _entry(scope, at, http_status))
 
     @contextlib.asynccontextmanager

@@ -51,7 +51,7 @@ class ModuleController(Controller):
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> ModuleList:
-        """The modules with their states: the registered ones, then those that are in a history table only."""
+        """The modules with their states: the registered ones, then those that exist only in a history table."""
         after = None if cursor is None else read_cursor(cursor, tuple[bool, str])
         page, following = await views.page(limit, after, read_several(in_state, "state", ModuleState), q)
         page.next = None if following is None else cursor_of(following)
@@ -59,7 +59,7 @@ class ModuleController(Controller):
 
     @get("/{module:str}", responses=error_responses("module_unknown", "repository_unreadable", *_READ))
     async def get_module(self, views: ModuleViews, module: str) -> Response[ModuleDetail]:
-        """One module with its state; for one with many schemas, how many are in which state."""
+        """One module with its state; if it has several schemas, the number of schemas in each state."""
         detail = await views.detail(module)
         return Response(detail, headers={} if detail.digest is None else {"ETag": etag_of(detail.digest)})
 
@@ -92,7 +92,7 @@ class ModuleController(Controller):
         ] = 1000,
         cursor: Cursor = None,
     ) -> MigrationList:
-        """Every migration of the module with its state, in the order in which they apply."""
+        """Every migration of the module with its state, in the order in which they are applied."""
         page, following = await views.migrations(module, schema, limit, read_number(cursor) or 0)
         page.next = None if following is None else cursor_of(following)
         return page

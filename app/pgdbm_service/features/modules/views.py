@@ -1,4 +1,4 @@
-"""Modules as the service shows them: what is registered, combined with the histories in the database."""
+"""Modules as the service shows them: the registered ones combined with the histories in the database."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
     from ...status.module_lookup import ModuleLookup
     from ...status.summaries import AppliedSetCounts, Summaries, UnregisteredModule
 
-# The state of a module is the first of these that one of its schemas has.
+# The state of a module is the first of these that any of its schemas has.
 _ATTENTION: tuple[LibraryState, ...] = get_args(LibraryState)
 
 Key = tuple[bool, str]
-"""The sort key of modules: whether it is in a history only, and the name."""
+"""The sort key of modules: whether a module exists only in a history, and its name."""
 
 
 class ModuleViews:
@@ -79,7 +79,8 @@ class ModuleViews:
         self, limit: int, after: Key | None, states: Collection[str] | None = None, text: str = ""
     ) -> tuple[ModuleList, Key | None]:
         """Modules after ``after``, and the key of the last one unless it is the last page: the registered modules, then
-        those that are in a history table only. With ``states``, those in one of them; ``text`` is part of the name.
+        those that exist only in a history table. With ``states``, only those in one of these states; ``text`` is part
+        of the name.
         """
         registry = await self._registrations.catch_up_once()
         unregistered = await self._summaries.unregistered([module.name for module in registry])
@@ -159,7 +160,7 @@ class ModuleViews:
     async def migrations(
         self, name: str, schema: str | None, limit: int | None = None, after: int = 0
     ) -> tuple[MigrationList, int | None]:
-        """A page, in the order in which they apply, and the position after which the next one starts."""
+        """A page, in the order in which they are applied, and the position after which the next one starts."""
         status = await (await self._lookup.reader(await self._lookup.get(name, or_history=True), schema)).status()
         end = None if limit is None else after + limit
         page = MigrationList(
@@ -182,7 +183,7 @@ class ModuleViews:
 
     @within_timeout
     async def migration_file(self, name: str, filename: str, schema: str | None) -> MigrationFile:
-        """One file. ``filename`` is compared with the names of the module's files, and never opened as a path."""
+        """One file. ``filename`` is compared with the names of the module's files, but never opened as a path."""
         manager = self._lookup.manager(await self._lookup.get(name, or_history=True), schema)
         files = {file.filename: file for file in await manager.find_migration_files()}
         file = files.get(filename)

@@ -135,7 +135,7 @@ class OperationController(Controller):
     async def baseline_module(self, operations: OperationService, module: str, data: BaselineBody) -> BaselineResult:
         """Start the history of an existing schema: migrations up to a version count as applied.
 
-        They are built in a scratch schema first, and the existing schema must be equal to it.
+        They are built in a scratch schema first, and the existing schema must equal it.
         """
         return await operations.baseline(module, data)
 
@@ -167,7 +167,7 @@ class OperationController(Controller):
     ) -> RepairResult:
         """The applied files that were modified, as diffs. `accept` records their current content as applied.
 
-        With `files`, only if these and no others have changed, and have these checksums.
+        With `files`, only if exactly these files have changed and have these checksums.
         """
         return await operations.repair(module, data or RepairBody())
 

@@ -123,7 +123,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class OperationService:
-    """Each method waits for a slot, as a migration does, and completes even if the client disconnects.
+    """Like a migration, each method waits for a slot and completes even if the client disconnects.
 
     Raises:
         ServiceError: with the field ``module``.
@@ -145,7 +145,7 @@ class OperationService:
 
     async def mark(self, name: str, body: MarkBody) -> Marked:
         async def work(manager: AsyncMigrationManager) -> Marked:
-            # A file that only the history has can be unmarked.
+            # A file that is only in the history can be unmarked.
             if body.applied:
                 await _require_file(manager, body.filename)
             await manager.mark(body.filename, applied=body.applied)
@@ -163,7 +163,7 @@ class OperationService:
         return await self._run("baseline", name, body.schema, work, check=self._start_conditions.require_unfrozen)
 
     async def rehearse(self, name: str, body: RehearseBody) -> Rehearsal:
-        """Changes nothing, but takes as long as a migration, on a connection of its own."""
+        """It changes nothing, but takes as long as a migration, on its own connection."""
 
         async def work(manager: AsyncMigrationManager) -> Rehearsal:
             return await rehearse(manager, body)
@@ -174,7 +174,7 @@ class OperationService:
         """The applied files that were modified. ``accept``: record their current content as applied.
 
         Raises:
-            ServiceError: checksum_changed, if other files have changed than those to accept.
+            ServiceError: checksum_changed, if the changed files are not the ones to accept.
         """
 
         async def work(manager: AsyncMigrationManager) -> RepairResult:
@@ -226,7 +226,7 @@ class OperationService:
         try:
             module = await self._lookup.get(name, latest=True)
             if schema is None and len(module.schemas or ()) > 1:
-                raise invalid_request([{"field": "schema", "message": f"{name} has more than one: choose one"}])
+                raise invalid_request([{"field": "schema", "message": f"{name} has several: choose one"}])
             if check is not None:
                 await check(module)
             turn = self._executor.acquire(name) if needs_slot else nullcontext()
@@ -255,14 +255,15 @@ class OperationService:
 
 
 def _require_same(module: str, body: RepairBody, current: dict[str, str]) -> None:
-    """Raise if ``body`` names other files, or other contents of them, than ``current``: someone has not seen these."""
+    """Raise if the files or checksums in ``body`` differ from ``current``: the client has not seen those."""
     if not body.accept or body.files in (None, current):
         return
     seen = body.files or {}
     others = sorted(one for one in seen.keys() | current.keys() if seen.get(one) != current.get(one))
     raise ServiceError(
         "checksum_changed",
-        f"{', '.join(others[:_MOST_NAMED])}: not the changes that were to be accepted. None was: read them again.",
+        f"{', '.join(others[:_MOST_NAMED])}: these are not the changes in the request. None was "
+        f"accepted: read them again.",
         module=module,
     )
 

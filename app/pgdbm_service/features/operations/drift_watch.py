@@ -19,7 +19,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class DriftWatch:
-    """``queries`` reports the drift that it finds. ``is_due``: whether this replica shall do so now."""
+    """``queries`` reports the drift that it finds. ``is_due``: whether this replica should do so now."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class DriftWatch:
         self._is_due = is_due
 
     async def compare(self) -> None:
-        """Compare each schema of each module with how its migrations left it, if that is due."""
+        """If it is due, compare each schema of each module with its state after its last migration."""
         if not await self._is_due():
             return
         for module in list(self._modules):
@@ -46,7 +46,7 @@ class DriftWatch:
                 except Exception as error:
                     if is_unavailable(error):
                         raise
-                    # One that cannot be read does not hide the drift of others.
+                    # A schema that cannot be read must not hide the drift of others.
                     problem = service_error_of(error)
                     log_failure(problem, error)
                     logger.warning("drift not compared", module=module.name, schema=schema, **problem.for_log())

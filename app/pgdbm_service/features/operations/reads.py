@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from ...database.pool import Database
     from ...status.module_lookup import ModuleLookup
 
-# States of migrations that were applied: "changed" and "missing" concern the file only.
+# States of migrations that were applied: "changed" and "missing" concern only the file.
 _IN_THE_DATABASE = frozenset({"applied", "baseline", "changed", "missing", "ahead"})
 
 
 class OperationQueries:
     """Each method raises a ServiceError, or what the database raises.
 
-    ``on_drift`` is called with each comparison that was possible: the module, the schema, and what was found.
+    ``on_drift`` is called after each successful comparison, with the module, the schema, and what was found.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class OperationQueries:
         try:
             module = await self._lookup.get(name, latest=True)
             manager = await self._lookup.reader(module, schema)
-            # A session may have locked the history. Linting many files may take longer than a query may.
+            # Another session may have locked the history. Linting many files may take longer than the time limit of a
+            # query.
             await self._database.with_timeout(manager.plan_pending(target=target))
             plan = _plan(await manager.plan(target=target))
             warnings = [without_files(module.name)] if module.is_empty else []
@@ -209,6 +210,6 @@ def _lock(lock: StatementLock, tables: Mapping[str, TableUse]) -> PlannedLock:
 
 def _invalid_index(index: InvalidIndex) -> str:
     return (
-        f"The index {index.name} on {index.schema}.{index.relation} is INVALID: drop it, or build it again with "
+        f"The index {index.name} on {index.schema}.{index.relation} is INVALID: drop it, or rebuild it with "
         f"REINDEX INDEX CONCURRENTLY."
     )

@@ -1,4 +1,4 @@
-"""Reads the files of a tar archive. Nothing in it is trusted, and nothing is written to the disk."""
+"""Reads the files of a tar archive. Nothing in it is trusted, and nothing is written to disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...registry.modules import MODULE_FILE
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """``bytes`` are those of all files together, unpacked."""
+    """``bytes`` is the unpacked size of all files together."""
 
     bytes: int
     files: int
@@ -46,14 +46,14 @@ _TAR_MAGIC = b"ustar"
 _TAR_MAGIC_AT = 257
 _DEEPEST = 8
 _CHUNK = 65536
-# The size of a tar archive besides the content of its files: headers, padding, and extended headers for long names.
+# The size of a tar archive without the content of its files: headers, padding, and extended headers for long names.
 _OVERHEAD_PER_FILE = 4096
 _OVERHEAD = 1024 * 1024
 _BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, OverflowError, IndexError)
 
 
 def is_archive(body: bytes) -> bool:
-    """Whether ``body`` starts like an archive, for :func:`files_in`."""
+    """Whether ``body`` starts like an archive that :func:`files_in` can read."""
     return body.startswith((GZIP_MAGIC, ZIP_MAGIC)) or body[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
 
 
@@ -103,7 +103,7 @@ def _read(unpacked: bytes, limits: Limits) -> dict[str, bytes]:
                     "migration_file_invalid",
                     f"{name}: the suffix of a migration is .sql, in lower case.",
                     filename=name,
-                    hint="Rename the file, with the suffix .sql.",
+                    hint="Rename the file so that it has the suffix .sql.",
                 )
             if name != MODULE_FILE and not is_bundle_file(name):
                 continue
@@ -112,13 +112,14 @@ def _read(unpacked: bytes, limits: Limits) -> dict[str, bytes]:
             found[name] = content.read() if content is not None else b""
             if len(found[name]) != member.size:
                 raise _refused(path, "is cut off")
-        # tarfile treats a damaged header in the middle as the end.
+        # tarfile treats a damaged header in the middle as the end of the archive.
         if unpacked[archive.offset :].strip(b"\x00"):
             raise ServiceError("archive_invalid", f"The archive is damaged at byte {archive.offset}.")
     if len(folders) > 1:
         raise ServiceError(
             "archive_invalid",
-            f"The files are in several folders ({', '.join(sorted(folders)[:5])}): a module's files belong in one.",
+            f"The files are in several folders ({', '.join(sorted(folders)[:5])}): a module's files "
+            f"must be in one folder.",
         )
     return found
 
@@ -128,7 +129,7 @@ def _checked_path(member: tarfile.TarInfo, members: set[str]) -> str:
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     # tarfile decodes invalid names to surrogates, which cannot be encoded.
     if not _is_encodable(member.name):
-        raise _refused(shown, "is not a name in UTF-8")
+        raise _refused(shown, "is not a valid UTF-8 name")
     if member.name.startswith("/") or "\\" in member.name:
         raise _refused(shown, "has an absolute path, or one with backslashes")
     if ".." in parts:

@@ -1,4 +1,4 @@
-"""Checks of files at their registration: everything that can be known before they are run."""
+"""Checks of files when they are registered: everything that can be known before they are run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class AppliedFiles:
         more = f" {len(changed) - 1} more files have changed, too." if len(changed) > 1 else ""
         raise ServiceError(
             "checksum_changed",
-            f"{filename} is applied in schema {schema} with other content.{more} Nothing was registered.",
+            f"{filename} is applied in schema {schema} with different content.{more} Nothing was registered.",
             module=name,
             filename=filename,
             schema=schema,
@@ -76,7 +76,7 @@ class AppliedFiles:
 
 
 def _changes(applied_set: AppliedSet, checksums: Mapping[str, str]) -> dict[str, str]:
-    """The recorded checksum of each file that has another now."""
+    """The recorded checksum of each file whose checksum is now different."""
     return {
         filename: recorded
         for filename, recorded in applied_set.applied
@@ -84,7 +84,7 @@ def _changes(applied_set: AppliedSet, checksums: Mapping[str, str]) -> dict[str,
     }
 
 
-# The value of {{schema}} while files for a pattern are checked.
+# The value of {{schema}} while checking files for a pattern of schemas.
 _ANY_SCHEMA = "any_schema"
 
 
@@ -98,7 +98,7 @@ def checked_bundle(name: str, submission: Submission, server_version: int) -> Bu
     files = {filename: read_migration(filename, raw) for filename, raw in submission.files.items()}
     migrations = in_order(file for file in files.values() if is_migration_name(file.filename))
     if not migrations:
-        raise ServiceError("module_invalid", f"Module {name} has no migration: send at least one file NAME.sql.")
+        raise ServiceError("module_invalid", f"Module {name} has no migrations: send at least one file NAME.sql.")
     check_versions(migrations, {migration.filename for migration in migrations})
     for file in (*migrations, *(file for file in files.values() if not is_migration_name(file.filename))):
         _check(file, schema, submission.settings, server_version)
@@ -127,6 +127,6 @@ def _schema_of(name: str, settings: CheckedSettings) -> str:
             "module_invalid",
             f"schema: {error.reason}.",
             key="schema",
-            hint="Without a schema, the schema has the name of the module. Set schema.",
+            hint="Without a schema, the module's name is the schema's name. Set schema.",
         ) from None
     return name

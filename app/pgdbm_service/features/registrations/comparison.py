@@ -1,4 +1,4 @@
-"""What differs between two bundles. Pure."""
+"""The differences between two bundles. Pure."""
 
 from __future__ import annotations
 

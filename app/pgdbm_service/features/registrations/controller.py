@@ -35,7 +35,7 @@ _ANY = ("database_unavailable", "lock_timeout", "database_error", "insufficient_
 _CHANGE = ("cross_origin", "module_conflict", "precondition_failed", *_ANY)
 
 IfMatch = Annotated[
-    str | None, Parameter(header="If-Match", description="Only if the module has the bundle with this ETag.")
+    str | None, Parameter(header="If-Match", description="Only if this is the ETag of the module's current bundle.")
 ]
 IfNoneMatch = Annotated[
     str | None, Parameter(header="If-None-Match", description="`*`: only if the module is not registered yet.")
@@ -52,7 +52,7 @@ class RegistrationController(Controller):
         status_code=200,
         operation_class=RegistrationOperation,
         responses={
-            201: ResponseSpec(Registration, generate_examples=False, description="The module has this bundle now."),
+            201: ResponseSpec(Registration, generate_examples=False, description="The module now has this bundle."),
             **error_responses(
                 "invalid_request",
                 "policy_violated",
@@ -86,11 +86,12 @@ class RegistrationController(Controller):
         role: Annotated[str | None, Parameter(description=_OVERRIDES)] = None,
         windows: Annotated[str | None, Parameter(description=f"A JSON object. {_OVERRIDES}")] = None,
         approvals: Annotated[str | None, Parameter(description=f"A JSON object. {_OVERRIDES}")] = None,
-        dry_run: Annotated[bool, Parameter(description="Check everything, and store nothing.")] = False,
+        dry_run: Annotated[bool, Parameter(description="Check everything but store nothing.")] = False,
     ) -> Response[Registration]:
-        """Register a module, or another version of it: JSON, files as a form, or a tar.gz.
+        """Register a module, or a new version of it: JSON, files as a form, or a tar.gz.
 
-        All files are parsed first, and nothing is stored if one is invalid. The same content again changes nothing.
+        All files are parsed first, and nothing is stored if one is invalid. Registering the same content again changes
+        nothing.
         """
         parameters = {
             "schema": schema,
@@ -150,9 +151,9 @@ class RegistrationController(Controller):
         registrar: Registrar,
         module: str,
         before: Annotated[str, Parameter(description="The digest of a bundle.")],
-        after: Annotated[str, Parameter(description="The digest of the bundle that it is compared with.")],
+        after: Annotated[str, Parameter(description="The digest of the bundle to compare it with.")],
     ) -> BundleDiff:
-        """What differs between two bundles that were registered once, as diffs."""
+        """The differences between two bundles that were registered at some time, as diffs."""
         return await database.with_timeout(registrar.compare_bundles(module, before, after))
 
 

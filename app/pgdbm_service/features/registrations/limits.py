@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class RegistrationLimits(NamedTuple):
-    """``per_hour`` are the registrations of a principal that change something."""
+    """``per_hour`` counts the registrations of a principal that change something."""
 
     modules: int
     modules_per_principal: int

@@ -62,7 +62,8 @@ class Registrar:
     async def register(
         self, name: str, submission: Submission, conditions: Preconditions, caller: Principal, *, dry_run: bool = False
     ) -> tuple[Module, bool]:
-        """The module as it is registered afterwards, and whether that changed anything, or on a ``dry_run`` would.
+        """The module as it is registered afterwards, and whether that changed anything, or with ``dry_run`` would
+        change anything.
 
         Raises:
             ServiceError: invalid_request, policy_violated, approvals_weakened, module_conflict, module_invalid,
@@ -93,7 +94,7 @@ class Registrar:
         return module, changed
 
     async def pending(self, module: Module) -> list[str]:
-        """The files of ``module`` that are not applied in one of its schemas as they are, in order."""
+        """The files of ``module`` whose current content is not applied in at least one of its schemas, in order."""
         assert module.bundle is not None
         files = module.bundle.checksums.items()
         (found,) = await self._summaries.counts([module])
@@ -112,7 +113,7 @@ class Registrar:
     async def unregister(self, name: str, conditions: Preconditions, caller: str, *, force: bool = False) -> str:
         """The digest of the bundle that the module had. Its data, histories and bundles stay.
 
-        ``force``: even if registered modules depend on it, which become invalid.
+        ``force``: even if registered modules depend on it; they become invalid.
 
         Raises:
             ServiceError: module_unknown, module_conflict, precondition_failed.
@@ -136,7 +137,7 @@ class Registrar:
                     f"{', '.join(sorted(set(dependents))[:5])} depends on {name}.",
                     module=name,
                     hint="Register the modules that depend on it without that dependency first. Or send ?force=true: "
-                    "registered modules that depend on it are invalid then.",
+                    "registered modules that depend on it then become invalid.",
                 )
             await change.unregister(name)
         await self._registrations.catch_up()
@@ -156,7 +157,7 @@ class Registrar:
         return BundlePage([msgspec.convert(row, BundleItem) for row in rows[:limit]]), following
 
     async def compare_bundles(self, name: str, before: str, after: str) -> BundleDiff:
-        """What differs between two bundles of ``name``, given by their digests.
+        """The differences between two bundles of ``name``, given by their digests.
 
         Raises:
             ServiceError: bundle_unknown.
@@ -199,8 +200,8 @@ class Registrar:
 def _weakened(name: str) -> ServiceError:
     return ServiceError(
         "approvals_weakened",
-        f"{name} was registered with approvals or windows that this registration would weaken, which takes the scope "
-        "admin. Nothing was registered.",
+        f"{name} was registered with approvals or windows that this registration would weaken, which requires the "
+        "scope admin. Nothing was registered.",
         module=name,
         scope="admin",
     )
@@ -209,7 +210,7 @@ def _weakened(name: str) -> ServiceError:
 def _in_repository(name: str, verb: str) -> ServiceError:
     return ServiceError(
         "module_conflict",
-        f"{name} is a folder of the migrations repository, and cannot be {verb} over HTTP.",
+        f"{name} is a folder in the migrations repository and cannot be {verb} over HTTP.",
         module=name,
         hint="Remove the folder from the repository and call POST /repo/sync, or use another name.",
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .archives import Limits
 
 Given = dict[str, Any]
-"""Settings by the names of module.toml, as they were given beside the files."""
+"""Settings by their names in module.toml, as they were given beside the files."""
 
 _LISTS = frozenset({"schemas", "depends_on"})
 _OBJECTS = frozenset({"windows", "approvals"})
@@ -35,7 +35,7 @@ _BECOMES = {"schema": "schemas"}
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """What is to be registered; the files are not checked yet."""
+    """What should be registered; the files are not checked yet."""
 
     settings: CheckedSettings
     files: dict[str, bytes]
@@ -60,7 +60,7 @@ async def read_submission(request: HTTPRequest, beside: Given, limits: Limits) -
 def _of_json(body: bytes, beside: Given, limits: Limits) -> Submission:
     if not body:
         raise invalid_request(
-            [{"field": "body", "message": "there is none: send JSON, files as multipart/form-data, or a tar.gz"}]
+            [{"field": "body", "message": "it is empty: send JSON, files as multipart/form-data, or a tar.gz"}]
         )
     try:
         data = msgspec.json.decode(body, type=RegistrationBody)
@@ -99,10 +99,10 @@ async def _form(request: HTTPRequest, limits: Limits) -> tuple[Given, dict[str, 
 
 
 def as_given(name: str, values: list[str]) -> Any:
-    """The value of setting ``name`` that a form or an address gives, maybe several times.
+    """The value of setting ``name`` in a form or a query, where it may be repeated.
 
     Raises:
-        ServiceError: invalid_request, if it is to be a JSON object.
+        ServiceError: invalid_request, if it should be a JSON object but is not.
     """
     if name in _OBJECTS:
         try:
@@ -157,7 +157,8 @@ def _by_name(files: Sequence[tuple[str, bytes]], also: str | None = None) -> dic
             shown = name.encode(errors="replace").decode()
             raise ServiceError(
                 "migration_file_invalid",
-                f"{shown!r} cannot be the name of a migration: it ends with .sql, has no folder, and no dot in front.",
+                f"{shown!r} cannot be the name of a migration, which must end with .sql, contain no "
+                f"folder, and not begin with a dot.",
                 filename=shown,
             )
         if count > 1:

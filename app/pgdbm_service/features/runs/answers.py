@@ -1,4 +1,4 @@
-"""The answers of calls that migrate: when the run has ended, before that, or as a stream of its events."""
+"""The answers of calls that migrate: once the run has ended, before that, or as a stream of its events."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ async def response_of(
     require_done: bool,
     with_dependencies: bool = False,
 ) -> Response[Any]:
-    """The answer with ``result``, or for a run that has not ended. A client that accepts events gets those of the run.
+    """The answer with ``result``, or for a run that has not ended. A client that accepts events gets the run's events.
 
-    ``with_dependencies``: the run is one of several modules, and the result that of the last of them.
+    ``with_dependencies``: the run is a run of several modules, and the result is that of the last one.
     """
     # For the audit.
     run_id = result if isinstance(result, UUID) else result.run_id
@@ -57,8 +57,8 @@ async def response_of(
         if require_done:
             raise HTTPError(
                 "run_not_ended",
-                f"Run {result} of {run.module} has not ended: it is {run.status}, and continues. The same call waits "
-                f"for it again; GET {location} shows it.",
+                f"Run {result} of {run.module} has not ended: it is {run.status} and continues. Repeat the call to "
+                f"keep waiting for it; GET {location} shows it.",
                 headers={"Location": location},
                 module=run.module,
                 run_id=str(result),
@@ -76,7 +76,7 @@ def accepts_events(request: HTTPRequest) -> bool:
 def wait_of(request: HTTPRequest, prefer: str | None, wait_s: float | None, *, require_done: bool) -> float:
     """Seconds to wait for the end: the `wait` or `respond-async` of RFC 7240, else ``wait_s``, else the default.
 
-    0 for a stream, which begins as soon as there is a run.
+    0 for a stream, which begins as soon as the run exists.
     """
     if accepts_events(request):
         return 0.0

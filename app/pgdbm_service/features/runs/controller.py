@@ -81,14 +81,14 @@ Prefer = Annotated[
 Key = Annotated[
     str | None,
     Parameter(
-        header="Idempotency-Key", min_length=1, max_length=255, description="The same key leads to the same run."
+        header="Idempotency-Key", min_length=1, max_length=255, description="The same key refers to the same run."
     ),
 ]
 RequireDone = Annotated[
     bool,
     Parameter(
-        description="Answer with the error 504 instead of 202 if the run has not ended within the wait, which is 50 s "
-        "then, unless set otherwise. The same call joins the run again: clients that retry a 504 wait for its end."
+        description="Answer with the error 504 instead of 202 if the run has not ended within the wait, which then "
+        "defaults to 50 s. A repeated call joins the run, so clients that retry a 504 wait for its end."
     ),
 ]
 
@@ -110,10 +110,10 @@ async def migrate(
     require_done: RequireDone = False,
     data: Annotated[MigrateBody | None, _OPTIONAL] = None,
 ) -> Response[MigrateResult]:
-    """Apply what is pending: 200 when the run has ended, 202 with the run if it has not ended within the wait.
+    """Apply what is pending: 200 once the run has ended, 202 with the run if it has not ended within the wait.
 
-    The run continues if the client disconnects. If a run for the same is active, the call joins it. With
-    `Accept: text/event-stream`, the answer is the events of the run, and then `result` or `problem`, without a wait.
+    The run continues if the client disconnects. If an identical run is active, the call joins it. With
+    `Accept: text/event-stream`, the answer is the events of the run and then `result` or `problem`, without a wait.
     """
     body = data or MigrateBody()
     migration = MigrationRequest.of_module(
@@ -172,7 +172,8 @@ class RunController(Controller):
         database: Database,
         runs: RunService,
         module: Annotated[
-            list[str] | None, Parameter(description="Only runs of these modules. Several: with commas, or repeated.")
+            list[str] | None,
+            Parameter(description="Only runs of these modules. Separate several with commas, or repeat the parameter."),
         ] = None,
         status: Annotated[list[str] | None, several_of(RunStatus, "Only runs with one of these statuses.")] = None,
         schema: Annotated[str | None, Parameter(description="Only runs in this schema.")] = None,
@@ -281,7 +282,7 @@ class RunController(Controller):
     ) -> Response[MigrateResult | MigrateAllResult]:
         """Migrate the schemas in which a run did not succeed, and no others, with the files as they are now.
 
-        Of a run of all modules, migrate the modules that did not succeed.
+        For a run of all modules, migrate the modules that did not succeed.
         """
         run = await _own_run(request, database, runs, run_id)
         retry = runs.all_modules.retry if run.modules else runs.submitter.retry
@@ -309,7 +310,7 @@ async def _cancelled(runs: RunService, run: Run) -> Run:
 
 
 def _may_see_values(request: HTTPRequest, module: str) -> bool:
-    """Whether the principal may see values from SQL and from tables: it may if it may migrate, since migrations can
+    """Whether the principal may see values from SQL and from tables: it may if it may migrate, because migrations can
     read them."""
     return allows(principal_of(request).scopes, "migrate", module)
 

@@ -1,1 +1,1 @@
-"""What the schemas of the database hold."""
+"""What the schemas of the database contain."""

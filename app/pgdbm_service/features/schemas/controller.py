@@ -25,7 +25,7 @@ class SchemaController(Controller):
         self,
         database: Database,
         registry: Registry,
-        system: Annotated[bool, Parameter(description="List PostgreSQL's own schemas too.")] = False,
+        system: Annotated[bool, Parameter(description="Include PostgreSQL's own schemas.")] = False,
         limit: Annotated[int, Parameter(ge=1, le=1000, description="The maximum number of items on the page.")] = 200,
         cursor: Cursor = None,
     ) -> SchemaList:

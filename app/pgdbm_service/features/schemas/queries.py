@@ -1,4 +1,4 @@
-"""Schemas as PostgreSQL's catalog describes them. The sizes of tables that are locked exclusively are left out."""
+"""Schemas as PostgreSQL's catalog describes them. The sizes of tables that are locked exclusively are omitted."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ async def schema_names(db: AsyncDatabaseManager) -> list[str]:
 
 
 async def describe_schema(db: AsyncDatabaseManager, name: str) -> SchemaDetail | None:
-    """The tables and indexes of schema ``name``, without the modules in it; None where there is no such schema."""
-    # PostgreSQL cannot even compare with a text that holds a NUL.
+    """The tables and indexes of schema ``name``, without the modules in it; None if there is no such schema."""
+    # PostgreSQL cannot even compare with a text that contains NUL.
     schema = None if "\x00" in name else await db.fetch_one(_sql("schema"), name)
     if schema is None:
         return None

@@ -10,11 +10,11 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class RefusedAddressError(Exception):
-    """The name does not resolve to an address that may be connected to."""
+    """The name does not resolve to an address that connections are allowed to."""
 
 
 def is_public(text: str) -> bool:
-    """Whether an IP address is reachable from the whole internet; of one that embeds an IPv4 address, whether that is.
+    """Whether an IP address is reachable from the whole internet; if it embeds an IPv4 address, whether that one is.
 
     >>> [is_public(one) for one in ("192.0.2.1", "10.0.0.1", "127.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1")]
     [False, False, False, False, False, False]
@@ -32,7 +32,8 @@ def is_public(text: str) -> bool:
 
 
 async def address_of(host: str, port: int, *, allow_private: bool) -> str:
-    """The address to connect to for ``host``. The caller connects to this one: a second lookup may give another.
+    """The address to connect to for ``host``. The caller must connect to this address: a second lookup may return a
+    different one.
 
     Raises:
         RefusedAddressError: no address of the name is public, or it has none.
@@ -46,6 +47,6 @@ async def address_of(host: str, port: int, *, allow_private: bool) -> str:
         if allow_private or is_public(one):
             return one
     raise RefusedAddressError(
-        f"{host} leads to {', '.join(dict.fromkeys(addresses))}, which is not a public address: set "
+        f"{host} resolves to {', '.join(dict.fromkeys(addresses))}, which is not a public address: set "
         "PGDBM_WEBHOOK_PRIVATE_ADDRESSES=true to allow it"
     )

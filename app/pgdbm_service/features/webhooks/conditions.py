@@ -1,5 +1,5 @@
-"""Finds what webhooks report about modules: files that are pending for long, changed files, drift; each once while it
-lasts."""
+"""Finds what webhooks report about modules: files that have been pending for a long time, changed files, drift; each
+one once while it lasts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _CHANGES_NAMED = 20
 
 
 class Sample(Protocol):
-    """The state of a module over its schemas: how many are ``behind``, and how many migrations are pending in them."""
+    """The state of a module in all of its schemas: how many are ``behind``, and how many migrations are pending in
+    them."""
 
     @property
     def behind(self) -> int: ...
@@ -34,7 +35,7 @@ class Sample(Protocol):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """``schema`` is empty for a condition of all schemas; with another ``digest`` it is reported again."""
+    """``schema`` is empty for a condition of all schemas; with a different ``digest`` it is reported again."""
 
     module: str
     schema: str
@@ -46,7 +47,7 @@ class Condition(msgspec.Struct, frozen=True):
 class ModuleConditions:
     """Pending migrations are reported once they have been pending for ``pending_after_s``.
 
-    ``is_migrating``: whether a run of the module is under way.
+    ``is_migrating``: whether a run of the module is in progress.
     """
 
     def __init__(
@@ -57,12 +58,12 @@ class ModuleConditions:
         self._pending_after_s = pending_after_s
 
     async def sampled(self, samples: Mapping[str, Sample], registered: Collection[str]) -> None:
-        """Report what is new in ``samples``, by module; of other modules that are ``registered``, nothing is known."""
+        """Report what is new in ``samples``, by module; nothing is known about other ``registered`` modules."""
         found = [one for name, sample in samples.items() for one in _conditions(name, sample)]
         await self._report(found, _OF_SAMPLES, unknown=[name for name in registered if name not in samples])
 
     async def compared(self, module: str, schema: str, drift: Drift) -> None:
-        """Report the drift of the schema that ``module`` is in, unless the same was reported before."""
+        """Report the drift of the schema that ``module`` is in, unless the same drift was already reported."""
         found = []
         if drift.changes:
             if await self._is_migrating(module):
@@ -75,7 +76,7 @@ class ModuleConditions:
         await self._report(found, _OF_DRIFT, place=(module, schema))
 
     async def is_drift_due(self, every_s: float) -> bool:
-        """Whether no replica has started to compare all schemas within ``every_s``; then this one has started now."""
+        """Whether no replica has started to compare all schemas within ``every_s``; if so, this one has now started."""
         return bool(await self._rows("start_drift_watch", every_s))
 
     async def _report(

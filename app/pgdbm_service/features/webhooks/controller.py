@@ -33,7 +33,7 @@ class WebhookController(Controller):
     async def create_webhook(
         self, request: HTTPRequest, webhooks: WebhookStore, data: WebhookBody
     ) -> WebhookWithSecret:
-        """Have events posted to a URL. The secret to check the signatures with is in this answer only."""
+        """Have events posted to a URL. The secret for verifying signatures is only in this answer."""
         return await webhooks.create(data, principal_of(request).name)
 
     @get(responses=error_responses())
@@ -55,7 +55,7 @@ class WebhookController(Controller):
     async def change_webhook(
         self, request: HTTPRequest, webhooks: WebhookStore, webhook_id: UUID, data: WebhookChange
     ) -> WebhookWithSecret:
-        """Change, enable or disable a webhook, or replace its secret. One in the settings can only be enabled."""
+        """Change, enable or disable a webhook, or replace its secret. A webhook in the settings can only be enabled."""
         return await webhooks.change(webhook_id, data, principal_of(request).name)
 
     @delete(

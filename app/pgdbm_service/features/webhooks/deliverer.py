@@ -29,7 +29,7 @@ CHANNEL = "pgdbm_service_webhooks"
 """Notified when there is something to send."""
 
 _MOST_TAKEN = 20
-# Longer than an attempt takes, so that two replicas do not send the same delivery concurrently.
+# Longer than an attempt can take, so that two replicas do not send the same delivery concurrently.
 _LEASE_S = 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 3600.0
 # Without a notification, and with nothing due.
@@ -44,8 +44,9 @@ logger = structlog.get_logger("pgdbm_service")
 class Deliverer:
     """``public_origin`` is the start of links to runs and modules; without it there are no links.
 
-    ``is_waiting``: whether a run still waits for a lock. A webhook whose deliveries have failed for ``disable_after_s``
-    is disabled. ``on_attempt`` is called with ``delivered``, ``failed`` or ``dropped`` for each.
+    ``is_waiting``: whether a run is still waiting for a lock. A webhook whose deliveries have failed for
+    ``disable_after_s`` is disabled. ``on_attempt`` is called with ``delivered``, ``failed`` or ``dropped`` for each
+    attempt.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Deliverer:
         return longest if self._due_in is None else min(max(self._due_in, _SHORTEST_SLEEP_S), longest)
 
     async def deliver(self) -> None:
-        """Send what is due, until nothing is."""
+        """Send what is due until nothing is left."""
         while True:
             taken = await self._rows("take", _MOST_TAKEN, _LEASE_S)
             if not taken:
@@ -89,7 +90,7 @@ class Deliverer:
         self._due_in = row["due_in"]
 
     async def prune(self) -> None:
-        """Delete what was delivered long ago."""
+        """Delete old deliveries."""
         await self._rows("prune", self._keep_days)
 
     @contextlib.asynccontextmanager
@@ -113,7 +114,7 @@ class Deliverer:
             return
         self._on_attempt("failed")
         pause = next(islice(exponential(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), min(row["attempts"], 20) - 1, None))
-        # The receiver answers that it no longer exists.
+        # The receiver reports that it no longer exists.
         disable_after_s = -1.0 if outcome.http_status == _GONE else self._disable_after_s
         found = await self._rows("failed", row["id"], outcome.http_status, outcome.reason, pause, disable_after_s)
         is_disabled = bool(found) and not found[0]["is_enabled"]
@@ -127,7 +128,7 @@ class Deliverer:
 
     async def _send(self, row: RowDict) -> Outcome:
         if self._sender is None:
-            # Imports an HTTP client, which a service without webhooks does not need.
+            # This imports an HTTP client, which a service without webhooks does not need.
             from .sending import Sender
 
             self._sender = Sender(allow_private=self._allow_private)

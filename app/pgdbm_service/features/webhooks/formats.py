@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ...api.webhooks import WebhookFormat
 
-# Neither detail nor SQL: the server's messages can quote values, which not every reader of a channel may see.
+# Neither details nor SQL: the server's messages can quote values that not every reader of a channel may see.
 _OF_PROBLEM = ("code", "title", "filename", "line", "column", "sqlstate")
 _OF_EVENT = (
     *("schema", "schema_count", "status", "reason", "until", "detail", "plan", "needed"),
@@ -40,7 +40,7 @@ def body_of(
     at: datetime,
     link: str | None,
 ) -> bytes:
-    """The body of a delivery as JSON. ``data`` is that of the event; ``link`` is the page of the run or the module."""
+    """The body of a delivery as JSON. ``data`` is the event's data; ``link`` is the page of the run or the module."""
     if format_ == "standard":
         fields = {"module": module, "run_id": run, "url": link, **_fields(data)}
         document: dict[str, Any] = {
@@ -79,7 +79,8 @@ def _sentence(event: str, module: str, data: Mapping[str, Any]) -> str:
         place = ":".join(str(problem[name]) for name in ("filename", "line", "column") if problem.get(name) is not None)
         text += f": {problem['title']}" + (f" ({place})" if place else "")
     elif waits:
-        text += f": it waits for the session with pid {waits[0].get('pid')} ({waits[0].get('application_name') or '-'})"
+        text += f": it is waiting for the session with pid {waits[0].get('pid')} "
+        f"({waits[0].get('application_name') or '-'})"
     elif data.get("needed"):
         text += f" for {data['needed'] - data.get('given', 0)} more approvals"
     elif data.get("detail"):
@@ -93,7 +94,7 @@ def _of_module(event: str, data: Mapping[str, Any]) -> str:
     if event == "module.changed":
         return f"has files that were changed after they were applied: {', '.join(data['filenames'])}"
     first = data["changes"][0]
-    text = f"was changed other than by migrations in the schema {data['schema']}: "
+    text = f"has changes that no migration made in the schema {data['schema']}: "
     rest = data["change_count"] - 1
     text += f"{object_in_words(first['object_kind'], first['name'])} {first['kind']}"
     return text + (f", and {_counted(rest, 'more change')}" if rest else "")

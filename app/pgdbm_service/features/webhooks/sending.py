@@ -26,11 +26,11 @@ class Outcome(NamedTuple):
 
 
 class Sender:
-    """Sends to public addresses only, unless ``allow_private``; follows no redirect and uses no proxy."""
+    """Sends only to public addresses, unless ``allow_private``; follows no redirects and uses no proxy."""
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
-        # The certificates that the environment names, and not its proxy.
+        # Uses the certificates that the environment names, but not its proxy.
         certificates = httpx2.create_ssl_context()
         self._client = httpx2.AsyncClient(
             verify=certificates, trust_env=False, timeout=TIMEOUT_S, follow_redirects=False
@@ -67,7 +67,7 @@ class Sender:
         host = parts.hostname or ""
         port = parts.port or (443 if parts.scheme == "https" else 80)
         address = await address_of(host, port, allow_private=self._allow_private)
-        # Connect to the address that was checked; the certificate is still verified for the name.
+        # Connect to the address that was checked; the certificate is still verified against the name.
         literal = f"[{address}]" if ":" in address else address
         target = parts._replace(netloc=f"{literal}:{port}").geturl()
         named = headers | {"Host": parts.netloc.rpartition("@")[2]}
@@ -76,7 +76,7 @@ class Sender:
         )
         response = await self._client.send(request, stream=True)
         try:
-            # The body of the answer is not read, however long it is.
+            # The body of the response is not read, however long it is.
             return response.status_code
         finally:
             await response.aclose()

@@ -1,4 +1,5 @@
-"""Secrets and signatures after Standard Webhooks 1.0: https://github.com/standard-webhooks/standard-webhooks. Pure."""
+"""Secrets and signatures as specified by Standard Webhooks 1.0: https://github.com/standard-webhooks/standard-webhooks.
+Pure."""
 
 from __future__ import annotations
 

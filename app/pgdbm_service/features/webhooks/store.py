@@ -63,7 +63,7 @@ class WebhookStore:
             return row
 
     async def configure(self, webhooks: Sequence[tuple[str, WebhookBody, str | None]]) -> None:
-        """Make ``webhooks``, each with its name and its secret, those that are in the settings of the service."""
+        """Store ``webhooks``, each with its name and its secret, as the ones in the service's settings."""
         async with self._database.manager(SERVICE_SCHEMA).transaction() as tx:
             for name, body, secret in webhooks:
                 await tx.execute(
@@ -85,7 +85,7 @@ class WebhookStore:
         return [Webhook(**row) for row in await self._rows("list")]
 
     async def find(self, webhook_id: UUID) -> Webhook:
-        """Raises ServiceError (webhook_unknown), as do the methods below."""
+        """Raises ServiceError (webhook_unknown), like the methods below."""
         return Webhook(**await self._one("find", webhook_id))
 
     async def change(self, webhook_id: UUID, body: WebhookChange, principal: str) -> WebhookWithSecret:
@@ -94,7 +94,8 @@ class WebhookStore:
         given = {name: None if value is UNSET else value for name, value in msgspec.structs.asdict(body).items()}
         modules: str | None = given["modules"]
         secret = new_secret() if body.new_secret else None
-        # Sends what is pending once its receiver is back; it changes nothing of what the settings say.
+        # Enabling sends what is pending once the receiver is back; it does not change anything that the settings
+        # define.
         only_enables = body.is_enabled is True and {given[name] for name in given if name != "is_enabled"} <= {
             None,
             False,
@@ -140,7 +141,7 @@ class WebhookStore:
             found = await self._one("find", values[0])
             raise ServiceError(
                 "webhook_in_settings",
-                f"The webhook {values[0]} is {found['name']!r} of PGDBM_WEBHOOKS, the settings of the service.",
+                f"The webhook {values[0]} is {found['name']!r} in PGDBM_WEBHOOKS, in the settings of the service.",
             )
         if not rows:
             raise ServiceError("webhook_unknown", f"There is no webhook {values[0]} with these fields.")

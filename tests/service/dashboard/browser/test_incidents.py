@@ -82,7 +82,7 @@ def test_a_file_that_failed_half_way_outside_a_transaction(
     service.post("/modules/m/migrate")
     page = visit("/ui")
     click(page.locator(".needs a", has_text="002_b.sql"))
-    page.get_by_text("1 statement of 002_b.sql, which has no transaction.").wait_for()
+    page.get_by_text("1 statement of 002_b.sql, which runs without a transaction.").wait_for()
     page.get_by_text("Statement 2 of 002_b.sql, and those after it.").wait_for()
     assert page.locator(".line.marked .number").first.inner_text() == "3"
     sql("DELETE FROM m.t WHERE id = 2")

@@ -1,4 +1,4 @@
-"""The safer form of statements with findings: files that do the same without the long lock. Pure."""
+"""The safer form of statements with findings: files that have the same result without the long lock. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The safer form of an ALTER TABLE: each of its subcommands by itself, as it is or replaced. Pure."""
+"""The safer form of an ALTER TABLE: each of its subcommands by itself, unchanged or replaced. Pure."""
 
 from __future__ import annotations
 

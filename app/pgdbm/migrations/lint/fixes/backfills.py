@@ -1,4 +1,4 @@
-"""Changes of all rows in batches, as a backfill. Pure."""
+"""Changes to all rows, in batches, as a backfill. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The safer form of columns that would rewrite their table: filled in batches, while programs use the table. Pure."""
+"""The safer form of column changes that would rewrite the table: filled in batches, while programs use it. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _NewColumn:
         self.definition = piece.source(0, found[0][0] if found else None)
 
     def without(self, kinds: Collection[str]) -> str:
-        """The subcommand without its constraints of ``kinds``."""
+        """The subcommand without its constraints of these ``kinds``."""
         kept = [part.source() for kind, _, part in self.parts if kind not in kinds]
         return " ".join((self.definition, *kept))
 
@@ -147,7 +147,7 @@ def _key_of(command: Subcommand) -> list[str] | None:
 
 
 def _with_type(subcommand: str, command: Subcommand, kind: str) -> str:
-    """``subcommand`` with the type ``kind`` in place of its own."""
+    """``subcommand`` with the type ``kind`` instead of its own."""
     type_ = command.piece.at(command.text.offset(command.about.type_name.location))
     written = command.piece.source(type_, type_ + 1)
     head, _, rest = subcommand.partition(f" {written}")
@@ -202,7 +202,7 @@ def _type_of(command: Subcommand) -> str:
 
 
 def _value(command: Subcommand, column: str) -> tuple[str, str]:
-    """The new value: in an UPDATE, and in a trigger."""
+    """The new value, as in an UPDATE and as in a trigger."""
     using = command.piece.find("USING")
     if using is None:
         return column, f"NEW.{column}"

@@ -26,7 +26,7 @@ _LABELS = {"CONSTR_FOREIGN": "fkey", "CONSTR_CHECK": "check", "CONSTR_NOTNULL": 
 
 
 def not_null_steps(command: Subcommand, columns: Sequence[str], name: str) -> Iterator[Step]:
-    """SET NOT NULL on ``columns``, which scans nothing, since a CHECK of this ``name`` proves it."""
+    """SET NOT NULL on ``columns``, which scans nothing because a CHECK named ``name`` proves it."""
     shown = [command.name(column) for column in columns]
     condition = " AND ".join(f"{column} IS NOT NULL" for column in shown)
     check = command.name(name)
@@ -42,7 +42,7 @@ def set_not_null_steps(command: Subcommand, column: str) -> Iterator[Step]:
 
 
 def validated_steps(command: Subcommand, definition: str, name: str) -> Iterator[Step]:
-    """The constraint ``definition``, named ``name``, without a check of the rows; then the check."""
+    """Steps that add the constraint ``definition``, named ``name``, without checking the rows, and then check them."""
     yield Step(f"{command.head} ADD CONSTRAINT {name} {definition} NOT VALID;")
     yield Step(f"{command.head} VALIDATE CONSTRAINT {name};", Place.ALONE)
 

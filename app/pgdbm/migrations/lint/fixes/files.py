@@ -1,4 +1,4 @@
-"""The files that replace one with findings: some of its statements are replaced, the others stay as they are. Pure."""
+"""The files that replace one with findings: some of its statements are replaced, the others are unchanged. Pure."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ FIXED_RULES = frozenset(
     }
 )
 """The rules whose findings may have a fix."""
-# Their effect lasts beyond the statement, so a file with one of them cannot be divided.
+# Their effect outlasts the statement, so a file with one of them cannot be divided.
 _LASTING = frozenset({"constraints_set_stmt", "declare_cursor_stmt", "lock_stmt", "prepare_stmt", "transaction_stmt"})
 _SETS = "variable_set_stmt"
 
 
 class Fixable(NamedTuple):
-    """A statement with findings that may have a fix. ``shift`` is that of its parse tree."""
+    """A statement with findings that may have a fix. ``shift`` is the shift of its parse tree."""
 
     statement: SeenStatement
     shift: int
@@ -60,7 +60,7 @@ class _Part:
 def replacement_of(
     parsed: ParsedMigration, fixable: Fixable, rules: Collection[str], facts: Mapping[str, TableFacts]
 ) -> Replacement | None:
-    """What replaces a statement with findings of ``rules``; None if there is nothing safer."""
+    """The replacement of a statement with findings of ``rules``; None if there is nothing safer."""
     statement = fixable.statement
     text = StatementText(parsed.rendered, statement.start, statement.end, fixable.shift)
     made: Replacement | None = None
@@ -125,9 +125,9 @@ class WrittenFile(NamedTuple):
 def files_of(
     parsed: ParsedMigration, replacements: Mapping[int, Replacement], others: Collection[str]
 ) -> list[WrittenFile]:
-    """The files in place of ``parsed``, whose statements with these numbers are replaced.
+    """The files that replace ``parsed``, whose statements with these numbers are replaced.
 
-    ``others`` are the names of all migrations, between which the new files must find a place. There are no files if it
+    ``others`` are the names of all migrations, between which the new files must sort. There are no files if it
     cannot be divided, or if there are no such names.
     """
     if parsed.rendered.source != parsed.migration.content:

@@ -31,7 +31,7 @@ def fix_create_index(statement: SeenStatement, text: StatementText, _rules: Coll
 
 
 def _column_of(element: Node) -> str:
-    """What an element adds to the name of its index."""
+    """The part of an index's name that comes from an element."""
     if element.name:
         return str(element.name)
     chosen = element.expr.WhichOneof("node")

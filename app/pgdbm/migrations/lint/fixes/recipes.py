@@ -7,21 +7,22 @@ from .steps import Fix
 _RENAME = (
     "Expand and contract, with a release between: 1. Add the new name beside the old one: for a column, ADD COLUMN "
     "with a trigger that copies each value, and a backfill; for a table, rename it and create a view with the old name "
-    "in the same file. 2. Release programs that use the new name alone. 3. Drop the old name."
+    "in the same file. 2. Release programs that use only the new name. 3. Drop the old name."
 )
 _REQUIRED = (
     "1. Add the column without NOT NULL, and release programs that write it. 2. Fill the old rows with a backfill. "
-    "3. SET NOT NULL, whose own fix scans nothing."
+    "3. SET NOT NULL: see its own fix, which scans nothing."
 )
 _INSTEAD = {
     "VACUUM FULL": (
-        "VACUUM makes the room reusable without a lock. To give it back: pg_repack, or REPACK (CONCURRENTLY) from "
-        "PostgreSQL 19 on, both outside migrations."
+        "VACUUM makes the space reusable without a lock. To return it to the system: pg_repack, or "
+        "REPACK (CONCURRENTLY) "
+        "since PostgreSQL 19, both outside migrations."
     ),
-    "CLUSTER": "pg_repack --order-by, or REPACK (CONCURRENTLY) … USING INDEX from PostgreSQL 19 on, without the lock.",
+    "CLUSTER": "pg_repack --order-by, or REPACK (CONCURRENTLY) … USING INDEX since PostgreSQL 19, without the lock.",
     "SET TABLESPACE": (
-        "Indexes: REINDEX (CONCURRENTLY, TABLESPACE name). Tables: pg_repack --tablespace, or a new table in it that a "
-        "trigger and a backfill fill."
+        "Indexes: REINDEX (CONCURRENTLY, TABLESPACE name). Tables: pg_repack --tablespace, or a new table there, "
+        "filled by a trigger and a backfill."
     ),
     "SET ACCESS METHOD": "Create a table with it, fill that with a trigger and a backfill, and exchange the names.",
     "SET LOGGED": "Create a logged table, fill it with a trigger and a backfill, and exchange the names.",
@@ -30,7 +31,7 @@ _INSTEAD = {
 
 
 def recipe_for(rule: str, message: str) -> Fix | None:
-    """The advice in place of files, for a finding of ``rule`` with ``message``."""
+    """The advice instead of files, for a finding of ``rule`` with ``message``."""
     if rule == "PGDBM014":
         return Fix((), _RENAME)
     if rule == "PGDBM004":

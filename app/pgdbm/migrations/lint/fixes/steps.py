@@ -23,11 +23,11 @@ class Place(Enum):
     SAME = auto()
     """In the transaction of the statement before it."""
     NEW = auto()
-    """First in the transaction of a file."""
+    """The first in the transaction of a file."""
     ALONE = auto()
     """In a separate file."""
     BACKFILL = auto()
-    """In a file of its own, which is a backfill and says so."""
+    """In a file of its own, which is a backfill and has its header."""
     OUTSIDE = auto()
     """Outside a transaction."""
 
@@ -41,7 +41,7 @@ class Step(NamedTuple):
 
 
 class Replacement(NamedTuple):
-    """The steps in place of a statement, the rules whose findings they settle, and what to check before."""
+    """The steps that replace a statement, the rules whose findings they settle, and what to check first."""
 
     steps: list[Step]
     rules: frozenset[str]
@@ -50,7 +50,7 @@ class Replacement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FixFile:
-    """A file of a fix, or that part of it which replaces one statement."""
+    """A file of a fix, or the part of it that replaces one statement."""
 
     filename: str
     sql: str
@@ -58,9 +58,9 @@ class FixFile:
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """The safer form. ``files`` do the same, in this order, without the long lock.
+    """The safer form. ``files``, in this order, have the same result without the long lock.
 
-    Without files, ``note`` says what to do instead; with files, what to check before they are used.
+    Without files, ``note`` says what to do instead; with files, it says what to check before using them.
     """
 
     files: tuple[FixFile, ...]
@@ -92,7 +92,7 @@ def divided(steps: Iterable[Step]) -> list[StepGroup]:
 def names_of(filename: str, count: int, others: Collection[str]) -> list[str] | None:
     """Names for ``count`` files that replace ``filename``, which is the first of them; None if there are none.
 
-    They sort between it and the next of ``others``, the names of all migrations.
+    They sort between it and the next one of ``others``, the names of all migrations.
     """
     names = [filename]
     if count == 1:

@@ -17,7 +17,7 @@ class Subcommand:
 
     ``head`` is ALTER TABLE with the table, and ``relation`` the table, as the author wrote them; ``table`` is its name
     alone. ``node`` is the subcommand's node in the parse tree, and ``about`` the node of its definition. ``facts`` are
-    those of the table, if it is there.
+    the table's, if it exists.
     """
 
     text: StatementText
@@ -30,7 +30,7 @@ class Subcommand:
     facts: TableFacts | None
 
     def name(self, identifier: str) -> str:
-        """``identifier`` as SQL has it."""
+        """``identifier`` as it is written in SQL."""
         return self.text.name(identifier)
 
     def beside(self, name: str) -> str | None:

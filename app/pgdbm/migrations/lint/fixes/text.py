@@ -31,7 +31,7 @@ class Piece:
 
     @cached_property
     def words(self) -> list[str]:
-        """Words in upper case, and everything else as it is."""
+        """Words in upper case, everything else unchanged."""
         text = self.rendered.text
         return [text[start:end].upper() if kind == "word" else text[start:end] for kind, start, end in self.tokens]
 
@@ -45,7 +45,7 @@ class Piece:
         return Piece(self.rendered, self.tokens[first:last])
 
     def with_text(self, *inserted: tuple[int, str]) -> str:
-        """The source with texts, each with a space before it, after the tokens with these numbers."""
+        """The source with texts inserted after the tokens with these numbers, each with a space before it."""
         parts: list[str] = []
         begin = self.tokens[0].start
         for number, text in sorted(inserted):
@@ -55,11 +55,11 @@ class Piece:
         return "".join((*parts, self._between(begin, self.tokens[-1].end)))
 
     def commented(self, sql: str) -> str:
-        """``sql`` below the comments in front of this piece."""
+        """``sql`` below the comments that precede this piece."""
         return "\n".join([*(self._between(one.start, one.end).rstrip() for one in self.comments), sql])
 
     def find(self, *wanted: str, start: int = 0) -> int | None:
-        """The number of the first token of ``wanted``, one after the other, outside brackets."""
+        """The number of the first of the consecutive tokens ``wanted``, outside brackets."""
         depth = 0
         for number in range(start, len(self.words)):
             if depth == 0 and tuple(self.words[number : number + len(wanted)]) == wanted:
@@ -124,7 +124,7 @@ class StatementText(Piece):
         return CharacterOffsets(self.rendered.text).of_byte(location + self._shift)
 
     def name(self, identifier: str) -> str:
-        """``identifier`` as SQL has it, in quotes if the statement has them, or if it needs them."""
+        """``identifier`` as it is written in SQL, in quotes if the statement has them or they are needed."""
         quoted = quote(identifier)
         written = self.rendered.text[self.tokens[0].start : self.tokens[-1].end]
         return quoted if quoted in written or not _PLAIN.match(identifier) else identifier

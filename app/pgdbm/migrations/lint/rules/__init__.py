@@ -1,4 +1,4 @@
-"""The rules of pgdbm itself, with stable ids; each is described in docs/reference/findings.md."""
+"""pgdbm's own rules, with stable ids; each is described in docs/reference/findings.md."""
 
 from __future__ import annotations
 

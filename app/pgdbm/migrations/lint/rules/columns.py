@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .rule import SeenFile, SeenStatement
 
 _SERIALS = frozenset({"bigserial", "serial", "serial2", "serial4", "serial8", "smallserial"})
-# Functions whose result the server computes once for all rows. Any other may be volatile, and then every row is
-# rewritten with its own value.
+# Functions whose result the server computes once for all rows. Any other function may be volatile, and then every row
+# is rewritten with its own value.
 _STEADY = frozenset(
     """
     abs array_fill ceil ceiling char_length coalesce concat current_database current_schema current_setting date_part
@@ -57,7 +57,7 @@ def rewriting_default(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]
 
 
 def rewrites(column: Node) -> str | None:
-    """What about a new ``column`` makes the server rewrite the table."""
+    """The reason why a new ``column`` makes the server rewrite the table."""
     if strings(column.type_name.names)[-1] in _SERIALS:
         return "A sequence"
     for kind, constraint in column_constraints(column):
@@ -80,7 +80,7 @@ def rewrites(column: Node) -> str | None:
     "required-column",
     "error",
     "alter_table_stmt",
-    advice="Give it a default, or add it without NOT NULL, fill it, and then see PGDBM006.",
+    advice="Give it a default; or add it without NOT NULL, fill it, and then follow PGDBM006.",
     squawk=("adding-required-field",),
 )
 def required_column(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
@@ -102,7 +102,7 @@ def required_column(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
     "column-type",
     "warning",
     "alter_table_stmt",
-    advice="Add a column of the new type, fill it in batches, and let the programs change over.",
+    advice="Add a column of the new type, fill it in batches, and switch the programs over.",
     squawk=("changing-column-type",),
 )
 def column_type(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
@@ -114,7 +114,7 @@ def column_type(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
         name = strings(about.type_name.names)[-1]
         computed = about.HasField("raw_default")
         new = None if computed else ColumnType.written(about.type_name)
-        # Mostly the type was a shorter form of the same, which only the catalog knows.
+        # Usually the old type was a shorter form of the same type, which only the catalog knows.
         suspected = new is not None and name in _WIDEST and not new.limits
         yield Hit(
             f"The new type {name} of {command.name} may rewrite every row of {statement.table} and its "
@@ -132,8 +132,8 @@ def column_type(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
     "alter_table_stmt",
     advice=(
         "Before it, in files of their own: ADD CONSTRAINT … CHECK (column IS NOT NULL) NOT VALID, then VALIDATE "
-        "CONSTRAINT; SET NOT NULL takes that as the proof. From PostgreSQL 18 on, ADD CONSTRAINT … NOT NULL column "
-        "NOT VALID and VALIDATE CONSTRAINT do it alone."
+        "CONSTRAINT; SET NOT NULL accepts that as proof. Since PostgreSQL 18, ADD CONSTRAINT … NOT NULL column "
+        "NOT VALID and VALIDATE CONSTRAINT are enough."
     ),
     squawk=("adding-not-nullable-field",),
 )

@@ -100,7 +100,7 @@ def validated_in_one_transaction(statement: SeenStatement, file: SeenFile) -> It
             continue
         if (statement.table, command.name) in file.not_valid:
             yield Hit(
-                f"{command.name} was added in this transaction, which holds the lock of that on {statement.table} "
+                f"{command.name} was added in this transaction, which still holds that lock on {statement.table} "
                 "while every row is checked: NOT VALID gains nothing."
             )
 

@@ -54,7 +54,7 @@ def drop_column(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
     "rename_stmt",
     "alter_object_schema_stmt",
     advice=(
-        "Add the new name beside the old one (a column that a trigger fills, a view), let the programs change over, "
+        "Add the new name beside the old one (a column that a trigger fills, or a view), switch the programs over, "
         "and drop the old one last."
     ),
     squawk=("renaming-column", "renaming-table", "renaming-object", "ban-set-schema"),
@@ -91,7 +91,7 @@ def cascade(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
         reaches = enum_name(node, "behavior") == "DROP_CASCADE"
         names = dropped(statement)[1] if statement.kind == "drop_stmt" else ["what a role owns"]
     if reaches and not all(file.is_new(name) for name in names):
-        yield Hit(f"CASCADE includes everything that depends on {', '.join(names)}, in every schema.")
+        yield Hit(f"CASCADE also drops everything that depends on {', '.join(names)}, in every schema.")
 
 
 @rule(

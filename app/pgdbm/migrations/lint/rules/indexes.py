@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from .rule import SeenFile, SeenStatement
 
-_OUTSIDE = "in a file that says -- pgdbm:no-transaction."
+_OUTSIDE = "in a file with the line -- pgdbm:no-transaction."
 
 
 @rule(
@@ -40,8 +40,8 @@ def index_blocks_writes(statement: SeenStatement, file: SeenFile) -> Iterator[Hi
 def unnamed_concurrent_index(statement: SeenStatement, _file: SeenFile) -> Iterator[Hit]:
     if statement.node.concurrent and not statement.node.idxname:
         yield Hit(
-            "An index without a name that fails half-way stays INVALID under a name that the server made up, and the "
-            "next attempt builds one more beside it."
+            "An index without a name that fails halfway stays INVALID under a name that the server chose, and the "
+            "next attempt builds another one beside it."
         )
 
 
@@ -71,8 +71,8 @@ def drop_index_blocks(statement: SeenStatement, _file: SeenFile) -> Iterator[Hit
     about, names = dropped(statement)
     if about == "INDEX" and not statement.node.concurrent:
         yield Hit(
-            f"Dropping {', '.join(names)} blocks reads and writes of its table, and while it waits for a long "
-            "query, later queries wait behind it."
+            f"Dropping {', '.join(names)} blocks reads and writes of its table, and while the statement waits "
+            "for a long query, later queries wait behind it."
         )
 
 

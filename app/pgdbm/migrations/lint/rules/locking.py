@@ -36,7 +36,7 @@ def _is_about_tables(statement: SeenStatement) -> bool:
     "PGDBM011",
     "many-exclusive-locks",
     "warning",
-    advice="One such table per file: each then waits for one lock at a time, and holds it for a moment.",
+    advice="Change one such table per file: each file then waits for one lock at a time, and holds it only briefly.",
 )
 def many_exclusive_locks(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
     if not file.parsed.transactional or not _is_about_tables(statement):
@@ -60,7 +60,7 @@ def many_exclusive_locks(statement: SeenStatement, file: SeenFile) -> Iterator[H
     "lock-table",
     "warning",
     "lock_stmt",
-    advice="Leave it out: each statement takes the lock that it needs, and the engine has a lock of its own.",
+    advice="Remove it: each statement takes the lock that it needs, and the engine has its own lock.",
 )
 def lock_table(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
     names = [lock.relation for lock in statement.locks if lock.relation and not file.is_new(lock.relation)]
@@ -77,7 +77,7 @@ def lock_table(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
     "cluster_stmt",
     "alter_table_stmt",
     "alter_table_move_all_stmt",
-    advice="Plain VACUUM makes room for new rows; what must be smaller can be copied to a new table in batches.",
+    advice="Plain VACUUM makes space for new rows; if the table must become smaller, copy it to a new one in batches.",
     squawk=("prefer-repack",),
 )
 def full_rewrite(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
@@ -111,7 +111,7 @@ def refresh_blocks_reads(statement: SeenStatement, file: SeenFile) -> Iterator[H
     "detach-blocks",
     "warning",
     "alter_table_stmt",
-    advice="DETACH PARTITION … CONCURRENTLY, in a file that says -- pgdbm:no-transaction.",
+    advice="DETACH PARTITION … CONCURRENTLY, in a file with the line -- pgdbm:no-transaction.",
     squawk=("require-concurrent-partition-detach",),
 )
 def detach_blocks(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:

@@ -49,7 +49,7 @@ def _names(statement: SeenStatement, file: SeenFile) -> Iterator[tuple[list[str]
     "PGDBM001",
     "unqualified-name",
     "warning",
-    advice="Write {{tables.name}}, or {{schema}}.name for what is not a table.",
+    advice="Write {{tables.name}}, or {{schema}}.name for anything that is not a table.",
     squawk=("require-table-schema",),
 )
 def unqualified_name(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
@@ -68,7 +68,7 @@ def unqualified_name(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
     "PGDBM002",
     "hard-coded-schema",
     "warning",
-    advice="Write {{tables.name}} for the module's own schema, {{tables.other.name}} where another one is meant.",
+    advice="Write {{tables.name}} for the module's own schema, or {{tables.other.name}} for another one.",
 )
 def hard_coded_schema(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
     seen = set()
@@ -84,7 +84,7 @@ def hard_coded_schema(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]
     "PGDBM031",
     "placeholder-in-text",
     "info",
-    advice="If the text is data, write \\{{...}}: the backslash is removed, and the braces stay.",
+    advice="If the text is data, write \\{{...}}: the backslash is removed and the braces stay.",
 )
 def placeholder_in_text(statement: SeenStatement, file: SeenFile) -> Iterator[Hit]:
     rendered = file.parsed.rendered
@@ -93,7 +93,7 @@ def placeholder_in_text(statement: SeenStatement, file: SeenFile) -> Iterator[Hi
         span = file.quoted.span_at(source_start)
         if span is None or span in hits or rendered.source[span[0]] != "'":
             continue
-        # The dot is left out if there is no schema.
+        # The dot is omitted if there is no schema.
         placeholder = rendered.source[source_start : source_start + source_length].removesuffix(".")
         if placeholder.startswith("\\"):
             text = f"The backslash of {placeholder} is removed: the text contains the braces alone."

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from ..column_types import Retyped
 
 Severity = Literal["error", "warning", "info"]
-"""``error``: expected to fail, or to lose data. ``warning``: blocks other sessions while it runs, or breaks
-programs that run. ``info``: worth knowing."""
+"""``error``: expected to fail, or to lose data. ``warning``: blocks other sessions while it runs, or breaks running
+programs. ``info``: worth knowing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A place in a statement that violates a rule. ``location``: bytes in the rendered text; None: its start.
 
-    ``not_null``: the column, unless the catalog shows that it is never null. ``retyped``: a column with its new
-    type, unless the catalog shows that its values stay as they are stored. ``suspected``: only if the catalog shows
+    ``not_null``: the column, unless the catalog shows that it is never null. ``retyped``: a column with its new type,
+    unless the catalog shows that its values stay as they are stored. ``suspected``: reported only if the catalog shows
     that they do not.
     """
 
@@ -57,7 +57,7 @@ class Rule:
 def rule(
     rule_id: str, name: str, severity: Severity, *kinds: str, advice: str, squawk: tuple[str, ...] = ()
 ) -> Callable[[Callable[[SeenStatement, SeenFile], Iterator[Hit]]], Rule]:
-    """Turn a function that checks statements of ``kinds`` (none: of every kind) into a rule."""
+    """Turn a function that checks statements of these ``kinds`` (default: all) into a rule."""
 
     def made(check: Callable[[SeenStatement, SeenFile], Iterator[Hit]]) -> Rule:
         return Rule(rule_id, name, severity, advice, frozenset(squawk), frozenset(kinds), check)
@@ -99,14 +99,14 @@ def _inner(wrapped: Node) -> Node:
 
 @dataclass
 class Constraints:
-    """The constraints in the files of a plan, in order: NOT NULL may be proved in an earlier file."""
+    """The constraints in the files of a plan, in order: NOT NULL may have been proved in an earlier file."""
 
     waiting: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     proved: set[tuple[str, str]] = field(default_factory=set)
 
 
 _FIRST_WITH_NEW_ENUMS_WHOLE = 17
-"""Before it, a value that is added to an enum is unsafe until the commit, even if the enum itself is as new."""
+"""Before it, a value that is added to an enum is unsafe until the commit, even if the enum itself is also new."""
 
 
 @dataclass
@@ -161,7 +161,7 @@ class SeenFile:
         if index < 0:
             return False
         start, length, *_ = self.parsed.rendered.edits[index]
-        # The end counts too: without a schema, {{schema}}. is empty, and the name follows.
+        # The end counts, too: without a schema, {{schema}}. is empty, and the name follows.
         return offset <= start + length
 
     def has_placeholder_for(self, statement: SeenStatement, name: list[str]) -> bool:
