@@ -113,7 +113,7 @@ class Checks:
     async def _check_long_transactions(self, db: AsyncDatabaseManager, threshold: float) -> None:
         rows = await db.fetch_all(statement("database", "long_transactions"), threshold)
         if not rows:
-            self._add("transactions", "ok", f"none older than {threshold:g} s")
+            self._add("transactions", "ok", f"none is older than {threshold:g} s")
         for row in rows:
             who = row["application_name"] or "no application name"
             self._add(

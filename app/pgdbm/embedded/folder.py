@@ -85,8 +85,8 @@ class Folder:
                     signalled = True
                 if time.monotonic() > deadline:
                     raise ConnectionError(
-                        f"An earlier PostgreSQL (process {pid or 'unknown'}) still runs in {self.pgdata} "
-                        f"after {timeout:g} s: wait for it to end, or stop it.",
+                        f"An earlier PostgreSQL (process {pid or 'unknown'}) is still running in "
+                        f"{self.pgdata} after {timeout:g} s: wait for it to end, or stop it.",
                         details={"data_dir": str(self.path), "pid": pid},
                     )
                 time.sleep(_POLL_SECONDS)

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 # An issuer publishes new keys days before it uses them; a key that it withdraws stops working after this time.
 _KEYS_FOR_S = 300.0
-# Anyone can send tokens with unknown key ids: so not every one of them may cause a request to the issuer.
+# Anyone can send tokens with unknown key ids, so not every one of them may cause a request to the issuer.
 _ASK_AGAIN_S = 10.0
 _TIMEOUT_S = 5.0
 _MAX_ANSWER_BYTES = 1024 * 1024

@@ -63,7 +63,7 @@ class RepositoryWatch:
         self._postponed = 0
 
     async def sync(self) -> Changes:
-        """Read the repository again, and return what has changed since it was last read.
+        """Read the repository again and return what has changed since the last read.
 
         Raises:
             ServiceError: repository_unreadable. The modules stay as they were.

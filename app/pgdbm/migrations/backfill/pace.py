@@ -15,8 +15,8 @@ _LONGEST_REST_S = 10.0
 class Pace:
     """``rows``: the size of the next batch, so that it takes about ``target_s`` seconds.
 
-    ``rate``: rows a second at most, None for any. ``pause_s``: the pause after each batch. ``last_s``: the seconds that
-    the last batch took.
+    ``rate``: at most so many rows per second; None means no limit. ``pause_s``: the pause after each batch. ``last_s``:
+    the seconds that the last batch took.
     """
 
     def __init__(self, rows: int, target_s: float, pause_s: float, rate: int | None) -> None:

@@ -100,8 +100,8 @@ class BackfillRecords:
     def move(self, filename: str, cursor: Cursor, batch: NextBatch, changed: int | None, rows_per_s: float) -> str:
         """SQL that moves the cursor behind ``batch``, which has changed as many rows; None: as :func:`counting` says.
 
-        In the transaction of the batch. It fails, with what ``raise_if_refused`` knows, if another runner has moved the
-        cursor since ``cursor`` was read.
+        Called in the transaction of the batch. It fails, with what ``raise_if_refused`` knows, if another runner has
+        moved the cursor since ``cursor`` was read.
         """
         values = {
             "module": literal(self._module),
@@ -143,7 +143,7 @@ class BackfillRecords:
         await connection.execute(self._sql("wait"), self._module, filename, reason)
 
     async def end(self, connection: Connection, filename: str, rows_per_s: float | None) -> None:
-        """In the transaction of the history row. ``rows_per_s``: at the end; None without a batch."""
+        """Called in the transaction that inserts the history row. ``rows_per_s``: at the end; None without a batch."""
         await connection.execute(self._sql("end"), self._module, filename, rows_per_s)
 
     async def pause(

@@ -286,7 +286,7 @@ class BackfillRun:
                 end = move(None, rows_per_s)
                 await session.send(f"{opening}{bound.text}{after};\n{session.script.closing()};\n{end};\nCOMMIT")
             else:
-                # The command tag of the message is that of its last statement, and has the number of rows.
+                # The message's command tag is that of its last statement, with the number of rows.
                 tag: str = await session.execute(f"{opening}{bound.text}")
                 running = None
                 end = move(int(tag.rpartition(" ")[2]), rows_per_s)

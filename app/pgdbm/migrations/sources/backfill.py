@@ -58,11 +58,11 @@ class Bound(NamedTuple):
 class Backfill:
     """The header of a backfill, and where the bounds of a batch are in its statement.
 
-    ``table`` and the columns of ``key`` are SQL. ``batch``: rows of the first batch. ``target_s``: seconds that a batch
-    is to take. ``pause_s``: seconds between two batches. ``rate``: rows a second at most. ``max_lag_s`` and
-    ``max_lag_bytes``: how far a standby may be behind; None: any. ``waits_for_vacuum``: whether it stops while
-    autovacuum works on the table. ``in_background``: files after it need not wait for it. ``offset``: where the header
-    is in the file, in characters. ``returns``: whether the statement has a RETURNING clause.
+    ``table`` and the columns of ``key`` are SQL. ``batch``: rows of the first batch. ``target_s``: how long a batch
+    should take. ``pause_s``: seconds between two batches. ``rate``: maximum number of rows per second. ``max_lag_s``
+    and ``max_lag_bytes``: how far a standby may lag behind; None: any. ``waits_for_vacuum``: whether it stops while
+    autovacuum works on the table. ``in_background``: files after it need not wait for it. ``offset``: the position of
+    the header in the file, in characters. ``returns``: whether the statement has a RETURNING clause.
     """
 
     table: str

@@ -123,7 +123,7 @@ def _stream(
 
     async def until_result() -> AsyncIterator[list[ServerSentEventMessage]]:
         has_ended = False
-        # A principal that may migrate may see the values in its problems.
+        # A principal that may migrate may see the values in problems.
         async for batch in messages(runs.streams.events(run, 0, runs.keep_alive_s), with_values=True):
             has_ended = batch[-1].event == "run_ended"
             yield batch
