@@ -11,7 +11,7 @@ AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
  AND {{table}}.relowner = (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user))
 
 -- may_read: part of a statement: {{table}} may be read, and belongs to a role that the database user, but none of the
--- logins $4, is a member of; null: the database user is itself a login Row security policies of another owner would run
+-- logins $4, is a member of; null: the database user is itself a login. Row security policies of another owner would run
 -- as the service's database user. So would functions in the expressions of indexes and constraints, which the planner
 -- evaluates.
 pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege({{table}}.oid, 'SELECT')
@@ -31,7 +31,7 @@ WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 
 -- is_huge: part of a statement: whether the table has more rows than a real history; a file can insert any number of
--- rows The size functions would wait for a lock, and other numbers are only as recent as the last VACUUM.
+-- rows. The size functions would wait for a lock, and other numbers are only as recent as the last VACUUM.
 (COALESCE(pg_catalog.pg_stat_get_live_tuples({{table}}.oid), 0)
  + COALESCE(pg_catalog.pg_stat_get_dead_tuples({{table}}.oid), 0) > 100000)
 
@@ -53,7 +53,7 @@ WHERE c.relname = $1::name AND n.nspname !~ '^pg_'::text AND n.nspname <> $3::na
 SELECT pg_catalog.count(*) FROM ({{tables}} LIMIT $5::bigint) AS found
 
 -- tables_among: which of the schemas $5 have a table $1 with the columns $2, whether it may be read, whether there is
--- also a table $6 that may be read, and whether reading the two would take long From the schemas to the tables,
+-- also a table $6 that may be read, and whether reading the two would take long. From the schemas to the tables,
 -- regardless of the planner's estimates: with thousands of tables of one name, starting from the tables takes as long
 -- for a hundred schemas as for all.
 WITH wanted AS MATERIALIZED (
@@ -105,7 +105,7 @@ WHERE h.module_name = $1 OR h.module_name IS NULL
 SELECT {{number}}, filename, checksum, module_name FROM {{history}}
 
 -- incomplete: of the histories 0 to $4 - 1, those that do not have all of the files $2 of the module $1: with the
--- checksums $3, where these are not null; and whether one of them is applied under the module's own name A single join
+-- checksums $3, where these are not null; and whether one of them is applied under the module's own name. A single join
 -- for all histories: the planner takes three times as long for a join per history. The text depends on the histories
 -- alone, so that the client keeps it prepared.
 SELECT s.number, COALESCE(c.is_started, false) AS is_started

@@ -96,7 +96,7 @@ LEFT JOIN LATERAL (SELECT r.id, r.status FROM {{tables.runs}} r
                    WHERE r.module = given.module AND r.ended_at IS NULL ORDER BY r.number LIMIT 1) AS active ON true
 
 -- activity: for the runs that have not ended, by module: seconds without an event, and the numbers of schemas that wait
--- for locks, of runs that wait for approvals, and of held runs Such runs have a reason to be quiet, and so has a run of
+-- for locks, of runs that wait for approvals, and of held runs. Such runs have a reason to be quiet, and so has a run of
 -- all modules that waits for one of them.
 SELECT r.module,
        COALESCE(EXTRACT(epoch FROM pg_catalog.now() - pg_catalog.min(last.at) FILTER (
