@@ -19,9 +19,9 @@ _PREFIX = re.compile(r"(?:/(?!\.+(?:/|\Z))[A-Za-z0-9._~-]+)+\Z")
 class TrustedProxies:
     """The proxies whose ``X-Forwarded-*`` headers are trusted: networks, or ``*`` for every peer.
 
-    Each proxy appends the address of its peer to ``X-Forwarded-For``; the entries before that may come from the client.
-    So the header is read from its end, as long as it names trusted proxies. With ``*`` only the peer is trusted: the
-    result is the last entry.
+    Each proxy appends the address of its peer to ``X-Forwarded-For``; earlier entries may come from the client. So the
+    header is read from its end, as long as the entries are trusted proxies. With ``*``, only the peer is trusted, so
+    the result is the last entry.
 
     Raises:
         ValueError: an entry is neither an address nor a network; the text names it.
@@ -36,7 +36,7 @@ class TrustedProxies:
         address = _peer(scope)
         for hop, entry in enumerate(reversed(_entries(scope, b"x-forwarded-for"))):
             forwarded = _address(entry)
-            # Entries before one that is not an address cannot be attributed to a proxy.
+            # Entries before an invalid address cannot be attributed to a proxy.
             if forwarded is None or not self._trusts(address, hop):
                 break
             address = forwarded
@@ -93,7 +93,7 @@ def _network(entry: str) -> Network:
 
 
 def _entries(scope: Scope, header: bytes) -> list[str]:
-    """The entries of all headers of that name, in order."""
+    """The entries of all headers with that name, in order."""
     values = (value.decode("latin-1") for name, value in scope["headers"] if name == header)
     return [entry.strip() for value in values for entry in value.split(",") if entry.strip()]
 

@@ -1,4 +1,4 @@
-"""Write a plan as a comment on a pull request, in place of the previous plan of the same module.
+"""Write a plan as a comment on a pull request, replacing the previous plan of the same module.
 
 comment.py NUMBER FILE, with the variables of GitHub Actions: GITHUB_API_URL, GITHUB_REPOSITORY and GITHUB_TOKEN.
 """
@@ -50,7 +50,7 @@ def main(number: str, file: str) -> None:
         else:
             call("PATCH", f"issues/comments/{found}", {"body": text})
     except urllib.error.HTTPError as error:
-        sys.exit(f"The plan is no comment: {error}. The token needs the permission pull-requests: write.")
+        sys.exit(f"The plan was not posted as a comment: {error}. The token needs the permission pull-requests: write.")
 
 
 if __name__ == "__main__":

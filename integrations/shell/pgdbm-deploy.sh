@@ -4,10 +4,10 @@
 #   pgdbm-deploy.sh plan MODULE FOLDER [OPTION]...      print the plan as Markdown; change nothing
 #   pgdbm-deploy.sh migrate MODULE FOLDER [OPTION]...   register the files, apply them, and wait for the end
 #
-# PGDBM_SERVER and PGDBM_TOKEN (or PGDBM_TOKEN_FILE) are those of `pgdbm deploy`, and so are the options and exit codes.
-# PGDBM is the command: pgdbm by default, or a container that sees the folder, such as
+# PGDBM_SERVER and PGDBM_TOKEN (or PGDBM_TOKEN_FILE) are the same as for `pgdbm deploy`, and so are the options and exit
+# codes. PGDBM is the command: pgdbm by default, or a container that sees the folder, such as
 #   PGDBM="docker run --rm --env PGDBM_SERVER --env PGDBM_TOKEN --volume $PWD:$PWD:ro --workdir $PWD registry.example/pgdbm"
-# PGDBM_ATTEMPTS (3) limits how often an unavailable service is tried again, PGDBM_PAUSE_S (10) is the pause.
+# PGDBM_ATTEMPTS (3) limits how often an unavailable service is retried; PGDBM_PAUSE_S (10) is the pause in seconds.
 set -eu
 
 usage() {

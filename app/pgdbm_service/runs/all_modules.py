@@ -1,6 +1,6 @@
-"""Runs of several modules: one child run after the other, up to the first that fails.
+"""Runs of several modules: one child run after the other, up to the first one that fails.
 
-The worker waits for no child: the end of a child puts its parent back into the queue, for any replica.
+The worker does not wait for a child: the end of a child puts its parent back into the queue, for any replica.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class AllModules:
     async def modules(self, module: str | None = None) -> list[str]:
         """The modules to migrate now, each after those that it depends on: ``module`` with its dependencies, or all.
 
-        Invalid modules are left out of all, as :meth:`Registry.left_out` says.
+        "All" omits invalid modules, see :meth:`Registry.left_out`.
 
         Raises:
             ServiceError: module_unknown, module_invalid.
@@ -92,13 +92,13 @@ class AllModules:
         return [one.name for one in registry.in_order(None if module is None else [module])]
 
     async def migrate(self, request: MigrationRequest, modules: Sequence[str]) -> MigrateAllResult | UUID:
-        """Migrate ``modules``, in this order, up to the first that fails.
+        """Migrate ``modules``, in this order, up to the first one that fails.
 
-        The run itself, if it has not ended after ``wait_s``.
+        Returns the run itself if it has not ended after ``wait_s``.
 
         Raises:
-            ServiceError: of the module that failed; ``items`` has the results before it, ``not_reached`` the names
-                after it.
+            ServiceError: the error of the module that failed; ``items`` has the results before it, ``not_reached`` the
+                names after it.
         """
         registry = self._registrations.registry
         left_out = registry.left_out() if request.module == ALL_MODULES else {}
@@ -127,7 +127,7 @@ class AllModules:
     async def migrate_with_dependencies(
         self, request: MigrationRequest, modules: Sequence[str]
     ) -> MigrateResult | UUID:
-        """Like :meth:`migrate`, of the last of ``modules`` after the others. The result is that of the last module.
+        """Like :meth:`migrate`, for the last of ``modules`` after the others. The result is the last module's.
 
         Raises:
             ServiceError: as :meth:`migrate`.
@@ -141,10 +141,10 @@ class AllModules:
         return result if isinstance(result, UUID) else last_with_dependencies(result)
 
     async def retry(self, run: Run, origin: Origin, wait_s: float | None) -> MigrateAllResult | UUID:
-        """Like :meth:`migrate`: the modules that did not succeed in ``run``, with the options that it had for them.
+        """Like :meth:`migrate`, for the modules that did not succeed in ``run``, with their options in that run.
 
         Raises:
-            ServiceError: run_not_retryable, if it has not ended or succeeded.
+            ServiceError: run_not_retryable, if it has not ended, or succeeded.
         """
         require_retryable(run)
         request = MigrationRequest(module=ALL_MODULES, origin=origin, wait_s=wait_s, retry_of=run.id)
@@ -157,7 +157,7 @@ class AllModules:
         return await self._waiter.result(await self._create(names, request, {}, options), wait_s, MigrateAllResult)
 
     async def cancel(self, run: UUID) -> bool:
-        """Cancel the active child, and start no other; False if the run has ended."""
+        """Cancel the active child and start no other; False if the run has ended."""
         if not await self._store.request_cancel(run):
             return False
         child = await self._children.next(run)
@@ -171,7 +171,7 @@ class AllModules:
         """Process ``run`` as far as possible now.
 
         Raises:
-            RetryLater: to be processed later, or by another replica.
+            RetryLater: it has to be processed later, or by another replica.
         """
         try:
             with structlog.contextvars.bound_contextvars(run_id=str(run)):
@@ -185,7 +185,7 @@ class AllModules:
             await self._finish_early(run, "failed", to_document(problem))
 
     async def _advance(self, run: UUID) -> bool:
-        """Start or end one child; whether more can be done now."""
+        """Start or end one child; returns whether more can be done now."""
         child = await self._children.next(run)
         if child is None:
             return False
@@ -262,7 +262,7 @@ class AllModules:
     ) -> UUID:
         """A new run of the modules, in this order, or the one that the request's key leads to."""
         if self._slots.stopping:
-            raise ServiceError("shutting_down", "The service is stopping. Another replica serves the request.")
+            raise ServiceError("shutting_down", "The service is stopping. Another replica handles the request.")
         run = uuid4()
         options = options or {request.module: request.options}
         default = RunOptions(not_before=request.options.not_before, if_closed=request.options.if_closed)
@@ -280,7 +280,7 @@ class AllModules:
                 return run
 
     async def _child(self, name: str, options: RunOptions) -> NewChild:
-        """A child with the files that this replica has now: another one may start it."""
+        """A child with this replica's current files: another replica may start it."""
         try:
             bundle = await self._lookup.bundle(await self._lookup.get(name))
             await self._database.with_timeout(self._registrations.store_bundle(bundle))
@@ -292,7 +292,7 @@ class AllModules:
         return NewChild(name, bundle.digest, options=options)
 
     async def _up_to_date(self, names: Sequence[str], request: MigrationRequest) -> MigrateAllResult | None:
-        """The result, if nothing is pending in any module. An error of a module is reported when it is that module's
+        """The result if nothing is pending in any module. A module's error is reported when it is that module's
         turn."""
         started = time.perf_counter()
         results: list[MigrateResult] = []
@@ -345,4 +345,6 @@ def _ms_since(started: float) -> float:
 
 
 def _cancelled(run: UUID) -> ServiceError:
-    return ServiceError("run_cancelled", f"Run {run} was cancelled. What it had applied before stays.", run_id=str(run))
+    return ServiceError(
+        "run_cancelled", f"Run {run} was cancelled. What it had applied before stays applied.", run_id=str(run)
+    )

@@ -45,11 +45,12 @@ class RunApprovals:
         self._store = store
 
     async def approve(self, run: UUID, body: ApproveBody, principal: str) -> None:
-        """Approve a run; with the last approval that it needs, it is put into the queue.
+        """Approve a run; the last approval that it needs puts it into the queue.
 
         Raises:
-            ServiceError: run_unknown, run_not_waiting, self_approval; plan_moved, if ``body`` names another plan, or
-                what is pending has changed: then the run has ended. invalid_request, without a reason that it needs.
+            ServiceError: run_unknown, run_not_waiting, self_approval; plan_moved, if ``body`` names a different plan,
+                or the pending migrations have changed, which ends the run; invalid_request, if a required reason is
+                missing.
         """
         await self._require_current(run, body.plan)
 
@@ -101,7 +102,7 @@ class RunApprovals:
         logger.info("run rejected", run_id=str(run), by=principal)
 
     async def break_glass(self, run: UUID, origin: Origin, address: str, reason: str) -> UUID:
-        """Let a run start without the approvals that it lacks, even if it is held. The key of its entry in the audit.
+        """Let a run start without the approvals that it lacks, even if it is held. The key of its audit entry.
 
         Raises:
             ServiceError: run_unknown, run_not_waiting.
@@ -142,14 +143,14 @@ class RunApprovals:
         return [row["schema"] for row in await self._db.fetch_all(_sql("plans"), run)]
 
     async def require(self, run: UUID, bound: BoundPlan) -> bool:
-        """Bind a run that has not started to a plan; whether it waits for approvals now."""
+        """Bind a run that has not started to a plan; returns whether it now waits for approvals."""
 
         @repeated_on_conflict
         async def write() -> bool:
             async with self._db.transaction() as tx:
                 row = await self._lock(tx, run)
                 if row["plan"] not in (None, bound.digest):
-                    # They were for another plan.
+                    # The approvals were for another plan.
                     await tx.execute(_sql("delete"), run)
                 await tx.execute(
                     _sql("require"),
@@ -179,14 +180,15 @@ class RunApprovals:
                     logger.warning("plan not compared", run_id=str(row["id"]), problem_code=problem.code)
 
     async def require_unmoved(self, run: UUID) -> None:
-        """Raise a ServiceError (plan_moved) if the approvals of a run that starts are void; it has ended then."""
+        """Raise a ServiceError (plan_moved) if the approvals of a run that is about to start are void; the run has then
+        ended."""
         await self._require_current(run, None)
 
     async def _require_current(self, run: UUID, plan: str | None) -> None:
-        """End a run that has not started if what is pending differs from the plan that it is bound to.
+        """End a run that has not started if the pending migrations differ from the plan that it is bound to.
 
         Raises:
-            ServiceError: plan_moved, also if ``plan`` is given and differs. Also raises what planning raises.
+            ServiceError: plan_moved, also if ``plan`` is given and differs. Also raises whatever planning raises.
         """
         rows = await self._db.fetch_all(_sql("bound"), run)
         if not rows:

@@ -1,4 +1,4 @@
-"""Migrates one schema of a run: an attempt takes the schema, migrates it, and writes how it ended."""
+"""Migrates one schema of a run: an attempt takes the schema, migrates it, and records how it ended."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ if TYPE_CHECKING:
     from .store import StartedSchema, Store, TakenRun, UnfinishedSchema
 
 _SOON_S = 1.0
-# The queue takes older items first: refused ones must not be due again so often that it never gets to newer ones.
+# The queue takes older items first, so refused items must not become due again so often that it never gets to newer
+# ones.
 _REFUSALS_PER_S = 4.0
 _REMEMBERED_S = 120.0
 _CHECK_CANCELLED_S = 0.1
-# A cancelled statement ends by itself, and the engine writes how. An attempt that does not end in time is abandoned.
+# A cancelled statement ends by itself, and the engine records how it ended. An attempt that does not end in time is
+# abandoned.
 _CANCEL_S = 2.0
 _MOST_DEATHS = 2
 # A batch may be what makes the server crash.
@@ -72,7 +74,7 @@ class Attempt:
 
 
 class Attempts:
-    """``login_slots``: how many migrations may run on the connections of a login.
+    """``login_slots``: how many migrations may run on a login's connections.
 
     ``stale_s``: seconds after which a replica without a heartbeat is considered dead.
     """
@@ -114,12 +116,12 @@ class Attempts:
             raise RetryLater(self._stale_s / 2)
         with self._slots.share(self._shares(run)) as may_begin:
             if not may_begin:
-                # Not waiting for it: that would keep other items out of the queue.
+                # Do not wait for it: that would keep other items from being processed.
                 raise RetryLater(self._pause_of(item))
             await self._migrate_in_slot(item, run, module, unfinished)
 
     def _pause_of(self, item: Item) -> float:
-        """Seconds until ``item``, which was refused, is due again: the longer, the more items are refused."""
+        """Seconds until ``item``, which was refused, is due again: longer if more items are refused."""
         now = asyncio.get_running_loop().time()
         self._refused[item] = now
         self._refused = {one: at for one, at in self._refused.items() if now - at < _REMEMBERED_S}
@@ -132,7 +134,7 @@ class Attempts:
         if login is not None:
             shares[f"login {login}"] = self._login_slots
         if run.options.background:
-            # Backfills take long, and migrations must not wait for them.
+            # Backfills take a long time, and migrations must not wait for them.
             shares["background"] = max(1, self._slots.limit // 2)
         return shares
 
@@ -164,7 +166,7 @@ class Attempts:
                 await self._fail(item, run, module, started, error)
 
     def check_cancelled(self, run: UUID) -> None:
-        """Check soon whether a run is to be cancelled. A notification alone proves nothing: every user can send one."""
+        """Check soon whether a run should be cancelled. A notification alone proves nothing: any user can send one."""
         for attempt in self._running.get(run, {}).values():
             attempt.recorder.write_soon()
 
@@ -178,7 +180,7 @@ class Attempts:
 
     @contextlib.asynccontextmanager
     async def _suspect(self, unfinished: UnfinishedSchema) -> AsyncIterator[None]:
-        """Start schemas whose replica has died one after the other, to find the one that kills replicas."""
+        """Start schemas whose replica died one after the other, to find the one that kills replicas."""
         if not unfinished.is_started:
             yield
             return
@@ -198,7 +200,7 @@ class Attempts:
             release()
 
     async def _require_no_poison(self, run: TakenRun, module: Module, started: StartedSchema) -> None:
-        """Raise a ServiceError (run_poisoned) if the work on the schema has killed replicas."""
+        """Raise a ServiceError (run_poisoned) if migrating the schema has killed replicas."""
         if started.deaths < _MOST_DEATHS:
             return
         filename = started.filename
@@ -210,7 +212,7 @@ class Attempts:
         raise ServiceError(
             "run_poisoned",
             f"{started.deaths} replicas died while they migrated {run.module} in schema {started.schema}"
-            f"{f', at the file {filename}' if filename else ''}. The run is not tried again. Applied migrations stay.",
+            f"{f', at the file {filename}' if filename else ''}. The run is not retried. Applied migrations stay.",
             filename=filename,
             deaths=started.deaths,
         )
@@ -238,7 +240,7 @@ class Attempts:
             steps = [Step(one["filename"], one["execution_time_ms"]) for one in result["applied"]]
             total_time_ms = result["total_time_ms"]
         if not is_first and started.pending:
-            # An attempt that was taken over has applied some of them, and could not record it.
+            # An attempt that was taken over may have applied some of them without being able to record it.
             steps = await applied_steps(manager, started.pending)
         return Migrated(steps, total - len(steps) - len(plan.beyond_target) - len(deferred), total, total_time_ms)
 
@@ -268,7 +270,8 @@ class Attempts:
             if blockers is None
             else BlockerPolicy(**msgspec.structs.asdict(blockers), on_ended=recorder.on_blocker_ended),
         )
-        # First: what is pending now, and applied at the end, counts as applied by the run, even if this replica dies.
+        # Done first: what is pending now and applied at the end counts as applied by the run, even if this replica
+        # dies.
         await recorder.flush()
         applying = manager.apply_pending_migrations(target=options.target, atomic=options.atomic, plan=plan)
         task = asyncio.create_task(applying)
@@ -303,7 +306,8 @@ class Attempts:
                 self._running.pop(run.id, None)
 
     async def _result(self, run: TakenRun, attempt: Attempt) -> dict[str, Any]:
-        """The result of the attempt. If the notification of a cancellation was lost, the run's row shows it."""
+        """The result of the attempt. If the notification of a cancellation was lost, the run's row shows the
+        cancellation."""
         while True:
             if attempt.recorder.cancelled:
                 self._cancel(run.id)
@@ -343,12 +347,12 @@ class Attempts:
                 await asyncio.wait({attempt.task}, timeout=_CANCEL_S)
             except AsyncDBError as error:
                 logger.warning("statement not cancelled", error_type=type(error).__name__)
-        # It waits for something other than a statement.
+        # It is waiting for something other than a statement.
         attempt.task.cancel()
 
 
 def _resumes(run: TakenRun, started: StartedSchema, error: Exception) -> bool:
-    """Whether a run that has lost its database is to resume by itself: no client waits for one of backfills."""
+    """Whether a run that lost its database should resume by itself, because no client waits for a run of backfills."""
     return (
         run.options.background
         and started.attempt < _MOST_ATTEMPTS
@@ -368,10 +372,11 @@ def _cancelled(run: TakenRun) -> ServiceError:
 def _require_planned(
     run: TakenRun, started: StartedSchema, plan: Plan, pending: Sequence[str], *, is_first: bool
 ) -> str | None:
-    """The digest of what is left of the plan of the run; None if it is bound to no plan.
+    """The digest of what is left of the run's plan; None if it is not bound to a plan.
 
     Raises:
-        ServiceError: plan_moved, if something else is pending. After the first attempt a part of it may be applied.
+        ServiceError: plan_moved, if something else is pending. After the first attempt, part of the plan may be
+            applied.
     """
     bound = started.plan or run.options.plan
     if bound is None:
@@ -380,7 +385,7 @@ def _require_planned(
         require_digest(run.module, started.schema, plan, bound)
     elif started.plan is not None and set(pending) - set(started.pending or ()):
         raise plan_moved(run.module, bound, None)
-    # The engine compares it again, with every other runner locked out.
+    # The engine compares it again while it locks out every other runner.
     return plan_digest(run.module, started.schema, plan.to_run)
 
 

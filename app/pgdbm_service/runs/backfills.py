@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class BackfillService:
-    """Takes no slot: the runs that execute backfills may use all of them."""
+    """Takes no slot, because the runs that execute backfills may be using all of them."""
 
     def __init__(self, lookup: ModuleLookup) -> None:
         self._lookup = lookup
 
     async def backfills(self, name: str, schema: str | None) -> list[Backfill]:
-        """The backfills of a module that have started, or were paused or limited before, by name."""
+        """The backfills of a module that have started, or were paused or limited before they started, by name."""
         module = await self._lookup.get(name)
         return await _states(await self._lookup.reader(module, schema))
 

@@ -1,4 +1,4 @@
-"""The runs that execute backfills in the background: each follows a run that left them out."""
+"""The runs that execute backfills in the background: each one follows a run that skipped them."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 # Notifications that come within this time are read together.
 _COLLECT_S = 0.2
 _RETRY_S = 0.5
-# A follower that lags behind by more batches is ended: it continues with what changed since the last it received.
+# A follower that lags behind by more batches is disconnected: it continues with what has changed since its last batch.
 _LONGEST_QUEUE = 1000
-# The clocks of replicas differ, and so do a transaction's start and its commit.
+# The clocks of replicas differ, and so do the times of a transaction's start and its commit.
 _OVERLAP = timedelta(seconds=10)
 
 logger = structlog.get_logger("pgdbm_service")
@@ -39,9 +39,8 @@ class Changed(NamedTuple):
 
 
 class RunChanges:
-    """Passes runs that changed to followers, as they are after the change.
-
-    Changes may be merged: a follower sees the newest state of each run, and not each state in between.
+    """Passes changed runs to followers, in their new state. Changes may be merged: a follower sees the newest state of
+    each run, but not every state in between.
     """
 
     def __init__(self, recent: RecentRuns, notifier: Notifier) -> None:

@@ -1,4 +1,4 @@
-"""The rows of a run of several modules: its children are runs of one module each."""
+"""The rows of a run of several modules, whose children are runs of one module each."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class NewChild(NamedTuple):
 
 
 class NextChild(msgspec.Struct, frozen=True, kw_only=True):
-    """The child to start, or with ``child`` the run to wait for; all have ended if ``position`` is None."""
+    """The child to start or, with ``child``, the run to wait for; if ``position`` is None, all have ended."""
 
     created_by: str
     request_id: str | None
@@ -99,7 +99,7 @@ class ChildRuns:
             return NextChild(**rows[0]) if rows else None
 
     async def start(self, run: UUID, position: int, child: UUID, replica: UUID) -> bool:
-        """Let ``child`` be the run at ``position``; whether the parent was cancelled."""
+        """Make ``child`` the run at ``position``; returns whether the parent was cancelled."""
         await self._rows("start", run, position, child, replica)
         return bool(await self._value("is_cancelled", run))
 

@@ -59,10 +59,10 @@ class RunCreator:
         bundle = await self._lookup.bundle(module) if bound is None else bound.bundle
         await require_dependencies(self._lookup, self._summaries, module, request.stored)
         reader = self._lookup.databases.reader(module.name)
-        # A renamed module has nothing applied under its new name.
+        # Of a renamed module, nothing is applied under its new name.
         others = [schema for schema in schemas if schema not in target.started]
         await require_not_renamed(reader, self._registrations.registry, module.name, others, bundle.checksums)
-        # Another replica may do the work, with other files in its repository.
+        # Another replica may do the work, with different files in its repository.
         await self._registrations.store_bundle(bundle)
         new = NewRun(id=uuid4(), request=request, bundle=bundle.digest, schemas=schemas, bound=bound)
         run = await self._store.create(new)

@@ -25,9 +25,9 @@ async def require_dependencies(
 ) -> None:
     """Raise dependency_not_migrated unless what ``module`` depends on is applied, in every schema.
 
-    That is everything up to the version that ``module`` names, or all that the dependency has. Repeatable files do not
-    count, nor do backfills in the background. ``stored``: digests of bundles to use for dependencies instead of their
-    current files.
+    That is everything up to the version that ``module`` names, or all of the dependency's migrations. Repeatable files
+    do not count, nor do backfills in the background. ``stored``: digests of bundles to use for dependencies instead of
+    their current files.
     """
     for name, version in module.needs.items():
         needed = await lookup.get(name, bundle=stored.get(name))
@@ -40,7 +40,7 @@ async def require_dependencies(
             if version is not None:
                 files = up_to(files, version)
         except MigrationError:
-            reason = f"{name} has no migration of that version"
+            reason = f"{name} has no migration with that version"
             hint = f"Register it with {name} first."
         else:
             schemas = await summaries.schemas(needed)

@@ -29,7 +29,7 @@ class DryRuns:
         Raises:
             ServiceError: as :meth:`Targets.find_target`. And what planning raises.
         """
-        # Parsing has no time limit; an unavailable database is reported early.
+        # Parsing has no time limit, so an unavailable database is reported early.
         await self._database.check()
         module, schemas, _ = await self._targets.find_target(request)
         options = request.options
@@ -38,7 +38,7 @@ class DryRuns:
         skipped = total = 0
         for schema in schemas:
             manager = await self._lookup.reader(module, schema)
-            # A session may have locked the history.
+            # Another session may have locked the history.
             await self._database.with_timeout(manager.plan_pending(target=options.target))
             try:
                 answer = await manager.apply_pending_migrations(True, target=options.target, atomic=options.atomic)

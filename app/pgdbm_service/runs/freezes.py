@@ -37,7 +37,7 @@ class Freezes:
                 row = await tx.fetch_one(
                     statement("freezes", "put"), body.modules, pattern, body.reason, body.until, by
                 )
-                # The freeze may end earlier than before.
+                # The freeze may now end earlier than before.
                 await tx.execute(statement("freezes", "wake"), pattern)
                 return msgspec.convert(row, Freeze)
 
@@ -65,11 +65,11 @@ class Freezes:
         return await write()
 
     async def wake(self) -> None:
-        """Make the items of runs due that no freeze holds any more: a freeze may have ended while they were held."""
+        """Make the items of runs due that are no longer held by a freeze, which may have ended in the meantime."""
         await self._db.execute(statement("freezes", "wake"), None)
 
     async def prune(self) -> None:
-        """Delete freezes that ended long ago."""
+        """Delete old freezes."""
         await self._db.execute(statement("freezes", "prune"))
 
     @property

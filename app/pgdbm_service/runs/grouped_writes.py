@@ -1,5 +1,4 @@
-"""Groups writes of one run in shared transactions: each transaction locks the row of the run until its commit is on
-disk."""
+"""Groups writes of one run in shared transactions: each transaction locks the run's row until its commit is on disk."""
 
 from __future__ import annotations
 
@@ -15,14 +14,14 @@ _MOST_IN_GROUP = 50
 
 
 class Write(NamedTuple):
-    """A statement ``name`` of the owner's file, with its parameters."""
+    """The statement ``name`` in the owner's file, with its parameters."""
 
     name: str
     args: tuple[object, ...]
 
 
 class GroupedWrites:
-    """Writes that arrive while a group is being committed are the next group.
+    """Writes that arrive while a group is being committed form the next group.
 
     ``commit`` executes several writes in one transaction, and returns the rows of each.
     """
@@ -57,7 +56,7 @@ class GroupedWrites:
             answers = await self._commit([write for write, _ in group])
         except Exception as error:
             if len(group) > 1:
-                # One write has failed, and must not fail the others.
+                # One write failed, but it must not make the others fail.
                 for one in group:
                     await self._write([one])
             elif not group[0][1].done():

@@ -1,4 +1,4 @@
-"""Idempotency-Keys: which run a key leads to."""
+"""Idempotency-Keys: which run belongs to a key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEMPORARY = 503
 
 
 class KeyedRun(NamedTuple):
-    """The run of a key. ``is_stored``: it had ended before the request came."""
+    """The run of a key. ``is_stored``: the run had ended before the request arrived."""
 
     run: UUID
     is_stored: bool
@@ -32,9 +32,9 @@ class IdempotencyKeys:
         self._lookup = lookup
 
     async def find_run(self, request: MigrationRequest) -> KeyedRun | None:
-        """The run that the key of ``request`` leads to.
+        """The run that belongs to the key of ``request``.
 
-        None without a key. A run that failed counts only while a retry is useless: not if it failed with a 503, and
+        None without a key. A failed run counts only while a retry would be useless: not if it failed with a 503, and
         not once the files have changed.
 
         Raises:
@@ -49,7 +49,7 @@ class IdempotencyKeys:
         if found.request != request.digest:
             raise ServiceError(
                 "idempotency_key_reused",
-                "The Idempotency-Key was used before, for another module or with another body.",
+                "The Idempotency-Key was already used, for a different module or with a different body.",
                 run_id=str(found.run),
             )
         if found.http_status == _TEMPORARY or (found.http_status is not None and await self._has_changed(found)):

@@ -29,7 +29,7 @@ class Notifier:
     """The connection is not taken from the pool, so it works even if the pool is behind a pooler.
 
     Notifications that are sent while there is no connection are lost. ``on_return`` callbacks are called after each
-    reconnection: they read what was missed.
+    reconnection: these read what was missed.
     """
 
     def __init__(self, database: Database) -> None:
@@ -63,7 +63,7 @@ class Notifier:
         await self._database.connected.wait()
         pauses = exponential(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
-            # A database that is suspended closes the connection. Connecting would resume it.
+            # A suspended database closes the connection. Connecting would resume it.
             await self._database.idle.until_active()
             try:
                 async with self._connected() as (connection, ended):

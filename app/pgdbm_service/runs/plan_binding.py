@@ -1,4 +1,4 @@
-"""The plan that a run is bound to, if its module needs approvals: the run applies nothing else."""
+"""The plan that a run is bound to if its module needs approvals: the run applies nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORTH_APPROVING = ("warning", "error")
 
 
 class BoundPlan(NamedTuple):
-    """``digest`` identifies ``plans``, the digests of the plans in each of the schemas, in order.
+    """``digest`` identifies ``plans``, the digests of the plans in each schema, in order.
 
     ``approvals``: what the module demands, of which the plan needs ``needed``.
     """
@@ -58,7 +58,8 @@ class PlanBinding:
     async def require_unmoved(
         self, name: str, bundle: str, target: str | None, plans: Sequence[tuple[str, str | None]], digest: str | None
     ) -> None:
-        """Raise a ServiceError (plan_moved) unless the module has that bundle, and the same is pending in each schema.
+        """Raise a ServiceError (plan_moved) unless the module has that bundle and the same migrations are pending in
+        each schema.
 
         ``plans``: the schemas with the digests of their plans.
         """
@@ -79,7 +80,7 @@ class PlanBinding:
         if now != [plan for _, plan in plans]:
             raise ServiceError(
                 "plan_moved",
-                f"What is pending in {name} now differs from the plan. Its approvals are void. Nothing was applied.",
+                f"The pending migrations of {name} differ from the plan. Its approvals are void. Nothing was applied.",
                 module=name,
                 plan=digest,
                 current_plan=digest_of_plans(schemas, now),
@@ -94,7 +95,7 @@ class PlanBinding:
         return found
 
     async def _has_warning(self, module: Module, schemas: Sequence[str], target: str | None) -> bool:
-        """Whether the plan has such a finding in any schema: some findings are left out if a table is empty."""
+        """Whether the plan has such a finding in any schema; some findings are omitted if a table is empty."""
         for schema in schemas:
             plan = await (await self._lookup.reader(module, schema)).plan(target=target)
             if any(finding.severity in _WORTH_APPROVING for one in plan.pending for finding in one.findings):

@@ -28,14 +28,14 @@ class Step(NamedTuple):
 
 
 async def applied_steps(manager: AsyncMigrationManager, filenames: Sequence[str]) -> list[Step]:
-    """The ``filenames`` that the history has, in the order in which they were applied."""
+    """The ``filenames`` that are in the history, in the order in which they were applied."""
     wanted = set(filenames)
     rows = await manager.history(limit=len(filenames) + _OTHER_ROWS)
     return [Step(row.filename, row.execution_time_ms or 0) for row in reversed(rows) if row.filename in wanted]
 
 
 async def require_plan(manager: AsyncMigrationManager, target: str | None, digest: str) -> None:
-    """Raise a ServiceError (plan_moved) unless the digest of the plan is ``digest`` now."""
+    """Raise a ServiceError (plan_moved) unless ``digest`` is the digest of the current plan."""
     require_digest(manager.module_name, manager.schema, await manager.plan_pending(target=target), digest)
 
 
@@ -47,15 +47,15 @@ def require_digest(module: str, schema: str, plan: Plan, digest: str) -> None:
 
 
 def plan_moved(module: str, digest: str, now: str | None) -> ServiceError:
-    """The error that the plan with that digest is not the one to be applied ``now``."""
+    """The error for a plan with that digest that is not the one to apply ``now``."""
     return ServiceError(
         "plan_moved",
-        f"What is pending in {module} now differs from the plan. Nothing was applied.",
+        f"The pending migrations of {module} differ from the plan. Nothing was applied.",
         plan=digest,
         current_plan=now,
     )
 
 
 def unfit_for_one_transaction(error: ConfigurationError, atomic: str) -> AsyncDBError:
-    """``error``; with ``atomic`` "all" a MigrationError: the pending files do not fit the request."""
+    """``error``; or, with ``atomic`` "all", a MigrationError, because the pending files do not fit the request."""
     return MigrationError(error.message) if atomic == "all" else error

@@ -1,4 +1,4 @@
-"""Reads runs in the form in which the API shows them."""
+"""Reads runs in the form in which the API returns them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class EventRow(msgspec.Struct, frozen=True):
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """A filter of runs: they match every field that is not None. ``since`` and ``until`` limit ``created_at``.
+    """A filter for runs, which match every field that is not None. ``since`` and ``until`` limit ``created_at``.
 
     The fields are in the order of the statements' parameters.
     """
@@ -76,7 +76,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def condition_of(wanted: RunFilter) -> str:
-    """That of the index runs_not_succeeded, if ``wanted`` implies it: a generic plan does not see parameters."""
+    """The condition of the index runs_not_succeeded if ``wanted`` implies it, because a generic plan does not see
+    parameters."""
     return "" if wanted.statuses is None or "succeeded" in wanted.statuses else "AND status <> 'succeeded'"
 
 
@@ -206,7 +207,8 @@ class RunQueries:
         return SchemaCounts(total=sum(counts.values()), **counts)
 
     async def _problem(self, row: RowDict, counts: SchemaCounts) -> dict[str, Any] | None:
-        """The problem of a run; in several schemas, the problem of the first that failed, with the outcome of all."""
+        """The problem of a run; if it has several schemas, the problem of the first one that failed, with the outcome
+        of all."""
         problem = _decoded(row["problem"])
         if problem is None or counts.total <= 1:
             return problem
@@ -229,7 +231,7 @@ class RunQueries:
         )
         if counts.total > 1:
             result.schema_counts = counts
-        # Such files are among those that were applied.
+        # Such files are among the applied ones.
         renamed = await self._rows("renamed", row["id"], _MOST_APPLIED) if applied else ()
         if renamed:
             result.renamed = [RenamedMigration(**one) for one in renamed]
@@ -248,7 +250,7 @@ class RunQueries:
 
 
 def all_of(items: list[MigrateResult], total_time_ms: float, run: UUID | None = None) -> MigrateAllResult:
-    """The results of several modules as one."""
+    """The results of several modules as a single one."""
     statuses = {item.status for item in items}
     status: MigrateStatus = "up_to_date"
     if "dry_run" in statuses:

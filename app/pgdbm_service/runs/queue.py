@@ -1,6 +1,6 @@
 """The queue of runs: PgQueuer carries items of work to replicas, over the service's pool and its listening connection.
 
-An item only causes the rows to be read: they state what is to be done, and the engine's lock decides who does it.
+An item only causes the rows to be read: they state what has to be done, and the engine's lock decides who does it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ logging.getLogger("pgqueuer").setLevel(logging.WARNING)
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A chunk of the schemas of a run; for a run of several modules, the position of the child that has ended."""
+    """A chunk of the schemas of a run or, for a run of several modules, the position of the child that has ended."""
 
     run: UUID
     chunk: int
@@ -71,8 +71,8 @@ class RetryLater(Exception):
 
 
 async def enqueue(connection: Any, items: Sequence[Item], *, priority: int) -> None:
-    """Put ``items`` into the queue, in the transaction of ``connection``. Items that are already in the queue stay as
-    they are."""
+    """Put ``items`` into the queue, in the transaction of ``connection``. Items that are already in the queue are
+    unchanged."""
     await queries_over(AsyncpgDriver(connection)).enqueue(
         [ENTRYPOINT] * len(items),
         [msgspec.json.encode(item) for item in items],
@@ -104,7 +104,8 @@ class _Manager(QueueManager):
         return min(max(due_in, self.min_dequeue_poll_interval), dequeue_timeout)
 
     async def verify_structure(self) -> None:
-        """Do nothing: the tables were created or upgraded at the start. The check takes a query per column."""
+        """Does nothing, because the tables were created or upgraded at startup. The check would take a query per
+        column."""
 
 
 class Queue:
@@ -126,7 +127,7 @@ class Queue:
         self._notifier = notifier
         self._driver: _RetryingDriver | None = None
         self._process = process
-        # PgQueuer needs at least twice the size of a batch; a surplus item waits for a slot.
+        # PgQueuer needs at least twice the batch size; a surplus item waits for a slot.
         self._limit = max(2, limit)
         self._stale = timedelta(seconds=stale_s)
         self._manager: _Manager | None = None
@@ -146,7 +147,7 @@ class Queue:
             self._manager.shutdown.set()
 
     async def close(self) -> None:
-        """Return when the items that were taken are processed, or back in the queue."""
+        """Return when the items that were taken have been processed or put back into the queue."""
         self.begin_shutdown()
         if self._running is not None:
             if not self._database.connected.is_set():
@@ -197,7 +198,7 @@ class Queue:
 class _RetryingDriver:
     """PgQueuer's port to the database: waits while that is unavailable, until :meth:`give_up`.
 
-    It refuses tables that were created after it: their item numbers start again, and would be confused.
+    It refuses tables that were recreated after it: their item numbers start from the beginning and would be confused.
     """
 
     def __init__(self, database: Database, notifier: Notifier) -> None:
@@ -224,7 +225,7 @@ class _RetryingDriver:
             self._items_until = asyncio.get_running_loop().time() + _WRITTEN_WITHIN_S
 
     def _needs_check(self) -> bool:
-        """Always while there are items. Otherwise rarely: an idle service sends few statements."""
+        """Always while there are items, otherwise rarely: an idle service should send few statements."""
         now = asyncio.get_running_loop().time()
         return self._items > 0 or now < self._items_until or now > self._checked_at + _CHECK_EVERY_S
 
@@ -241,7 +242,7 @@ class _RetryingDriver:
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
         def pass_on(payload: str) -> None:
-            # Every user of the database can send something else, and PgQueuer would log it with a traceback.
+            # Any user of the database can send something else, which PgQueuer would log with a traceback.
             with contextlib.suppress(ValueError):
                 AnyEvent.model_validate_json(payload)
                 callback(payload)

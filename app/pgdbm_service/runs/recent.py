@@ -1,4 +1,4 @@
-"""The newest runs of many modules, the runs under way, and the replicas: what an overview shows."""
+"""The newest runs of many modules, the runs in progress, and the replicas: the data of an overview."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RecentRuns:
         return found
 
     async def under_way(self) -> list[OverviewRun]:
-        """The runs that are queued or running, oldest first, a hundred at most."""
+        """The runs that are queued or running, oldest first, at most a hundred."""
         runs = []
         for row in await self._db.fetch_all(statement("recent_runs", "under_way")):
             run = _run(row)
@@ -72,12 +72,12 @@ class RecentRuns:
         return [row["backend_pid"] for row in await self._db.fetch_all(statement("recent_runs", "backends"))]
 
     async def changed(self, runs: Iterable[UUID]) -> list[OverviewRun]:
-        """``runs`` as they are now; those that were pruned are left out."""
+        """The current state of ``runs``, without those that were pruned."""
         rows = await self._db.fetch_all(statement("recent_runs", "changed"), [str(run) for run in runs])
         return [_run(row) for row in rows]
 
     async def changed_since(self, then: datetime) -> list[OverviewRun]:
-        """The runs that started, changed or ended after ``then``, and those under way; a thousand at most."""
+        """The runs that started, changed or ended after ``then``, and those in progress; at most a thousand."""
         return [_run(row) for row in await self._db.fetch_all(statement("recent_runs", "changed_since"), then)]
 
 

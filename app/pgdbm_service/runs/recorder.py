@@ -1,7 +1,7 @@
-"""Writes the progress of an attempt at a schema, a few times a second at most.
+"""Writes the progress of an attempt at a schema, at most a few times per second.
 
-A listener is expensive: with one, the engine sends each statement as a message of its own. Only a run of few files in
-few schemas has a listener; for others the applied files are counted once a second.
+A listener is expensive: with one, the engine sends each statement as a message of its own. Only a run with few files in
+few schemas has a listener; for others the applied files are counted once per second.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FEW_FILES = 20
 _FEW_SCHEMAS = 5
 _WRITE_EVERY_S = 0.2
 _COUNT_EVERY_S = 1.0
-# An unchanged row is written again: the answer says whether the run is to be cancelled.
+# An unchanged row is written again, because the answer says whether the run should be cancelled.
 _CHECK_EVERY_S = 2.0
 _MOST_BLOCKERS = 20
 _DONE = 100.0
@@ -63,10 +63,8 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Recorder:
-    """``listens``: whether :meth:`on_event` is to be called with the engine's events. ``db`` is that of the user who
-    migrates.
-
-    ``backend_pid`` is that of the connection that migrates; ``cancelled`` is the last value in the run's row.
+    """``listens``: whether :meth:`on_event` has to be called with the engine's events. ``db`` connects as the migrating
+    user. ``backend_pid`` is the PID of the migrating connection; ``cancelled`` is the last value in the run's row.
     """
 
     def __init__(
@@ -103,7 +101,7 @@ class Recorder:
         self._backend_changed = True
 
     def write_soon(self) -> None:
-        """Write, and read whether the run is to be cancelled, even if nothing has changed."""
+        """Write, and read whether the run should be cancelled, even if nothing has changed."""
         self._changed = True
 
     def on_event(self, event: Event) -> None:
@@ -131,7 +129,7 @@ class Recorder:
                 progress.command, progress.phase = event.details["command"], event.details["phase"]
                 progress.percent = event.details["percent"]
             case "blocked":
-                # During the pause before the next attempt nothing is blocked, and the reason does not change.
+                # During the pause before the next attempt nothing is blocked, but the reason does not change.
                 if event.details["blockers"] or not self._pausing:
                     self._set_blockers(event.details["blockers"])
             case "backfill_waiting":
@@ -172,8 +170,8 @@ class Recorder:
                 await asyncio.gather(counter, return_exceptions=True)
             over.set()
             try:
-                # Not cancelled: whether a write that is cut off was committed is unknown, and events would be written
-                # twice. The last events matter most, especially those of a failed attempt.
+                # Not cancelled: it would be unknown whether an interrupted write was committed, and events would be
+                # written twice. The last events matter most, especially those of a failed attempt.
                 await self._database.with_timeout(_end_of(writer))
             except Exception as error:
                 logger.warning("last progress not written", run_id=str(self._run.id), error_type=type(error).__name__)
@@ -204,7 +202,7 @@ class Recorder:
             self._audited = []
 
     async def _write(self, over: asyncio.Event) -> None:
-        """Write until ``over`` is set, and once more then, unless only the backend has changed since.
+        """Write until ``over`` is set, and then once more, unless only the backend has changed since.
 
         How the attempt ended is written next, which removes the backend from the row.
         """
@@ -216,7 +214,7 @@ class Recorder:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_WRITE_EVERY_S):
                     await over.wait()
-            # It may have been set during the last write, together with events that were too late for it.
+            # It may have been set during the last write, together with events that came too late for that write.
             is_last = over.is_set()
             if is_last:
                 if not self._changed:
@@ -252,12 +250,12 @@ class Recorder:
 
     async def _read_blockers(self, db: AsyncDatabaseManager, pid: int) -> None:
         blockers = await db.fetch_all(statement("watch", "blockers"), pid)
-        # Between two attempts the backend is idle, and the schema is still blocked.
+        # Between two attempts the backend is idle, but the schema is still blocked.
         if blockers or not self._progress.waiting_for or not await db.fetch_value(statement("watch", "is_idle"), pid):
             self._set_blockers(blockers)
 
     def _set_blockers(self, blockers: Sequence[dict[str, Any]]) -> None:
-        # Queries may hold values that the reader of a run must not see.
+        # Queries may contain values that the reader of a run must not see.
         tree: list[dict[str, Any]] = [dict(one, query=masked(one.get("query"))) for one in blockers[:_MOST_BLOCKERS]]
         if not tree:
             self._progress.retrying = None
@@ -268,7 +266,7 @@ class Recorder:
             self._events.append(("blocked", {"waiting_for": tree}))
 
     def _set_rows(self, details: dict[str, Any]) -> None:
-        """The progress of a backfill, once a second at most, and its end."""
+        """The progress of a backfill, at most once per second, and its end."""
         now = time.monotonic()
         if now - self._backfill_at < _BACKFILL_EVERY_S and details["percent"] != _DONE:
             return
@@ -276,12 +274,12 @@ class Recorder:
         for name in ("command", "phase", "percent", "rows", "total_rows", "rows_per_s", "seconds_left"):
             setattr(self._progress, name, details[name])
         if details["percent"] == _DONE:
-            # The end of the file follows, and clears it.
+            # The end of the file follows and clears it.
             self._reported = _report_of(self._progress)
             self._events.append(("progress", self._reported))
 
     def _is_due(self) -> bool:
-        """Whether the progress is an event: of a backfill, every few seconds."""
+        """Whether the progress becomes an event: for a backfill, every few seconds."""
         if self._progress.rows is None:
             return True
         now = time.monotonic()
@@ -299,7 +297,7 @@ class Recorder:
     def _is_repeated(self, event: Event) -> bool:
         """Whether the last attempt got as far as the statement of ``event``.
 
-        What it waited for is shown until the statement is done: a new attempt most often waits for the same.
+        What it waited for is shown until the statement is done: a new attempt usually waits for the same thing.
         """
         if self._failed_at is None or event.statement is None:
             return False

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..database.pool import Database
 
 _MOST_KNOWN = 20_000
-# A run writes what it applied when it is done with a schema. An older row without a run will never have one.
+# A run records what it applied when it is done with a schema. An older row without a run will never get one.
 _SETTLED = timedelta(days=1)
 
 
@@ -37,7 +37,7 @@ class LastRun(NamedTuple):
 
 
 class RunRecords:
-    """Caches the runs of history rows: these do not change, and are read often."""
+    """Caches the runs of history rows, which do not change and are read often."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class RunRecords:
         found: dict[int, UUID | None] = {}
         unknown: list[HistoryRow] = []
         for row in rows:
-            # The same id with another time is another row: the table was dropped and created again.
+            # The same id with a different time is a different row: the table was dropped and recreated.
             at, run = self._known.get((module, schema, row.id)) or (None, None)
             if at == row.applied_at:
                 found[row.id] = run
@@ -74,8 +74,8 @@ class RunRecords:
         }
 
     async def activity(self) -> Mapping[str, tuple[float, int, int, int]]:
-        """By module, of its runs that have not ended: seconds without an event, the number of schemas that wait, and
-        those of runs that wait for approvals, and that are held.
+        """By module, for its runs that have not ended: seconds without an event, the number of waiting schemas, and the
+        numbers of runs that wait for approvals and of held runs.
         """
         return {
             row["module"]: (row["quiet_s"], row["blocked"], row["waiting_for_approval"], row["held"])
@@ -88,7 +88,7 @@ class RunRecords:
         return bool(row["is_waiting"])
 
     async def is_migrating(self, module: str) -> bool:
-        """Whether a run of ``module`` is under way."""
+        """Whether a run of ``module`` is in progress."""
         (row,) = await self._rows("is_migrating", module)
         return bool(row["is_migrating"])
 

@@ -1,4 +1,4 @@
-"""A request to migrate, as it travels from the controller to the run."""
+"""A request to migrate, as it is passed from the controller to the run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class MigrationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """A digest that is equal for requests that an Idempotency-Key may repeat."""
+        """A digest that is equal for requests with which an Idempotency-Key may be repeated."""
         if self.retry_of is not None:
             return digest_of(["retry", self.retry_of])
         return digest_of([self.module, self.options, self.bundle, self.with_dependencies])

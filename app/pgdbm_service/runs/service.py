@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _RECOVER_EVERY_S = 60.0
 _PRUNE_EVERY_S = 300.0
-# The SQL statements that send notifications contain the channel's name.
+# The SQL statements that send notifications contain the name of the channel.
 _CANCEL_CHANNEL = "pgdbm_service_cancel"
 
 logger = structlog.get_logger("pgdbm_service")
@@ -85,7 +85,7 @@ class RunService:
         binding = PlanBinding(lookup)
         self.approvals = RunApprovals(database, binding, self.store)
         self.start_conditions = StartConditions(lookup.policies, self.freezes, binding, self.approvals)
-        # Work that has started waits for the database; a request does not.
+        # Work that has started waits for the database, but a request does not.
         patient_store = Store(database, settings.takeover_s, slots.shutting_down)
         self._attempts = Attempts(
             database,

@@ -1,4 +1,4 @@
-"""Decides whether a run may start now: its approvals, its start time, the windows of its module, and freezes.
+"""Decides whether a run may start now, from its approvals, its start time, the windows of its module, and freezes.
 
 A run that has started is not held: it continues until it ends.
 """
@@ -57,13 +57,13 @@ class StartConditions:
         )
 
     async def require_unfrozen(self, module: Module) -> None:
-        """Raise a ServiceError (closed) if the history of ``module`` may not be changed: while it is frozen."""
+        """Raise a ServiceError (closed) if the history of ``module`` may not be changed because it is frozen."""
         hold = await self.hold_of(module)
         if hold is not None and hold.reason == "freeze":
             raise closed(module.name, hold)
 
     async def require_revertible(self, module: Module) -> None:
-        """Raise a ServiceError unless down migrations of ``module`` may run now: no plan could be approved for them.
+        """Raise a ServiceError unless down migrations of ``module`` may run now, for which no plan can be approved.
 
         Raises:
             ServiceError: approval_required, closed.
@@ -71,7 +71,7 @@ class StartConditions:
         if self._policies.approvals_of(module) is not None:
             raise ServiceError(
                 "approval_required",
-                f"Migrations of {module.name} need approvals, and down migrations are not part of a plan. Nothing was "
+                f"Migrations of {module.name} need approvals, but down migrations are not part of a plan. Nothing was "
                 "reverted.",
                 module=module.name,
             )
@@ -80,18 +80,18 @@ class StartConditions:
             raise closed(module.name, hold)
 
     async def require_accepted(self, request: MigrationRequest, module: Module) -> None:
-        """Raise a ServiceError (closed) if the request is to be refused rather than held."""
+        """Raise a ServiceError (closed) if the request has to be refused rather than held."""
         if request.options.if_closed == "refuse":
             hold = await self.hold_of(module)
             if hold is not None:
                 raise closed(module.name, hold)
 
     async def admit(self, run: TakenRun, module: Module, store: Store) -> bool:
-        """Let a run start, which has not done so yet; False if it waits for approvals.
+        """Let a run start that has not started yet; False if it waits for approvals.
 
         Raises:
             RetryLater: it is held.
-            ServiceError: closed, if the run is to be refused rather than held; plan_moved, if its approvals are void.
+            ServiceError: closed, if the run has to be refused rather than held; plan_moved, if its approvals are void.
         """
         if run.is_free:
             return True
@@ -99,12 +99,12 @@ class StartConditions:
             return False
         await self._require_open(run, module, store)
         if run.plan is not None and run.approvals_given:
-            # Compared again after a hold: what is pending may have changed.
+            # Compared again after a hold, because the pending migrations may have changed.
             await self._approvals.require_unmoved(run.id)
         return True
 
     async def _waits_for_approval(self, run: TakenRun, module: Module) -> bool:
-        """Whether the run needs more approvals than it has, including ones that are required since it was created."""
+        """Whether the run needs more approvals than it has, including those required since it was created."""
         demanded = self._policies.approvals_of(module)
         if demanded is None or combined(demanded, run.approvals) == run.approvals:
             return run.approvals_given < run.approvals_needed
@@ -116,7 +116,7 @@ class StartConditions:
 
         Raises:
             RetryLater: it is held.
-            ServiceError: closed, if the run is to be refused rather than held.
+            ServiceError: closed, if the run has to be refused rather than held.
         """
         now = datetime.now(UTC)
         hold = find_hold(module.name, run.freeze, self._policies.windows_of(module), now)
@@ -141,7 +141,7 @@ def find_hold(module: str, freeze: Freeze | None, windows: Sequence[Windows], no
     opening = next_opening(windows, now)
     if opening == now:
         return None
-    when = "its windows are never open together" if opening is None else f"the next opens at {_shown(opening)}"
+    when = "its windows are never open together" if opening is None else f"the next one opens at {_shown(opening)}"
     return Hold("window", opening, f"{module} is outside its windows: {when}.")
 
 
@@ -155,13 +155,13 @@ def closed(module: str, hold: Hold) -> ServiceError:
 def _not_before(at: datetime | None, now: datetime) -> Hold | None:
     if at is None or at <= now:
         return None
-    return Hold("not_before", at, f"It was asked not to start before {_shown(at)}.")
+    return Hold("not_before", at, f"It was requested not to start before {_shown(at)}.")
 
 
 def _seconds_to(until: datetime | None, now: datetime) -> float:
     if until is None:
         return _LONGEST_HOLD_S
-    # A little later than necessary: too early would hold the run again.
+    # A little later than necessary, because being too early would hold the run again.
     return min(max((until - now) / timedelta(seconds=1) + _SHORTEST_HOLD_S, _SHORTEST_HOLD_S), _LONGEST_HOLD_S)
 
 

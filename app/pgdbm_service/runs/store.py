@@ -48,7 +48,7 @@ _FEWEST_CHUNKS = 40
 class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run to create: ``schemas`` are those of the request, ``bundle`` is the digest of the files.
 
-    ``bound``: the plan for these schemas, of a module whose runs need approvals.
+    ``bound``: the plan for these schemas, if the module's runs need approvals.
     """
 
     id: UUID
@@ -65,7 +65,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Stored(RunOptions, frozen=True, kw_only=True, omit_defaults=True):
-    """Options without those that an earlier release, which may take the run, does not know and need not know."""
+    """The options without those that an earlier release, which may take the run, neither knows nor needs."""
 
 
 FollowUp = Callable[[Sequence[str]], Awaitable[NewRun | None]]
@@ -73,7 +73,7 @@ FollowUp = Callable[[Sequence[str]], Awaitable[NewRun | None]]
 
 
 class TakenRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The columns of a run that a worker needs. ``is_free``: an admin used break-glass, so nothing keeps it from
+    """The columns of a run that a worker needs. ``is_free``: an admin used break-glass, so nothing prevents it from
     starting."""
 
     id: UUID
@@ -95,7 +95,7 @@ class TakenRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnfinishedSchema(NamedTuple):
-    """``has_ended``: only the summaries may not show it yet.
+    """``has_ended``: it has ended, but the summaries may not show that yet.
 
     ``is_started``: an attempt has started; with ``is_owned``, on a replica that is alive.
     """
@@ -108,10 +108,10 @@ class UnfinishedSchema(NamedTuple):
 
 
 class StartedSchema(msgspec.Struct):
-    """An attempt at a schema. ``pending``: the files that the first attempt found; None if this is the first.
+    """An attempt at a schema. ``pending``: the files that the first attempt found; None if this is the first attempt.
 
     ``deaths``: replicas that died during an attempt since something was last applied; ``filename``: the file that the
-    last of them had reached, if that is known. ``plan``: the digest of the only plan that may be applied.
+    last of them had reached, if known. ``plan``: the digest of the only plan that may be applied.
     """
 
     schema: str
@@ -138,9 +138,8 @@ class KeyTakenError(Exception):
 
 
 class Store:
-    """A transaction that PostgreSQL rolls back for concurrent ones is repeated.
-
-    With ``stopping``, methods wait for a database that is unavailable until the event is set; without it they raise.
+    """A transaction that PostgreSQL rolls back because of concurrent ones is repeated. With ``stopping``, methods wait
+    for an unavailable database until that event is set; without it they raise.
     """
 
     def __init__(self, database: Database, stale_s: float, stopping: asyncio.Event | None = None) -> None:
@@ -150,10 +149,10 @@ class Store:
         self._groups: dict[UUID, GroupedWrites] = {}
 
     async def create(self, new: NewRun) -> UUID:
-        """Insert a run, and return its id; if one with its digest is active, its id. It is queued unless it
-        needs approvals.
+        """Insert a run and return its id, or return the id of the active run with the same digest. It is queued unless
+        it needs approvals.
 
-        The key of the request belongs to that run then.
+        The key of the request then belongs to that run.
 
         Raises:
             KeyTakenError: the key belongs to another run, which a concurrent request has created.
@@ -165,7 +164,7 @@ class Store:
                 return new.id
             active: UUID | None = await connection.fetchval(self._sql("active"), request.module, new.digest)
             if active is None:
-                # The active run has ended between the two statements.
+                # The active run ended between the two statements.
                 return await insert_or_join(connection)
             if origin.key is not None:
                 await connection.execute(self._sql("store_key"), origin.principal, origin.key, request.digest, active)
@@ -240,7 +239,7 @@ class Store:
             return run, [UnfinishedSchema(**row) for row in unfinished]
 
     async def hold(self, run: UUID, hold: Hold) -> bool:
-        """Keep a run from starting; False if it is held for the same already."""
+        """Keep a run from starting; False if it is already held for that reason."""
         return bool(await self._rows("hold", run, as_json(hold)))
 
     async def release(self, run: UUID) -> None:
@@ -248,11 +247,12 @@ class Store:
         await self._rows("release", run)
 
     async def is_unstarted(self, run: UUID) -> bool:
-        """Whether a run waits for its start, and is not to be cancelled."""
+        """Whether a run is waiting to start and should not be cancelled."""
         return bool(await self._value("is_unstarted", run))
 
     async def start_schema(self, run: UUID, schema: str, replica: UUID) -> StartedSchema | None:
-        """Begin an attempt; None if the schema has ended, or the run has ended, is to be cancelled or may not start."""
+        """Begin an attempt; None if the schema has ended, or the run has ended, should be cancelled or may not
+        start."""
         rows = await self._grouped(run, "start_schema", schema, replica)
         if not rows:
             return None
@@ -267,7 +267,7 @@ class Store:
         progress: Progress,
         backend_pid: int | None,
     ) -> bool:
-        """Write the progress of an attempt; returns whether the run is to be cancelled."""
+        """Write the progress of an attempt; returns whether the run should be cancelled."""
         rows = await self._grouped(
             run,
             "record_progress",
@@ -309,19 +309,19 @@ class Store:
         await self._rows("requeue", item.run, item.chunk, replica, reason)
 
     async def abandon(self, item: Item, problem: Mapping[str, Any]) -> None:
-        """Fail the schemas of a chunk that cannot be worked on."""
+        """Fail the schemas of a chunk that cannot be processed."""
         await self._rows("abandon", item.run, item.chunk, as_json(problem))
         await self.finish(item.run, item.chunk)
 
     async def finish(
         self, run: UUID, summarized_chunk: int | None = None, follow_up: FollowUp | None = None
     ) -> str | None:
-        """End the run if all of its schemas have ended, and are summarized; its status then.
+        """End the run if all of its schemas have ended and are summarized; returns its status if so.
 
         ``summarized_chunk``: the summaries show the schemas of this chunk that have ended.
 
-        If the canary schemas have succeeded, the others are put into the queue. The end of a run puts the runs that it
-        is a child of into the queue. ``follow_up`` may return a run to create once this one has succeeded.
+        If the canary schemas have succeeded, the others are put into the queue. The end of a run puts its parent runs
+        into the queue. ``follow_up`` may return a run to create once this one has succeeded.
         """
 
         async def release_or_end(connection: Connection) -> str | None:
@@ -347,11 +347,11 @@ class Store:
         return await self._transaction(release_or_end)
 
     async def request_cancel(self, run: UUID) -> bool:
-        """Ask the replicas that work on a run to stop; False if it has ended."""
+        """Ask the replicas that are processing a run to stop; False if it has ended."""
         return await self._value("request_cancel", run) is not None
 
     async def cancel(self, run: UUID) -> bool:
-        """Like :meth:`request_cancel`; a run that no replica works on ends."""
+        """Like :meth:`request_cancel`; a run that no replica is processing ends."""
         requested = await self.request_cancel(run)
         if requested:
             await self.finish(run)
@@ -362,11 +362,11 @@ class Store:
         return bool(await self._value("has_active"))
 
     async def is_backend_of_run(self, module: str, schema: str, pid: int) -> bool:
-        """Whether the backend ``pid`` works for a run, on that module in that schema."""
+        """Whether the backend ``pid`` belongs to a run, for that module in that schema."""
         return bool(await self._value("is_backend_of_run", module, schema, pid))
 
     async def cancel_backend(self, db: AsyncDatabaseManager, pid: int) -> None:
-        """Cancel what the backend of an attempt executes: its connection has not gone back to the pool.
+        """Cancel what the backend of an attempt is executing; its connection has not been returned to the pool.
 
         ``db`` connects as the user of the backend: other users may not cancel it.
         """
@@ -386,7 +386,7 @@ class Store:
         await self._rows("prune_queue_log")
 
     async def recover_items(self) -> None:
-        """Put back into the queue what was lost from it."""
+        """Put items that were lost from the queue back into it."""
         orphaned = [Item(**row) for row in await self._rows("orphaned")]
         if orphaned:
             await self._transaction(lambda connection: enqueue(connection, orphaned, priority=_AMONG_MANY))
@@ -441,7 +441,7 @@ class Store:
 def chunked(schemas: int, canary: int) -> list[int]:
     """The chunk number of each schema: canaries are chunk 0, others begin at 1.
 
-    Chunks are small enough that each replica gets some, and that no item holds a slot for long.
+    Chunks are small enough that each replica gets some and no item holds a slot for long.
     """
     canaries = min(canary, schemas)
     size = min(_MOST_IN_CHUNK, max(1, (schemas - canaries) // _FEWEST_CHUNKS))
@@ -449,10 +449,10 @@ def chunked(schemas: int, canary: int) -> list[int]:
 
 
 def _priority(items: int) -> int:
-    """A run in one schema does not wait behind one in ten thousand."""
+    """A run in one schema must not wait behind a run in ten thousand."""
     return ALONE if items == 1 else _AMONG_MANY
 
 
 def as_json(value: object) -> str:
-    # text cannot hold NUL, and error messages may quote one.
+    # The type text cannot contain NUL, which error messages may quote.
     return msgspec.json.encode(value, enc_hook=str).decode().replace("\\u0000", "")

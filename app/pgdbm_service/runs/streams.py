@@ -1,7 +1,7 @@
 """Streams of the events of runs: one reader per run and process, however many clients follow it.
 
-The rows are authoritative. A notification with the id of a run causes them to be read; a poll every few seconds covers
-notifications that are lost.
+The rows are authoritative. A notification with the id of a run causes them to be read; polling every few seconds covers
+lost notifications.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class RunStream:
         """The events after ``number``; None if they must be read from the table."""
         if number < self._kept_after:
             return None
-        # From the end: most followers have all but the newest, and a deque has no slices.
+        # From the end, because most followers have all but the newest, and a deque has no slices.
         newer = list(takewhile(lambda event: event.number > number, reversed(self._kept)))
         newer.reverse()
         return newer
@@ -145,10 +145,10 @@ class RunStreams:
                     reader.cancel()
 
     async def events(self, run: UUID, after: int, idle_s: float) -> AsyncIterator[Sequence[EventRow]]:
-        """The events after number ``after``, until the run or the service ends: those that there are at a time, and an
-        empty sequence after ``idle_s`` without one.
+        """The events after number ``after``, until the run or the service ends: those that are available, or an empty
+        sequence after ``idle_s`` without any.
 
-        Waits for a database that is unavailable: the answer has started, and can no longer be an error.
+        Waits while the database is unavailable: the response has started and can no longer be an error.
         """
         async with contextlib.AsyncExitStack() as stack:
             stream = await until_available(lambda: stack.enter_async_context(self.follow(run)), self._stopping)
@@ -171,7 +171,7 @@ class RunStreams:
                     yield ()
 
     async def outcome(self, run: UUID) -> Outcome:
-        """How ``run`` ended. Waits for a database that is unavailable, as :meth:`events`."""
+        """How ``run`` ended. Waits while the database is unavailable, like :meth:`events`."""
         return await until_available(partial(self._queries.outcome, run), self._stopping)
 
     async def _read(self, run: UUID, stream: RunStream) -> None:

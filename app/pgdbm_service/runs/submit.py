@@ -1,4 +1,4 @@
-"""Submits requests to migrate one module: each gets a run, or a result if nothing is pending."""
+"""Submits requests to migrate one module: each one gets a run, or a result if nothing is pending."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class RunSubmitter:
         self._binding = binding
 
     async def migrate(self, request: MigrationRequest) -> MigrateResult | UUID:
-        """The result of migrating a module; the run, if it has not ended after ``wait_s``.
+        """The result of migrating a module, or the run if it has not ended after ``wait_s``.
 
         Raises:
-            ServiceError: with ``module``, and the other fields of its code.
+            ServiceError: with ``module`` and the other fields of its code.
         """
         try:
             if request.dry_run:
@@ -74,7 +74,7 @@ class RunSubmitter:
             raise problem from error
 
     async def retry(self, run: Run, origin: Origin, wait_s: float | None) -> MigrateResult | UUID:
-        """Like :meth:`migrate`: what ``run`` did, in the schemas in which it did not succeed, with the current files.
+        """Like :meth:`migrate`: repeats ``run`` in the schemas in which it did not succeed, with the current files.
 
         Raises:
             ServiceError: run_not_retryable, if it has not ended or succeeded.
@@ -93,7 +93,7 @@ class RunSubmitter:
         )
 
     async def submit(self, request: MigrationRequest) -> MigrateResult | UUID:
-        """A run that migrates a module, new or active; the result, if nothing is pending.
+        """A run that migrates a module, new or active, or the result if nothing is pending.
 
         Raises:
             ServiceError: with ``module``.

@@ -1,4 +1,4 @@
-"""The module and the schemas that a request is for."""
+"""The module and the schemas that a request concerns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """``started``: those of the ``schemas`` in which something of the module is known to be applied."""
+    """``started``: the ``schemas`` in which part of the module is known to be applied."""
 
     module: Module
     schemas: Sequence[str]
@@ -34,9 +34,10 @@ class Targets:
         self._summaries = summaries
 
     async def find_pending(self, request: MigrationRequest) -> Target | MigrateResult:
-        """Like :meth:`find_target`, with the schemas in which something may be pending; the result, if there are none.
+        """Like :meth:`find_target`, with the schemas in which something may be pending, or the result if there are
+        none.
 
-        A retry runs in all of its schemas, since each of them has failed before.
+        A retry runs in all of its schemas, because each of them has failed before.
         """
         with_timeout = self._lookup.databases.with_timeout
         target = await with_timeout(self.find_target(request))
@@ -62,11 +63,11 @@ class Targets:
     async def find_target(self, request: MigrationRequest) -> Target:
         """The module, and the schemas to migrate, in order.
 
-        The module is the current one; if the request names a bundle, with its files as they are now.
+        The module is the current one or, if the request names a bundle, has its current files.
 
         Raises:
-            ServiceError: module_unknown, module_invalid, invalid_request; bundle_moved or plan_moved, if a digest of
-                the request is not the current one; migration_error, if there is no schema.
+            ServiceError: module_unknown, module_invalid, invalid_request; bundle_moved or plan_moved, if a digest in
+                the request is not current; migration_error, if there is no schema.
         """
         if request.module in request.stored:
             module = await self._lookup.get(request.module, bundle=request.stored[request.module])
@@ -77,7 +78,7 @@ class Targets:
             if bundle.digest != request.bundle:
                 raise ServiceError(
                     "bundle_moved",
-                    f"The bundle of {module.name} is {bundle.digest} now. Nothing was applied.",
+                    f"The bundle of {module.name} is now {bundle.digest}. Nothing was applied.",
                     module=module.name,
                     bundle=request.bundle,
                     current_bundle=bundle.digest,
@@ -91,7 +92,7 @@ class Targets:
         if not schemas:
             raise ServiceError(
                 "migration_error",
-                f"{module.name} is for the schemas {module.pattern}, and no schema matches. Create them, or name them "
+                f"{module.name} is for the schemas {module.pattern}, but no schema matches. Create them, or name them "
                 f"in schemas.",
             )
         for schema in schemas:

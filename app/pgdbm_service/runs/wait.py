@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _IS_STORED = (
-    "\nThis is the stored result of the Idempotency-Key, of a run with the same files. To migrate again, send another "
-    "key, or none."
+    "\nThis is the stored result for the Idempotency-Key, from a run with the same files. To migrate again, send a "
+    "different key, or none."
 )
 
 
@@ -30,9 +30,10 @@ class RunWaiter:
         self._worker = worker
 
     async def result(self, run: UUID, wait_s: float | None, kind: type[R], *, is_stored: bool = False) -> R | UUID:
-        """The result of ``run``, a ``kind``; its id if it has not ended after ``wait_s`` seconds.
+        """The result of ``run``, of the type ``kind``, or its id if it has not ended after ``wait_s`` seconds.
 
-        ``is_stored``: the run had ended before; an error says that it is the result of the Idempotency-Key.
+        ``is_stored``: the run had already ended; an error then says that it is the stored result of the
+        Idempotency-Key.
 
         Raises:
             ServiceError: why it failed, with ``run_id``; shutting_down, if this replica stops before it ends.
@@ -52,7 +53,7 @@ class RunWaiter:
         return result
 
     async def result_of_ended(self, run: UUID) -> MigrateResult | MigrateAllResult:
-        """The result of ``run``, which has ended. Waits for a database that is unavailable.
+        """The result of ``run``, which has ended. Waits while the database is unavailable.
 
         Raises:
             ServiceError: why it failed, with ``run_id``.
@@ -79,5 +80,5 @@ def _result_of(run: UUID, outcome: Outcome) -> MigrateResult | MigrateAllResult:
     if outcome.status == "cancelled":
         raise ServiceError("run_cancelled", f"Run {run} was cancelled before it started.", run_id=str(run))
     raise ServiceError(
-        "shutting_down", f"The service is stopping. Another replica continues run {run}.", run_id=str(run)
+        "shutting_down", f"The service is stopping. Another replica will continue run {run}.", run_id=str(run)
     )

@@ -33,7 +33,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Worker:
-    """An item may be delivered twice: then there is nothing to do, or a live replica is working on it."""
+    """An item may be delivered twice: then there is nothing to do, or a live replica is processing it."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Worker:
                 raise ServiceError("shutting_down", "The service is stopping.")
             if not one.has_ended:
                 await self._attempts.migrate_schema(item, run, module, one)
-        # Before the run ends, so that GET /modules does not lag behind its end.
+        # Done before the run ends, so that GET /modules does not lag behind its end.
         await self._summarize(run, module, [one.schema for one in unfinished])
         follow_up = None if isinstance(module, ServiceError) else await follow_up_of(self._lookup, run, module)
         status = await self._store.finish(item.run, item.chunk, follow_up)
@@ -100,7 +100,7 @@ class Worker:
             logger.info("run ended", module=run.module, status=status)
 
     async def _module(self, run: TakenRun) -> Module | ServiceError:
-        """The module with the files that the run is for, or why it cannot be read."""
+        """The module with the run's files, or why it cannot be read."""
         try:
             return await self._lookup.get(run.module, bundle=run.bundle)
         except Exception as error:

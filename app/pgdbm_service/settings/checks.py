@@ -1,4 +1,4 @@
-"""Checks of settings that no type can express."""
+"""Checks of settings that types cannot express."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(settings: Settings, given: Collection[str]) -> None:
         if url is not None:
             _check_url(variable_of(field), url)
     if settings.direct_url is not None and settings.database_url is None:
-        raise SettingsError("PGDBM_DIRECT_URL is set, but DATABASE_URL is not: it needs both.")
+        raise SettingsError("PGDBM_DIRECT_URL is set, but DATABASE_URL is not: set both.")
     if settings.min_connections > settings.max_connections:
         raise SettingsError(
             f"PGDBM_MIN_CONNECTIONS is {settings.min_connections}: "
@@ -53,7 +53,7 @@ def check(settings: Settings, given: Collection[str]) -> None:
     except ValueError as error:
         raise SettingsError(sentence(f"PGDBM_TRUSTED_PROXIES: {error}")) from None
     if settings.path_prefix is not None and not is_prefix(settings.path_prefix):
-        raise SettingsError(f"PGDBM_PATH_PREFIX is {settings.path_prefix!r}: it must be like /pgdbm.")
+        raise SettingsError(f"PGDBM_PATH_PREFIX is {settings.path_prefix!r}: it must look like /pgdbm.")
     _check_origins(settings)
     urls = {"DATABASE_URL": settings.database_url, "PGDBM_DIRECT_URL": settings.direct_url}
     for problem in policies.problems_of(settings.module_policies, urls):
@@ -72,7 +72,8 @@ def _check_origins(settings: Settings) -> None:
         parts = urlsplit(origin)
         if origin != "*" and (not parts.netloc or f"{parts.scheme}://{parts.netloc}" != origin):
             raise SettingsError(
-                f"PGDBM_CORS_ORIGINS has {origin!r}: an origin is like https://dashboard.example.com, without a path."
+                f"PGDBM_CORS_ORIGINS has {origin!r}: an origin looks like "
+                f"https://dashboard.example.com, without a path."
             )
         if origin == "*" and settings.auth == "none":
             raise SettingsError("PGDBM_CORS_ORIGINS is '*', but no auth is configured: every web page could migrate.")
@@ -81,7 +82,7 @@ def _check_origins(settings: Settings) -> None:
         parts = urlsplit(public)
         if parts.scheme not in ("http", "https") or not parts.netloc or f"{parts.scheme}://{parts.netloc}" != public:
             raise SettingsError(
-                f"PGDBM_PUBLIC_ORIGIN is {public!r}: it must be like https://pgdbm.example.com, without a path."
+                f"PGDBM_PUBLIC_ORIGIN is {public!r}: it must look like https://pgdbm.example.com, without a path."
             )
 
 
@@ -89,7 +90,7 @@ def _check_auth(settings: Settings, given: Collection[str]) -> None:
     if settings.auth != "jwt":
         useless = [variable_of(field) for field in given if field.startswith(("jwt_", "jwks_", "oidc_"))]
         if useless:
-            raise SettingsError(f"{useless[0]} is set, but PGDBM_AUTH is {settings.auth!r}: it applies to jwt only.")
+            raise SettingsError(f"{useless[0]} is set, but PGDBM_AUTH is {settings.auth!r}: it applies only to jwt.")
         return
     for field in ("jwt_issuer", "jwt_audience"):
         if not getattr(settings, field):
@@ -154,7 +155,7 @@ def _check_url(variable: str, url: str) -> None:
         parse_dsn(url, variable)
     except ConfigurationError as error:
         reason = sentence(str(error))
-        raise SettingsError(f"{reason} Its value is not shown, since it may contain a password.") from None
+        raise SettingsError(f"{reason} Its value is not shown because it may contain a password.") from None
 
 
 def _check_traces(url: str) -> None:
@@ -164,7 +165,7 @@ def _check_traces(url: str) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise SettingsError(
             "PGDBM_TRACES_URL is not of the form http://host:4318/v1/traces; a token for it belongs in "
-            "OTEL_EXPORTER_OTLP_HEADERS (the value is not shown, since it may contain one)."
+            "OTEL_EXPORTER_OTLP_HEADERS (the value is not shown because it may contain one)."
         )
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         raise SettingsError("PGDBM_TRACES_URL is set, but OpenTelemetry is not installed: install pgdbm[otel].")

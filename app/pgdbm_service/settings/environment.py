@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _FOR_TESTS = "PGDBM_TEST_"
-# Values that can contain a secret, as the URL of an incoming webhook is.
+# Values that can contain a secret, such as the URL of an incoming webhook.
 _NOT_SHOWN = frozenset({"webhooks"})
 # Read by the commands that call a service.
 _OF_COMMANDS = frozenset({"PGDBM_SERVER", "PGDBM_TOKEN", "PGDBM_TOKEN_FILE", "PGDBM_ALLOW_HTTP"})

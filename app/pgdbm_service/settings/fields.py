@@ -22,7 +22,7 @@ DEFAULT_REPOSITORY = Path("migrations_repo")
 
 
 class SettingsError(Exception):
-    """A variable has a value that the service cannot start with. The text is one line that names the variable."""
+    """A variable has a value with which the service cannot start. The text is one line that names the variable."""
 
 
 class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,8 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     direct_url: Annotated[
         str | None,
         Meta(
-            description="The same database without the transaction-pooling proxy that DATABASE_URL goes through: for "
-            "statements that need a session of their own."
+            description="The same database without the transaction-pooling proxy of DATABASE_URL, for statements "
+            "that need a real session."
         ),
     ] = None
     data_dir: Annotated[Path, Meta(description="The data directory of the embedded PostgreSQL.")] = Path(".pgdbm/data")
@@ -63,17 +63,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     require_modules: Annotated[
         str | None,
         Meta(
-            description="Names of modules, or patterns as billing-*, separated by commas. While no module with files "
-            "matches one of them, the service is not ready, and POST /migrate is refused: a mount is missing."
+            description="Names of modules, or patterns such as billing-*, separated by commas. While one of them "
+            "matches no module with files, because a mount is missing for example, the service is not ready and "
+            "refuses POST /migrate."
         ),
     ] = None
     host: Annotated[str, Meta(description="The address to listen on.", min_length=1)] = "127.0.0.1"
-    port: Annotated[int, Meta(description="The port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8000
+    port: Annotated[int, Meta(description="The port to listen on; 0 selects a free one.", ge=0, le=65535)] = 8000
     auth: Annotated[
         Literal["none", "tokens", "jwt"],
         Meta(
-            description="Authentication: none, clients on this machine only; tokens, tokens of `pgdbm token create`; "
-            "jwt, these and JWTs of PGDBM_JWT_ISSUER."
+            description="Authentication: none (only clients on this machine), tokens (created by `pgdbm token "
+            "create`), or jwt (those, and JWTs of PGDBM_JWT_ISSUER)."
         ),
     ] = "none"
     allow_unauthenticated: Annotated[
@@ -113,7 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str | None,
         Meta(
             description="Host names that requests may be addressed to, with `*` as a wildcard, separated by commas; "
-            "localhost and IP addresses always are. Unset: any name if auth is configured, else none."
+            "localhost and IP addresses are always allowed. Unset: any name if auth is configured, otherwise none."
         ),
     ] = None
     public_origin: Annotated[
@@ -160,7 +161,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="The CA certificates that the issuer's certificate is verified with. Unset: the system's."),
     ] = None
     jwks_token_file: Annotated[
-        Path | None, Meta(description="A file with the bearer token that PGDBM_JWKS_URL requires, as Kubernetes does.")
+        Path | None, Meta(description="A file with the bearer token that PGDBM_JWKS_URL requires, as on Kubernetes.")
     ] = None
     jwt_issuers: Annotated[
         list[IssuerSettings],
@@ -172,15 +173,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     oidc_client_id: Annotated[
         str | None,
         Meta(
-            description="The client id of the service at PGDBM_JWT_ISSUER: people can then sign in to the dashboard "
-            "there, with OpenID Connect."
+            description="The client id of the service at PGDBM_JWT_ISSUER, through which people can then sign in to "
+            "the dashboard with OpenID Connect."
         ),
     ] = None
     oidc_client_secret_file: Annotated[
-        Path | None, Meta(description="A file with the secret of that client. Unset: a public client, with PKCE only.")
+        Path | None,
+        Meta(description="A file with the secret of that client. Unset: a public client, which uses only PKCE."),
     ] = None
     oidc_scopes: Annotated[
-        str, Meta(description="The OAuth scopes to request, separated by spaces; openid is one of them.", min_length=1)
+        str, Meta(description="The OAuth scopes to request, separated by spaces, including openid.", min_length=1)
     ] = "openid"
     oidc_name: Annotated[
         str,
@@ -193,14 +195,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_idle_s: Annotated[
         float,
         Meta(
-            description="Seconds after which someone who opened no page of the dashboard is signed out.",
+            description="Seconds without opening a page of the dashboard after which a user is signed out.",
             ge=1,
             le=2592000,
         ),
     ] = 7200.0
     session_lifetime_s: Annotated[
         float,
-        Meta(description="Seconds after signing in to the dashboard until it is necessary again.", ge=1, le=2592000),
+        Meta(description="Seconds after which a user has to sign in to the dashboard again.", ge=1, le=2592000),
     ] = 43200.0
     module_policies: Annotated[
         dict[str, ModulePolicy],
@@ -219,19 +221,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     login_connections: Annotated[
         int,
         Meta(
-            description="The most connections of each login in PGDBM_MODULE_POLICIES; two of them never migrate.",
+            description="The maximum number of connections of each login in PGDBM_MODULE_POLICIES; two "
+            "of them never migrate.",
             ge=3,
             le=100,
         ),
     ] = 5
     database_timeout_s: Annotated[
         float,
-        Meta(description="Seconds after which a statement is cancelled, migrations excepted.", gt=0, le=300),
+        Meta(description="Seconds after which a statement is cancelled, except in migrations.", gt=0, le=300),
     ] = 5.0
     lock_wait_s: Annotated[
         float,
         Meta(
-            description="Seconds that a migration waits for other runners of the module and locks of other sessions.",
+            description="Seconds that a migration waits for other runners of the module, and for "
+            "locks of other sessions.",
             ge=0,
             le=86400,
         ),
@@ -239,8 +243,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pause_after_idle_s: Annotated[
         float | None,
         Meta(
-            description="Seconds without a request or a run after which this replica sends the database nothing until "
-            "there is one, so that a serverless database can be suspended. Unset: never.",
+            description="Seconds without a request or a run after which this replica sends nothing to the database "
+            "until the next one, so that a serverless database can be suspended. Unset: never.",
             ge=0,
             le=86400,
         ),
@@ -298,18 +302,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     webhooks: Annotated[
         list[WebhookSetting],
         Meta(
-            description='Webhooks that are not created over HTTP: [{"name": …, "url": …, "secret_file": …}], each with '
-            "events, modules, format and blocked_after_s if needed, and secret_variable in place of a file."
+            description='Webhooks that are defined here: [{"name": …, "url": …, "secret_file": …}], each with '
+            "events, modules, format and blocked_after_s if needed, and secret_variable instead of a file."
         ),
     ] = msgspec.field(default_factory=list)
     webhook_private_addresses: Annotated[
         bool,
-        Meta(description="Whether webhooks may be sent to private, loopback and link-local addresses, over HTTP too."),
+        Meta(description="Whether webhooks may be sent to private, loopback and link-local addresses, also over HTTP."),
     ] = False
     webhook_disable_after_s: Annotated[
         float,
         Meta(
-            description="Seconds for which every delivery of a webhook must have failed until it is disabled.",
+            description="Seconds for which every delivery of a webhook must have failed before it is disabled.",
             gt=0,
             le=31536000,
         ),
@@ -317,7 +321,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     webhook_pending_after_s: Annotated[
         float,
         Meta(
-            description="Seconds for which migrations of a module must have been pending until webhooks report it.",
+            description="Seconds for which migrations of a module must have been pending before webhooks report it.",
             ge=0,
             le=31536000,
         ),
@@ -380,7 +384,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def issuers(self) -> list[IssuerSettings]:
-        """Every issuer whose JWTs are accepted; that of ``jwt_issuer`` is the first."""
+        """Every issuer whose JWTs are accepted, the one in ``jwt_issuer`` first."""
         if self.jwt_issuer is None or self.jwt_audience is None:
             return self.jwt_issuers
         single = IssuerSettings(
@@ -406,7 +410,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def listed(text: str | None) -> tuple[str, ...]:
-    """The entries of a setting whose values are separated by commas."""
+    """The entries of a comma-separated setting."""
     return tuple(entry.strip() for entry in (text or "").split(",") if entry.strip())
 
 

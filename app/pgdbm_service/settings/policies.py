@@ -23,10 +23,10 @@ _LONGEST_LOGIN = 63
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """A database user that modules are migrated by, in place of the service's.
+    """A database user that modules are migrated by, instead of the service's.
 
     Its password is the content of ``password_file``, read for each connection, or in the variable
-    ``password_variable``; without both, in the password file of libpq (PGPASSFILE).
+    ``password_variable``; without either, libpq's password file (PGPASSFILE) is used.
     """
 
     name: str
@@ -39,9 +39,9 @@ class ModulePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     ``login``: the database user that they are migrated by, with the fields of :class:`Login`. ``max_rewrite``,
     ``max_blocked`` and ``findings`` limit what their files may do, in addition to the limits that they set themselves.
-    ``windows``: when their runs may start; the windows that a module has itself must be open, too.
-    ``approvals``: what their runs need to start; a module can ask for more, and not for less.
-    ``blockers``: which sessions that block their migrations are ended; without it, none.
+    ``windows``: when their runs may start; the module's own windows must be open, too.
+    ``approvals``: what their runs need to start; a module can require more, but not less.
+    ``blockers``: which sessions that block their migrations are ended; by default none.
     """
 
     schemas: tuple[str, ...] = ("*",)
@@ -75,7 +75,7 @@ def logins_of(policies: Mapping[str, ModulePolicy]) -> dict[str, Login]:
 
 
 def problems_of(policies: Mapping[str, ModulePolicy], urls: Mapping[str, str | None]) -> Iterator[str]:
-    """What is wrong with ``policies``, each as the part of a line that follows the name of the setting.
+    """What is wrong with ``policies``, each problem as the part of a line that follows the name of the setting.
 
     ``urls``: the addresses of the database, by variable.
     """
@@ -113,9 +113,9 @@ def problems_of(policies: Mapping[str, ModulePolicy], urls: Mapping[str, str | N
 
 def _problems_of_login(policy: ModulePolicy, login: Login) -> Iterator[str]:
     if not 0 < len(login.name.encode()) <= _LONGEST_LOGIN or "\0" in login.name:
-        yield f"a login has 1 to {_LONGEST_LOGIN} bytes."
+        yield f"the name of a login must have 1 to {_LONGEST_LOGIN} bytes."
     if (policy.password_file, policy.password_variable) != (login.password_file, login.password_variable):
-        yield f"another policy has the login {login.name} with another password."
+        yield f"another policy has the login {login.name} with a different password."
     if policy.password_file is not None and policy.password_variable is not None:
         yield "set password_file or password_variable, not both."
     if policy.password_file is not None and not policy.password_file.is_file():

@@ -1,4 +1,4 @@
-"""The webhooks in the settings: where events are posted to without a call over HTTP."""
+"""The webhooks in the settings, which do not have to be created over HTTP."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PREFIX = "whsec_"
 
 
 class WebhookSetting(WebhookBody, kw_only=True, forbid_unknown_fields=True):
-    """A webhook by its ``name``, with the fields of one that is created over HTTP.
+    """A webhook with a ``name``, and the fields of one that is created over HTTP.
 
     The secret that it signs with is the content of ``secret_file`` or of the environment variable ``secret_variable``:
-    ``whsec_`` and base64. Those for Slack and Teams need none.
+    ``whsec_`` and base64. Webhooks for Slack and Teams need none.
     """
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
@@ -30,7 +30,7 @@ class WebhookSetting(WebhookBody, kw_only=True, forbid_unknown_fields=True):
     secret_variable: str | None = None
 
     def secret(self) -> str | None:
-        """The secret, as it is now.
+        """The current secret.
 
         Raises:
             OSError: the file cannot be read.
@@ -41,9 +41,9 @@ class WebhookSetting(WebhookBody, kw_only=True, forbid_unknown_fields=True):
 
 
 def problems_of(webhooks: Sequence[WebhookSetting], *, allow_http: bool) -> Iterator[str]:
-    """What is wrong with ``webhooks``, each as the part of a line that follows the name of the setting.
+    """What is wrong with ``webhooks``, each problem as the part of a line that follows the name of the setting.
 
-    No URL is shown: those of Slack and Teams are secret.
+    No URL is shown, because those for Slack and Teams are secret.
     """
     names = [one.name for one in webhooks]
     if len(set(names)) < len(names):
@@ -60,7 +60,7 @@ def problems_of(webhooks: Sequence[WebhookSetting], *, allow_http: bool) -> Iter
             yield f", {one.name}: the file '{one.secret_file}' cannot be read."
             continue
         if secret is None and one.format == "standard":
-            yield f", {one.name}: set secret_file or secret_variable, for the signatures."
+            yield f", {one.name}: set secret_file or secret_variable, which signs the deliveries."
         if secret is not None and not _is_secret(secret):
             yield f", {one.name}: its secret must be whsec_ and the base64 of 24 to 64 bytes."
 

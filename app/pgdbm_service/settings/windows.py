@@ -17,7 +17,7 @@ _WINDOW = re.compile(r"(?:(?P<days>[A-Za-z, -]+) )?(?P<start>[0-2]\d:[0-5]\d)-(?
 _MIDNIGHT = "24:00"
 _MOST_WINDOWS = 100
 _HORIZON_DAYS = 9
-# For windows that must be open at the same time, how often one may close before the next one opens.
+# For windows that must be open at the same time: how often one may close before the next one opens.
 _MOST_STEPS = 1000
 
 
@@ -33,7 +33,7 @@ def check_windows(windows: Windows) -> None:
     """Check the texts of ``windows``.
 
     Raises:
-        ValueError: there is none, one is not ``Mon-Fri 22:00-06:00``, or the time zone is unknown.
+        ValueError: there is no window, one does not have the form ``Mon-Fri 22:00-06:00``, or the time zone is unknown.
     """
     if not 0 < len(windows.open) <= _MOST_WINDOWS:
         raise ValueError(f"name 1 to {_MOST_WINDOWS} windows, such as 'Mon-Fri 22:00-06:00'")
@@ -43,7 +43,7 @@ def check_windows(windows: Windows) -> None:
 
 
 def next_opening(all_of: Sequence[Windows], at: datetime) -> datetime | None:
-    """The first time from ``at`` on when each of ``all_of`` is open: ``at`` if they are; None if they never are."""
+    """The first time from ``at`` on at which all of ``all_of`` are open: ``at`` if they are; None if they never are."""
     for _ in range(_MOST_STEPS):
         opens = max((_next_opening(one, at) for one in all_of), default=at)
         if opens == at:

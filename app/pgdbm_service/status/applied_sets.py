@@ -1,7 +1,7 @@
-"""What is applied of modules in hundreds of schemas, read from the histories with a few statements.
+"""What is applied of each module in hundreds of schemas, read from the histories with a few statements.
 
 Most schemas of a module have the same files applied. Such an applied set is read once for all of them: the server
-sends its digest for each schema, and the set itself only where the digest is unknown.
+sends its digest for each schema, and the set itself only if the digest is unknown.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ UNREADABLE = AppliedSet(attempts=(("", "unreadable"),))
 """The applied set of a schema whose history table may not be read."""
 
 SLOW = AppliedSet(attempts=(("", "slow"),))
-"""The applied set of a schema whose history table a session has locked, or which has too many rows."""
+"""The applied set of a schema whose history table is locked by a session or has too many rows."""
 
 LOGIN_REFUSED = AppliedSet(attempts=(("", "login_refused"),))
 """The applied set of a schema of a login whose connections are refused."""
@@ -78,9 +78,9 @@ NOT_NOW = frozenset({SLOW, LOGIN_REFUSED})
 class SchemaState(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a module in a schema, given its files. The numbers count files.
 
-    ``pending``: without backfills in the background, and what requires them.
+    ``pending``: without backfills in the background and the files that require them.
     ``changed_files``: the names of those that have changed.
-    ``renamed``: the names of files that are applied under another name, each with that name.
+    ``renamed``: the names of files that are applied under a different name, each with that name.
     """
 
     state: ModuleState
@@ -94,7 +94,7 @@ class SchemaState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def state_of(applied_set: AppliedSet, migrations: Sequence[Migration], out_of_order: OutOfOrder) -> SchemaState:
-    """The state of a module with these ``migrations`` where ``applied_set`` is applied.
+    """The state of a module with these ``migrations`` in a schema where ``applied_set`` is applied.
 
     Raises:
         MigrationFileError: a pending file has the version of another.
@@ -184,7 +184,7 @@ class AppliedSets:
         return dict.fromkeys(keys, LOGIN_REFUSED) | found
 
     def keep(self, applied_set: AppliedSet) -> AppliedSet:
-        """Keep ``applied_set`` as one that was read recently."""
+        """Cache ``applied_set`` as recently read."""
         return self._known.put(applied_set.digest, applied_set)
 
     def _keep_row(self, row: RowDict) -> AppliedSet:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 HISTORY_TABLE = "schema_migrations"
 IN_STATEMENT = 100
-"""Schemas that one statement reads."""
+"""The number of schemas that one statement reads."""
 
 _COLUMNS = ["id", "filename", "checksum", "module_name", "applied_at"]
 
@@ -83,7 +83,8 @@ class HistoryModule(msgspec.Struct, frozen=True):
 
 
 async def modules_in_history(reader: Reader, among: Collection[str] | None = None) -> list[HistoryModule]:
-    """The modules of every history table that may be read, by schema and name; of the schemas ``among``, if given."""
+    """The modules in every history table that may be read, by schema and name; only in the schemas ``among``, if
+    given."""
     try:
         return await _read_modules(reader, among)
     except QueryError as error:
@@ -100,7 +101,7 @@ async def schemas_with_history(reader: Reader) -> list[str]:
 
 
 async def has_few_histories(reader: Reader, few: int) -> bool:
-    """Whether at most ``few`` history tables may be read; equally fast if there are many."""
+    """Whether at most ``few`` history tables may be read; just as fast if there are many."""
     query = statement("histories", "count_tables", tables=_TABLES)
     values = HISTORY_TABLE, _COLUMNS, SERVICE_SCHEMA, reader.forbidden
     found: int = await reader.db.fetch_value(query, *values, few + 1)
@@ -119,7 +120,7 @@ async def tables_among(reader: Reader, schemas: Collection[str]) -> dict[str, Hi
 async def readable_among(reader: Reader, schemas: Collection[str], *, check_own: bool = True) -> list[str]:
     """Which of ``schemas`` have a history table that may be read, and can be read quickly.
 
-    Without ``check_own``, tables of the reader's own user are among them even if a column is missing.
+    Without ``check_own``, tables of the reader's own user are included even if a column is missing.
     """
     unless_own = "false" if check_own else statement("histories", "is_own", table="c")
     query = statement("histories", "readable_among", **_PARTS, unless_own=unless_own)
@@ -138,20 +139,20 @@ async def schemas_with_pending(
 ) -> list[str]:
     """The ``schemas``, in their order, whose history does not have every one of ``files``.
 
-    ``as_now``: only files applied with their current content count; otherwise with any. The schemas whose history has
-    some of them under the name of ``module``, but not all, are added to ``started``.
+    ``as_now``: only files applied with their current content count; otherwise with any content. The schemas whose
+    history has some of them under the name of ``module``, but not all, are added to ``started``.
     """
     files_as_now = [(file.filename, file.checksum if as_now else None) for file in files]
     may_read = set(await readable_among(reader, schemas, check_own=False))
-    # Always in the same order, so that the statements are those that the connection has prepared.
+    # Always in the same order, so that the connection has already prepared the statements.
     readable = [schema for schema in schemas if schema in may_read]
     found = await _compare(reader, readable, module, files_as_now)
     if found.not_read:
-        # Some of the user's own tables are those of other tools, with other columns.
+        # Some of the user's own tables belong to other tools and have different columns.
         complete = set(await readable_among(reader, found.not_read))
         left = [schema for schema in found.not_read if schema in complete]
         again = await _compare(reader, left, module, files_as_now)
-        # What still cannot be read is reported when the schemas are migrated.
+        # Tables that still cannot be read are reported when the schemas are migrated.
         unread = set(found.not_read).difference(complete).union(again.not_read)
         found.incomplete.update(again.incomplete | dict.fromkeys(unread, False))
     if started is not None:
@@ -161,7 +162,8 @@ async def schemas_with_pending(
 
 
 class _Comparison:
-    """Schemas whose history does not have every file, and whether it has any; and those that were ``not_read``."""
+    """Schemas whose history does not have every file, each with whether it has any; and those that were
+    ``not_read``."""
 
     def __init__(self) -> None:
         self.incomplete: dict[str, bool] = {}
@@ -175,7 +177,7 @@ async def _compare(
     names, checksums = [name for name, _ in files], [checksum for _, checksum in files]
     async with reader.db.acquire() as connection:
         if not reader.db.has_direct_connection:
-            # This keeps the plan for the next call. The pool resets the setting; a transaction pooler would not.
+            # This keeps the plan for the next call. The pool resets the setting, but a transaction pooler would not.
             await connection.execute(statement("histories", "keep_plans"))
         for some in chunks(schemas):
             try:
@@ -199,7 +201,7 @@ def _incomplete(schemas: tuple[str, ...]) -> str:
 
 
 async def count_applied(db: Queries, schema: str, module: str, filenames: Sequence[str]) -> int:
-    """How many of these files of ``module`` the history of ``schema`` has; 0 if it has none yet."""
+    """How many of these files of ``module`` are in the history of ``schema``; 0 if it has no history yet."""
     query = statement("histories", "count_applied", number="0", history=history_of(schema))
     try:
         rows = await db.fetch_all(query, module, list(filenames), [None] * len(filenames))
@@ -222,7 +224,7 @@ def history_of(schema: str) -> str:
 
 
 def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """``items`` in parts that one statement reads."""
+    """``items`` in parts that a single statement can read."""
     return (items[start : start + IN_STATEMENT] for start in range(0, len(items), IN_STATEMENT))
 
 

@@ -1,4 +1,4 @@
-"""Indexes that CREATE INDEX CONCURRENTLY or REINDEX left INVALID, even if no file mentions them any more."""
+"""Indexes that CREATE INDEX CONCURRENTLY or REINDEX left INVALID, even if no file mentions them any longer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class InvalidIndex(NamedTuple):
 
 
 async def invalid_indexes(db: Queries) -> list[InvalidIndex]:
-    """Every INVALID index of the database that no session is building now, by schema and name; a thousand at most."""
+    """Every INVALID index of the database that no session is building now, by schema and name; at most a thousand."""
     return [InvalidIndex(**row) for row in await db.fetch_all(statement("schemas", "invalid_indexes"))]
 
 

@@ -1,4 +1,4 @@
-"""The database user of each module: a login of its own, if the operator has given it one, or the service's."""
+"""The database user of each module: its own login if the operator has given it one, otherwise the service's user."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ModuleSchema = tuple[str, str]
 
 
 class ModuleDatabases:
-    """Managers on the connections of the user of a module.
+    """Managers on the connections of a module's user.
 
-    The tables of a login are read by that login only: reading can execute functions of a table's owner.
+    A login's tables are read only by that login, because reading can execute functions of a table's owner.
     """
 
     def __init__(self, database: Database, policies: ModulePolicies) -> None:
@@ -49,7 +49,7 @@ class ModuleDatabases:
         return self._reader(self.policies.login_of(module))
 
     def grouped(self, keys: Iterable[ModuleSchema]) -> Iterator[tuple[Reader, list[ModuleSchema]]]:
-        """``keys`` without duplicates, by who reads their histories."""
+        """``keys`` without duplicates, grouped by the reader of their histories."""
         groups: dict[str | None, list[ModuleSchema]] = {}
         for key in dict.fromkeys(keys):
             groups.setdefault(self.policies.login_of(key[0]), []).append(key)
@@ -60,7 +60,7 @@ class ModuleDatabases:
         return self.everywhere if login is None else Reader(self._database.manager(login=login), is_login=True)
 
     async def require_own_schema(self, module: str, schema: str) -> None:
-        """Refuse to migrate a module by the service's database user in a schema that a login owns, or can own.
+        """Refuse to migrate a module as the service's database user in a schema that a login owns or can own.
 
         Raises:
             ServiceError: policy_violated.
@@ -72,9 +72,9 @@ class ModuleDatabases:
         if owner is not None:
             raise ServiceError(
                 "policy_violated",
-                f"The operator's policy does not allow this: the schema {schema} belongs to the login {owner}, and "
+                f"The operator's policy does not allow this: the schema {schema} belongs to the login {owner}, but "
                 f"{module} is migrated by the service's database user.",
                 module=module,
                 schema=schema,
-                hint="Name another schema, or ask the operator of the service for PGDBM_MODULE_POLICIES.",
+                hint="Name another schema, or ask the operator of the service to change PGDBM_MODULE_POLICIES.",
             )

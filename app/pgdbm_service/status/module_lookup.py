@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .summaries import Summaries
 
 
-# Creating a manager takes as long as a query to the database: those in use are kept.
+# Creating a manager takes as long as a database query, so the ones in use are kept.
 _MANAGERS_KEPT = 256
 
 
@@ -41,9 +41,9 @@ class _Kept(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """``schemas``: those in which something may be pending. ``skipped`` and ``total`` count files if none is.
+    """``schemas``: those in which something may be pending. ``skipped`` and ``total`` count files if nothing is.
 
-    ``started``: schemas in which something of the module is known to be applied.
+    ``started``: schemas in which part of the module is known to be applied.
     """
 
     schemas: Sequence[str]
@@ -53,10 +53,10 @@ class Pending(NamedTuple):
 
 
 class ModuleLookup:
-    """The modules, and their managers over the shared pool. ``lock_wait_s`` bounds each of their waits: for other
-    runners, and for locks.
+    """The modules, and their managers over the shared pool. ``lock_wait_s`` limits each of their waits, for other
+    runners and for locks.
 
-    :meth:`get` returns a module that is invalid, too; the other methods raise module_invalid for it.
+    :meth:`get` also returns invalid modules; for those, the other methods raise module_invalid.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class ModuleLookup:
     ) -> Module | UnregisteredModule:
         """The module ``name`` as this replica knows it.
 
-        ``latest``: with the bundle that was registered last through any replica. ``bundle``: as it was in the bundle
-        with this digest. ``or_history``: an UnregisteredModule, if it is in a history table only.
+        ``latest``: with the bundle that was last registered through any replica. ``bundle``: as it was in the bundle
+        with this digest. ``or_history``: an UnregisteredModule if it exists only in a history table.
 
         Raises:
             ServiceError: module_unknown, bundle_unknown; database_unavailable.
@@ -115,9 +115,9 @@ class ModuleLookup:
         The manager of an unregistered module has no files. ``needs_files``: the folder of the module must exist.
 
         Raises:
-            ServiceError: module_invalid. invalid_request, without a schema where the module has a pattern, or with a
-                schema that is not the module's. policy_violated, if the schema belongs to a login and the module does
-                not have it.
+            ServiceError: module_invalid. invalid_request, without a schema if the module has a pattern, or with a
+                schema that is not the module's. policy_violated, if the schema belongs to a login that the module does
+                not have.
         """
         if isinstance(module, UnregisteredModule):
             self.policies.check_reading(module.name, schema or module.schema)
@@ -132,20 +132,21 @@ class ModuleLookup:
     async def reader(
         self, module: Module | UnregisteredModule, schema: str | None = None, *, needs_files: bool = True
     ) -> AsyncMigrationManager:
-        """Like :meth:`manager`, to read what is in the schema: not with a login that belongs to other modules.
+        """Like :meth:`manager`, for reading what is in the schema, but not with a login that belongs to other modules.
 
         Raises:
-            ServiceError: policy_violated. Also raises what :meth:`manager` raises.
+            ServiceError: policy_violated. Also raises whatever :meth:`manager` raises.
         """
         manager = self.manager(module, schema, needs_files=needs_files)
         await self.databases.require_own_schema(module.name, manager.schema)
         return manager
 
     async def runner(self, module: Module, schema: str | None = None) -> AsyncMigrationManager:
-        """Like :meth:`manager`, to execute migrations: the operator's policy must allow the module's schema and role.
+        """Like :meth:`manager`, for executing migrations: the operator's policy must allow the module's schema and
+        role.
 
         Raises:
-            ServiceError: policy_violated. Also raises what :meth:`manager` raises.
+            ServiceError: policy_violated. Also raises whatever :meth:`manager` raises.
         """
         manager = self.manager(module, schema)
         self.policies.check_in(module, manager.schema)
@@ -163,9 +164,8 @@ class ModuleLookup:
         return await self._keep(module, "public").manager.find_migration_files()
 
     async def bundle(self, module: Module, *, settled: bool = True) -> Bundle:
-        """The bundle of ``module``; of a folder, with the files that are in it now.
-
-        ``settled``: wait while they are written or replaced.
+        """The bundle of ``module``; for a folder, with its current files. ``settled``: wait while they are being
+        written or replaced.
 
         Raises:
             ServiceError: module_invalid, files_changing.
@@ -180,17 +180,18 @@ class ModuleLookup:
     async def pending_schemas(self, module: Module, schemas: Sequence[str], target: str | None = None) -> Pending:
         """The ``schemas`` in which ``module`` may have something to apply, up to ``target``.
 
-        ``schemas`` are the module's, and the policies allow them. One schema is planned. Several are compared with the
-        histories, a hundred per statement; with a target they all may have something to apply.
+        ``schemas`` belong to the module, and the policies allow them. One schema is planned. If there are several, they
+        are compared with the histories, a hundred per statement; with a target, all of them may have something to
+        apply.
 
         Raises:
-            ServiceError: module_invalid. Also raises what planning raises, for example for a changed file.
+            ServiceError: module_invalid. Also raises whatever planning raises, for example for a changed file.
         """
         _require_folder(module)
         kept = self._keep(module, schemas[0])
         if len(schemas) == 1:
             await self.databases.require_own_schema(module.name, schemas[0])
-            # Concurrent requests are mostly without a target: they share the plan.
+            # Concurrent requests usually have no target, so they share the plan.
             plan = await (kept.plan() if target is None else kept.manager.plan_pending(target=target))
             if plan.pending:
                 await kept.manager.require_allowed(target=target)

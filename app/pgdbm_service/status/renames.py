@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class SameFiles(msgspec.Struct, frozen=True):
-    """``same`` of the ``applied`` files of ``module`` in ``schema`` have names and checksums of another module."""
+    """``same`` of the ``applied`` files of ``module`` in ``schema`` have the names and checksums of another module's
+    files."""
 
     schema: str
     module: str
@@ -58,7 +59,7 @@ async def require_not_renamed(
 ) -> None:
     """Refuse to apply the files of a module that seems to have been renamed.
 
-    It seems so if the files of another module, which does not exist any more, are all among these.
+    It seems so if all files of another module, which no longer exists, are among these.
 
     Raises:
         ServiceError: module_conflict.
@@ -69,20 +70,20 @@ async def require_not_renamed(
         if one.same == one.applied and registry.find(one.module) is None:
             raise ServiceError(
                 "module_conflict",
-                f"The schema {one.schema} has {one.same} of the files of {name} applied as the module {one.module}, "
-                f"which does not exist any more. Nothing was applied.",
+                f"In the schema {one.schema}, {one.same} of the files of {name} are applied as the module "
+                f"{one.module}, which no longer exists. Nothing was applied.",
                 module=name,
                 schema=one.schema,
                 applied_as=one.module,
                 hint=f"If {one.module} was renamed to {name}, mark these files as applied: POST /modules/{name}/mark. "
-                f"If they are two modules, restore {one.module} first.",
+                f"If they are separate modules, restore {one.module} first.",
             )
 
 
 def describe(one: SameFiles, name: str) -> str:
     """The warning, as a sentence."""
     return (
-        f"The schema {one.schema} has {one.same} of the files of {name} applied as the module {one.module}. A migrate "
-        f"applies them again. If {one.module} was renamed to {name}, mark them as applied instead: POST "
+        f"In the schema {one.schema}, {one.same} of the files of {name} are applied as the module {one.module}. A "
+        f"migrate applies them again. If {one.module} was renamed to {name}, mark them as applied instead: POST "
         f"/modules/{name}/mark."
     )

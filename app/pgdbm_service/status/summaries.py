@@ -1,7 +1,7 @@
-"""The states of modules in their schemas: read from the histories of a few schemas, from summaries of many.
+"""The states of modules in their schemas: read from the histories if there are few schemas, otherwise from summaries.
 
-The histories remain authoritative. ``refresh`` is called after each migration by the service; ``reconcile`` finds
-in the background what others have changed.
+The histories remain authoritative. ``refresh`` is called after each migration by the service; ``reconcile`` finds in
+the background what other programs have changed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PLACED = _sql("placed", like=_LIKE)
 
 
 class ModuleInSchema(msgspec.Struct, kw_only=True):
-    """A module in one schema, as it was at ``checked_at``; None: it was not checked yet."""
+    """A module in one schema, as it was at ``checked_at``; None: not checked yet."""
 
     schema: str
     state: SchemaState
@@ -66,7 +66,7 @@ class AppliedSetCounts(msgspec.Struct, kw_only=True):
 
 
 class UnregisteredModule(msgspec.Struct, kw_only=True):
-    """A module that is in history tables only; ``schema`` is the first of its ``schemas``."""
+    """A module that exists only in history tables; ``schema`` is the first of its ``schemas``."""
 
     name: str
     schema: str
@@ -89,7 +89,7 @@ class Summaries:
             await self._keep([(module.name, schema) for schema in schemas], run)
 
     async def schemas(self, module: Module, limit: int | None = None) -> list[str]:
-        """The schemas of ``module``, in the order in which they are migrated; of a pattern's, at most ``limit``."""
+        """The schemas of ``module``, in the order in which they are migrated; for a pattern, at most ``limit``."""
         if module.pattern is None:
             return list(module.schemas or ())
         query = _sql("schemas_like", like=_LIKE)
@@ -97,7 +97,7 @@ class Summaries:
         return found
 
     async def counts(self, modules: Sequence[Module]) -> list[AppliedSetCounts]:
-        """What is applied of each of ``modules`` in all of its schemas."""
+        """What is applied of each of ``modules``, in all of its schemas."""
         few = [await self._few(module) for module in modules]
         keys = [(module.name, schema) for module, schemas in zip(modules, few, strict=True) for schema in schemas or ()]
         applied_sets = await self._sets.read(self._databases, keys)
@@ -115,7 +115,7 @@ class Summaries:
     async def page(
         self, module: Module, migrations: Sequence[Migration], *, state: str | None, after: str, limit: int
     ) -> list[ModuleInSchema]:
-        """Up to ``limit`` schemas of ``module`` after ``after``, by name; with ``state``, those in this state."""
+        """Up to ``limit`` schemas of ``module`` after ``after``, by name; with ``state``, only those in this state."""
         few = await self._few(module)
         if few is not None:
             return await self._page_of_few(module, migrations, sorted(few), state, after, limit)
@@ -188,7 +188,7 @@ class Summaries:
         return _by_name(found)
 
     async def reconcile(self, modules: Iterable[Module], every_s: float) -> bool:
-        """Compare all summaries with the histories, unless a replica started to within ``every_s``.
+        """Compare all summaries with the histories, unless a replica started doing so within ``every_s``.
 
         A hundred schemas at a time: no connection is held for long.
         """
@@ -259,7 +259,7 @@ class Summaries:
         )[:limit]
 
     async def _few(self, module: Module) -> list[str] | None:
-        """The schemas of ``module``; None if they are many."""
+        """The schemas of ``module``; None if there are many."""
         schemas = await self.schemas(module, FEW + 1)
         return schemas if len(schemas) <= FEW else None
 

@@ -1,1 +1,1 @@
-"""HTTP without any feature: problem documents, headers, pagination, OpenAPI."""
+"""HTTP code that belongs to no feature: problem documents, headers, pagination, OpenAPI."""

@@ -14,7 +14,7 @@ from .headers import header_of
 if TYPE_CHECKING:
     from litestar.types import Scope, Send
 
-# Answers without a generated ETag: those that differ with each read, and those that already have one.
+# Answers that get no generated ETag: those that differ with each read, and those that already have one.
 _WITHOUT_VALIDATOR = ("/health/", "/metrics", "/activity/", "/ui", "/static/")
 _WITH_VALIDATOR = (b"application/json", b"application/vnd.oai.openapi+json", b"text/plain", b"text/markdown")
 _OF_THE_CONTENT = (b"content-length", b"content-type")
@@ -29,7 +29,7 @@ class Preconditions(msgspec.Struct, frozen=True):
     if_none_match: str | None = None
 
     def check(self, digest: str | None) -> None:
-        """Compare the headers with ``digest``, the current bundle's; None: there is no module.
+        """Compare the headers with ``digest``, the digest of the current bundle; None: there is no such module.
 
         Raises:
             ServiceError: precondition_failed.
@@ -41,7 +41,8 @@ class Preconditions(msgspec.Struct, frozen=True):
 
 
 def with_validator(send: Send, scope: Scope) -> Send:
-    """``send`` that adds an ETag of its content to the answer of a read, and sends 304 to a client that has it."""
+    """``send`` that adds an ETag of the content to the answer of a read, and sends 304 to a client that already has
+    it."""
     if scope.get("method") != "GET" or scope["path"].startswith(_WITHOUT_VALIDATOR):
         return send
     held: list[Any] = []

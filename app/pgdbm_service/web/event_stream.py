@@ -22,7 +22,7 @@ KEEP_ALIVE = ServerSentEventMessage(data=None, comment="keep-alive")
 
 _RECONNECT_MS = 1000
 CLOSING = ServerSentEventMessage(data='{"reason":"shutting_down"}', event="closing", retry=_RECONNECT_MS)
-"""The last event of a stream that this replica ends: the client continues it through another."""
+"""The last event of a stream that this replica ends; the client continues it through another one."""
 
 _HEADERS = {"Cache-Control": "no-cache", "Connection": "keep-alive", "X-Accel-Buffering": "no"}
 
@@ -30,7 +30,7 @@ _HEADERS = {"Cache-Control": "no-cache", "Connection": "keep-alive", "X-Accel-Bu
 def event_stream(
     batches: AsyncIterator[Sequence[ServerSentEventMessage]], headers: Mapping[str, str] | None = None
 ) -> Stream:
-    """A stream of events. Each batch is one write: a run of thousands of schemas has ten events for each."""
+    """A stream of events. Each batch is one write, because a run of thousands of schemas has ten events for each."""
     return Stream(_encoded(batches), media_type=MEDIA_TYPE, headers=_HEADERS | dict(headers or {}))
 
 

@@ -1,4 +1,4 @@
-"""Examples of request bodies for the OpenAPI document, by operation. Each can be sent as it is."""
+"""Examples of request bodies for the OpenAPI document, by operation. Each example can be sent unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "migrate_all": {"what would be applied": {"dry_run": True}},
     "register_module": {
-        "a module of one file": {
+        "a module with one file": {
             "schema": "orders",
             "migrations": [
                 {

@@ -21,7 +21,7 @@ _HEADERS = (
     # Answers are data: nothing in them may be executed or loaded. Pages override this header.
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
 )
-# An answer may be meant for one principal only, and is soon out of date.
+# An answer may be meant for one principal only, and is soon outdated.
 _NO_STORE = (b"cache-control", b"no-store")
 _STATIC = "/static/"
 _CORS_REQUEST_HEADERS = (

@@ -45,7 +45,7 @@ class AllowedMethods:
 async def answer_head(
     app: Callable[[Scope, Receive, Send], Awaitable[None]], scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Answer HEAD with the headers of the answer to GET, of which the ETag needs the body. The server's own scope
+    """Answer HEAD with the headers of the answer to GET, whose ETag requires the body. The server's own scope
     remains that of a HEAD request."""
     as_get: Any = {**scope, "method": "GET"}
 

@@ -25,7 +25,7 @@ _NO_BODY = "'data'"
 
 
 def explained(errors: Sequence[Mapping[str, str]], handler: Callable[..., Any]) -> list[dict[str, str]]:
-    """``errors`` of invalid_request with the parameters' names in the URL, and with what is legal."""
+    """``errors`` of invalid_request with the parameters' names in the URL and the legal values."""
     names, values, body = _of(handler)
     return [_explained(names.get(one["field"], one["field"]), one["message"], values, body) for one in errors]
 
@@ -38,7 +38,7 @@ def _explained(
     if illegal is not None and legal is not None:
         message = f"{illegal[1]} is not one of {', '.join(legal)}"
     elif message == _NO_BODY and body is not None:
-        message = f"there is none: send a JSON object. {_fields(body)}"
+        message = f"it is empty: send a JSON object. {_fields(body)}"
     elif message == NO_SUCH_FIELD and body is not None:
         hint = _other_name(field, body)
         message = f"{message}. {hint}" if hint else message
@@ -48,7 +48,7 @@ def _explained(
 
 
 def _other_name(field: str, body: type[msgspec.Struct]) -> str | None:
-    """The name of a field of ``body`` that may be meant, or the request that has ``field``."""
+    """The name of the field of ``body`` that was probably intended, or the request that has ``field``."""
     setting = SYNONYMS.get(field, field)
     if setting in ModuleSettings.__struct_fields__ and setting not in body.__struct_fields__:
         return f"{setting} belongs to the registration, PUT /modules/{{module}}"
@@ -93,7 +93,7 @@ def _legal(annotation: Any) -> tuple[str, ...]:
 
 
 def _kinds(annotation: Any) -> list[Any]:
-    """The types in ``annotation``: a union and an Annotated are taken apart."""
+    """The types in ``annotation``, with unions and Annotated expanded."""
     origin = get_origin(annotation)
     if origin is None or origin is Literal or origin in (list, tuple, dict):
         return [annotation]

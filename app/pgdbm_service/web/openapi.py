@@ -171,7 +171,7 @@ class Document(JsonRenderPlugin):
 
 
 async def _report_missing_page(response: Response[Any]) -> Response[Any]:
-    # Litestar answers with its own page.
+    # Litestar would answer with its own page.
     if response.status_code == HTTPStatus.NOT_FOUND:
         raise NotFoundException
     return response

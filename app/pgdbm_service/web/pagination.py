@@ -16,7 +16,7 @@ Limit = Annotated[int, Parameter(ge=1, le=200, description="The maximum number o
 Cursor = Annotated[str | None, Parameter(query="next", description="The `next` of the previous page.")]
 
 TOTAL_LIMIT = 10_000
-"""How many items of a long list are counted, the newest ones."""
+"""How many items of a long list are counted: only the newest ones."""
 
 _MAX_NUMBER = 2**63 - 1
 _MAX_LENGTH = 1000

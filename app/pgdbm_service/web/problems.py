@@ -35,7 +35,7 @@ _ACCESS = ("unauthenticated", "forbidden", "too_many_attempts", "issuer_unavaila
 
 
 class HTTPError(ServiceError):
-    """A ServiceError whose answer has ``headers`` of its own."""
+    """A ServiceError whose answer has additional ``headers``."""
 
     def __init__(self, code: str, detail: str, *, headers: dict[str, str], **fields: Any) -> None:
         super().__init__(code, detail, **fields)
@@ -43,7 +43,7 @@ class HTTPError(ServiceError):
 
 
 class Problem(ProblemDetailsException):
-    """``error`` as Litestar raises and renders it."""
+    """``error`` in the form that Litestar raises and renders."""
 
     def __init__(self, error: ServiceError) -> None:
         headers = dict(error.headers) if isinstance(error, HTTPError) else {}
@@ -101,7 +101,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return Problem(_of_http(error))
     if is_client_disconnect(error):
-        # This answer is never read. It must not count as a failure of the service.
+        # No one reads this answer, and it must not count as a failure of the service.
         return Problem(ServiceError("invalid_request", "The client disconnected before its request was complete."))
     if is_nested_too_deeply(error):
         return Problem(invalid_body(error))
@@ -128,7 +128,7 @@ def _of_http(error: HTTPException) -> ServiceError:
 
 
 def _entry(field: str, message: str, known: Iterable[str] = ()) -> dict[str, str]:
-    """An entry of ``errors``. To Litestar the body is a parameter called ``data``."""
+    """An entry of ``errors``. In Litestar, the body is a parameter called ``data``."""
     unknown = unknown_field(message)
     if unknown is not None:
         return unknown_entry(unknown, known)
@@ -142,7 +142,7 @@ def unknown_entry(name: str, known: Iterable[str] = ()) -> dict[str, str]:
 
 
 def invalid_body(error: Exception, known: Iterable[str] = ()) -> ServiceError:
-    """A 400 for a body that is not JSON, or not of the type of the call; ``known`` are its fields, for a hint."""
+    """A 400 for a body that is not JSON or does not have the call's type; ``known`` are its fields, for a hint."""
     if not isinstance(error, msgspec.ValidationError):
         return invalid_request([{"field": "body", "message": f"not JSON: {error}"}])
     if unknown_field(str(error)) is not None:

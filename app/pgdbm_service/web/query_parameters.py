@@ -1,4 +1,4 @@
-"""Refuses query parameters that a call does not have, as unknown fields of a body are refused.
+"""Refuses unknown query parameters, as unknown fields of a body are refused.
 
 ``POST /migrate?dry_run=true`` would otherwise migrate: ``dry_run`` is a field of the body. A parameter that is given
 twice is refused, too, unless it takes several values: one of the two would be ignored.
@@ -30,11 +30,11 @@ _NOT_PARAMETERS = frozenset({"self", "request", "data"})
 def several_of(legal: Any, description: str, query: str | None = None) -> Any:
     """The declaration of a parameter ``list[str] | None`` with values of ``legal``, a Literal or a union of them.
 
-    It may be repeated, and each may have several values with commas between them.
+    It may be repeated, and each occurrence may have several values separated by commas.
     """
     one = f"({'|'.join(_values(legal))})"
     items = {"type": "string", "pattern": f"^{one}(,{one})*$"}
-    note = f"{description} Several: with commas, or repeated."
+    note = f"{description} Separate several with commas, or repeat the parameter."
     return Parameter(query=query, description=note, schema_extra={"one_of": None, "type": "array", "items": items})
 
 
@@ -42,7 +42,7 @@ def read_several(given: list[str] | None, field: str, legal: Any = None) -> tupl
     """The values of a parameter that was declared with :func:`several_of`; without ``legal``, any values.
 
     Raises:
-        ServiceError: invalid_request; it lists what is legal.
+        ServiceError: invalid_request; it lists the legal values.
     """
     if given is None:
         return None
@@ -55,7 +55,7 @@ def read_several(given: list[str] | None, field: str, legal: Any = None) -> tupl
 
 
 def in_utc(time: datetime | None, field: str) -> datetime | None:
-    """``time`` in UTC, which it is in already if it has no time zone.
+    """``time`` in UTC; a time without a time zone is taken as UTC.
 
     Raises:
         ServiceError: invalid_request, if it is before the year 1, or after the year 9999.
@@ -90,7 +90,7 @@ class QueryParameters:
         self._known: dict[object, dict[str, bool]] = {}
 
     def require_known(self, request: HTTPRequest) -> None:
-        """Refuse a query parameter that the handler of ``request`` does not take.
+        """Refuse a query parameter that the handler of ``request`` does not have.
 
         Raises:
             ServiceError: invalid_request.
@@ -127,7 +127,7 @@ class QueryParameters:
             raise invalid_request(errors)
 
     def of(self, handler: Callable[..., Any]) -> dict[str, bool]:
-        """The parameters of ``handler``, those of its path among them, and whether each takes several values."""
+        """The parameters of ``handler``, including those in its path, and whether each one accepts several values."""
         names = self._known.get(handler)
         if names is None:
             parameters = inspect.signature(handler, eval_str=True).parameters.values()

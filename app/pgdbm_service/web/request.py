@@ -1,4 +1,4 @@
-"""The request as handlers see it: who makes it, and its headers."""
+"""The request as handlers see it: its principal and its headers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 UNRESTRICTED = Principal("anonymous", ("admin",))
-"""Every client, while no auth is configured."""
+"""Every client, if no auth is configured."""
 
 ANONYMOUS = Principal("anonymous")
-"""A client without credentials, where auth is configured."""
+"""A client without credentials, if auth is configured."""
 
 HTTPRequest = Request[Principal | None, str | None, State]
 """The type of every handler's ``request``."""
@@ -32,7 +32,7 @@ def may_read(request: HTTPRequest) -> bool:
 
 
 def public_path(request: HTTPRequest, path: str) -> str:
-    """``path`` as clients reach it: below the prefix that a reverse proxy strips from requests."""
+    """``path`` as clients use it: below the prefix that a reverse proxy strips from requests."""
     return f"{request.scope['state'].get('prefix', '')}{path}"
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The limit of nginx, h11 and most clients and proxies.
 MAX_HEADER_BYTES = 64 * 1024
-# For how long the rest of a refused request is read and dropped: closing earlier would reset the connection, and the
+# How long the rest of a refused request is read and dropped: closing earlier would reset the connection, and the
 # client would not see the answer.
 _LINGER_S = 2.0
 
@@ -27,7 +27,7 @@ logger = structlog.get_logger("pgdbm_service")
 class LimitedProtocol(HttpToolsProtocol):
     """Refuses headers over ``MAX_HEADER_BYTES``, and requests that take longer than ``timeout_s`` to arrive.
 
-    httptools itself collects a header of any size, in quadratic time, and uvicorn waits for a request without a limit.
+    httptools itself collects a header of any size, in quadratic time, and uvicorn waits for a request indefinitely.
     """
 
     def __init__(self, timeout_s: float, config: Config, *args: Any, **kwargs: Any) -> None:
@@ -108,7 +108,7 @@ class LimitedProtocol(HttpToolsProtocol):
         logger.info("request refused", problem_code=error.code, reason=error.detail, address=address)
         if self.cycle is not None and not self.cycle.response_complete:
             is_answering = self.cycle.response_started
-            # The application must not answer too.
+            # The application must not also answer.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             if is_answering:

@@ -71,7 +71,7 @@ def test_a_webhook_is_created_with_its_secret_shown_once_and_deleted(admin: Pers
         assert URL in shown.text
         assert secret not in shown.text
     assert f'href="{path}/delete"' in admin.open(path).text
-    assert f"Nothing is sent to {URL} any more." in text_of(admin.open(f"{path}/delete"))
+    assert f"Nothing more is sent to {URL}." in text_of(admin.open(f"{path}/delete"))
     assert len(service.get("/webhooks", headers=service.headers).json()["items"]) == 1
     assert place_of(admin.send(f"{path}/delete")) == "/ui/webhooks"
     assert service.get("/webhooks", headers=service.headers).json()["items"] == []

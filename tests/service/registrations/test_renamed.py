@@ -20,7 +20,7 @@ def test_a_registered_module_under_another_name(service: Any) -> None:
     other = service.client.put("/modules/invoicing?schema=money", json={"migrations": FILES})
     assert other.status_code == 201
     (warning,) = other.json()["warnings"]
-    assert "2 of the files of invoicing applied as the module billing" in warning
+    assert "2 of the files of invoicing are applied as the module billing" in warning
     assert "/modules/invoicing/mark" in warning
     # Elsewhere nothing is applied twice.
     elsewhere = service.client.put("/modules/billing_copy?schema=elsewhere", json={"migrations": FILES}).json()

@@ -33,7 +33,7 @@ def test_files_in_the_wrong_folder_are_named(start: Callable[..., Any], tmp_path
     (tmp_path / "mount").mkdir()
     (tmp_path / "mount" / "001_a.sql").write_text(TABLE)
     service = start(migrations_repo=tmp_path / "mount")
-    assert "has *.sql files, but no module" in service.post("/migrate").json()["warnings"][0]
+    assert "has *.sql files but no modules" in service.post("/migrate").json()["warnings"][0]
 
 
 def test_a_module_without_files_is_named(service: Any, repo: Any) -> None:

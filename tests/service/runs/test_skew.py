@@ -90,7 +90,7 @@ class TestIdempotencyKey:
         assert failed.status_code == 422
         again = service.post("/modules/m/migrate", headers=key)
         assert (again.status_code, again.json()["run_id"]) == (422, failed.json()["run_id"])
-        assert "stored result of the Idempotency-Key" in again.json()["detail"]
+        assert "stored result for the Idempotency-Key" in again.json()["detail"]
         repo.write("m", _001_t=TABLE)
         service.sync()
         corrected = service.post("/modules/m/migrate", headers=key)
@@ -103,7 +103,7 @@ class TestIdempotencyKey:
         service.sync()
         key = {"Idempotency-Key": "deploy-4711"}
         assert service.post("/migrate", headers=key).status_code == 422
-        assert "stored result of the Idempotency-Key" in service.post("/migrate", headers=key).json()["detail"]
+        assert "stored result for the Idempotency-Key" in service.post("/migrate", headers=key).json()["detail"]
         repo.write("b", _001_t=TABLE)
         service.sync()
         corrected = service.post("/migrate", headers=key)

@@ -65,7 +65,7 @@ def test_errors_are_listed(service: Any) -> None:
             "POST",
             "/modules/m/mark",
             None,
-            "body: there is none: send a JSON object. Required: filename, applied; optional: schema.",
+            "body: it is empty: send a JSON object. Required: filename, applied; optional: schema.",
         ),
         (
             "POST",
@@ -77,7 +77,7 @@ def test_errors_are_listed(service: Any) -> None:
             "POST",
             "/tokens",
             None,
-            "body: there is none: send a JSON object. Required: name, scopes; optional: expires.",
+            "body: it is empty: send a JSON object. Required: name, scopes; optional: expires.",
         ),
         ("DELETE", "/runs/00000000-0000-0000-0000-000000000000/retry", None, "This address supports OPTIONS, POST."),
     ],

@@ -83,7 +83,7 @@ def test_a_webhook_is_disabled_and_sends_what_it_kept_once_it_is_enabled(
     migrated(service, repo, "before")
     page.get_by_role("row", name="run.succeeded of before").get_by_text("retrying").wait_for()
     page.get_by_role("link", name="Disable…").click()
-    page.get_by_text("Events of runs in between are not kept for it.").wait_for()
+    page.get_by_text("Events of runs in the meantime are not kept for it.").wait_for()
     page.get_by_role("button", name="Disable the webhook").click()
     page.get_by_text("Nothing is sent: disabled by").wait_for()
     page.get_by_text("waits until it is enabled").wait_for()
