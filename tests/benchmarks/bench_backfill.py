@@ -103,7 +103,7 @@ async def _settings(dsn: str) -> AsyncIterator[None]:
 def _show(size: int, result: Result) -> None:
     result.show((_OURS, _LOOP_NAME, round(1 / _LEAST, 2)))
     for name, seconds in result.seconds.items():
-        print(f"  {name}: {size / statistics.median(seconds):,.0f} rows a second")
+        print(f"  {name}: {size / statistics.median(seconds):,.0f} rows per second")
 
 
 async def _flatness(middle: Mapping[str, Candidate], large: Mapping[str, Candidate], rounds: int) -> None:

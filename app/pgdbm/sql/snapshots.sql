@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS {{snapshots}} (
 )
 
 -- previous: what a new snapshot is compared with, and its time. clock_timestamp() and not now(): the catalog is read
--- after it, and the snapshot of a transaction that began earlier is not the newer one. With the listing, if $1.
+-- afterwards, and the snapshot of a transaction that began earlier is not newer. With the listing, if $1.
 SELECT s.taken_at, s.excluded, s.fingerprint, s.format, s.server_version, c.now,
        CASE WHEN $1 THEN s.listing END AS listing
 FROM (SELECT pg_catalog.clock_timestamp() AS now) c LEFT JOIN {{snapshots}} s ON true

@@ -117,5 +117,5 @@ class SignIns:
         return provider
 
     def _redirect_uri(self, key: str, prefix: str) -> str:
-        """Taken from the settings: the Host of a request could be anything."""
+        """Taken from the settings, because the Host of a request could be anything."""
         return f"{self.public_origin}{prefix}/ui/sign-in/{key}/callback"

@@ -81,7 +81,7 @@ def _of_schemas(run: Run) -> Outcome:
 
 
 def actions_after(run: Run, undone: int, states: Mapping[str, str] | None = None) -> list[Action]:
-    """What may be done about a run that did not succeed, the most likely first.
+    """What can be done about a run that did not succeed, most likely first.
 
     ``states`` are those of the module's files now, by name, if the run was in one schema: what was done since is not
     offered again.
@@ -107,7 +107,7 @@ def actions_after(run: Run, undone: int, states: Mapping[str, str] | None = None
     is_to_do = states is None or states.get(filename or "", "pending") in _TO_DO
     if code == "checksum_changed":
         address = f"{base}?{urlencode({'tab': 'changed'} | in_schema)}"
-        found.append(Action("Show what changed", address, "The difference to the applied file.", primary=True))
+        found.append(Action("Show what changed", address, "The difference from the applied file.", primary=True))
     if code == "outcome_unknown" and filename and statement and is_to_do:
         address = f"{base}/resolve?{urlencode({'filename': filename, 'statement': statement} | in_schema)}"
         what = f"Record whether statement {statement} was executed; then retry."

@@ -81,7 +81,7 @@ class RegistrationStore:
 
     @repeated_on_conflict
     async def store_bundle(self, bundle: Bundle) -> None:
-        """Store ``bundle`` without registering it: then every replica can read it with :meth:`in_bundle`.
+        """Store ``bundle`` without registering it, so that every replica can read it with :meth:`in_bundle`.
 
         It is on the disk when a later transaction is.
         """
@@ -175,7 +175,7 @@ class RegistryChange:
 
 
 async def _store(db: Queries, bundle: Bundle, *, durable: bool) -> None:
-    # Usually the bundle is stored already, and its files need not be sent.
+    # Usually the bundle is already stored, and its files need not be sent.
     if await db.fetch_all(_sql("settings"), [bundle.digest]):
         return
     settings = msgspec.json.encode(bundle.settings).decode()

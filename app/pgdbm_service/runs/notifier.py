@@ -109,7 +109,7 @@ class Notifier:
         self._changed.clear()
         # Others may be added while it waits: they set the event.
         for channel in tuple(self._callbacks):
-            # asyncpg sends LISTEN for the first listener of a channel only, and ignores one that it has.
+            # asyncpg sends LISTEN only for the first listener of a channel, and ignores one that it already has.
             await connection.add_listener(channel, self._on_notification)
 
     def _on_notification(self, _: object, __: int, channel: str, payload: object) -> None:

@@ -36,7 +36,7 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class RunStream:
-    """The newest events of one run. ``changed`` is set, and replaced by a new one, when there are more.
+    """The newest events of one run. When there are more, ``changed`` is set and replaced by a new event.
 
     ``wanted`` is set while a follower needs the events, and not only the end.
     """

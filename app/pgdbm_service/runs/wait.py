@@ -61,7 +61,7 @@ class RunWaiter:
         return _result_of(run, await self._streams.outcome(run))
 
     async def _until_end(self, run: UUID) -> None:
-        """Return when the run has ended, or this replica is stopping and does not work on it."""
+        """Return when the run has ended, or this replica is stopping and is not processing it."""
         async with self._streams.follow(run, for_end=True) as stream:
             while not stream.has_ended:
                 changed = stream.changed

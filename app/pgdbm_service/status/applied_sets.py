@@ -152,7 +152,7 @@ class AppliedSets:
     ) -> dict[ModuleSchema, AppliedSet]:
         """The applied set of each of ``keys``: three statements for a hundred of them, one more for unknown sets.
 
-        A login that is refused concerns its modules only. ``are_new``: the sets are probably unknown, and are read
+        A refused login affects only its own modules. ``are_new``: the sets are probably unknown, and are read
         without their digests.
         """
         groups = list(databases.grouped(keys))

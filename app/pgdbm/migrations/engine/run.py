@@ -37,12 +37,12 @@ class Run:
     session; ``has_prepared``: one may have left prepared statements.
 
     ``blockers`` are the sessions that were last seen to block a statement; ``watch_locks`` starts to poll for them;
-    ``ending`` ends them.
-    ``is_pausing``: between two attempts. ``joins_statements``: several statements of a file may share a message.
-    ``starts_history``: every file was pending when the run was planned. ``histories``: the digest of the history that
-    each file has to find, if only a given plan may be applied. ``tables``: of which each file changes nothing but their
-    own description, and None for a file that may change anything. ``position`` is where the run is, if its message has
-    statements of one file. ``times``: the milliseconds that files took, if they were read from the history.
+    ``ending`` ends them. ``is_pausing``: between two attempts. ``joins_statements``: several statements of a file may
+    share a message. ``starts_history``: every file was pending when the run was planned. ``histories``: the digest of
+    the history that each file has to find, if only a given plan may be applied. ``tables``: for each file, the tables
+    of which it changes only their own description; None for a file that may change anything. ``position`` is where the
+    run is, if its message has statements of one file. ``times``: the milliseconds that files took, if they were read
+    from the history.
     """
 
     notices: NoticeCollector
@@ -70,7 +70,7 @@ class Run:
 
 
 def lost(error: BaseException) -> str:
-    """That the connection was lost, and by which ``error``."""
+    """Record that the connection was lost, with the ``error``."""
     reason = "it was closed between two statements" if is_closed(error) else error_text(error)
     return sentence(f"The connection was lost while migrations were applied: {reason}")
 

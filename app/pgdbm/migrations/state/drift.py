@@ -136,7 +136,7 @@ async def _replace(
     if not touched.tables.isdisjoint(hidden):
         return None
     packed = None if before["listing"] is None else unpack(before["listing"])
-    # With other rows in a history, a run has ended without a snapshot, or has not taken its own yet.
+    # If a history has other rows, a run has ended without a snapshot, or has not taken its own yet.
     if packed is None or packed.has_hidden or packed.histories != others:
         return None
     relations = {}

@@ -109,7 +109,7 @@
   document.addEventListener("page:fresh", () => { stale = false; show(); });
   // The page of a run that has ended is another one. It waits while the page is read, as every update does.
   document.addEventListener("run:ended", () => { ended = true; settle(); });
-  // The session ended, here or elsewhere: reloading leads to the page to sign in, and back here.
+  // The session ended, here or elsewhere: reloading leads to the sign-in page, and back here.
   document.addEventListener("session:ended", () => location.reload());
   document.addEventListener("selectionchange", settle);
   addEventListener("scroll", () => { scrolled = now(); show(); setTimeout(settle, SCROLLED_MS + 20); }, { passive: true });
@@ -174,7 +174,7 @@
   });
 
   // Forms. A form is sent once: a double click would create a second token, and show the error instead of the first one.
-  // If a form is refused, its page stays and shows the error. The button of a slow form shows that it was sent.
+  // If a form is refused, its page stays and shows the error. The button of a slow form shows that the form was sent.
   document.addEventListener("submit", async (event) => {
     const form = event.target;
     if (form.method !== "post") return;
@@ -184,7 +184,7 @@
       const text = button?.textContent;
       form.dataset.sent = "yes";
       if (form.dataset.wait && button) setTimeout(() => { button.disabled = true; button.textContent = form.dataset.wait; }, 300);
-      // By "Back", the page is shown as it was left.
+      // After "Back", the page is shown as it was left.
       addEventListener("pageshow", () => {
         delete form.dataset.sent;
         if (form.dataset.wait && button) { button.disabled = false; button.textContent = text; }

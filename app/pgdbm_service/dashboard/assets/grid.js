@@ -86,7 +86,7 @@
     const were = canaries;
     cells = fresh;
     canaries = new Set(fresh.canaries);
-    // The numbers and the list beside the grid are those from before the run.
+    // The numbers and the list beside the grid are from before the run.
     if (form && old?.active && !fresh.active) outdated = true;
     if (outdated && !form.contains(document.activeElement)) { location.reload(); return; }
     const same = old && old.names.length === fresh.names.length && old.names.every((name, index) => name === fresh.names[index]);
