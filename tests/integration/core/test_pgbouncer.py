@@ -22,7 +22,7 @@ from pgdbm import (
 )
 
 from ...support.migration_processes import migration_processes
-from ...support.pgbouncer import SERVER_CONNECTIONS, pgbouncer
+from ...support.pgbouncer import SERVER_CONNECTIONS, controlled_pgbouncer, pgbouncer
 from ..engine.test_concurrent_runners import TABLES, applied_counts
 
 if TYPE_CHECKING:
@@ -278,3 +278,51 @@ async def test_a_direct_connection_bypasses_the_pooler(pooled: str, database: st
             assert await through_the_pooler.fetchval("SELECT pg_backend_pid()") != through_the_pooler.get_server_pid()
             # A setting that the pooler would drop reaches the server.
             assert await direct.fetchval("SHOW work_mem") == "5MB"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["restart", "RECONNECT", "server_lifetime"])
+async def test_a_pooler_that_closes_connections_while_files_are_applied(database: str, how: str) -> None:
+    """Each file is applied once. A restart is reported as a lost connection, and never as a failure of the file."""
+    rows = {f"{n:03}.sql": f"INSERT INTO {{{{tables.t}}}} VALUES ({n});\nSELECT pg_sleep(0.02);" for n in range(1, 40)}
+    files = {"000.sql": "CREATE TABLE {{tables.t}} (n integer)", **rows}
+    with controlled_pgbouncer(database) as pooler:
+        if how == "server_lifetime":
+            pooler.restart(server_lifetime="1")
+        over = asyncio.Event()
+
+        async def disturb() -> None:
+            while not over.is_set():
+                await asyncio.sleep(0.3)
+                if how == "restart":
+                    await asyncio.to_thread(pooler.restart)
+                elif how == "RECONNECT":
+                    await asyncio.to_thread(pooler.command, how)
+
+        disturbing = asyncio.create_task(disturb())
+        config = DatabaseConfig(
+            connection_string=pooler.base + urlsplit(database).path,
+            min_connections=0,
+            max_connections=2,
+            retry_attempts=20,
+            retry_delay=0.05,
+            retry_backoff=1.0,
+            **POOLED,
+        )
+        lost = 0
+        try:
+            while True:
+                async with asyncio.timeout(90), AsyncDatabaseManager(config.model_copy()) as db:
+                    try:
+                        manager = AsyncDatabaseManager(pool=db._pool, schema="app")
+                        await AsyncMigrationManager(manager, files, "m").apply_pending_migrations()
+                        break
+                    except ConnectionError:
+                        lost += 1
+        finally:
+            over.set()
+            await disturbing
+        assert how == "restart" or lost == 0
+    connection = await asyncpg.connect(database)
+    assert await connection.fetchval("SELECT array_agg(n ORDER BY n) FROM app.t") == list(range(1, 40))
+    await connection.close()
