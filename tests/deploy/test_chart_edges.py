@@ -246,3 +246,11 @@ def test_a_variable_of_the_user_is_kept(render: Render) -> None:
     assert environment(manifests)["PGAPPNAME"] == "1"
     names = [one["name"] for one in container(manifests)["env"]]
     assert len(names) == len(set(names))
+
+
+def test_every_name_of_a_module_can_have_a_config_map(render: Render) -> None:
+    names = ["_shop", "shop.orders", "Shop-2", "7"]
+    manifests = render({**WITH_URL, "migrations": {"configMaps": dict.fromkeys(names, "sql")}})
+    mounted = {mount["mountPath"] for mount in container(manifests)["volumeMounts"]}
+    assert {f"/migrations_repo/{name}" for name in names} <= mounted
+    accepted(manifests)

@@ -78,3 +78,18 @@ def test_the_version_and_the_revision(start: Callable[..., Any]) -> None:
     assert f'pgdbm_build_info{{revision="4f2a1c0",version="{__version__}"}} 1.0' in service.get("/metrics").text
     guarded = start(auth="tokens", auth_for_health=True, wait=False)
     assert guarded.get("/version").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("pgdbm dep", ["deploy"]), ("pgdbm migrate imp", ["import"]), ("pgdbm deploy x --form", ["--format"])],
+)
+def test_the_shell_completes_commands_and_options(launch: Callable[..., Any], words: str, completed: list[str]) -> None:
+    """As the function that `_PGDBM_COMPLETE=bash_source pgdbm` defines asks."""
+    asked = {"_PGDBM_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = launch("-m", "pgdbm_service", "pgdbm", **asked)
+    assert done.wait() == 0, done.err
+    assert done.out.split() == [f"plain,{one}" for one in completed]
+    source = launch("-m", "pgdbm_service", "pgdbm", _PGDBM_COMPLETE="bash_source")
+    assert source.wait() == 0, source.err
+    assert "complete -o nosort -F _pgdbm_completion pgdbm" in source.out
