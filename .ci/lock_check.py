@@ -1,6 +1,6 @@
-"""The locks have the hashes of every developer's system: macOS on arm64, Linux on x86-64 and aarch64.
+"""The locks contain the hashes for every developer's system: macOS on arm64, Linux on x86-64 and aarch64.
 
-pip resolves each lock for each system, without installing anything. Needs the package registry, and minutes.
+pip resolves each lock for each system, without installing anything. It needs the package registry and takes minutes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PYTHON = "3.13"
 
 
 def problem(lock: str, tags: list[str]) -> str:
-    """What pip says against ``lock`` on a system with these ``tags``; empty if it would install it."""
+    """pip's objections to ``lock`` on a system with these ``tags``; empty if it would install it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
         command += ["--ignore-installed", "--target", folder, "--only-binary", ":all:", "--no-deps", "--require-hashes"]

@@ -137,7 +137,7 @@ def lost_message(error: BaseException) -> str:
 
 
 def is_closed(error: BaseException) -> bool:
-    """Whether a connection was used that was closed before, for a reason that asyncpg does not keep."""
+    """Whether a connection was used after it had been closed, for a reason that asyncpg does not keep."""
     return type(error) is asyncpg.InterfaceError and any(
         words in str(error) for words in (_CONNECTION_CLOSED, _RELEASED)
     )
@@ -211,7 +211,7 @@ def is_tls_required(error: BaseException) -> bool:
 
 
 def is_certificate_required(error: BaseException) -> bool:
-    """Whether the server asks for a client certificate."""
+    """Whether the server requests a client certificate."""
     return isinstance(error, asyncpg.InvalidAuthorizationSpecificationError) and _CERTIFICATE in str(error)
 
 

@@ -113,7 +113,7 @@ class ConfiguredPool(asyncpg.Pool):
 
     @property
     def search_path(self) -> str | None:
-        """The search_path of its transactions; None for that of the server."""
+        """The search_path of its transactions; None for the server's."""
         return self.config.transaction_search_path or self._server_settings.get("search_path")
 
     async def _open_connection(self, *args: Any, **options: Any) -> asyncpg.Connection[asyncpg.Record]:

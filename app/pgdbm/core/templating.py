@@ -2,7 +2,7 @@
 
 They are replaced everywhere, including string constants, quoted identifiers, dollar quotes and comments, where
 dynamic SQL is written. Any other text in double braces is left unchanged in those places: it is data, such as a mail
-template. Elsewhere it cannot be SQL and is an error. ``\\{{schema}}`` stands for a literal ``{{schema}}``.
+template. Elsewhere it cannot be SQL and is an error. ``\\{{schema}}`` is a literal ``{{schema}}``.
 """
 
 from __future__ import annotations

@@ -258,7 +258,7 @@ def _blocker_line(blocker: Mapping[str, Any]) -> str:
 class BaselineMismatchError(MigrationError):
     """The schema differs from the one that the migrations skipped by a baseline would build.
 
-    Each of ``changes`` has in ``before`` what the files would build, in ``after`` what the schema has.
+    In each of ``changes``, ``before`` is what the files would build, and ``after`` what is in the schema.
     """
 
     code = "baseline_mismatch"

@@ -258,7 +258,7 @@ class AsyncMigrationManager:
     async def plan_pending(self, *, target: str | None = None) -> Plan:
         """The pending and the applied migrations, and those after ``target``. One query; parses and creates nothing.
 
-        Raises as :meth:`apply_pending_migrations` does for changed files and for files out of order.
+        Raises the same as :meth:`apply_pending_migrations` for changed files and for files out of order.
         """
         with self._own_errors():
             return await self._engine.plan(target)
@@ -282,7 +282,7 @@ class AsyncMigrationManager:
     async def plan(self, *, target: str | None = None, squawk: bool = True) -> MigrationPlan:
         """The pending statements with the locks they take, what those block, and the findings of the linter.
 
-        ``squawk``: with the findings of squawk, if it is installed. Creates nothing. Raises as apply does for files
+        ``squawk``: with the findings of squawk, if it is installed. Creates nothing. Raises the same as apply for files
         that cannot run.
         """
         from .engine.inspection import inspect_pending
@@ -321,7 +321,7 @@ class AsyncMigrationManager:
 
         ``fix``: run the fixes of the pending files in another scratch schema, and compare what both build.
 
-        Raises as apply does for files that cannot run. A statement that fails is part of the result.
+        Raises the same as apply for files that cannot run. A statement that fails is part of the result.
         """
         from .rehearsal.module import rehearse_pending  # imported lazily: few programs rehearse
 

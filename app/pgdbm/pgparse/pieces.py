@@ -43,7 +43,7 @@ def _cut(sql: str, start: int, wanted: int) -> int:
 def parse_piece(sql: str, start: int, end: int) -> list[RawStatement]:
     """The statements of ``sql`` between ``start`` and ``end``, with shifts from ``start``.
 
-    Raises as :func:`~.parse.parse_statements` does.
+    Raises the same as :func:`~.parse.parse_statements`.
     """
     found = parse_statements(sql[start:end])
     return [RawStatement(start + one.start, start + one.end, one.tree, one.shift) for one in found]

@@ -41,7 +41,7 @@ SET table_name = EXCLUDED.table_name, key = EXCLUDED.key, total_rows = EXCLUDED.
 RETURNING position::text AS position, last_key::text AS last_key, total_rows, walked_rows, changed_rows, batches,
           batch_rows, paused, rate
 
--- walked: the table and the key that a backfill walks, once it has walked some of it
+-- walked: the table and the key of a backfill, once it has processed a batch
 SELECT table_name, key FROM {{backfills}}
 WHERE module = $1 AND filename = $2 AND position IS NOT NULL AND ended_at IS NULL
 
@@ -52,8 +52,9 @@ SELECT {{key}}::text AS last_key FROM {{table}} AS t ORDER BY {{descending}} LIM
 UPDATE {{backfills}} SET last_key = $3::jsonb WHERE module = $1 AND filename = $2 AND last_key IS NULL
 
 -- next_batch: the first and the last key of the batch after the position $1, of $3 rows at most, up to the key $2.
--- Skipping to the last row of a whole batch takes a fifth of the time of collecting its keys. The last batch ends at $2,
--- and only its rows are counted; a limit keeps that in the order of the index, too. Only keys that are found become JSON
+-- Skipping to the last row of a whole batch takes a fifth of the time of collecting its keys. The last batch ends at
+-- $2, and only its rows are counted; the limit makes the server read these in index order, too. Only keys that are
+-- found become JSON
 WITH whole AS MATERIALIZED (
     SELECT (SELECT {{key_of_batch}}::text
             FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}}
@@ -138,7 +139,7 @@ FROM (SELECT pg_catalog.max(EXTRACT(epoch FROM s.replay_lag)) FILTER (WHERE s.re
 UPDATE {{backfills}} SET waiting_for = $3, updated_at = pg_catalog.clock_timestamp()
 WHERE module = $1 AND filename = $2
 
--- end: the backfill has ended; in the transaction of the history row
+-- end: record the end of the backfill, in the transaction of the history row
 UPDATE {{backfills}} SET ended_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp(),
     waiting_for = NULL, paused = false, rows_per_s = COALESCE($3, rows_per_s)
 WHERE module = $1 AND filename = $2

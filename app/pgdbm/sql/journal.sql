@@ -24,19 +24,19 @@ CREATE INDEX IF NOT EXISTS {{journal_index}} ON {{journal}} (module, filename, i
 INSERT INTO {{journal}} (module, filename, statement, event, statement_hash, attempt, sqlstate, message, ended_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.clock_timestamp())
 
--- server: which server this is since its last start; whether it was restarted within the last $1 seconds, or one of its
--- processes has crashed, after which it restarts the others and forgets its statistics
+-- server: identifies the server since its last start; whether it was restarted within the last $1 seconds, or one of
+-- its processes has crashed, after which it restarts the others and forgets its statistics
 SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text AS server,
        pg_catalog.pg_postmaster_start_time() > s.since AS restarted,
        COALESCE((SELECT b.stats_reset FROM pg_catalog.pg_stat_bgwriter b) > s.since, false) AS crashed
 FROM (SELECT pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)) AS s (since)
 
--- lost: a session ended by itself while a file ran
+-- lost: a session ended by itself while a file was running
 INSERT INTO {{journal}} (module, filename, statement, event, statement_hash, session_state, message, ended_at)
 VALUES ($1, $2, $3, 'connection_lost', $4, pg_catalog.jsonb_build_object('server', $5::text), $6,
         pg_catalog.clock_timestamp())
 
--- lost_again: whether the last session of the file that ended by itself did so at the same place, on the same server
+-- lost_again: whether the file's last session that ended by itself did so at the same statement, on the same server
 SELECT COALESCE((
     SELECT statement_hash = $3 AND session_state ->> 'server' = $4 FROM {{journal}}
     WHERE module = $1 AND filename = $2 AND event IN ('connection_lost', 'finished', 'unmarked', 'reverted')
@@ -86,7 +86,7 @@ pg_catalog.jsonb_build_object(
 -- restore_settings: the settings of an earlier session, as they were captured
 SELECT pg_catalog.set_config(s.key, s.value, false) FROM pg_catalog.jsonb_each_text($1::jsonb) AS s (key, value)
 
--- statements: the last record of each statement of the file $2 since the file was last started from its beginning; $3
+-- statements: the last record of each statement of the file $2 since the file was last started from the beginning; $3
 -- is that migration, or the migration that this down migration reverts
 SELECT DISTINCT ON (statement) id, statement, event, statement_hash, attempt, sqlstate, message,
        session_state::text AS session_state

@@ -37,7 +37,8 @@ SET LOCAL synchronous_commit = off;
 ROLLBACK;
 SELECT pg_catalog.current_setting('pgdbm.done', true)::integer
 
--- probe: fail if the migration has been applied; a statement of its own, since its snapshot must follow the lock
+-- probe: fail if the migration has been applied; a statement of its own, because its snapshot must be taken after the
+-- lock
 SELECT pg_catalog.set_config('pgdbm.refused', 'pgdbm:already-applied', true)::integer
 FROM {{history}}
 WHERE filename OPERATOR(pg_catalog.=) {{filename}}::pg_catalog.text

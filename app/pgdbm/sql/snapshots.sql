@@ -11,12 +11,12 @@ CREATE TABLE IF NOT EXISTS {{snapshots}} (
 )
 
 -- previous: what a new snapshot is compared with, and its time. clock_timestamp() and not now(): the catalog is read
--- afterwards, and the snapshot of a transaction that began earlier is not newer. With the listing, if $1.
+-- afterwards, and the snapshot of a transaction that began earlier is not newer. Includes the listing if $1.
 SELECT s.taken_at, s.excluded, s.fingerprint, s.format, s.server_version, c.now,
        CASE WHEN $1 THEN s.listing END AS listing
 FROM (SELECT pg_catalog.clock_timestamp() AS now) c LEFT JOIN {{snapshots}} s ON true
 
--- keep: the new snapshot, unless a newer one exists already
+-- keep: the new snapshot, unless a newer one already exists
 INSERT INTO {{snapshots}} AS s (taken_at, module, format, server_version, fingerprint, excluded, listing)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (is_newest) DO UPDATE

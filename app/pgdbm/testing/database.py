@@ -86,7 +86,7 @@ class AsyncTestDatabase:
 
         Raises:
             ValueError: ``suffix`` cannot be part of a name.
-            DatabaseTestError: the database exists already, or the server cannot be reached or rejects the statement.
+            DatabaseTestError: the database already exists, or the server cannot be reached or rejects the statement.
         """
         if self._name is not None:
             raise DatabaseTestError(f"The database {self._name!r} already exists: create another AsyncTestDatabase.")

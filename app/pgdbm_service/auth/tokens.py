@@ -119,7 +119,7 @@ async def list_tokens(
 ) -> tuple[list[Token], int | None]:
     """Up to ``limit`` tokens with numbers below ``before``, newest first; and ``before`` of the next page.
 
-    ``q`` is part of their names, ``states`` are those that they may have; None: any.
+    whose names contain ``q`` and whose state is one of ``states``; None: any.
     """
     rows = await db.fetch_all(_PAGE_SQL, before, limit + 1, q, None if states is None else list(states))
     numbers = [row.pop("number") for row in rows]

@@ -107,7 +107,8 @@ class OperationCalls:
     def list_tokens(
         self, *, q: str | None = None, state: TokenState | Sequence[TokenState] | None = None, limit: int | None = None
     ) -> Listing[Token]:
-        """All tokens, newest first, including revoked ones, without their secrets. ``q`` is part of their names."""
+        """All tokens, newest first, including revoked ones, without their secrets. ``q``: only tokens whose name
+        contains it."""
         states = state if state is None or isinstance(state, str) else ",".join(state)
         return Listing(path="/tokens", page=TokenList, query={"q": q, "state": states}, limit=limit)
 

@@ -39,7 +39,7 @@ def shape(tone: Tone) -> Markup:
 
 
 def sparkline(values: Sequence[float], failed: Sequence[bool] = ()) -> Markup:
-    """The last eight of ``values``, in milliseconds, as bars, the oldest first; those that ``failed`` in their own
+    """The last eight of ``values``, in milliseconds, as bars, oldest first; those that ``failed`` have a different
     color."""
     values, failed = values[-_SPARK_BARS:], list(failed)[-_SPARK_BARS:]
     most = max(values, default=0) or 1

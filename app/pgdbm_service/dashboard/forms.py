@@ -68,7 +68,7 @@ def file_field(filename: str) -> str:
 
 
 def files_in(form: Form) -> dict[str, str]:
-    """The checksums of the changed files that the page has shown, by name."""
+    """The checksums of the changed files that the page showed, by name."""
     return {name.removeprefix(_FILE): checksum for name, checksum in form.items() if name.startswith(_FILE)}
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Changes in quicker succession are shown together.
 _PAUSE_S = 0.3
-# Between two attempts to read what cannot be read now.
+# The pause between two attempts to read what cannot be read at the moment.
 _AGAIN_S = 2.0
 _KEPT_MESSAGES = 16
 _END = object()
@@ -66,13 +66,13 @@ class _Shared:
         self.read = SingleFlight(self._read)
 
     async def _read(self) -> _Version | None:
-        """The newest version; None if it cannot be read now, which is logged once."""
+        """The newest version; None if it cannot be read at the moment, which is logged once."""
         try:
             parts = await self._render()
         except Exception as error:
             problem = service_error_of(error)
             if problem.kind.status == HTTPStatus.NOT_FOUND:
-                # The page is loaded again, and says so.
+                # The page is reloaded and says so.
                 parts = None
             else:
                 if not self._is_failing:

@@ -188,7 +188,8 @@ class ModulePageController(Controller):
     async def confirm_accept(
         self, request: HTTPRequest, operations: OperationService, module: str, schema: str | None = None
     ) -> Response[str]:
-        """Ask before the history records the content of changed files. The form sends the checksums of the page."""
+        """Ask before the history records the content of changed files. The form sends the checksums that the page
+        shows."""
         found = await operations.repair(module, RepairBody(schema=schema))
         back = f"/ui/modules/{module}?{urlencode({'tab': 'changed'} | ({} if schema is None else {'schema': schema}))}"
         files = count(len(found.items), "changed file")
@@ -196,9 +197,9 @@ class ModulePageController(Controller):
             request,
             title=f"Accept {files} of {module} as applied?",
             texts=[
-                f"The history of schema {found.schema} records the checksums of the files as they are now. Nothing is "
+                f"The history of schema {found.schema} will record the current checksums of the files. Nothing is "
                 "executed: the difference does not reach the database.",
-                "Do this only if the database has what the files say now. Otherwise restore the files, and put the "
+                "Do this only if the database already matches the files. Otherwise restore the files, and put the "
                 "change into a new one.",
             ]
             if found.items

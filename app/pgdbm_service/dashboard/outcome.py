@@ -83,8 +83,8 @@ def _of_schemas(run: Run) -> Outcome:
 def actions_after(run: Run, undone: int, states: Mapping[str, str] | None = None) -> list[Action]:
     """What can be done about a run that did not succeed, most likely first.
 
-    ``states`` are those of the module's files now, by name, if the run was in one schema: what was done since is not
-    offered again.
+    ``states`` are the current states of the module's files, by name, if the run was in one schema: what has been done
+    in the meantime is not offered again.
     """
     if run.status not in ("failed", "cancelled"):
         return []

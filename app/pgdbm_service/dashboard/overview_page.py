@@ -68,7 +68,7 @@ def overview_parts(overview: Overview, sort: str, shown: Callable[[Line], bool] 
 
 
 def matching(q: str, state: str) -> Callable[[Line], bool]:
-    """Whether the name of a line contains ``q``, in any case, and it has the ``state``, if that is not empty."""
+    """Whether the name in a line contains ``q``, ignoring case, and the line has the ``state``, if one is given."""
     wanted = q.lower()
     return lambda line: wanted in line.module.name.lower() and state in ("", line.state)
 

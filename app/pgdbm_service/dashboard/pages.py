@@ -236,7 +236,7 @@ class PageController(Controller):
     ) -> Response[Any]:
         run = await database.with_timeout(runs.queries.run(run_id))
         if run.ended_at is not None:
-            # Since the page with the button was shown. Its outcome is on the page of the run.
+            # It changed after the page with the button was shown. Its outcome is on the page of the run.
             return Redirect(f"/ui/runs/{run_id}", status_code=303)
         at_work = [one for one in run.schemas if one.status == "running" and one.progress is not None]
         rows = [

@@ -56,9 +56,9 @@ def assets() -> dict[str, Asset]:
 
 
 def asset_called(name: str) -> tuple[Asset | None, bool]:
-    """The asset with a name that contains its digest, and whether the digest is that of its content here.
+    """The asset with a name that contains its digest, and whether the digest matches its content here.
 
-    During an upgrade, the page may be of a replica with another version.
+    During an upgrade, the page may be from a replica with a different version.
     """
     stem, _, suffix = name.rpartition(".")
     asset = assets().get(f"{stem.rpartition('.')[0]}.{suffix}")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .timeline import Step
     from .viewer import Viewer
 
-# The newest ones. For a run over several schemas they only say what the last wait was for.
+# The newest ones. For a run over several schemas, they show only what the last wait was for.
 _MOST_EVENTS, _MOST_EVENTS_OF_MANY = 5000, 200
 _UNDONE = ("failed", "cancelled", "not_reached")
 PARTS = ("head", "approval", "failure", "work", "side")

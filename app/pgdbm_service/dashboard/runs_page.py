@@ -18,7 +18,7 @@ _TEMPLATE = "runs_parts.html"
 
 
 def runs_parts(runs: Iterable[RunItem], viewer: Viewer, *, is_filtered: bool) -> Parts:
-    """The parts by id. ``is_filtered``: a list without rows is one that no run matches."""
+    """The parts by id. ``is_filtered``: an empty list means that no run matches."""
     now = datetime.now(UTC)
     rows = {f"run-{run.id}": call(_TEMPLATE, "row", run, now) for run in runs}
     whole = call(_TEMPLATE, "list", list(rows.values()), is_filtered, viewer)

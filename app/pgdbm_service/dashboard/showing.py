@@ -75,10 +75,10 @@ def show_error(request: HTTPRequest, error: Exception) -> Response[Any]:
 
 
 def show_unrouted(request: HTTPRequest, error: HTTPException) -> Response[Any]:
-    """The answer if no handler has the address, or none has the method: a page, for a browser below ``/ui``.
+    """The answer if no handler has the address or the method: a page, for a browser below ``/ui``.
 
-    The address of a form that is opened leads to the page that has the form: a browser asks for it after its result was
-    shown, for example.
+    Opening the address of a form leads to the page with the form: a browser requests it after showing the result, for
+    example.
     """
     problem = problem_of(error)
     path = request.scope["path"]

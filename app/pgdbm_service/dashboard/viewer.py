@@ -37,7 +37,7 @@ class Viewer:
 
     @property
     def address(self) -> str:
-        """What addresses in commands begin with."""
+        """The start of addresses in commands."""
         return self.origin + self.prefix
 
     @property
@@ -56,11 +56,11 @@ class Viewer:
 
     @property
     def may_read(self) -> bool:
-        """Whether pages can be opened; before the sign-in, too, which is where they lead then."""
+        """Whether pages can be opened; also true before the sign-in, to which they then lead."""
         return not self.principal.scopes or allows(self.principal.scopes, "read")
 
     def may_migrate_each(self, modules: Iterable[str]) -> bool:
-        """Whether each of ``modules``, of which there is one at least, may be migrated."""
+        """Whether all of ``modules``, of which there is at least one, may be migrated."""
         asked = [self.may_migrate(module) for module in modules]
         return bool(asked) and all(asked)
 
@@ -85,7 +85,7 @@ def viewer_of(request: HTTPRequest, principal: Principal) -> Viewer:
 
 
 def _origin_of(request: HTTPRequest) -> str:
-    """The scheme and the host that the browser uses, also behind a trusted proxy that ends TLS."""
+    """The scheme and the host that the browser uses, even behind a trusted proxy that terminates TLS."""
     proxies: TrustedProxies = request.app.state["trusted_proxies"]
     sign_ins: SignIns = request.app.state["sign_ins"]
     url = request.base_url

@@ -62,7 +62,7 @@ class TokenController(Controller):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> TokenList:
-        """All tokens, newest first, revoked ones included, without their secrets."""
+        """All tokens, newest first, including revoked ones, without their secrets."""
         db = database.manager(SERVICE_SCHEMA)
         states = read_several(in_state, "state", TokenState)
         items, following = await database.with_timeout(list_tokens(db, limit, read_number(cursor), q, states))

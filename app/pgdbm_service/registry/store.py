@@ -83,7 +83,7 @@ class RegistrationStore:
     async def store_bundle(self, bundle: Bundle) -> None:
         """Store ``bundle`` without registering it, so that every replica can read it with :meth:`in_bundle`.
 
-        It is on the disk when a later transaction is.
+        It is on disk once a later transaction is.
         """
         await _store(self._own, bundle, durable=False)
         self._stored = bundle

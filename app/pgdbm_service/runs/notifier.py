@@ -107,7 +107,7 @@ class Notifier:
 
     async def _listen_on_all(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         self._changed.clear()
-        # Others may be added while it waits: they set the event.
+        # Others may be added while it waits; they set the event.
         for channel in tuple(self._callbacks):
             # asyncpg sends LISTEN only for the first listener of a channel, and ignores one that it already has.
             await connection.add_listener(channel, self._on_notification)

@@ -25,7 +25,7 @@ _WORTH_APPROVING = ("warning", "error")
 class BoundPlan(NamedTuple):
     """``digest`` identifies ``plans``, the digests of the plans in each schema, in order.
 
-    ``approvals``: what the module demands, of which the plan needs ``needed``.
+    ``approvals``: what the module requires; ``needed``: how many of them this plan needs.
     """
 
     bundle: Bundle

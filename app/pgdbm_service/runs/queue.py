@@ -163,7 +163,7 @@ class Queue:
             manager.entrypoint(ENTRYPOINT)(self._take_with(driver))
             self._manager = manager
             try:
-                # So that the first run need not.
+                # Done here, so that the first run does not have to.
                 await driver.fetch(render_query(statement("runs", "queue_types"), SERVICE_SCHEMA))
                 await manager.run(
                     dequeue_timeout=self._stale / 2,

@@ -38,7 +38,7 @@ logger = structlog.get_logger("pgdbm_service")
 class RunStream:
     """The newest events of one run. When there are more, ``changed`` is set and replaced by a new event.
 
-    ``wanted`` is set while a follower needs the events, and not only the end.
+    ``wanted`` is set while a follower needs the events, rather than only the end.
     """
 
     def __init__(self, newest: int, *, has_ended: bool) -> None:
@@ -79,8 +79,8 @@ class RunStream:
 class RunStreams:
     """The streams of the runs that are followed.
 
-    ``until_idle`` returns when this replica does not work on a run: until then it has not ended, and is not read for
-    followers that only wait for that.
+    ``until_idle`` returns when this replica is not processing a run: until then the run has not ended, and it is not
+    read for followers that wait only for its end.
     """
 
     def __init__(self, queries: RunQueries, notifier: Notifier) -> None:
@@ -112,7 +112,7 @@ class RunStreams:
 
     @contextlib.asynccontextmanager
     async def follow(self, run: UUID, *, for_end: bool = False) -> AsyncIterator[RunStream]:
-        """The stream of ``run``, from its newest event on. ``for_end``: only its end is waited for.
+        """The stream of ``run``, from its newest event on. ``for_end``: the follower waits only for its end.
 
         Raises:
             ServiceError: run_unknown.

@@ -152,8 +152,8 @@ class AppliedSets:
     ) -> dict[ModuleSchema, AppliedSet]:
         """The applied set of each of ``keys``: three statements for a hundred of them, one more for unknown sets.
 
-        A refused login affects only its own modules. ``are_new``: the sets are probably unknown, and are read
-        without their digests.
+        A refused login affects only its own modules. ``are_new``: the sets are probably unknown, so they are read
+        without comparing digests first.
         """
         groups = list(databases.grouped(keys))
         if len(groups) == 1:

@@ -106,7 +106,7 @@ class TestFolders:
     def test_nothing_is_overwritten(self, tmp_path: Path) -> None:
         theirs = write(tmp_path / "theirs", FILES)
         ours = write(tmp_path / "ours", {"20240104000000_later.sql": "SELECT 'mine'"})
-        with pytest.raises(pgdbm.MigrationError, match="exists already"):
+        with pytest.raises(pgdbm.MigrationError, match="already exists"):
             convert("dbmate", theirs, ours)
         assert [path.name for path in ours.iterdir()] == ["20240104000000_later.sql"]
 

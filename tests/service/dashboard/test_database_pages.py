@@ -71,7 +71,7 @@ def test_a_table_that_is_locked_has_no_size(
 def test_a_database_without_schemas_says_how_to_make_one(service: Any, sql: Callable[..., list[Any]]) -> None:
     sql("DROP SCHEMA public CASCADE")
     try:
-        assert "No schema yet: a migrate creates those of its module." in text_of(service.get("/ui/database"))
+        assert "No schemas yet: a migrate creates those of its module." in text_of(service.get("/ui/database"))
     finally:
         sql("CREATE SCHEMA public")
     sql("CREATE SCHEMA bare")

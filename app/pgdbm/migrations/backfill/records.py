@@ -27,7 +27,7 @@ class BackfillState:
     """The progress of a backfill.
 
     ``position`` is the key of the last row that was walked, as a JSON array of texts. ``total_rows`` is an estimate.
-    ``waiting_for``: why it waits; None while it works. ``rate``: the limit in rows per second, where it was set while
+    ``waiting_for``: why it waits; None while it works. ``rate``: the limit in rows per second, if it was set while
     it runs.
     """
 

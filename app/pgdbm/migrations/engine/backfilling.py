@@ -91,7 +91,8 @@ async def require_walk(connection: Any, migration: ParsedMigration) -> Walk:
 
 
 async def in_one_batch(connection: Any, migration: ParsedMigration) -> str | None:
-    """The statement of a backfill for all rows of the table; None if it is empty. Raises as `require_walk`."""
+    """The statement of a backfill for all rows of the table; None if it is empty. Raises the same as
+    :func:`require_walk`."""
     walk = await require_walk(connection, migration)
     last_key = await walk.last_key(connection)
     batch = None if last_key is None else await walk.next_batch(connection, None, last_key, _ALL_ROWS)

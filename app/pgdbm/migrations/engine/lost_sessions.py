@@ -43,8 +43,8 @@ _CRASHED_HINT = (
 async def own_end(
     engine: MigrationEngine, run: Run, missing: list[ParsedMigration], error: BaseException
 ) -> MigrationExecutionError | None:
-    """Record at which of ``missing`` the session ended, if it ended by itself; the error, if that is the second time
-    there.
+    """Record at which of ``missing`` the session ended, if it ended by itself; returns the error if that is the second
+    time there.
     """
     try:
         async with engine.db.acquire() as connection:

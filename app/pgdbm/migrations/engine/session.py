@@ -187,7 +187,7 @@ class Session:
         return applied or {}
 
     async def read_times(self) -> dict[str, int]:
-        """The milliseconds of each file that the run has applied."""
+        """How many milliseconds each file took that the run has applied."""
         missing = [name for name in self.run.applied if name not in self.run.times]
         if missing:
             self.run.times |= await self.history.times(self.connection, missing)

@@ -57,7 +57,7 @@ async def _emit_applied(session: Session, migrations: Sequence[ParsedMigration])
         return
     await session.flush()
     ended = datetime.now(UTC)
-    # Of all, so that the result need not read them.
+    # The times of all files, so that the result need not read them.
     times = await session.read_times()
     at = ended - timedelta(milliseconds=sum(times.get(one.filename, 0) for one in migrations))
     for migration in migrations:

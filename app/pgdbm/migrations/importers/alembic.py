@@ -153,6 +153,6 @@ def _bare(sql: str) -> tuple[str, bool]:
 
 
 def _is_of(filename: str, revision: str) -> bool:
-    """Whether a file is that of a revision: ``NNN_<revision>.sql`` or ``NNN_<revision>_name.sql``."""
+    """Whether a file belongs to a revision: ``NNN_<revision>.sql`` or ``NNN_<revision>_name.sql``."""
     number, _, rest = filename.removesuffix(".sql").partition("_")
     return number.isdecimal() and (rest == revision or rest.startswith(f"{revision}_"))

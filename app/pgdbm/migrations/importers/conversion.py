@@ -44,7 +44,7 @@ def convert(tool: ToolName, folder: str | os.PathLike[str], destination: str | o
     taken = [name for name, text in converted.files.items() if _differs(target / name, text)]
     if taken:
         raise MigrationError(
-            f"{target / taken[0]} exists already, with different content. Choose an empty folder.", taken[0]
+            f"{target / taken[0]} already exists, with different content. Choose an empty folder.", taken[0]
         )
     target.mkdir(parents=True, exist_ok=True)
     for name, text in converted.files.items():
@@ -74,7 +74,7 @@ def _texts(folder: Path) -> dict[str, str]:
 def _check(converted: Converted) -> None:
     """Checks pgdbm's rules for a folder: plain names, no empty file, no duplicate version."""
     for name in converted.files:
-        # The names of some tools come from a line of an export.
+        # For some tools, the names come from a line of an export.
         if name != Path(name).name:
             raise MigrationFileError(
                 f"{name}: the name of a file cannot have a slash", name, hint="Rename the migration in the export."

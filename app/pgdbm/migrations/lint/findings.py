@@ -32,7 +32,7 @@ __all__ = ["NOTICES", "Finding", "MigrationInspection", "Notice", "StatementInsp
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A finding about a file. ``rule``: an id of pgdbm (PGDBM001), or the name of a rule of squawk.
+    """A finding about a file. ``rule``: one of pgdbm's ids (PGDBM001), or the name of a squawk rule.
 
     ``fix``: what replaces the statement in the file's fix.
 

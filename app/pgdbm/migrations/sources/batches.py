@@ -54,7 +54,7 @@ def parse_all(
 def parse_each(
     migrations: Sequence[Migration], schema: str | None, server_version: int = GRAMMAR_VERSION
 ) -> Iterator[ParsedFile]:
-    """Parse ``migrations`` one after the other, with their parse trees. Raises as :func:`parse_all` does."""
+    """Parse ``migrations`` one after the other, with their parse trees. Raises the same as :func:`parse_all`."""
     batches = list(in_batches(migrations))
     if len(batches) == 1:
         batch = Batch(batches[0], schema)

@@ -55,7 +55,7 @@ class Migration:
 
     @property
     def runs_without_transaction(self) -> bool:
-        """:attr:`wants_no_transaction`, or whether the file has transactions as parts of it, as far as lines show."""
+        """:attr:`wants_no_transaction`, or whether the file seems to contain transactions, judging by its lines."""
         return self.wants_no_transaction or _has_transactions(self.content)
 
     @property
@@ -94,7 +94,7 @@ _BEGINS = (
 
 
 _COMMITS = r"(?mi)^[ \t]*(?:COMMIT|END)(?:[ \t]+(?:WORK|TRANSACTION))?[ \t]*;"
-# What may be outside BEGIN and COMMIT around the whole file.
+# What is allowed outside a BEGIN and COMMIT that enclose the whole file.
 _IMMATERIAL = r"(?ims)--[^\n]*|/\*.*?\*/|^\s*SET\b[^;]*;"
 
 
@@ -163,7 +163,7 @@ def read_migration(filename: str, raw: bytes) -> Migration:
 
 
 def migration_of_text(filename: str, text: str) -> Migration:
-    """The migration with the content ``text``, of which no copy is made. Raises as :func:`read_migration` does."""
+    """The migration with the content ``text``, of which no copy is made. Raises the same as :func:`read_migration`."""
     _check_name(filename)
     if "\x00" in text:
         line = text.count("\n", 0, text.index("\x00")) + 1

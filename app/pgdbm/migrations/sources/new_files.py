@@ -26,5 +26,5 @@ def write_migration(folder: Path, name: str, content: str) -> Path:
         with path.open("x", encoding="utf-8") as file:
             file.write(content)
     except FileExistsError as error:
-        raise MigrationError(f"{path} exists already.", path.name) from error
+        raise MigrationError(f"{path} already exists.", path.name) from error
     return path

@@ -112,9 +112,9 @@ def own_blocks(rendered: Rendered, statements: Sequence[Statement]) -> OwnBlocks
 
 
 def _is_among_others(rendered: Rendered, statements: Sequence[Statement], controls: Sequence[int]) -> bool:
-    """Whether BEGIN and COMMIT, as ``controls``, are the only transaction control, and are not around the whole file.
+    """Whether the ``controls`` are one BEGIN and COMMIT that do not enclose the whole file.
 
-    So other tools write files of which they run each statement by itself.
+    Other tools that run each statement separately write such files.
     """
     if len(controls) != 2 or not _COMMIT.match(_text(rendered, statements[controls[1]])):
         return False

@@ -87,7 +87,7 @@ class Journal:
     async def record_lost(
         self, connection: Connection, filename: str, statement: int | None, place: str, server: str, message: str
     ) -> bool:
-        """Record that the session of ``filename`` ended by itself; whether it is the second time in a row.
+        """Record that the session of ``filename`` ended by itself; returns whether it is the second time in a row.
 
         ``place`` is a digest of what ran; ``server`` identifies the server since its last start.
         """
@@ -140,7 +140,7 @@ class Journal:
     async def statements(self, connection: Connection, filename: str) -> dict[int, StatementRecord]:
         """The last record of each statement of ``filename`` that was started.
 
-        A down migration starts from its beginning if its migration was reverted or applied again since then.
+        A down migration starts from the beginning if its migration has since been reverted or reapplied.
         """
         try:
             rows = await connection.fetch(self.sql("statements"), self._module, filename, migration_of(filename))

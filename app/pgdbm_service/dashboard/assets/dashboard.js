@@ -42,7 +42,7 @@
     live.classList.toggle("paused", why !== "" || stale || !connected);
     const text = why || (!connected ? "reconnecting" : stale ? "not up to date: the service cannot read the database" : "live");
     if (live.textContent === text) return;
-    // A screen reader does not read out each pause while the page is scrolled.
+    // Screen readers should not announce each pause while the page is scrolled.
     live.setAttribute("aria-live", why && !paused ? "off" : "polite");
     live.textContent = text;
   }
@@ -84,7 +84,7 @@
   document.addEventListener("htmx:before:request", (event) => {
     if (polls(event) && (reason() || document.hidden)) event.preventDefault();
   });
-  // A part of a page that cannot be read stays as it is.
+  // A part of a page that cannot be read is left unchanged.
   document.addEventListener("htmx:after:request", (event) => {
     if (!polls(event)) return;
     connected = true;
@@ -107,7 +107,7 @@
   document.addEventListener("htmx:sse:after:message", after);
   document.addEventListener("page:stale", () => { stale = true; show(); });
   document.addEventListener("page:fresh", () => { stale = false; show(); });
-  // The page of a run that has ended is another one. It waits while the page is read, as every update does.
+  // The page of a run that has ended is a different one. Like every update, it waits while someone is reading the page.
   document.addEventListener("run:ended", () => { ended = true; settle(); });
   // The session ended, here or elsewhere: reloading leads to the sign-in page, and back here.
   document.addEventListener("session:ended", () => location.reload());
@@ -121,7 +121,7 @@
   }, { passive: true });
   $("resume").addEventListener("click", () => pause(false));
 
-  // Opened details stay open, and closed ones closed.
+  // Open details stay open, and closed ones stay closed.
   const opened = new Map();
   document.addEventListener("click", (event) => {
     const details = event.target.closest?.("summary")?.parentElement;
@@ -262,7 +262,7 @@
     });
   }
 
-  // Keys. The second one of two follows soon.
+  // Keys. The second of two submits follows soon.
   const SECOND_KEY_MS = 1500;
   let before = "";
   let pressed = 0;

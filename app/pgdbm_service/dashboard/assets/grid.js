@@ -128,7 +128,7 @@
       // A slow service is polled less often.
       if (cells?.active) wait = Math.max(EVERY_MS, 4 * (performance.now() - begin));
     } catch {
-      // The service does not answer now: the cells stay, and the top of the page says so.
+      // The service is not answering: the cells stay, and the top of the page says so.
     } finally {
       setTimeout(read, wait);
     }

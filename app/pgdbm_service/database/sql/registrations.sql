@@ -39,8 +39,8 @@ WHERE f.digest = ANY ($1::text[])
 SELECT DISTINCT ON (checksum) checksum, content FROM {{tables.file_contents}} WHERE checksum = ANY ($1::text[])
 
 -- store_bundle: the bundle $1 with the settings $2 and the files $3 to $6 (names, hashes, checksums, contents), unless
--- it is already stored. Unless $7, the commit does not wait for the disk: nothing refers to the bundle yet, and what
--- does has a later commit, which flushes this one
+-- it is already stored. Unless $7, the commit does not wait for the disk: nothing refers to the bundle yet, and
+-- whatever does later has a commit of its own, which flushes this one, too
 WITH bundle AS (
     INSERT INTO {{tables.bundles}} (digest, settings)
     SELECT $1, $2::jsonb WHERE $7 OR pg_catalog.set_config('synchronous_commit', 'off', true) = 'off'

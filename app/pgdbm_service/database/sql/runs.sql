@@ -361,7 +361,7 @@ DELETE FROM {{tables.runs}} WHERE id IN (
 -- prune_queue_log: delete entries of the queue's log that are over a day old
 DELETE FROM {{tables.pgqueuer_log}} WHERE created < pg_catalog.now() - interval '1 day'
 
--- queue_types: of the types in the statements of PgQueuer, those that asyncpg has to ask for, once per pool
+-- queue_types: the types in PgQueuer's statements that asyncpg has to query, once per pool
 SELECT NULL::integer[], NULL::bigint[], NULL::bytea[], NULL::interval[], NULL::jsonb[],
        NULL::{{tables.pgqueuer_status}}, NULL::{{tables.pgqueuer_status}}[]
 

@@ -36,9 +36,9 @@ SELECT schema, last_run FROM {{tables.schema_summaries}} WHERE module = $1 AND s
 -- last_runs: the last run of each of the modules $1
 SELECT module, run FROM {{tables.last_runs}} WHERE module = ANY ($1::text[])
 
--- keep: the summaries of the modules $1 in the schemas $2, with the digests $3; $4 is the run that migrated them, the last
--- one of the module $8. The contents of the sets with the digests $6 are $7.
--- If they were read at $5, newer summaries stay, such as that of a run that has just ended.
+-- keep: the summaries of the modules $1 in the schemas $2, with the digests $3; $4 is the run that migrated them, the
+-- last one of the module $8. $7 are the contents of the sets with the digests $6. If they were read at $5, newer
+-- summaries stay: for example, those of a run that has just ended.
 WITH last_run AS (
     INSERT INTO {{tables.last_runs}} (module, run) SELECT $8, $4 WHERE $8::text IS NOT NULL
     ON CONFLICT (module) DO UPDATE SET run = EXCLUDED.run

@@ -3,18 +3,21 @@ INSERT INTO {{tables.tokens}} (id, name, digest, scopes, created_by, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6)
 RETURNING created_at
 
--- page: at most $2 tokens with numbers below $1 (null: all), newest first, that contain $3 and have one of the states $4
+-- page: at most $2 tokens with numbers below $1 (null: all), newest first, whose names contain $3 and whose state is
+-- one of $4
 SELECT number, id, name, scopes, created_at, created_by, expires_at, last_used_at, revoked_at, revoked_by
 FROM {{tables.tokens}}
 WHERE number < COALESCE($1, 9223372036854775807) AND {{matches}} ORDER BY number DESC LIMIT $2
 
--- matches: part of statements: whether a token has q in its name, in any case, and one of the states (null: any)
+-- matches: part of statements: whether a token's name contains q, ignoring case, and it has one of the states (null:
+-- any)
 ({{q}}::text = '' OR pg_catalog.strpos(pg_catalog.lower(name), pg_catalog.lower({{q}}::text)) > 0)
 AND ({{states}}::text[] IS NULL
      OR CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= pg_catalog.now() THEN 'expired'
              ELSE 'active' END = ANY ({{states}}::text[]))
 
--- count: the number of tokens up to $1 that contain $2 and have one of the states $3, and whether there are more
+-- count: the number of tokens, up to $1, whose names contain $2 and whose state is one of $3; and whether there are
+-- more
 SELECT LEAST(pg_catalog.count(*), $1::bigint) AS number, pg_catalog.count(*) > $1 AS is_capped
 FROM (SELECT FROM {{tables.tokens}} WHERE {{matches}} LIMIT $1 + 1) AS found
 

@@ -107,8 +107,8 @@ SERVER_ERRORS = (
         "Another runner of the same module did not finish within `PGDBM_LOCK_WAIT_S`, or a statement did not get a "
         "lock in any attempt within that time. The migration was rolled back.",
         "Try again, or check what `holder` is doing, or the sessions in `waiting_for`: each has the process id, the "
-        "user, the application, the state, the age of its transaction in seconds, its query, and which `mode` of which "
-        "`relation` the session that it `blocks` waits for. `POST /activity/backends/{pid}/terminate` ends one. "
+        "user, the application, the state, the age of its transaction in seconds, its query, the session that it "
+        "`blocks`, and the `mode` and `relation` of the lock that this session waits for. `POST /activity/backends/{pid}/terminate` ends one. "
         "`attempts` were made within `waited_s` seconds.",
         "module holder waiting_for attempts waited_s filename statement line column sqlstate database_message "
         "database_detail database_context hint applied "

@@ -26,7 +26,7 @@ async def get_audit(
     principal: Annotated[str | None, Parameter(pattern=_TEXT, description="Only requests of this principal.")] = None,
     module: Annotated[str | None, Parameter(pattern=_TEXT, description="Only requests for this module.")] = None,
 ) -> AuditPage:
-    """Every request that would have changed something, refused ones included, newest first."""
+    """Every request that would have changed something, including refused ones, newest first."""
     before = read_number(cursor)
     db = database.manager(SERVICE_SCHEMA)
     items, following = await database.with_timeout(read_entries(db, limit, before, principal, module))

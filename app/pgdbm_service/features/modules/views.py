@@ -160,7 +160,8 @@ class ModuleViews:
     async def migrations(
         self, name: str, schema: str | None, limit: int | None = None, after: int = 0
     ) -> tuple[MigrationList, int | None]:
-        """A page, in the order in which they are applied, and the position after which the next one starts."""
+        """A page of migrations, in the order in which they are applied, and the position after which the next page
+        starts."""
         status = await (await self._lookup.reader(await self._lookup.get(name, or_history=True), schema)).status()
         end = None if limit is None else after + limit
         page = MigrationList(
