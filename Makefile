@@ -117,7 +117,7 @@ compose-test: $(STAMP) ## Start docker-compose.yml with its profiles, up to a mi
 	@$(BIN)/python .ci/image_test.py --compose || { [ $$? -eq 3 ] && exit 0; exit 1; }
 
 chart-test: $(STAMP) ## Lint, render, install, upgrade and roll back the chart; check its objects, alerts and dashboard
-	@echo "helm installs on a stand-in for the API server of Kubernetes: no package has the real one"
+	@echo "helm installs on a substitute for the API server of Kubernetes: no package has the real one"
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/deploy -k "chart or alerts or dashboard"
 
 integrations-test: $(STAMP) ## Run the integrations with a migration of two minutes, behind a proxy that closes idle connections after one

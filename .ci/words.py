@@ -79,6 +79,19 @@ WORDS: dict[str, str] = {
     r"present (batch|content|files|rate|state|one)": "current",
     r"in (the )?words of SQL": "the SQL command",
     r"the way out": "a hint, what to do",
+    r"imported late(?!r)": "imported lazily",
+    r"(rows|bytes|requests) a second": "per second",
+    r"takes? root": "requires root",
+    r"for people to": "readable",
+    r"(an)?other content": "different content",
+    r"how far (a|the|each) (backfill|run|file)": "the progress of",
+    r"half-way": "halfway",
+    r"exists? already": "already exists",
+    r"any more": "no longer",
+    r"under way": "in progress, active",
+    r"asked for by": "requested by",
+    r"stand-ins?": "substitute",
+    r"none of theirs": "none of their",
 }
 
 

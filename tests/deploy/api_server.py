@@ -1,4 +1,4 @@
-"""A stand-in for the API server of Kubernetes, for helm: it stores objects, and checks them with Kubernetes' schemas.
+"""A substitute for the API server of Kubernetes, for helm: it stores objects, and checks them with Kubernetes' schemas.
 
 Nothing is scheduled. The pods of hooks end as ``run_pod`` says, all other objects are ready as soon as they are stored.
 """

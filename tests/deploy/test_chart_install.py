@@ -1,6 +1,6 @@
 """helm install, upgrade, rollback, test and uninstall, against an API server.
 
-The server is a stand-in, which stores what helm sends and checks it strictly: no package has a real one.
+The server is a substitute, which stores what helm sends and checks it strictly: no package has a real one.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def test_the_chart_accepts_the_values(block: Block, tmp_path: Path) -> None:
 
 @read_by("helm")
 def test_helm_accepts_the_commands(block: Block, tmp_path: Path) -> None:
-    """Without a cluster: ``test_chart_install.py`` installs, and runs the test, on a stand-in for one."""
+    """Without a cluster: ``test_chart_install.py`` installs, and runs the test, on a substitute for one."""
     (tmp_path / "helm").symlink_to(ROOT / "helm")
     for values in blocks(block.page, "yaml"):
         if values.text.startswith("# values.yaml"):

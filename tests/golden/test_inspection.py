@@ -32,7 +32,7 @@ CASES = [(path.stem, title, body) for path in sorted(FOLDER.glob("*.sql")) for t
 
 
 def inspected(content: str) -> str:
-    """A case as the inspection sees it, for people to read."""
+    """A case as the inspection sees it, in readable form."""
     (file,) = inspect([parse_file(read_migration("case.sql", content.encode()), "app")], 18, schema="app", squawk=False)
     lines = []
     for one in file.statements:

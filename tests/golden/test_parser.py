@@ -30,7 +30,7 @@ def cases() -> list[tuple[str, str, bytes]]:
 
 
 def described(content: bytes) -> str:
-    """A case as the parser sees it, for people to read."""
+    """A case as the parser sees it, in readable form."""
     try:
         parsed = parse(read_migration("case.sql", content), "app")
     except MigrationFileError as error:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 KEPT = "a token that is kept"
-UNDER_WAY = """
+ACTIVE = """
 SELECT EXISTS (SELECT FROM pgdbm_service.runs WHERE status IN ('queued', 'running'))
     OR EXISTS (SELECT FROM pgdbm_service.pgqueuer WHERE dedupe_key NOT IN (
            SELECT id || ':1' FROM pgdbm_service.runs WHERE status = 'held'))
@@ -86,7 +86,7 @@ class Direct:
         async def empty() -> bool:
             pool = await self._connected()
             async with asyncio.timeout(30):
-                while await pool.fetchval(UNDER_WAY):
+                while await pool.fetchval(ACTIVE):
                     await pool.execute(CANCEL_SLEEPING)
                     await asyncio.sleep(0.01)
             registered = await pool.fetchval(f"SELECT EXISTS (SELECT FROM {SERVICE_SCHEMA}.modules)")

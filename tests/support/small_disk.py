@@ -1,4 +1,4 @@
-"""A database on a file system of a few megabytes, to fill and to free. Mounting it takes root."""
+"""A database on a file system of a few megabytes, to fill and to free. Mounting it requires root."""
 
 from __future__ import annotations
 

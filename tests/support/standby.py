@@ -39,7 +39,7 @@ class Pair:
         return f"postgresql://postgres:{self._password}@{hosts}/postgres?target_session_attrs={wanted}"
 
     def kill_leader(self) -> None:
-        """SIGQUIT, as `pg_ctl stop -m immediate`: nothing is sent to the standby any more."""
+        """SIGQUIT, as `pg_ctl stop -m immediate`: nothing more is sent to the standby."""
         assert self.leader.pid is not None
         os.kill(self.leader.pid, signal.SIGQUIT)
 

@@ -66,7 +66,7 @@ async def check_applied_once(dsn: str, modules: dict[str, list[str]], why: str) 
 
 
 async def every_run_ends(client: httpx2.AsyncClient, url: str, why: str) -> Counter[str]:
-    """How many runs ended in which way, once none is under way any more."""
+    """How many runs ended in which way, once none is in progress."""
     async with asyncio.timeout(120):
         while True:
             runs: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Upgrades and downgrades of the service with runs under way: no run is lost, and nothing is applied twice."""
+"""Upgrades and downgrades of the service with runs in progress: no run is lost, and nothing is applied twice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ROUNDS = rounds(3, 20)
 _MODULES = 4
-# The test decides when it ends, so that it is under way while the releases change.
+# The test decides when it ends, so that it is in progress while the releases change.
 _HELD = """CREATE TABLE {{tables.t}} (id int);
 DO $$ BEGIN
     WHILE NOT EXISTS (SELECT FROM public.released WHERE stage = 'STAGE') LOOP PERFORM pg_sleep(0.05); END LOOP;
@@ -71,7 +71,7 @@ async def _upgrade_and_downgrade(previous: Path, dsn: str, folder: Path, rng: ra
         return stack.enter_context(ReleasedService(app, dsn, repository, folder / f"{name}.log", **settings))
 
     async def replace(stage: str, leaving: ReleasedService, app: Path, sent: Path) -> ReleasedService:
-        """Start the other release beside ``leaving`` while runs are under way, then stop ``leaving``."""
+        """Start the other release beside ``leaving`` while runs are in progress, then stop ``leaving``."""
         old = await asyncio.to_thread(lambda: leaving.url)
         accepted.append(await _submit(client, old, f"held_{stage}"))
         names = list(modules[stage])

@@ -39,11 +39,11 @@ async def applied_shown(output: Output, manager: AsyncMigrationManager) -> Async
 
 async def _described(manager: AsyncMigrationManager) -> str:
     """The module, and the progress of its backfill."""
-    under_way = [one for one in await manager.backfills.states() if one.ended_at is None]
-    if not under_way:
+    active = [one for one in await manager.backfills.states() if one.ended_at is None]
+    if not active:
         return manager.module_name
-    waits = f", waits: {under_way[0].waiting_for}" if under_way[0].waiting_for else ""
-    return f"{manager.module_name}: {under_way[0].filename}: {backfill_progress(under_way[0])}{waits}"
+    waits = f", waits: {active[0].waiting_for}" if active[0].waiting_for else ""
+    return f"{manager.module_name}: {active[0].filename}: {backfill_progress(active[0])}{waits}"
 
 
 async def _follow(manager: AsyncMigrationManager, bar: Progress, task: TaskID) -> None:

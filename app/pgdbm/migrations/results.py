@@ -24,9 +24,9 @@ State = Literal[
 """The state of a migration.
 
 ``changed``: applied, and the content of its file has changed. ``missing``: applied, but there is no file; ``ahead``:
-the same, and newer than every file, which an older release of an application sees. ``out_of_order``: pending, older
-than the newest applied one, and therefore refused. ``failed``: pending, and the last attempt failed. ``partial``: a
-file without a transaction that stopped, and will be resumed; ``backfilling``: a backfill that has started and not
+the same, and newer than every file, which is what an older release of an application finds. ``out_of_order``: pending,
+older than the newest applied one, and therefore refused. ``failed``: pending, and the last attempt failed. ``partial``:
+a file without a transaction that stopped, and will be resumed; ``backfilling``: a backfill that has started and not
 ended, or that the module did not wait for; ``unknown``: its runner died during a statement. ``baseline``: treated as
 applied, where the history begins.
 """

@@ -22,8 +22,8 @@ class DatabaseTestConfig:
     """A server whose user may create databases.
 
     ``connection_string`` takes precedence over host, port, user and password, and ``embedded`` over both: it selects
-    the embedded PostgreSQL of this process, which is started on first use. Its files are in memory if there is enough,
-    or in the folder for temporary files, always if TMPDIR is set. The name of a database begins with
+    the embedded PostgreSQL of this process, which is started on first use. Its files are in memory if there is enough
+    of it and TMPDIR is unset, otherwise in the folder for temporary files. The name of a database begins with
     ``test_db_prefix``; it is a copy of ``test_db_template``. ``drop_on_cleanup=False`` keeps databases for inspection.
     ``verbose`` logs their creation and removal, ``log_sql`` their queries, both at level INFO of the logger
     ``pgdbm.testing``.

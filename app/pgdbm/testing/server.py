@@ -79,7 +79,7 @@ def stop() -> None:
 
 
 def parent_folder() -> Path:
-    """The parent of the server's folder: in memory if there is enough, unless TMPDIR is set."""
+    """The parent of the server's folder: in memory if there is enough of it, unless TMPDIR is set."""
     if (
         not any(os.environ.get(name) for name in _SAY_WHERE)
         and os.access(_MEMORY, os.W_OK | os.X_OK)

@@ -25,7 +25,7 @@ _READ = ("database_unavailable", "lock_timeout")
 
 @get("/overview", tags=["overview"], opt={"needs": "read"}, responses=error_responses(*_READ))
 async def get_overview(overview: OverviewReader) -> Overview:
-    """Every module with its state and its newest runs, the runs under way, and what requires a decision."""
+    """Every module with its state and its newest runs, the active runs, and what requires a decision."""
     return await overview.read()
 
 

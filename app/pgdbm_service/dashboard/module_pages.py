@@ -4,11 +4,10 @@ changes."""
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from litestar import Controller, Response, get
-from litestar.params import Parameter
 from litestar.response import Stream
 
 from ..api.operations import RepairBody
@@ -20,7 +19,8 @@ from ..features.operations.decisions import OperationService
 from ..features.operations.reads import OperationQueries
 from ..features.registrations.registrar import Registrar
 from ..runs.service import RunService
-from ..web.pagination import cursor_of, read_cursor, read_number
+from ..web.pagination import Cursor, cursor_of, read_cursor, read_number
+from ..web.query_parameters import InState
 from ..web.request import HTTPRequest, principal_of
 from .dependencies import dependency_tree
 from .forms import file_field
@@ -55,10 +55,6 @@ TABS = {
     "changed": "Changed files",
 }
 
-Next = Annotated[str | None, Parameter(query="next")]
-# Litestar reserves the name "state" for the application's state.
-InState = Annotated[str, Parameter(query="state")]
-
 
 class ModulePageController(Controller):
     path = "/ui/modules/{module:str}"
@@ -78,7 +74,7 @@ class ModulePageController(Controller):
         module: str,
         tab: str = "",
         schema: str | None = None,
-        cursor: Next = None,
+        cursor: Cursor = None,
         before: str = "",
         after: str = "",
     ) -> Response[str]:
@@ -256,7 +252,7 @@ class ModulePageController(Controller):
         in_state: InState = "",
         version: str = "",
         q: str = "",
-        cursor: Next = None,
+        cursor: Cursor = None,
     ) -> Response[str]:
         detail = await views.detail(module)
         after = "" if cursor is None else read_cursor(cursor, str)

@@ -67,7 +67,7 @@ class OverviewReader:
     async def _put_together(self) -> Overview:
         details = await self._views.details()
         recent = await self._recent.of_modules([detail.name for detail in details], _RUNS_OF_EACH)
-        running = await self._recent.under_way()
+        running = await self._recent.active()
         if self._server_version is None:
             self._server_version = await self._database.manager().fetch_value(_SERVER_VERSION)
         return Overview(

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID
 
 from litestar import Controller, Response, get
-from litestar.params import Parameter
 from litestar.response import Redirect, Stream
 
 from ..api.runs import RunStatus
@@ -27,8 +26,8 @@ from ..registry.modules import Registry
 from ..runs.queries import RunFilter
 from ..runs.service import RunService
 from ..web.headers import header_of
-from ..web.pagination import cursor_of, read_cursor, read_number
-from ..web.query_parameters import read_several
+from ..web.pagination import Cursor, cursor_of, read_cursor, read_number
+from ..web.query_parameters import InState, read_several
 from ..web.request import HTTPRequest, principal_of
 from .grid import Cells, cells_of_run
 from .live import LivePages, Parts, digest_of
@@ -51,10 +50,6 @@ _PAGE = 50
 _SCHEMAS = 100
 _MOST_TABLES = 500
 _LONG_S = 60.0
-
-Next = Annotated[str | None, Parameter(query="next")]
-# "state" itself is a name that Litestar keeps for the application's state.
-InState = Annotated[str, Parameter(query="state")]
 
 
 @get("/ui/assets/{name:str}", opt={"needs": None}, include_in_schema=False, sync_to_thread=False)
@@ -152,7 +147,7 @@ class PageController(Controller):
         runs: RunService,
         module: str = "",
         status: str = "",
-        cursor: Next = None,
+        cursor: Cursor = None,
     ) -> Response[str]:
         wanted = _filter_of(module, status)
         items, following = await database.with_timeout(runs.queries.page(wanted, _PAGE, read_number(cursor)))
@@ -275,7 +270,7 @@ class PageController(Controller):
         registry: Registry,
         slots: Slots,
         overview: OverviewReader,
-        cursor: Next = None,
+        cursor: Cursor = None,
     ) -> Response[str]:
         after = "" if cursor is None else read_cursor(cursor, str)
         reading = page_of_schemas(database, registry, system=False, limit=_SCHEMAS, after=after)
@@ -336,7 +331,7 @@ class PageController(Controller):
 
     @get("/audit", opt={"needs": "admin"})
     async def show_audit(
-        self, request: HTTPRequest, database: Database, principal: str = "", module: str = "", cursor: Next = None
+        self, request: HTTPRequest, database: Database, principal: str = "", module: str = "", cursor: Cursor = None
     ) -> Response[str]:
         db = database.manager(SERVICE_SCHEMA)
         query = read_entries(db, _PAGE, read_number(cursor), principal or None, module or None)

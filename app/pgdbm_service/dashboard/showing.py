@@ -29,6 +29,23 @@ def show(request: HTTPRequest, template: str, here: str, status_code: int = 200,
     return page(template, _frame(request, here) | context, status_code)
 
 
+def show_form(
+    request: HTTPRequest,
+    template: str,
+    here: str,
+    *,
+    values: dict[str, str],
+    field: str | None,
+    message: str,
+    **context: object,
+) -> Response[str]:
+    """A page with a form and what was entered. ``message`` says what is wrong with ``field``, if anything is."""
+    if field is not None:
+        request.scope["state"]["problem_code"] = "invalid_request"
+    status_code = 200 if field is None else 400
+    return show(request, template, here, status_code, values=values, field=field, message=message, **context)
+
+
 def confirm(request: HTTPRequest, here: str = "", **context: object) -> Response[str]:
     """A page that asks for confirmation before something changes."""
     defaults: dict[str, object] = {

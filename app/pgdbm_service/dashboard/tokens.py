@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, get_args
 
 from litestar import Controller, Response, get, post
-from litestar.params import Parameter
 from litestar.response import Redirect
 
 from pgdbm.text import sentence
@@ -17,11 +16,11 @@ from ..auth.verifier import TokenVerifier
 from ..database.pool import Database
 from ..database.service_schema import SERVICE_SCHEMA
 from ..errors import ServiceError
-from ..web.pagination import cursor_of, read_number
-from ..web.query_parameters import read_several
+from ..web.pagination import Cursor, cursor_of, read_number
+from ..web.query_parameters import InState, read_several
 from ..web.request import HTTPRequest, principal_of, public_path
 from .forms import Form
-from .showing import confirm, show, show_error
+from .showing import confirm, show, show_error, show_form
 
 if TYPE_CHECKING:
     from ..auth.sessions import Session
@@ -29,10 +28,6 @@ if TYPE_CHECKING:
 _PAGE = 50
 _EMPTY = {"name": "", "read": "", "admin": "", "migrate": "", "register": "", "approve": "", "expires": "90d"}
 _EXPIRIES = ("12h", "7d", "30d", "90d", "365d", "never")
-
-Next = Annotated[str | None, Parameter(query="next")]
-# "state" itself is a name that Litestar keeps for the application's state.
-InState = Annotated[str, Parameter(query="state")]
 
 
 class TokenPages(Controller):
@@ -43,7 +38,7 @@ class TokenPages(Controller):
 
     @get()
     async def show_tokens(
-        self, request: HTTPRequest, database: Database, q: str = "", in_state: InState = "", cursor: Next = None
+        self, request: HTTPRequest, database: Database, q: str = "", in_state: InState = "", cursor: Cursor = None
     ) -> Response[str]:
         db = database.manager(SERVICE_SCHEMA)
         states = read_several([in_state] if in_state else None, "state", TokenState)
@@ -134,17 +129,14 @@ def _scopes(data: Form) -> list[str]:
 
 def _form(request: HTTPRequest, values: Form, field: str | None = None, message: str = "") -> Response[str]:
     """The form for a new token, with what was entered; ``message`` is about ``field``."""
-    if field is not None:
-        request.scope["state"]["problem_code"] = "invalid_request"
-    return show(
+    return show_form(
         request,
         "token_new.html",
         "Tokens",
-        200 if field is None else 400,
         values=_EMPTY | values,
-        expiries=_EXPIRIES,
         field=field,
         message=message,
+        expiries=_EXPIRIES,
     )
 
 

@@ -4,12 +4,11 @@ and delete them; a new secret is shown once."""
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, get_args
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, Response, get, post
-from litestar.params import Parameter
 from litestar.response import Redirect
 
 from pgdbm.text import sentence
@@ -18,10 +17,10 @@ from ..api.msgspec_errors import path_and_reason
 from ..api.webhooks import ALL_EVENTS, WebhookBody, WebhookChange, WebhookFormat
 from ..errors import ServiceError, invalid_request
 from ..features.webhooks.store import WebhookStore
-from ..web.pagination import read_number
+from ..web.pagination import Cursor, read_number
 from ..web.request import HTTPRequest, principal_of
 from .forms import Form, text_in
-from .showing import confirm, show, show_error
+from .showing import confirm, show, show_error, show_form
 
 if TYPE_CHECKING:
     from ..api.webhooks import DeliveryStatus, Webhook
@@ -39,8 +38,6 @@ _HINTS = {
     "blocked_after_s": "Give seconds, up to a day (86400).",
 }
 _STATUSES: dict[str, DeliveryStatus] = {"pending": "pending", "delivered": "delivered", "dropped": "dropped"}
-
-Next = Annotated[str | None, Parameter(query="next")]
 
 
 class WebhookPages(Controller):
@@ -84,7 +81,7 @@ class WebhookPages(Controller):
 
     @get("/{webhook_id:uuid}")
     async def show_webhook(
-        self, request: HTTPRequest, webhooks: WebhookStore, webhook_id: UUID, status: str = "", cursor: Next = None
+        self, request: HTTPRequest, webhooks: WebhookStore, webhook_id: UUID, status: str = "", cursor: Cursor = None
     ) -> Response[str]:
         wanted = _STATUSES.get(status)
         if status and wanted is None:
@@ -194,19 +191,16 @@ def _events_of(form: Form) -> list[str]:
 
 def _form(request: HTTPRequest, values: Form, field: str | None = None, message: str = "") -> Response[str]:
     """The form for a new webhook, with what was entered; ``message`` is about ``field``."""
-    if field is not None:
-        request.scope["state"]["problem_code"] = "invalid_request"
-    return show(
+    return show_form(
         request,
         "webhook_new.html",
         "Webhooks",
-        200 if field is None else 400,
         values=_EMPTY | values,
+        field=field,
+        message=sentence(f"{message[:1].upper()}{message[1:]}") if message else "",
         chosen=_events_of(values),
         events=ALL_EVENTS,
         formats=get_args(WebhookFormat),
-        field=field,
-        message=sentence(f"{message[:1].upper()}{message[1:]}") if message else "",
     )
 
 

@@ -144,7 +144,7 @@ def database_unavailable(error: BaseException | None = None) -> ServiceError:
     """The ServiceError for a connection that ``error`` refused or ended.
 
     ``database_message`` is the server's message. The message may name users, databases and addresses: the web layer
-    sends them to principals with the scope ``read`` only.
+    sends them only to principals with the scope ``read``.
     """
     refusal = _refusal_in(error)
     if refusal is not None and is_not_understood(refusal):

@@ -244,7 +244,9 @@ class _Gauges(Collector):
 
 def _of_logins(numbers: Mapping[str, LoginNumbers]) -> Iterator[Metric]:
     up = GaugeMetricFamily(
-        "pgdbm_login_up", "0 if the last connection of the database login of modules was refused.", labels=["login"]
+        "pgdbm_login_up",
+        "0 if the last attempt to connect with the database login of a module was refused.",
+        labels=["login"],
     )
     size = GaugeMetricFamily("pgdbm_login_connections", "Connections of the login.", labels=["login"])
     used = GaugeMetricFamily("pgdbm_login_connections_used", "Connections in use.", labels=["login"])

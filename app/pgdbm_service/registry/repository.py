@@ -118,7 +118,7 @@ def read_settings_file(text: str, where: str) -> CheckedSettings | ModuleProblem
     except tomllib.TOMLDecodeError as error:
         return _not_toml(where, error)
     except ValueError:
-        # Python limits the digits of an integer.
+        # Python limits the number of digits of an integer.
         return ModuleProblem(detail=f"{where}: an integer in it has too many digits.", filename=MODULE_FILE)
     except RecursionError:
         return ModuleProblem(detail=f"{where}: its values are nested too deeply.", filename=MODULE_FILE)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .notifier import Notifier
     from .recent import RecentRuns
 
-# Notifications that come within this time are read together.
+# Notifications that arrive within this time are read together.
 _COLLECT_S = 0.2
 _RETRY_S = 0.5
 # A follower that lags behind by more batches is disconnected: it continues with what has changed since its last batch.

@@ -44,10 +44,10 @@ class RecentRuns:
             found[row["module"]].append(_run(row))
         return found
 
-    async def under_way(self) -> list[OverviewRun]:
+    async def active(self) -> list[OverviewRun]:
         """The runs that are queued or running, oldest first, at most a hundred."""
         runs = []
-        for row in await self._db.fetch_all(statement("recent_runs", "under_way")):
+        for row in await self._db.fetch_all(statement("recent_runs", "active")):
             run = _run(row)
             run.schema_count, run.done, run.schema = row["total"], row["done"], row["schema"]
             if row["progress"] is not None:

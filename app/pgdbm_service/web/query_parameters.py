@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 InSchema = Annotated[
     str | None, Parameter(min_length=1, description="One of the module's schemas. Default: the first.")
 ]
+# Litestar reserves the name "state" for the application's state.
+InState = Annotated[str, Parameter(query="state")]
 
 _NOT_PARAMETERS = frozenset({"self", "request", "data"})
 

@@ -195,7 +195,7 @@ class TestRemedies:
         assert "more than one statement" not in str(error)
 
     async def test_an_extension_in_another_schema(self, db: AsyncDatabaseManager) -> None:
-        # A stand-in for an extension: the embedded server has few.
+        # A substitute for an extension: the embedded server has few.
         await db.execute(
             "CREATE SCHEMA users; CREATE DOMAIN users.email AS text; CREATE FUNCTION users.f() RETURNS int"
             " LANGUAGE sql AS 'SELECT 1'"

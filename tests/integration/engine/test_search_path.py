@@ -39,7 +39,7 @@ async def test_each_schema_has_its_own(pool: asyncpg.Pool[Any]) -> None:
 
 
 async def test_what_an_extension_has_in_public(db: AsyncDatabaseManager) -> None:
-    # A stand-in for an extension: the embedded server has few.
+    # A substitute for an extension: the embedded server has few.
     await db.execute("CREATE DOMAIN public.email AS pg_catalog.text")
     await AsyncMigrationManager(db, {"001.sql": "CREATE TABLE users (mail email);"}, "m").apply_pending_migrations()
     assert await db.table_exists("users")

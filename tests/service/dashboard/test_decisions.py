@@ -188,10 +188,10 @@ def test_the_plan_is_for_a_schema_that_is_behind(service: Any, repo: Any, sql: C
     run = answer.headers["location"].removeprefix("/ui")
     eventually(lambda: service.get(run).json()["status"] == "succeeded")
     assert service.get(run).json()["schema_counts"]["total"] == 1
-    assert "A run is under way" not in text_of(service.get("/ui/modules/tenants"))
+    assert "A run is in progress" not in text_of(service.get("/ui/modules/tenants"))
 
 
-def test_a_module_leads_to_the_run_under_way(service: Any, repo: Any, database: str) -> None:
+def test_a_module_leads_to_the_active_run(service: Any, repo: Any, database: str) -> None:
     repo.write("m", _001_a=TABLE)
     service.sync()
     service.post("/modules/m/migrate")
@@ -200,7 +200,7 @@ def test_a_module_leads_to_the_run_under_way(service: Any, repo: Any, database: 
     with holding(database, "LOCK TABLE m.t IN ACCESS SHARE MODE", "reporting"):
         location = service.post("/modules/m/migrate", headers=ASYNC).headers["location"]
         page = service.get("/ui/modules/m?tab=history")
-        assert f'<a href="/ui{location}">A run is under way.</a>' in page.text
+        assert f'<a href="/ui{location}">A run is in progress.</a>' in page.text
     eventually(lambda: service.get(location).json()["status"] == "succeeded")
 
 

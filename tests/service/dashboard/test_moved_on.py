@@ -35,7 +35,7 @@ def offered(page: httpx2.Response) -> set[str]:
     return {one or other for one, other in found} - {"copy"}
 
 
-def test_nothing_is_asked_if_nothing_is_pending_any_more(service: Any, repo: Any) -> None:
+def test_nothing_is_asked_if_nothing_is_pending(service: Any, repo: Any) -> None:
     migrated(service, repo, _001_a=TABLE)
     page = service.get("/ui/modules/m/migrate")
     assert "Nothing is pending in schema m" in text_of(page)

@@ -309,7 +309,7 @@ def test_a_failure_of_the_provider_is_reported(
         assert 'name="token"' in answer.text
 
 
-def test_a_provider_that_is_not_configured_any_more_ends_its_sessions(
+def test_a_provider_that_is_no_longer_configured_ends_its_sessions(
     start: Callable[..., Any], settings: dict[str, Any]
 ) -> None:
     before = start(**settings)

@@ -82,7 +82,7 @@ def test_a_changed_file_needs_attention(service: Any, repo: Any) -> None:
     assert item["detail"] == "has 1 file that was changed after it was applied"
 
 
-def test_a_run_under_way_shows_where_it_is_and_who_blocks_it(service: Any, repo: Any, database: str) -> None:
+def test_an_active_run_shows_where_it_is_and_who_blocks_it(service: Any, repo: Any, database: str) -> None:
     repo.write("m", _001_a=TABLE, _002_b="ALTER TABLE {{tables.t}} ADD COLUMN a integer")
     service.sync()
     service.post("/modules/m/migrate", json={"target": "001"})

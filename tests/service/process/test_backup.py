@@ -1,4 +1,4 @@
-"""A backup that is taken while a run is under way, restored into another database: the run is continued there."""
+"""A backup that is taken during a run, restored into another database: the run is continued there."""
 
 from __future__ import annotations
 

@@ -98,7 +98,9 @@ def test_the_run_does_not_wait_for_a_backfill_in_the_background(
     assert service.post("/modules/m/migrate").json()["run_id"] is None
 
 
-def test_the_events_of_a_run_say_how_far_a_backfill_is(service: Any, repo: Any, eventually: Callable[..., Any]) -> None:
+def test_the_events_of_a_run_have_the_progress_of_a_backfill(
+    service: Any, repo: Any, eventually: Callable[..., Any]
+) -> None:
     write(repo)
     service.sync()
     service.post("/modules/m/migrate")

@@ -48,7 +48,7 @@ def test_items_say_how_long_a_run_took_why_it_failed_and_in_how_many_schemas(ser
     assert item["progress"] is None
 
 
-def test_a_run_under_way_shows_its_progress_and_its_module_refers_to_it(
+def test_an_active_run_shows_its_progress_and_its_module_refers_to_it(
     service: Any, repo: Any, database: str, eventually: Callable[..., Any]
 ) -> None:
     repo.write("m", _001_a=TABLE)

@@ -26,7 +26,7 @@ class Usage(NamedTuple):
 
 @pytest.fixture
 def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for the folder in memory; the folder for temporary files is a different one."""
+    """A substitute for the folder in memory; the folder for temporary files is a different one."""
     folder, temporary = tmp_path / "memory", tmp_path / "temporary"
     folder.mkdir()
     temporary.mkdir()

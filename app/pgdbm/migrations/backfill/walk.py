@@ -29,8 +29,8 @@ class NextBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk:
-    """The ``table`` with the ``oid``, in the order of the columns of ``key``, which have ``types``; names and types are
-    SQL.
+    """How to read the ``table`` with the ``oid`` in the order of the columns of ``key``, which have ``types``; names
+    and types are SQL.
 
     ``total_rows`` is the server's estimate; None if it has none. Keys are JSON arrays of texts.
     """

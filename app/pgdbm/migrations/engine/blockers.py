@@ -88,19 +88,19 @@ class BlockerEnding:
     policy: BlockerPolicy
     journal: Journal
     announcer: Announcer
-    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def end_blockers(self, db: AsyncDatabaseManager, pid: int) -> None:
         """End sessions that block the backend ``pid``. Refusals by the server are logged."""
         task = asyncio.create_task(self._end(db, pid))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         # The migration continues as soon as they have ended; the record may be written later.
         await asyncio.shield(task)
 
     async def settle(self) -> None:
         """Return when every ended session is recorded."""
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _end(self, db: AsyncDatabaseManager, pid: int) -> None:
         policy, filename = self.policy, self.announcer.filename or ""

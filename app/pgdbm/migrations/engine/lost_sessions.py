@@ -1,4 +1,4 @@
-"""A file that ends its own session each time, as opposed to an outage.
+"""Distinguishes a file that always ends its own session from an outage.
 
 A file can terminate its backend, or crash it. Each run of it then ends with a lost connection, and to run again would
 help as little the next time. So the journal records where a session was lost that ended by itself: the server sent the
@@ -43,8 +43,8 @@ _CRASHED_HINT = (
 async def own_end(
     engine: MigrationEngine, run: Run, missing: list[ParsedMigration], error: BaseException
 ) -> MigrationExecutionError | None:
-    """Record at which of ``missing`` the session ended, if it ended by itself; returns the error if that is the second
-    time there.
+    """Record at which of ``missing`` the session ended, if it ended by itself; returns the error if it is the second
+    time at the same place.
     """
     try:
         async with engine.db.acquire() as connection:

@@ -23,7 +23,7 @@ class EngineOptions(NamedTuple):
     the connection was lost. ``snapshots``: a run that applied something stores a snapshot of the schema, for
     :meth:`~pgdbm.migrations.AsyncMigrationManager.drift`. ``role``: the files run as this role (None: as the connecting
     user). ``on_backend`` is called with the process id of the backend before it migrates, and with None afterwards;
-    ``on_notice`` with every notice of the server. ``defer_background``: skip backfills in the background.
+    ``on_notice`` with every notice from the server. ``defer_background``: skip backfills in the background.
     ``end_blockers``: which sessions that block a migration are ended (None: none).
     """
 

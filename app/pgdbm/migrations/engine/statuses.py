@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..sources.migration import Migration
 
 # The last events of a backfill that has started and not ended.
-_UNDER_WAY = frozenset(("started", "retried", "applied", "paused", "resumed", "limited"))
+_IN_PROGRESS = frozenset(("started", "retried", "applied", "paused", "resumed", "limited"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def statuses(
 def _unfinished(migration: Migration, event: JournalEvent | None) -> State:
     if event == "failed":
         return "partial" if migration.runs_without_transaction else "failed"
-    if event in _UNDER_WAY and migration.is_backfill:
+    if event in _IN_PROGRESS and migration.is_backfill:
         # The position of a backfill is always known.
         return "backfilling"
     if event == "started":

@@ -50,7 +50,7 @@ def _emit_started(session: Session, migration: ParsedMigration, at: datetime | N
 async def _emit_applied(session: Session, migrations: Sequence[ParsedMigration]) -> None:
     """Emit the events of files that a message has applied, once all of them are on disk.
 
-    The start of the first was reported when the message was sent.
+    ``migration_started`` of the first one was already emitted when the message was sent.
     """
     announcer = session.announcer
     if not announcer.has_listener or not migrations:

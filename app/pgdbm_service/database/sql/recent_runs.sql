@@ -6,7 +6,7 @@ CROSS JOIN LATERAL (
 ) r
 ORDER BY r.module, r.number DESC
 
--- under_way: the runs that have not ended, oldest first, each with what one of its schemas is doing
+-- active: the runs that have not ended, oldest first, each with what one of its schemas is doing
 -- A schema that waits for a lock is preferred to one that is making progress.
 SELECT r.id, r.module, r.status, r.created_by, r.created_at, r.started_at, r.ended_at, r.problem, r.hold,
        counts.total, counts.done, s.schema, s.progress

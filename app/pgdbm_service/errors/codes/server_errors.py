@@ -108,7 +108,8 @@ SERVER_ERRORS = (
         "lock in any attempt within that time. The migration was rolled back.",
         "Try again, or check what `holder` is doing, or the sessions in `waiting_for`: each has the process id, the "
         "user, the application, the state, the age of its transaction in seconds, its query, the session that it "
-        "`blocks`, and the `mode` and `relation` of the lock that this session waits for. `POST /activity/backends/{pid}/terminate` ends one. "
+        "`blocks`, and the `mode` and `relation` of the lock that this session waits for. "
+        "`POST /activity/backends/{pid}/terminate` ends one. "
         "`attempts` were made within `waited_s` seconds.",
         "module holder waiting_for attempts waited_s filename statement line column sqlstate database_message "
         "database_detail database_context hint applied "

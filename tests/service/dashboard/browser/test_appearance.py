@@ -57,7 +57,7 @@ DELIVERIES = """
 def add_webhooks(service: Any, sql: Callable[..., list[Any]]) -> str:
     """Three webhooks: one fails, one is disabled, one is in order. Returns the id of the one that fails.
 
-    None sends anything: no run of their modules is under way.
+    None sends anything: no run of their modules is in progress.
     """
     bodies: list[dict[str, Any]] = [
         {

@@ -94,7 +94,7 @@ def test_of_ten_thousand_cells_those_that_changed_are_drawn_again(visit: Visit, 
         "canaries": [0],
         "active": False,
     }
-    # Nothing is read from the service any more, which has other cells.
+    # Nothing more is read from the service, which has different cells.
     page.evaluate("() => { window.fetch = () => new Promise(() => {}); }")
     page.evaluate("(cells) => document.querySelector('canvas.grid').pgdbm.take(cells)", cells)
     eventually(lambda: page.evaluate(PAINTED) == COUNT)

@@ -38,7 +38,7 @@ def test_the_plan_follows_a_run(visit: Visit, service: Any, repo: Any, database:
     page.evaluate("window.isSamePage = true")
     with holding(database, "LOCK TABLE m.t IN ACCESS SHARE MODE", "reporting"):
         service.post("/modules/m/migrate", headers=ASYNC, json={"lock_timeout_ms": 60_000})
-        page.get_by_text("A run is under way.").wait_for()
+        page.get_by_text("A run is in progress.").wait_for()
         eventually(lambda: page.evaluate(PLANNED) == ["003_c.sql"])
         assert page.evaluate(BADGE) == "running"
     page.get_by_text("Nothing is pending in schema m.").wait_for()

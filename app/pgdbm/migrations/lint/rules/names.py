@@ -98,7 +98,7 @@ def placeholder_in_text(statement: SeenStatement, file: SeenFile) -> Iterator[Hi
         if placeholder.startswith("\\"):
             text = f"The backslash of {placeholder} is removed: the text contains the braces alone."
         elif re.search(r"\s", rendered.source[slice(*span)].replace(placeholder, "")):
-            text = f"{placeholder} in this text is replaced, as everywhere."
+            text = f"{placeholder} in this text is replaced, as everywhere else."
         else:
             # A name, such as '{{tables.orders}}'::regclass.
             continue
