@@ -114,3 +114,12 @@ class TestContent:
     def test_applied(self) -> None:
         assert not Migration("1.sql", "", "").is_applied
         assert Migration("1.sql", "", "", applied_at=datetime.now(UTC)).is_applied
+
+
+@pytest.mark.parametrize("tail", ["/* ", "SET a\n", "\n", "-- a\n", "/* a */", "SET a = 1;\n", "COMMIT\n", "BEGIN\n"])
+@pytest.mark.parametrize("end", ["", "SELECT 2;\n"])
+def test_a_long_tail_is_read_in_time_that_grows_with_its_length(tail: str, end: str) -> None:
+    """The text behind COMMIT may be a megabyte of anything; with quadratic time this test would take an hour."""
+    migration = read_migration("001_a.sql", ("BEGIN;\nSELECT 1;\nCOMMIT;\n" + tail * 200_000 + end).encode())
+    is_unfinished = tail in ("/* ", "SET a\n")
+    assert migration.runs_without_transaction is (tail in ("COMMIT\n", "BEGIN\n") or (end != "" and not is_unfinished))

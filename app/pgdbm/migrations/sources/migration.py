@@ -95,7 +95,8 @@ _BEGINS = (
 
 _COMMITS = r"(?mi)^[ \t]*(?:COMMIT|END)(?:[ \t]+(?:WORK|TRANSACTION))?[ \t]*;"
 # What is allowed outside a BEGIN and COMMIT that enclose the whole file.
-_IMMATERIAL = r"(?ims)--[^\n]*|/\*.*?\*/|^\s*SET\b[^;]*;"
+# Where the end is missing it extends to the end of the file, so that no part of the text is searched twice.
+_IMMATERIAL = r"(?ims)--[^\n]*|/\*(?:.*?\*/|.*)|^[ \t]*SET\b[^;]*"
 
 
 def _has_transactions(content: str) -> bool:
