@@ -86,13 +86,14 @@ class ConfiguredPool(asyncpg.Pool):
     no more connections, the pool serves its callers with the ones it has.
     """
 
-    __slots__ = ("_server_settings", "config", "is_open")
+    __slots__ = ("_connection_type", "_server_settings", "config", "is_open")
 
     config: DatabaseConfig
     # A private method: asyncpg has no public hook for a connection that a pool cannot open.
     _queue: asyncio.LifoQueue[Any]
 
     def __init__(self, config: DatabaseConfig, server_settings: dict[str, str]) -> None:
+        self._connection_type = with_known_types(connection_class(config.transaction_search_path))
         super().__init__(
             config.get_dsn(),
             min_size=config.min_connections,
@@ -103,7 +104,7 @@ class ConfiguredPool(asyncpg.Pool):
             init=partial(run_init_commands, config) if config.init_commands else None,
             reset=_reset,
             loop=None,
-            connection_class=with_known_types(connection_class(config.transaction_search_path)),
+            connection_class=self._connection_type,
             record_class=asyncpg.Record,
             **connect_options(config, server_settings),
         )
@@ -115,6 +116,13 @@ class ConfiguredPool(asyncpg.Pool):
     def search_path(self) -> str | None:
         """The search_path of its transactions; None for the server's."""
         return self.config.transaction_search_path or self._server_settings.get("search_path")
+
+    def share_types(self) -> None:
+        """From now on, query the server for the description of a type once, and not once per connection.
+
+        Only for a pool whose owner notices when it is connected to another database, and then calls this again.
+        """
+        self._connection_type.known_types = {}
 
     async def _open_connection(self, *args: Any, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
         try:

@@ -223,6 +223,7 @@ class Database:
     async def replace_connections(self) -> None:
         """Replace all connections, each one when it is released."""
         if self._pool is not None:
+            self._pool.share_types()
             await self._pool.expire_connections()
 
     async def _holder(self) -> dict[str, Any] | None:
@@ -305,6 +306,7 @@ class Database:
             return
         if self.table_id != before:
             # Their prepared statements refer to the dropped tables.
+            pool.share_types()
             await pool.expire_connections()
             logger.warning("service schema created again", schema=SERVICE_SCHEMA)
             for callback in self._on_recreated:
@@ -340,6 +342,7 @@ class Database:
         async with asyncio.timeout(self._settings.database_timeout_s):
             pool = await AsyncDatabaseManager.create_shared_pool(config)
         assert isinstance(pool, ConfiguredPool)
+        pool.share_types()
         try:
             async with asyncio.timeout(self._settings.database_timeout_s):
                 await check_sessions(pool)

@@ -1,4 +1,4 @@
-"""The connections of a pool share what they know of the types of the database."""
+"""The connections of a pool can share the descriptions of the types of the database."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ _VALUES = [
 
 
 @asynccontextmanager
-async def _two(dsn: str, **settings: Any) -> AsyncIterator[tuple[Any, Any, list[str]]]:
+async def _two(dsn: str, *, shared: bool = True, **settings: Any) -> AsyncIterator[tuple[Any, Any, list[str]]]:
     """Two connections of a pool, and what the second one sends."""
     config = DatabaseConfig(connection_string=dsn, min_connections=2, max_connections=2, **settings)
     pool = await AsyncDatabaseManager.create_shared_pool(config)
+    if shared:
+        pool.share_types()
     sent: list[str] = []
     try:
         async with pool.acquire() as first, pool.acquire() as second:
@@ -95,3 +97,29 @@ async def test_a_type_that_was_created_again_is_asked_for(database: str) -> None
         await first.execute("DROP TYPE app.mood; CREATE TYPE app.mood AS (glad integer)")
         assert await second.fetchval("SELECT ROW(1)::app.mood") == (1,)
         assert await _asked(sent)
+
+
+async def test_pools_share_nothing_by_default(database: str) -> None:
+    """An application's pool may be connected to another database after a restore, where an oid is another type."""
+    async with _two(database, shared=False) as (first, second, sent):
+        assert await first.fetchval("SELECT 'glad'::app.mood") == "glad"
+        assert await second.fetchval("SELECT 'glad'::app.mood") == "glad"
+        assert await _asked(sent)
+
+
+async def test_types_are_asked_for_again_in_another_database(database: str) -> None:
+    config = DatabaseConfig(connection_string=database, min_connections=1, max_connections=1)
+    pool = await AsyncDatabaseManager.create_shared_pool(config)
+    other = await AsyncDatabaseManager.create_shared_pool(config)
+    try:
+        pool.share_types()
+        await other.execute(_TYPES)
+        assert await pool.fetchval("SELECT 'glad'::app.mood") == "glad"
+        known = pool._connection_type.known_types
+        pool.share_types()
+        assert known
+        assert pool._connection_type.known_types == {}
+        assert other._connection_type.known_types is None
+    finally:
+        await pool.close()
+        await other.close()
