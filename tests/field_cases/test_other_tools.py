@@ -54,7 +54,7 @@ def test_large_objects_of_a_dump(project: Project) -> None:
     ("content", "words"),
     [
         (f"{T}BEGIN;\nSELECT 1;\nROLLBACK;\n", ("001.sql:2:1", "pgdbm:no-transaction")),
-        ("\\i other.sql\n", ("001.sql:1:1", "put its content")),
+        ("\\i other.sql\n", ("001.sql:1:1", "replace the line with its content")),
         (f"{T}\\copy t FROM 'x.csv' CSV\n", ("001.sql:2:1", "COPY … FROM stdin")),
         ("CREATE DATABASE other;\n\\connect other\n", ("001.sql:2:1", "one database")),
         ("SELECT 'CREATE TABLE x ()' \\gexec\n", ("EXECUTE",)),

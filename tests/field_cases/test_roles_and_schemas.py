@@ -44,7 +44,7 @@ def test_a_role_that_a_file_sets_ends_with_the_file(project: Project, role: str,
 
 def test_a_privilege_that_the_role_of_a_file_lacks_is_not_granted_to_the_user(project: Project, role: str) -> None:
     outcome = project.apply({"001.sql": f"CREATE TABLE t ();\nSET ROLE {role};\nSELECT * FROM app.t;"})
-    assert outcome.failed_with("001.sql:3:", "permission denied", "TO the role that the file has set"), outcome.text
+    assert outcome.failed_with("001.sql:3:", "permission denied", "TO the role that the file set"), outcome.text
 
 
 def test_a_role_set_without_a_transaction_does_not_reach_the_history(project: Project, role: str) -> None:

@@ -150,7 +150,7 @@ def test_invalid_input_is_refused_before_a_request(pipeline: Pipeline) -> None:
     assert (misspelt.code, "002_B.SQL: the suffix of a migration is .sql" in misspelt.err) == (1, True)
     (pipeline.folder / "migrations" / "002_B.SQL").unlink()
     pipeline.write("001_t.sql", TABLE)
-    assert "The service is not set" in pipeline("deploy", "shop").err
+    assert "The service is not specified" in pipeline("deploy", "shop").err
     pipeline.environ.setenv("PGDBM_TOKEN", "secret")
     unsafe = pipeline("deploy", "shop", "--server", "http://pgdbm.example.com")
     assert (unsafe.code, "unencrypted" in unsafe.err, "--allow-http" in unsafe.err) == (2, True, True)
@@ -316,7 +316,7 @@ def test_wait_returns_when_the_module_is_migrated(service: Any, pipeline: Pipeli
         assert waiting.stderr.readline().startswith("There is no module 'shop'")
         files = [{"filename": "001_t.sql", "content": TABLE}]
         assert service.client.put("/modules/shop", json={"migrations": files}).status_code == 201
-        assert waiting.stderr.readline() == "shop waits for 001_t.sql.\n"
+        assert waiting.stderr.readline() == "shop is waiting for 001_t.sql.\n"
         assert service.post("/modules/shop/migrate").status_code == 200
         assert waiting.stdout.read() == "shop (schema shop) is ready at version 001.\n"
         assert waiting.wait(DEADLINE_S) == 0

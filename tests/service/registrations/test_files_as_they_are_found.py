@@ -49,7 +49,7 @@ def test_the_rows_of_a_dump_are_copied(service: Any, sql: Callable[..., Any]) ->
         ("U1__users.sql", "SELECT 1;", "convert --from flyway"),
         ("001_deep.sql", "SELECT " + "1+" * 64_000 + "1;", "chains more than 20,000 operators"),
         ("001_comments.sql", "/**/" * 40_000 + "SELEC 1", "syntax error"),
-        ("001_psql.sql", "SELECT :'name';", "Variables of psql"),
+        ("001_psql.sql", "SELECT :'name';", "psql variables"),
     ],
 )
 def test_what_cannot_be_run_is_refused_with_its_place(service: Any, name: str, content: str, word: str) -> None:

@@ -110,7 +110,7 @@ def test_an_invalid_file_is_refused(
         (["001_a.txt"], "name of a migration"),
         ([".001_a.sql"], "name of a migration"),
         (["module.toml"], "name of a migration"),
-        (["001\n.sql"], "cannot be printed"),
+        (["001\n.sql"], "unprintable"),
     ],
 )
 def test_invalid_names_are_refused(service: Any, names: list[str], reported: str) -> None:
