@@ -37,6 +37,7 @@ def test_an_address_without_a_page_is_answered_with_a_page(service: Any, path: s
 def test_a_method_that_a_page_does_not_have_is_answered_with_a_page(service: Any) -> None:
     answer = service.post("/ui/runs", headers=OPENS, data={})
     assert answer.status_code == 405
+    assert answer.headers["content-type"].startswith("text/html")
     assert "This address supports GET, HEAD, OPTIONS." in text_of(answer)
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
