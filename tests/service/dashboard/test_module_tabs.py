@@ -81,7 +81,7 @@ def test_what_is_empty_says_what_to_do_next(service: Any, repo: Any) -> None:
     for path in ("/ui/modules/m?tab=plan", "/ui/modules/new?tab=history", "/ui/modules/m?tab=bundles"):
         assert re.search(r'<div class="command-line"><pre>curl .*?data-copy="curl ', service.get(path).text), path
     for path, text in (
-        ("/ui/modules/m?tab=journal", "The journal has no failures and no decisions."),
+        ("/ui/modules/m?tab=journal", "The journal contains no failures or decisions."),
         ("/ui/modules/m?tab=changed", "No applied file has changed."),
         ("/ui/database", "No session waits for another."),
         ("/ui/database", "Nothing has run for a minute or longer."),

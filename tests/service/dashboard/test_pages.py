@@ -156,7 +156,7 @@ def test_the_session_that_blocks_a_run_is_shown_and_ended(service: Any, repo: An
         eventually(lambda: wanted in text_of(service.get(f"/ui/runs/{run}")))
         confirm = text_of(service.get(f"/ui/database/sessions/{pid}/end", params={"run": run}))
         assert "End the session of reporting?" in confirm
-        assert "1 session waits behind it." in confirm
+        assert "1 session is waiting behind it." in confirm
         ended = service.post(f"/ui/database/sessions/{pid}/end", data={"run": run}, follow_redirects=False)
         assert ended.headers["location"] == f"/ui/runs/{run}"
         eventually(lambda: service.get(f"/runs/{run}").json()["status"] == "succeeded")

@@ -64,7 +64,7 @@ def test_a_token_is_made_and_shown_once(admin: Person, service: Any, sql: Callab
         ({"name": "x"}, "at least one scope is required"),
         ({"name": "x", "migrate": "or[ders]"}, "is not a scope"),
         ({"name": "x", "read": "on", "expires": "soon"}, "is not a duration"),
-        ({"name": "root-of-all", "read": "on"}, "There is a token 'root-of-all' that is not revoked."),
+        ({"name": "root-of-all", "read": "on"}, "There is already a token 'root-of-all' that is not revoked."),
         ({"name": "<script>alert(1)</script>", "read": "on"}, "is not a valid name"),
     ],
 )
