@@ -110,7 +110,7 @@ def test_changed_files_are_accepted(service: Any, repo: Any) -> None:
     service.sync()
     refused = service.post("/ui/modules/m/accept", data=fields_of(page))
     assert (refused.status_code, service.get("/modules/m").json()["state"]) == (409, "changed")
-    assert "001_a.sql: not the changes that were to be accepted" in refused.text
+    assert "001_a.sql: these are not the changes in the request" in refused.text
     page = asks_to_accept(service)
     assert service.post("/ui/modules/m/accept", data=fields_of(page), follow_redirects=False).status_code == 303
     assert service.get("/modules/m").json()["state"] == "up_to_date"

@@ -78,7 +78,7 @@ def test_a_webhook_is_disabled_and_sends_what_it_kept_once_it_is_enabled(
 ) -> None:
     webhook = create(service, receiver.url, events=["run.succeeded"])
     page = visit(f"/ui/webhooks/{webhook}")
-    page.get_by_text("Nothing was to be sent yet").wait_for()
+    page.get_by_text("There has been nothing to send yet").wait_for()
     receiver.statuses = [503] * 2
     migrated(service, repo, "before")
     page.get_by_role("row", name="run.succeeded of before").get_by_text("retrying").wait_for()
