@@ -269,7 +269,7 @@ def test_a_code_of_one_provider_is_not_sent_to_another(
             assert place_of(ada.open(return_path(ada, key="other"))) == "/ui"
             assert f"jwt:{other.url}#ada" in text_of(ada.open("/ui/account"))
             provider.answer = {"iss": other.url}
-            assert "was asked" in refusal(ada.open(return_path(ada)))
+            assert "not from the identity provider that the request went to" in refusal(ada.open(return_path(ada)))
 
 
 def test_the_secret_is_sent_as_the_provider_requires(ada: Person, provider: IdentityProvider) -> None:
