@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 # such as a leader that has become a standby.
 _UNAVAILABLE = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006"})
 # The server, or the tablespace, has no space on its disk, or no memory. Temporary: it can be freed.
-_SHORT_OF = frozenset({"53000", "53100", "53200", "53400"})
+_OUT_OF_RESOURCES = frozenset({"53000", "53100", "53200", "53400"})
 _LOCK_NOT_AVAILABLE = "55P03"
 # Serialization failure, deadlock.
 _CONFLICTS = ("40001", "40P01")
-_CURED_BY_A_RETRY = (_LOCK_NOT_AVAILABLE, *_CONFLICTS)
+_RETRIABLE = (_LOCK_NOT_AVAILABLE, *_CONFLICTS)
 _QUERY_CANCELED = "57014"
 _INTERNAL_SERVER_ERROR = 500
 _UNDEFINED_TABLE, _UNDEFINED_SCHEMA, _INSUFFICIENT_PRIVILEGE = "42P01", "3F000", "42501"
@@ -93,14 +93,14 @@ def is_unavailable(error: BaseException | None) -> bool:
     if error is not None and is_not_understood(error):
         return True
     state = getattr(error, "sqlstate", None)
-    return isinstance(state, str) and (state in _UNAVAILABLE or state in _SHORT_OF or state.startswith("08"))
+    return isinstance(state, str) and (state in _UNAVAILABLE or state in _OUT_OF_RESOURCES or state.startswith("08"))
 
 
 def is_short_of_resources(error: BaseException | None) -> bool:
     """Whether the server is connected, and has no space on its disk or no memory for a statement."""
     if isinstance(error, ServiceError):
-        return error.fields.get("sqlstate") in _SHORT_OF
-    return getattr(_refusal_in(error), "sqlstate", None) in _SHORT_OF
+        return error.fields.get("sqlstate") in _OUT_OF_RESOURCES
+    return getattr(_refusal_in(error), "sqlstate", None) in _OUT_OF_RESOURCES
 
 
 def is_not_understood(error: BaseException) -> bool:
@@ -153,7 +153,7 @@ def database_unavailable(error: BaseException | None = None) -> ServiceError:
         return ServiceError("database_unavailable", f"{_UNREACHABLE} The service keeps trying to connect.")
     sqlstate = getattr(refusal, "sqlstate", None)
     rest = "The service keeps trying to connect."
-    if sqlstate in _SHORT_OF:
+    if sqlstate in _OUT_OF_RESOURCES:
         rest = "The service can read, and writes again as soon as that has ended. It needs no restart."
     return ServiceError(
         "database_unavailable",
@@ -300,9 +300,9 @@ def _of_migration(error: library.MigrationError) -> ServiceError:
     code = error.code if error.code in ERROR_KINDS else "migration_error"
     if not isinstance(error, library.MigrationExecutionError):
         return ServiceError(code, error.message, **fields)
-    if error.sqlstate in _CURED_BY_A_RETRY:
+    if error.sqlstate in _RETRIABLE:
         code = "lock_timeout"
-    elif error.sqlstate in _SHORT_OF:
+    elif error.sqlstate in _OUT_OF_RESOURCES:
         code = "insufficient_resources"
     # The details are in separate fields, which not every reader receives and which are not logged.
     return ServiceError(code, error.summary, **fields)

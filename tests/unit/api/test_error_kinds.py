@@ -53,6 +53,8 @@ def set_fields() -> dict[str, set[str]]:
     # The error does not concern a single file.
     fields["baseline_mismatch"].remove("filename")
     fields["module_invalid"] |= set(ModuleProblem.__struct_fields__) - {"code", "detail"}
+    # One that failed for a lack of resources is reported as that.
+    fields["insufficient_resources"] |= MigrationExecutionError("x", "x").fields().keys()
     # A statement that could not get a lock is reported as the lock's error.
     blocked = MigrationExecutionError("x", "x")
     blocked.add_blockers([], 1.0)
