@@ -191,7 +191,7 @@ class TestRefusedFiles:
             ("ALTER SYSTEM SET work_mem = '1MB'", 1, 1, "no-transaction"),
             ("CREATE DATABASE x", 1, 1, "no-transaction"),
             ("ALTER TABLE {{tables.p}} DETACH PARTITION {{tables.q}} CONCURRENTLY", 1, 1, "no-transaction"),
-            ("SELECT 1;\nBEGIN;\nSELECT 2;\nCOMMIT", 2, 1, "transaction control"),
+            ("SELECT 1;\nBEGIN;\nSELECT 2;\nROLLBACK", 2, 1, "transaction control"),
             ("ROLLBACK", 1, 1, "transaction control"),
             ("COPY {{tables.a}} FROM STDIN", 1, 1, "COPY"),
             ("SELECT 1;\n\\i other.sql", 2, 1, "psql"),
