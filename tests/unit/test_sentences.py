@@ -84,3 +84,14 @@ def with_full_stop(function: ast.AST) -> Iterator[int]:
 def test_no_full_stop_is_added_to_an_exception(path: Path) -> None:
     """``sentence`` of pgdbm.text adds it where it is missing."""
     assert not list(with_full_stop(ast.parse(path.read_text())))
+
+
+def test_no_part_of_a_message_is_left_out() -> None:
+    """``text += "a"`` with ``"b"`` on the next line, outside parentheses, is only ``text += "a"``."""
+    lost = [
+        f"{path}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.JoinedStr)
+    ]
+    assert not lost

@@ -90,7 +90,8 @@ def server() -> Iterator[Server]:
 
 
 async def create_client(server: Server) -> None:
-    async with AsyncDatabaseManager(server.config()) as db:
+    # It accepts connections before it has started.
+    async with AsyncDatabaseManager(server.config(retry_attempts=50, retry_delay=0.1)) as db:
         await db.execute(f"CREATE ROLE {CLIENT} LOGIN")
 
 

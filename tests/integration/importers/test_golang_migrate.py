@@ -110,7 +110,6 @@ def test_begin_and_commit_are_removed(tmp_path: Path, sql: str, expected: str) -
 @pytest.mark.parametrize(
     "sql",
     [
-        "BEGIN; SELECT 1; COMMIT; SELECT 2;",
         "BEGIN; SELECT 1; ROLLBACK;",
         "COMMIT;",
         "BEGIN; SELECT 1; COMMIT; BEGIN; SELECT 1; ROLLBACK;",
@@ -124,8 +123,10 @@ def test_ambiguous_transaction_control_is_kept_and_noted(tmp_path: Path, sql: st
     assert (tmp_path / "ours" / "1_a.sql").read_text() == sql
 
 
-def test_several_transactions_are_kept_since_each_is_applied_as_one(tmp_path: Path) -> None:
-    sql = "BEGIN; SELECT 1; COMMIT; BEGIN; SELECT 1; COMMIT;"
+@pytest.mark.parametrize(
+    "sql", ["BEGIN; SELECT 1; COMMIT; BEGIN; SELECT 1; COMMIT;", "BEGIN; SELECT 1; COMMIT; SELECT 2;"]
+)
+def test_transactions_among_other_statements_are_kept_since_each_is_applied_as_one(tmp_path: Path, sql: str) -> None:
     (tmp_path / "1_a.up.sql").write_text(sql)
     assert convert("golang-migrate", tmp_path, tmp_path / "ours").notes == ()
     assert (tmp_path / "ours" / "1_a.sql").read_text() == sql

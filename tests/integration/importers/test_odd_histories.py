@@ -79,4 +79,4 @@ async def test_a_table_with_another_name_in_another_schema(target: Database) -> 
     assert error.reason == "no_history"
     report = await target.take("dbmate", files, source_schema="ops", source_table="applied")
     assert (report.imported, report.pending) == (("1_x.sql", "3_x.sql"), ("2_x.sql",))
-    assert "2_x.sql: pending, though dbmate has applied newer ones" in report.notes[0]
+    assert "2_x.sql: pending, although dbmate has applied newer ones" in report.notes[0]

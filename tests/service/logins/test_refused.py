@@ -161,7 +161,7 @@ def test_a_module_that_was_migrated_by_the_service(
     assert "schema_migrations" in refusal["detail"]
     statements = [
         part.strip()
-        for part in refusal["detail"].partition("make it the owner of the tables instead: ")[2].split(";")
+        for part in refusal["detail"].partition("make it the owner of the tables: ")[2].split(";")
         if part.strip().startswith("ALTER TABLE")
     ]
     assert statements == [
@@ -251,7 +251,7 @@ def test_the_setting(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"b*": {"login": "b", "password_variable": "HOME", "password_file": str(secret)}}, "not both"),
         ({"b*": {"password_file": str(secret)}}, "without a login"),
         ({"b*": {"login": "b", "password": "x"}}, "unknown field password"),
-        ({"a": {"login": "b"}, "b": {"login": "b", "password_file": str(secret)}}, "with another password"),
+        ({"a": {"login": "b"}, "b": {"login": "b", "password_file": str(secret)}}, "with a different password"),
     ):
         with pytest.raises(SettingsError, match="PGDBM_MODULE_POLICIES.*" + reason):
             read(wrong)

@@ -129,8 +129,7 @@ async def _privilege_error(
         grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {history.table} TO {user}"
         if row["of_others"]:
             given = "; ".join(f"ALTER TABLE {table} OWNER TO {user}" for table in row["of_others"])
-            grant += f". If {user} should migrate this schema from now on, make it the owner of the "
-            f"tables instead: {given}"
+            grant += f". If {user} should migrate this schema from now on, make it the owner of the tables: {given}"
     elif row["schema_exists"]:
         grant = f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}"
     else:

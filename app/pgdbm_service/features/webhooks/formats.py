@@ -79,8 +79,8 @@ def _sentence(event: str, module: str, data: Mapping[str, Any]) -> str:
         place = ":".join(str(problem[name]) for name in ("filename", "line", "column") if problem.get(name) is not None)
         text += f": {problem['title']}" + (f" ({place})" if place else "")
     elif waits:
-        text += f": it is waiting for the session with pid {waits[0].get('pid')} "
-        f"({waits[0].get('application_name') or '-'})"
+        application = waits[0].get("application_name") or "-"
+        text += f": it is waiting for the session with pid {waits[0].get('pid')} ({application})"
     elif data.get("needed"):
         text += f" for {data['needed'] - data.get('given', 0)} more approvals"
     elif data.get("detail"):
