@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
     from ..trusted_proxies import TrustedProxies
+    from ..web.request import HTTPRequest
+    from .sign_in import SignIns
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _ANY = "*"
@@ -129,3 +131,12 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def origin_of(request: HTTPRequest) -> str:
+    """The scheme and the host that the browser uses, even behind a trusted proxy that terminates TLS."""
+    proxies: TrustedProxies = request.app.state["trusted_proxies"]
+    sign_ins: SignIns = request.app.state["sign_ins"]
+    url = request.base_url
+    host = proxies.host_of(request.scope) or url.netloc
+    return sign_ins.public_origin or f"{proxies.scheme_of(request.scope) or url.scheme}://{host}"

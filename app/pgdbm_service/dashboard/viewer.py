@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..api.scopes import allows
+from ..auth.origins import origin_of
 from ..web.request import public_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..auth.sign_in import SignIns
-    from ..trusted_proxies import TrustedProxies
     from ..web.request import HTTPRequest, Principal
 
 _THEMES = frozenset({"light", "dark"})
@@ -77,17 +77,8 @@ def viewer_of(request: HTTPRequest, principal: Principal) -> Viewer:
     return Viewer(
         principal=principal,
         theme=theme if theme in _THEMES else None,
-        origin=_origin_of(request),
+        origin=origin_of(request),
         signed_in=request.scope.get("auth") == "session",
         prefix=public_path(request, ""),
         needs_token=sign_ins.is_needed,
     )
-
-
-def _origin_of(request: HTTPRequest) -> str:
-    """The scheme and the host that the browser uses, even behind a trusted proxy that terminates TLS."""
-    proxies: TrustedProxies = request.app.state["trusted_proxies"]
-    sign_ins: SignIns = request.app.state["sign_ins"]
-    url = request.base_url
-    host = proxies.host_of(request.scope) or url.netloc
-    return sign_ins.public_origin or f"{proxies.scheme_of(request.scope) or url.scheme}://{host}"
