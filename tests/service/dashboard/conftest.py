@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psutil
-import psycopg
 import pytest
 
 if TYPE_CHECKING:
@@ -178,17 +177,6 @@ class Clicks:
 @pytest.fixture
 def click() -> Clicks:
     return Clicks()
-
-
-@contextlib.contextmanager
-def holding(database: str, statement: str, application_name: str) -> Iterator[int]:
-    """A session, given by its process id, that is idle in a transaction after ``statement``."""
-    session = psycopg.connect(database, application_name=application_name)
-    try:
-        session.execute(statement.encode())
-        yield session.info.backend_pid
-    finally:
-        session.close()
 
 
 @pytest.fixture

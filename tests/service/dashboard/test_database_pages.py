@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.waiting import eventually
 
-from .conftest import holding
+from ..blocked_runs import holding
 from .test_pages import TABLE, text_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.waiting import eventually
 
+from ..blocked_runs import blocked_run, holding
 from ..conftest import bearer
-from .conftest import holding
 from .test_pages import TABLE, text_of
 
 if TYPE_CHECKING:
@@ -192,13 +192,7 @@ def test_the_plan_is_for_a_schema_that_is_behind(service: Any, repo: Any, sql: C
 
 
 def test_a_module_leads_to_the_active_run(service: Any, repo: Any, database: str) -> None:
-    repo.write("m", _001_a=TABLE)
-    service.sync()
-    service.post("/modules/m/migrate")
-    repo.write("m", _002_b="ALTER TABLE {{tables.t}} ADD COLUMN a integer")
-    service.sync()
-    with holding(database, "LOCK TABLE m.t IN ACCESS SHARE MODE", "reporting"):
-        location = service.post("/modules/m/migrate", headers=ASYNC).headers["location"]
+    with blocked_run(service, repo, database) as (location, _):
         page = service.get("/ui/modules/m?tab=history")
         assert f'<a href="/ui{location}">A run is in progress.</a>' in page.text
     eventually(lambda: service.get(location).json()["status"] == "succeeded")

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.waiting import eventually
 
+from ..blocked_runs import holding
 from ..conftest import bearer
-from .conftest import holding
 from .people import place_of
 from .test_pages import ASYNC, BAD, TABLE, text_of
 

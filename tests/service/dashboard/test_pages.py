@@ -12,14 +12,13 @@ from pgdbm_service.dashboard.overview import OverviewReader
 from pgdbm_service.features.operations.reads import OperationQueries
 from tests.support.waiting import eventually
 
-from .conftest import holding
+from ..blocked_runs import blocked_run, holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
 BAD = "SELECT 1;\nCREATE TABLE {{tables.t}} (id integer);\nSELECT no_such_column FROM {{tables.t}};"
-ASYNC = {"Prefer": "respond-async"}
 PAGES = (
     "/ui",
     "/ui/runs",
@@ -146,12 +145,9 @@ def test_a_form_of_another_site_changes_nothing(service: Any, module: str) -> No
     assert service.get("/modules/m").json()["applied"] == 0
 
 
-def test_the_session_that_blocks_a_run_is_shown_and_ended(service: Any, repo: Any, database: str, module: str) -> None:
-    service.post("/modules/m/migrate")
-    repo.write("m", _002_b="ALTER TABLE {{tables.t}} ADD COLUMN a integer")
-    service.sync()
-    with holding(database, "LOCK TABLE m.t IN ACCESS SHARE MODE", "reporting") as pid:
-        run = service.post("/modules/m/migrate", headers=ASYNC).headers["location"].rpartition("/")[2]
+def test_the_session_that_blocks_a_run_is_shown_and_ended(service: Any, repo: Any, database: str) -> None:
+    with blocked_run(service, repo, database) as (location, pid):
+        run = location.rpartition("/")[2]
         wanted = f"reporting (pid {pid}) holds it and is idle in transaction"
         eventually(lambda: wanted in text_of(service.get(f"/ui/runs/{run}")))
         confirm = text_of(service.get(f"/ui/database/sessions/{pid}/end", params={"run": run}))

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
-import psycopg
-
 from tests.support.waiting import eventually
 
+from ..blocked_runs import blocked_run
 from ..running_service import http_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 TABLE = "CREATE TABLE {{tables.t}} (id integer PRIMARY KEY)"
 ASYNC = {"Prefer": "respond-async"}
-
-
-@contextlib.contextmanager
-def holding(database: str, statement: str, application_name: str) -> Iterator[int]:
-    """A session, given by its pid, that is idle in a transaction after ``statement``."""
-    with psycopg.connect(database, application_name=application_name) as session:
-        session.execute(statement.encode())
-        yield session.info.backend_pid
 
 
 def overview(service: Any) -> dict[str, Any]:
@@ -83,11 +73,7 @@ def test_a_changed_file_needs_attention(service: Any, repo: Any) -> None:
 
 
 def test_an_active_run_shows_where_it_is_and_who_blocks_it(service: Any, repo: Any, database: str) -> None:
-    repo.write("m", _001_a=TABLE, _002_b="ALTER TABLE {{tables.t}} ADD COLUMN a integer")
-    service.sync()
-    service.post("/modules/m/migrate", json={"target": "001"})
-    with holding(database, "LOCK TABLE m.t IN ACCESS SHARE MODE", "reporting") as pid:
-        service.post("/modules/m/migrate", headers=ASYNC)
+    with blocked_run(service, repo, database) as (_, pid):
 
         def blocked() -> dict[str, Any] | None:
             return next((item for item in overview(service)["attention"] if item["kind"] == "blocked"), None)

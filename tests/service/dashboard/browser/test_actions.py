@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.waiting import eventually
 
-from ..conftest import holding
+from ...blocked_runs import blocked_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +33,7 @@ def test_a_migration_is_started_by_click_and_seen_to_its_end(visit: Visit, servi
 
 
 def test_a_blocked_migration_is_cancelled(visit: Visit, service: Any, repo: Any, database: str) -> None:
-    repo.write("m", _001_a=TABLE)
-    service.sync()
-    service.post("/modules/m/migrate")
-    repo.write("m", _002_b="ALTER TABLE {{tables.t}} ADD COLUMN a integer")
-    service.sync()
-    with holding(database, "LOCK TABLE m.t IN ACCESS SHARE MODE", "reporting"):
-        location = service.post("/modules/m/migrate", headers=ASYNC).headers["location"]
+    with blocked_run(service, repo, database) as (location, _):
         page = visit(f"/ui{location}")
         page.get_by_text("002_b.sql, statement 1 of 1, waits for a lock on m.t. reporting").wait_for()
         page.get_by_role("link", name="Cancel run…").click()

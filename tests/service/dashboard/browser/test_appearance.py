@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.waiting import eventually
 
-from ..conftest import holding
+from ...blocked_runs import holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

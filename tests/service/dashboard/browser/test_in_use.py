@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.waiting import eventually
 
-from ..conftest import holding
+from ...blocked_runs import blocked_run, holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,13 +68,7 @@ def test_a_refused_form_keeps_the_focus(visit: Visit, service: Any, repo: Any) -
 
 
 def test_a_run_that_ends_waits_for_the_reader(visit: Visit, service: Any, repo: Any, database: str) -> None:
-    repo.write("m", _001_a=TABLE)
-    service.sync()
-    service.post("/modules/m/migrate")
-    repo.write("m", _002_b="ALTER TABLE {{tables.t}} ADD COLUMN a integer")
-    service.sync()
-    with holding(database, "LOCK TABLE m.t IN ACCESS SHARE MODE", "reporting"):
-        location = service.post("/modules/m/migrate", headers=ASYNC).headers["location"]
+    with blocked_run(service, repo, database) as (location, _):
         page = visit(f"/ui{location}")
         page.get_by_text("reporting (pid").wait_for()
         page.evaluate("window.isSamePage = true")

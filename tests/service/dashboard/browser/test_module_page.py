@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.waiting import eventually
 
-from ..conftest import holding
+from ...blocked_runs import holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable

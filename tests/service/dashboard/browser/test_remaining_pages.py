@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ...blocked_runs import holding
 from ...running_service import bearer
-from ..conftest import holding
 from .test_appearance import ASYNC, TABLE, violations
 
 if TYPE_CHECKING:
