@@ -87,36 +87,45 @@ def break_glass_entry(
 
 def policy_entry(module: str, run_id: str, reason: str) -> tuple[uuid.UUID, AuditEntry]:
     """An entry about a session that the policy of ``module`` ended, with the path of the call that ends a session."""
-    number = uuid.uuid4()
-    entry = AuditEntry(
-        at=datetime.now(UTC),
-        principal=POLICY,
-        address="local",
-        method="POST",
-        path="/activity/backends/{pid}/terminate",
+    return _local_entry(
+        POLICY,
+        "POST",
+        "/activity/backends/{pid}/terminate",
+        200,
         module=module,
         run_id=run_id,
-        http_status=200,
-        problem_code=None,
-        request_id=number.hex,
         reason=reason,
     )
-    return number, entry
 
 
 async def record_command(db: TransactionManager, principal: str, method: str, path: str, http_status: int) -> None:
     """Record what a command changed, with the method and path of the equivalent request."""
-    number = uuid.uuid4()
+    await write_entries(db, [_local_entry(principal, method, path, http_status)])
+
+
+def _local_entry(
+    principal: str,
+    method: str,
+    path: str,
+    http_status: int,
+    *,
+    module: str | None = None,
+    run_id: str | None = None,
+    reason: str | None = None,
+) -> tuple[uuid.UUID, AuditEntry]:
+    """An entry about a change that no request made."""
+    key = uuid.uuid4()
     entry = AuditEntry(
         at=datetime.now(UTC),
         principal=principal,
         address="local",
         method=method,
         path=path,
-        module=None,
-        run_id=None,
+        module=module,
+        run_id=run_id,
         http_status=http_status,
         problem_code=None,
-        request_id=number.hex,
+        request_id=key.hex,
+        reason=reason,
     )
-    await write_entries(db, [(number, entry)])
+    return key, entry

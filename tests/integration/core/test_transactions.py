@@ -234,11 +234,13 @@ class TestCancellation:
 
 
 class TestLostConnections:
-    async def test_inside(
+    @pytest.mark.parametrize("is_last", [False, True], ids=["inside", "before the commit"])
+    async def test_nothing_is_kept(
         self,
         marked: AsyncDatabaseManager,
         pool: asyncpg.Pool[Any],
         connect: Callable[[], AbstractAsyncContextManager[Any]],
+        is_last: bool,
     ) -> None:
         with pytest.raises(ConnectionError):
             async with marked.transaction() as transaction:
@@ -246,22 +248,7 @@ class TestLostConnections:
                 pid = transaction.connection.get_server_pid()
                 async with connect() as other:
                     await other.execute("SELECT pg_terminate_backend($1, 5000)", pid)
-                await transaction.execute(INSERT, 2)
-        assert await marks(marked) == []
-        assert all_are_released(pool)
-
-    async def test_before_the_commit(
-        self,
-        marked: AsyncDatabaseManager,
-        pool: asyncpg.Pool[Any],
-        connect: Callable[[], AbstractAsyncContextManager[Any]],
-    ) -> None:
-        with pytest.raises(ConnectionError):
-            async with marked.transaction() as transaction:
-                await transaction.execute(INSERT, 1)
-                async with connect() as other:
-                    await other.execute(
-                        "SELECT pg_terminate_backend($1, 5000)", transaction.connection.get_server_pid()
-                    )
+                if not is_last:
+                    await transaction.execute(INSERT, 2)
         assert await marks(marked) == []
         assert all_are_released(pool)

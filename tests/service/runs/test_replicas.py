@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -49,29 +49,45 @@ def ended(url: str, address: str, eventually: Callable[..., Any]) -> dict[str, A
     return run
 
 
-def at_work(launched: dict[str, Any], url: str, address: str, sql: Callable[..., Any]) -> tuple[str, str]:
-    """The address of the replica that works on a run, and that of another."""
-    instance = http_get(f"{url}{address}").json()["replica"]
-    (row,) = sql("SELECT pid FROM pgdbm_service.replicas WHERE id = $1", instance)
-    (worker,) = [one for one, process in launched.items() if process.popen.pid == row["pid"]]
-    return worker, next(one for one in launched if one != worker)
+class HeldRun(NamedTuple):
+    """The path of a run, the process of the replica that works on it, and the URL of another replica."""
+
+    path: str
+    worker: Any
+    other: str
+
+
+@pytest.fixture
+def begin_held_run(
+    fork: Callable[..., Any], database: str, sql: Callable[..., Any], eventually: Callable[..., Any]
+) -> Callable[..., HeldRun]:
+    """Starts two replicas with the settings given, and a run of the module m, and waits until that is HELD."""
+
+    def begin(**settings: str) -> HeldRun:
+        replicas = [fork(DATABASE_URL=database, **SOON, **settings) for _ in range(2)]
+        # All of them are ready.
+        url, *_ = [one.url() for one in replicas]
+        path = submitted(url)
+        eventually(lambda: sql(SLEEPING))
+        instance = http_get(f"{url}{path}").json()["replica"]
+        (row,) = sql("SELECT pid FROM pgdbm_service.replicas WHERE id = $1", instance)
+        (worker,) = [one for one in replicas if one.popen.pid == row["pid"]]
+        (other,) = [one for one in replicas if one is not worker]
+        return HeldRun(path, worker, other.url())
+
+    return begin
 
 
 def test_a_run_of_a_killed_replica_is_taken_over(
-    fork: Callable[..., Any],
     repo: Any,
-    database: str,
     sql: Callable[..., Any],
     eventually: Callable[..., Any],
     release: Callable[[], Any],
+    begin_held_run: Callable[..., HeldRun],
 ) -> None:
     repo.write("m", _001_a=TABLE, _002_b=HELD + "; INSERT INTO {{tables.t}} VALUES (1)", _003_c="SELECT 3")
-    launched = {process.url(): process for process in [fork(DATABASE_URL=database, **SOON) for _ in range(2)]}
-    url = next(iter(launched))
-    address = submitted(url)
-    eventually(lambda: sql(SLEEPING))
-    worker, other = at_work(launched, url, address, sql)
-    proxy = Proxy("127.0.0.1", int(worker.rpartition(":")[2]))
+    address, worker, other = begin_held_run()
+    proxy = Proxy("127.0.0.1", int(worker.url().rpartition(":")[2]))
     followed: list[int] = []
 
     def follow() -> None:
@@ -83,7 +99,7 @@ def test_a_run_of_a_killed_replica_is_taken_over(
         following = threads.submit(follow)
         eventually(lambda: followed)
         proxy.cut()
-        launched[worker].popen.kill()
+        worker.popen.kill()
         release()
         proxy.restore(("127.0.0.1", int(other.rpartition(":")[2])))
         with http_stream("GET", f"{other}{address}/events", timeout=60) as response:
@@ -104,26 +120,20 @@ def test_a_run_of_a_killed_replica_is_taken_over(
 
 
 def test_a_stopping_replica_hands_its_run_over(
-    fork: Callable[..., Any],
     repo: Any,
-    database: str,
     sql: Callable[..., Any],
     eventually: Callable[..., Any],
     release: Callable[[], Any],
+    begin_held_run: Callable[..., HeldRun],
 ) -> None:
     repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + HELD)
-    variables = {"DATABASE_URL": database, "PGDBM_SHUTDOWN_GRACE_S": "0.3"} | SOON
-    launched = {process.url(): process for process in [fork(**variables) for _ in range(2)]}
-    url = next(iter(launched))
-    address = submitted(url)
-    eventually(lambda: sql(SLEEPING))
-    worker, other = at_work(launched, url, address, sql)
+    address, worker, other = begin_held_run(PGDBM_SHUTDOWN_GRACE_S="0.3")
     with ThreadPoolExecutor(2) as threads:
-        calls = [threads.submit(http_post, f"{one}/modules/m/migrate", timeout=60) for one in (worker, other)]
+        calls = [threads.submit(http_post, f"{one}/modules/m/migrate", timeout=60) for one in (worker.url(), other)]
         # Both have joined the run.
         time.sleep(1)
-        launched[worker].popen.send_signal(signal.SIGTERM)
-        assert launched[worker].wait() == 0
+        worker.popen.send_signal(signal.SIGTERM)
+        assert worker.wait() == 0
         release()
         refused, done = (call.result() for call in calls)
     assert (refused.status_code, refused.json()["code"]) == (503, "shutting_down")
@@ -135,7 +145,7 @@ def test_a_stopping_replica_hands_its_run_over(
     with http_stream("GET", f"{other}{address}/events", timeout=60) as response:
         requeued = [event.data for event in read(response) if event.kind == "requeued"]
     assert [one["reason"] for one in requeued] == ["shutting_down"]
-    assert "Traceback" not in launched[worker].err
+    assert "Traceback" not in worker.err
 
 
 def test_a_restarted_replica_continues_its_run(
@@ -215,21 +225,16 @@ def test_a_redelivered_job_runs_once(
 
 
 def test_a_frozen_replica_that_resumes_does_no_harm(
-    fork: Callable[..., Any],
     repo: Any,
-    database: str,
     sql: Callable[..., Any],
     eventually: Callable[..., Any],
     release: Callable[[], Any],
+    begin_held_run: Callable[..., HeldRun],
 ) -> None:
     """Two replicas process the same item, and each believes that it owns it: the engine's lock decides."""
     repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + HELD, _003_c="SELECT 3")
-    launched = {process.url(): process for process in [fork(DATABASE_URL=database, **SOON) for _ in range(2)]}
-    url = next(iter(launched))
-    address = submitted(url)
-    eventually(lambda: sql(SLEEPING))
-    worker, other = at_work(launched, url, address, sql)
-    launched[worker].popen.send_signal(signal.SIGSTOP)
+    address, worker, other = begin_held_run()
+    worker.popen.send_signal(signal.SIGSTOP)
     release()
     try:
         eventually(lambda: sql("SELECT FROM pgdbm_service.run_schemas WHERE attempts = 2"))
@@ -237,7 +242,7 @@ def test_a_frozen_replica_that_resumes_does_no_harm(
         time.sleep(1)
         assert [row["filename"] for row in sql("SELECT filename FROM m.schema_migrations")] == ["001_a.sql"]
     finally:
-        launched[worker].popen.send_signal(signal.SIGCONT)
+        worker.popen.send_signal(signal.SIGCONT)
     run = ended(other, address, eventually)
     assert run["status"] == "succeeded"
     assert [one["filename"] for one in run["schemas"][0]["steps"]] == ["001_a.sql", "002_b.sql", "003_c.sql"]
@@ -246,26 +251,21 @@ def test_a_frozen_replica_that_resumes_does_no_harm(
 
 
 def test_a_replica_is_frozen_for_longer_than_others_wait_for_its_lock(
-    fork: Callable[..., Any],
     repo: Any,
-    database: str,
     sql: Callable[..., Any],
     eventually: Callable[..., Any],
     release: Callable[[], Any],
+    begin_held_run: Callable[..., HeldRun],
 ) -> None:
     repo.write("m", _001_a=TABLE, _002_b="INSERT INTO {{tables.t}} VALUES (1); " + HELD, _003_c="SELECT 3")
-    variables = {"DATABASE_URL": database, "PGDBM_LOCK_WAIT_S": "1"} | SOON
-    launched = {process.url(): process for process in [fork(**variables) for _ in range(2)]}
-    address = submitted(next(iter(launched)))
-    eventually(lambda: sql(SLEEPING))
-    worker, other = at_work(launched, next(iter(launched)), address, sql)
-    launched[worker].popen.send_signal(signal.SIGSTOP)
+    address, worker, other = begin_held_run(PGDBM_LOCK_WAIT_S="1")
+    worker.popen.send_signal(signal.SIGSTOP)
     try:
         # Each time the lock is still held by the backend of the first attempt.
         eventually(lambda: len(sql("SELECT FROM pgdbm_service.run_events WHERE kind = 'requeued'")) >= 2)
         release()
     finally:
-        launched[worker].popen.send_signal(signal.SIGCONT)
+        worker.popen.send_signal(signal.SIGCONT)
     run = ended(other, address, eventually)
     assert (run["status"], len(run["schemas"][0]["steps"])) == ("succeeded", 3), run["problem"]
     assert http_get(f"{other}/modules/m").json()["state"] == "up_to_date"
