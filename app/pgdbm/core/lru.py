@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class LRUCache(Generic[K, V]):
-    """Holds at most ``size`` items. :meth:`get` and :meth:`put` count as use, ``in`` does not."""
+    """Holds at most ``size`` items. :meth:`get` and :meth:`put` count as use, ``in`` does not. Threads may share it."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -23,10 +23,11 @@ class LRUCache(Generic[K, V]):
         return len(self._items)
 
     def get(self, key: K) -> V | None:
-        if key not in self._items:
+        try:
+            self._items.move_to_end(key)
+            return self._items[key]
+        except KeyError:
             return None
-        self._items.move_to_end(key)
-        return self._items[key]
 
     def put(self, key: K, value: V) -> V:
         """Set the item; returns ``value``."""

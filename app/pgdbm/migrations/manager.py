@@ -66,7 +66,8 @@ def _default_module(db: AsyncDatabaseManager) -> str:
 class AsyncMigrationManager:
     """Migrations of ``module_name``, from ``migrations_path``, in the schema of ``db``.
 
-    ``migrations_path`` is a folder, ``importlib.resources.files("mylib") / "migrations"``, or {filename: content}.
+    ``migrations_path`` is a folder, ``importlib.resources.files("mylib") / "migrations"``, or {filename: content},
+    where the content may also be a Migration.
     ``module_name`` separates the migrations of several services in one schema. It defaults to the schema, or to
     ``default`` without one; both with a warning. The history is ``migrations_table`` in the same schema (``public``
     without one). ``db_manager`` is another name for ``db``.
@@ -103,7 +104,7 @@ class AsyncMigrationManager:
     def __init__(
         self,
         db: AsyncDatabaseManager | None = None,
-        migrations_path: str | os.PathLike[str] | Traversable | Mapping[str, str] = "./migrations",
+        migrations_path: str | os.PathLike[str] | Traversable | Mapping[str, str | Migration] = "./migrations",
         module_name: str | None = None,
         *,
         db_manager: AsyncDatabaseManager | None = None,

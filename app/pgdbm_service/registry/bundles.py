@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from pgdbm.core.lru import LRUCache
 from pgdbm.errors import MigrationFileError
-from pgdbm.migrations.sources.migration import checksum_of, hash_of_part
-from pgdbm.migrations.sources.names import down_name_of, is_migration_name
+from pgdbm.migrations.sources.migration import Migration, hash_of_part
+from pgdbm.migrations.sources.names import down_name_of, is_migration_name, is_misspelt_suffix
 from pgdbm.migrations.sources.source import source_of
 
 from ..errors import ServiceError
 from .settings import CheckedSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
-
-    from pgdbm.migrations import Migration
 
 
 _SETTLED_NS = 300_000_000
@@ -34,16 +33,22 @@ _ADDED = ("windows", "approvals")
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
-    """``files`` are by name, as written, and include down migrations (``*.down.sql``)."""
+    """``files`` are by name, and include down migrations (``*.down.sql``)."""
 
     digest: str
     settings: CheckedSettings
-    files: Mapping[str, str]
+    files: Mapping[str, Migration]
 
     @property
     def checksums(self) -> dict[str, str]:
         """The checksum of each migration, by file name."""
-        return {name: checksum_of(content) for name, content in self.files.items() if is_migration_name(name)}
+        return {name: file.checksum for name, file in self.files.items() if is_migration_name(name)}
+
+
+def bundle_of(settings: CheckedSettings, files: Collection[Migration]) -> Bundle:
+    """The bundle of ``files``."""
+    by_name = {file.filename: file for file in files}
+    return Bundle(digest=digest_of(settings, files), settings=settings, files=by_name)
 
 
 def digest_of(settings: CheckedSettings, files: Iterable[Migration]) -> str:
@@ -64,20 +69,19 @@ def digest_of(settings: CheckedSettings, files: Iterable[Migration]) -> str:
 
 
 def read_folder(settings: CheckedSettings, folder: Path) -> Bundle:
-    """The bundle of the current files in ``folder``.
+    """The bundle of the current files in ``folder``, even if they are being written or replaced.
 
     Raises:
         MigrationFileError, OSError: a file cannot be read.
     """
-    source = source_of(folder)
-    found = list(source.collect())
-    # Most files have no down migration, and checking for each one would take longer than everything else.
-    with os.scandir(folder) if found else nullcontext(()) as entries:
-        names = {entry.name for entry in entries}
-    with_down = [file.filename for file in found if down_name_of(file.filename) in names]
-    found += [down for down in map(source.down_migration, with_down) if down is not None]
-    files = {file.filename: file.content for file in found}
-    return Bundle(digest=digest_of(settings, found), settings=settings, files=files)
+    before = _stats_of(folder)
+    known = _known_bundle(settings, folder, before)
+    if known is not None:
+        return known
+    bundle = _read(settings, folder)
+    if not _is_young(before) and before == _stats_of(folder):
+        _keep(folder, before, bundle)
+    return bundle
 
 
 def read_settled(settings: CheckedSettings, folder: Path) -> Bundle:
@@ -90,12 +94,16 @@ def read_settled(settings: CheckedSettings, folder: Path) -> Bundle:
     deadline = time.monotonic() + _DEADLINE_S
     while True:
         before, failure, bundle = _stats_of(folder), None, None
+        known = _known_bundle(settings, folder, before)
+        if known is not None:
+            return known
         try:
-            bundle = read_folder(settings, folder)
+            bundle = _read(settings, folder)
         except (MigrationFileError, OSError) as error:
             failure = error
-        if before == _stats_of(folder) and not _is_young(before):
+        if not _is_young(before) and before == _stats_of(folder):
             if bundle is not None:
+                _keep(folder, before, bundle)
                 return bundle
             assert failure is not None
             raise failure
@@ -104,14 +112,47 @@ def read_settled(settings: CheckedSettings, folder: Path) -> Bundle:
         time.sleep(_PAUSE_S)
 
 
+def _read(settings: CheckedSettings, folder: Path) -> Bundle:
+    source = source_of(folder)
+    found = list(source.collect())
+    # Most files have no down migration, and checking for each one would take longer than everything else.
+    with os.scandir(folder) if found else nullcontext(()) as entries:
+        names = {entry.name for entry in entries}
+    with_down = [file.filename for file in found if down_name_of(file.filename) in names]
+    found += [down for down in map(source.down_migration, with_down) if down is not None]
+    return bundle_of(settings, found)
+
+
 class _Stats(NamedTuple):
-    """Inode, size and mtime of each file of a bundle; target, inode and ctime of each symbolic link in their paths.
+    """Inode, size, mtime and ctime of each file of a bundle; target, inode and ctime of each symbolic link in their
+    paths.
 
     A new link may reuse the inode of the one before last, and file systems round ctime to a few milliseconds.
     """
 
-    files: dict[str, tuple[int, int, int]]
+    files: dict[str, tuple[int, int, int, int]]
     links: dict[str, tuple[str, int, int]]
+
+
+class _Known(NamedTuple):
+    stats: _Stats
+    bundle: Bundle
+
+
+# By folder. While no stat has changed, neither have the files.
+_known: LRUCache[Path, _Known] = LRUCache(512)
+
+
+def _known_bundle(settings: CheckedSettings, folder: Path, stats: _Stats) -> Bundle | None:
+    known = _known.get(folder)
+    return known.bundle if known is not None and known.stats == stats and known.bundle.settings == settings else None
+
+
+def _keep(folder: Path, stats: _Stats, bundle: Bundle) -> None:
+    # Within one tick of the file system's clock, a file may be written twice with equal stats.
+    settled = time.time_ns() - _SETTLED_NS
+    if all(ctime < settled for _, _, _, ctime in stats.files.values()):
+        _known.put(folder, _Known(stats, bundle))
 
 
 def _stats_of(folder: Path) -> _Stats:
@@ -121,10 +162,10 @@ def _stats_of(folder: Path) -> _Stats:
         for entry in entries:
             if entry.is_symlink():
                 links.append(folder / entry.name)
-            if is_bundle_file(entry.name):
+            if is_bundle_file(entry.name) or is_misspelt_suffix(entry.name):
                 with suppress(OSError):
                     stat = entry.stat()
-                    stats.files[entry.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+                    stats.files[entry.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     for link in links:
         with suppress(OSError):
             stat = link.lstat()
@@ -135,7 +176,7 @@ def _stats_of(folder: Path) -> _Stats:
 def _is_young(stats: _Stats) -> bool:
     """Whether a file was written so recently that its writer may not be done."""
     now = time.time_ns()
-    return any(abs(now - mtime) < _SETTLED_NS for _, _, mtime in stats.files.values())
+    return any(abs(now - mtime) < _SETTLED_NS for _, _, mtime, _ in stats.files.values())
 
 
 def is_bundle_file(name: str) -> bool:

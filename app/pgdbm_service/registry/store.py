@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from pgdbm.core.pool import without_reset
-from pgdbm.migrations.sources.migration import checksum_of, hash_of_part
+from pgdbm.errors import MigrationFileError
+from pgdbm.migrations.sources.migration import Migration, hash_of_part, migration_of_text
 
 from ..database.retrying import repeated_on_conflict
 from ..database.rows import UnreadableRowsError, reading_rows
@@ -179,9 +180,9 @@ async def _store(db: Queries, bundle: Bundle, *, durable: bool) -> None:
     if await db.fetch_all(_sql("settings"), [bundle.digest]):
         return
     settings = msgspec.json.encode(bundle.settings).decode()
-    contents = list(bundle.files.values())
+    contents = [file.content for file in bundle.files.values()]
     hashes = [hash_of_part(content) for content in contents]
-    checksums = [checksum_of(content) for content in contents]
+    checksums = [file.checksum for file in bundle.files.values()]
     files = list(bundle.files), hashes, checksums, contents
     await db.execute(_sql("store_bundle"), bundle.digest, settings, *files, durable)
 
@@ -205,19 +206,17 @@ async def _read_bundles(db: Queries, digests: Collection[str]) -> dict[str, Bund
     """The existing bundles, by digest.
 
     Raises:
-        UnreadableRowsError: the content of a file differs from what was stored.
+        UnreadableRowsError: a file differs from what was stored.
     """
     if not digests:
         return {}
     wanted = list(digests)
-    files: dict[str, dict[str, str]] = {digest: {} for digest in wanted}
+    files: dict[str, dict[str, Migration]] = {digest: {} for digest in wanted}
     rows = await db.fetch_all(_sql("files"), wanted)
     settings = await db.fetch_all(_sql("settings"), wanted)
     with reading_rows():
         for row in rows:
-            if hash_of_part(row["content"]) != row["hash"]:
-                raise UnreadableRowsError(f"{row['filename']} of bundle {row['digest']} does not have its hash")
-            files[row["digest"]][row["filename"]] = row["content"]
+            files[row["digest"]][row["filename"]] = _file_of(row)
         return {
             row["digest"]: Bundle(
                 digest=row["digest"],
@@ -226,3 +225,12 @@ async def _read_bundles(db: Queries, digests: Collection[str]) -> dict[str, Bund
             )
             for row in settings
         }
+
+
+def _file_of(row: RowDict) -> Migration:
+    if hash_of_part(row["content"]) != row["hash"]:
+        raise UnreadableRowsError(f"{row['filename']} of bundle {row['digest']} does not have its hash")
+    try:
+        return migration_of_text(row["filename"], row["content"])
+    except MigrationFileError as error:
+        raise UnreadableRowsError(f"bundle {row['digest']} has a file that cannot have been stored: {error}") from error

@@ -36,7 +36,7 @@ def point(link: Path, target: str) -> None:
 
 
 def texts(bundle: Any) -> set[str]:
-    return {content.split("'")[1] for content in bundle.files.values()}
+    return {file.content.split("'")[1] for file in bundle.files.values()}
 
 
 def swapping(swap: Callable[[int], None], read: Callable[[], Any]) -> list[Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from itertools import permutations
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pgdbm.errors import MigrationFileError
 from pgdbm.migrations.sources.migration import read_migration
-from pgdbm_service.registry.bundles import digest_of, is_bundle_file, read_folder
+from pgdbm_service.registry import bundles
+from pgdbm_service.registry.bundles import digest_of, is_bundle_file, read_folder, read_settled
 from pgdbm_service.registry.settings import CheckedSettings
 
 if TYPE_CHECKING:
@@ -49,7 +53,7 @@ def test_a_folder_is_read_with_its_down_migrations(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content.encode())
     (tmp_path / "module.toml").write_text("")
     bundle = read_folder(SETTINGS, tmp_path)
-    assert bundle.files == contents
+    assert {name: file.content for name, file in bundle.files.items()} == contents
     assert bundle.digest == read_folder(SETTINGS, tmp_path).digest
 
 
@@ -72,3 +76,33 @@ def test_the_checksums_are_those_of_the_history_without_down_migrations(tmp_path
         (tmp_path / name).write_text("SELECT 1;\n")
     bundle = read_folder(SETTINGS, tmp_path)
     assert bundle.checksums == {file.filename: file.checksum for file in FILES[:2]}
+
+
+def test_a_folder_is_read_again_only_when_a_file_or_the_settings_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundles, "_SETTLED_NS", 0)
+    file = tmp_path / "001_a.sql"
+    file.write_text("SELECT 1")
+    time.sleep(0.02)
+    first = read_folder(SETTINGS, tmp_path)
+    assert read_folder(SETTINGS, tmp_path) is first
+    assert read_settled(SETTINGS, tmp_path) is first
+    others = CheckedSettings(description="orders")
+    assert read_folder(others, tmp_path).settings == others
+
+    stat = file.stat()
+    file.write_text("SELECT 2")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    time.sleep(0.02)
+    assert read_settled(SETTINGS, tmp_path).files["001_a.sql"].content == "SELECT 2"
+    (tmp_path / "002_b.SQL").write_text("SELECT 3")
+    time.sleep(0.02)
+    with pytest.raises(MigrationFileError, match=r"002_b\.SQL"):
+        read_folder(SETTINGS, tmp_path)
+
+
+def test_a_bundle_of_files_that_were_just_written_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "001_a.sql").write_text("SELECT 1")
+    os.utime(tmp_path / "001_a.sql", (1_700_000_000, 1_700_000_000))
+    assert read_folder(SETTINGS, tmp_path) is not read_folder(SETTINGS, tmp_path)

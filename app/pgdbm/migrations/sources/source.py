@@ -52,7 +52,7 @@ def unreadable(place: str, error: OSError) -> MigrationFileError:
     return MigrationFileError(f"{name} cannot be read: {error.strerror or error}", name, hint=hint)
 
 
-def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str]) -> Source:
+def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str | Migration]) -> Source:
     """The source for a value of ``migrations_path``."""
     if isinstance(place, str | os.PathLike):
         return FolderSource(place)
@@ -64,18 +64,18 @@ def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str]) -
 class _Contents:
     """Files in memory, and the migrations among them, once they have been read."""
 
-    def __init__(self, files: dict[str, str]) -> None:
+    def __init__(self, files: dict[str, str | Migration]) -> None:
         self.files = files
         self.ordered: tuple[Migration, ...] | None = None
 
 
 class MemorySource:
-    """Migrations given as {filename: content}. Sources with the same files read them once."""
+    """Migrations given as {filename: content or migration}. Sources with the same files read them once."""
 
     is_slow = False
     _known: ClassVar[WeakValueDictionary[int, _Contents]] = WeakValueDictionary()
 
-    def __init__(self, contents: Mapping[str, str]) -> None:
+    def __init__(self, contents: Mapping[str, str | Migration]) -> None:
         files = dict(contents)
         key = hash(frozenset(files.items()))
         known = self._known.get(key)
@@ -84,7 +84,7 @@ class MemorySource:
         self._shared = known
 
     @property
-    def _contents(self) -> dict[str, str]:
+    def _contents(self) -> dict[str, str | Migration]:
         return self._shared.files
 
     def collect(self) -> tuple[Migration, ...]:
@@ -98,6 +98,8 @@ class MemorySource:
 
     def _read(self, name: str) -> Migration:
         content = self._contents[name]
+        if isinstance(content, Migration):
+            return content
         if re.search(_SURROGATE, content) is None:
             return migration_of_text(name, content)
         # Invalid Unicode becomes invalid UTF-8, which is reported with its position.

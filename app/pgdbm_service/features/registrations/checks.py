@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pgdbm.migrations.sources.migration import check_versions, checksum_of, in_order, read_migration
+from pgdbm.migrations.sources.migration import check_versions, in_order, read_migration
 from pgdbm.migrations.sources.names import is_migration_name, is_repeatable_name
 from pgdbm.migrations.sources.parser import parse_file
 from pgdbm.migrations.sources.previous import diff_to
 from pgdbm.migrations.sources.role_checks import check_keeps_role
 
 from ...errors import ServiceError
-from ...registry.bundles import Bundle, digest_of
+from ...registry.bundles import bundle_of
 from ...registry.settings import SettingError, check_schema
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pgdbm.migrations import Migration
 
+    from ...registry.bundles import Bundle
     from ...registry.file_contents import FileContents
     from ...registry.settings import CheckedSettings
     from ...status.applied_sets import AppliedSet
@@ -41,9 +42,7 @@ class AppliedFiles:
             ServiceError: checksum_changed, with a diff where the previous content is known.
         """
         checksums = {
-            filename: checksum_of(content)
-            for filename, content in bundle.files.items()
-            if not is_repeatable_name(filename)
+            filename: file.checksum for filename, file in bundle.files.items() if not is_repeatable_name(filename)
         }
         found = await self._summaries.applied_sets_of(name)
         if not any(_changes(one, checksums) for one in found):
@@ -60,7 +59,7 @@ class AppliedFiles:
         filename = min(changed)
         checksum, schema = changed[filename]
         previous = await self._contents.of(name, [checksum])
-        now, content = checksums[filename], bundle.files[filename]
+        now, content = checksums[filename], bundle.files[filename].content
         more = f" {len(changed) - 1} more files have changed, too." if len(changed) > 1 else ""
         raise ServiceError(
             "checksum_changed",
@@ -102,11 +101,7 @@ def checked_bundle(name: str, submission: Submission, server_version: int) -> Bu
     check_versions(migrations, {migration.filename for migration in migrations})
     for file in (*migrations, *(file for file in files.values() if not is_migration_name(file.filename))):
         _check(file, schema, submission.settings, server_version)
-    return Bundle(
-        digest=digest_of(submission.settings, files.values()),
-        settings=submission.settings,
-        files={filename: file.content for filename, file in files.items()},
-    )
+    return bundle_of(submission.settings, files.values())
 
 
 def _check(file: Migration, schema: str, settings: CheckedSettings, server_version: int) -> None:

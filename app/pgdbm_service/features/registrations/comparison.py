@@ -17,7 +17,7 @@ def changes_between(before: Bundle, after: Bundle) -> list[BundleChange]:
     """The files that were added, removed or changed, by name, then the settings."""
     changes = []
     for filename in sorted(before.files.keys() | after.files.keys()):
-        old, new = before.files.get(filename), after.files.get(filename)
+        old, new = _content(before, filename), _content(after, filename)
         if old != new:
             kind: Literal["added", "removed", "changed"] = "changed"
             if old is None or new is None:
@@ -27,6 +27,11 @@ def changes_between(before: Bundle, after: Bundle) -> list[BundleChange]:
         diff = _diff("settings", _as_text(before), _as_text(after))
         changes.append(BundleChange(kind="changed", filename="settings", diff=diff))
     return changes
+
+
+def _content(bundle: Bundle, filename: str) -> str | None:
+    file = bundle.files.get(filename)
+    return None if file is None else file.content
 
 
 def _diff(filename: str, before: str, after: str) -> str:
