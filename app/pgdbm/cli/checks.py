@@ -66,12 +66,12 @@ class Checks:
         if not pooled:
             self._add("pooler", "ok", "direct connection")
         elif pooler:
-            self._add("pooler", "ok", "transaction pooler, as configured")
+            self._add("pooler", "ok", "pooler, as configured")
         else:
             self._add(
                 "pooler",
                 "warn",
-                "connected through a transaction pooler: use a direct URL, or set pooler = true under [database]",
+                "connected through a pooler: use a direct URL, or set pooler = true under [database]",
             )
 
     async def _check_privileges(self, db: AsyncDatabaseManager, modules: Sequence[ModuleConfig]) -> None:

@@ -95,5 +95,5 @@ def savepoint(connection: Connection) -> AbstractAsyncContextManager[object]:
 
 
 async def is_pooled(connection: Connection) -> bool:
-    """Whether ``connection`` goes through a transaction pooler: its backend is not the one announced by the server."""
+    """Whether ``connection`` goes through a pooler, in any mode: its backend is not the one that was announced."""
     return bool(await connection.fetchval(statement("database", "backend")) != connection.get_server_pid())

@@ -1,4 +1,4 @@
-"""Whether connections go through a transaction pooler, and the check of the direct address.
+"""Whether connections go through a pooler, and the check of the direct address.
 
 LISTEN, session locks, and the process ids by which runs are monitored and cancelled require real sessions.
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from pgdbm.core.pool import ConfiguredPool
 
 _WAY_OUT = (
-    "DATABASE_URL goes through a transaction pooler. Set PGDBM_DIRECT_URL to the direct address of the same database, "
-    "or change DATABASE_URL to it."
+    "DATABASE_URL goes through a pooler. Set PGDBM_DIRECT_URL to the direct address of the same database, or change "
+    "DATABASE_URL to it."
 )
-_NOT_DIRECT = "PGDBM_DIRECT_URL goes through a transaction pooler, too. It must be the address of the server itself."
+_NOT_DIRECT = "PGDBM_DIRECT_URL goes through a pooler, too. It must be the address of the server itself."
 # The error of a statement that was prepared on one backend and executed on another.
 _BACKEND = statement("database", "backend")
 _PREPARED_ELSEWHERE = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)

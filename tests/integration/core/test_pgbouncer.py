@@ -170,6 +170,25 @@ async def test_eight_runners_apply_each_migration_once(pooled: str, connect: Con
         assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 
 
+async def test_session_mode_keeps_prepared_statements(database: str, connect: Connect) -> None:
+    """Otherwise it is like transaction mode: PgBouncer drops the search_path, and announces process ids of its own."""
+    with controlled_pgbouncer(database) as pooler:
+        pooler.restart(pool_mode="session", default_pool_size="20")
+        address = pooler.base + urlsplit(database).path
+        pinned = {"shared_pool_search_path": None, "direct_connection_string": database}
+        async with migration_processes(address, 4, **pinned) as runners, connect() as connection:
+            for number in range(3):
+                schema = f"round_{number}"
+                answers = await asyncio.gather(*(runner.migrate(schema, MIXED) for runner in runners))
+                assert applied_counts(answers) == dict.fromkeys(MIXED, 1), number
+            assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+        async with shared(address, statement_cache_size=100) as pool:
+            db = AsyncDatabaseManager(pool=pool, schema="app")
+            with pytest.raises(MigrationError, match="set direct_connection_string"):
+                await AsyncMigrationManager(db, MIXED, "m").apply_pending_migrations()
+            assert list(await AsyncMigrationManager(db, MIXED, "m").get_applied_migrations()) == ["001.sql"]
+
+
 async def test_a_failure_has_its_line_while_other_runners_work(pooled: str) -> None:
     """Each of many runs fails in a different file; all of them share a few connections."""
 

@@ -50,6 +50,17 @@ def killed(pooler: Pooler, database: str) -> Iterator[None]:
 
 
 @contextmanager
+def disabled(pooler: Pooler, database: str) -> Iterator[None]:
+    """It accepts no new clients for the database. Those that are connected stay."""
+    name = urlsplit(database).path[1:]
+    pooler.command(f"DISABLE {name}")
+    pooler.command(f"KILL {name}")
+    yield
+    pooler.command(f"RESUME {name}")
+    pooler.command(f"ENABLE {name}")
+
+
+@contextmanager
 def full(pooler: Pooler, database: str) -> Iterator[None]:
     """As many clients as it may have."""
     pooler.restart(max_client_conn="1")
@@ -74,6 +85,7 @@ OUTAGES: dict[Any, str | None] = {
     down: "refused",
     paused: None,
     killed: None,
+    disabled: "disabled",
     full: "max_client_conn",
     refusing: "password authentication failed",
 }

@@ -72,13 +72,14 @@ class MigrationLock:
         """Hold the lock for the session of ``connection`` during the block. Waits for it first.
 
         Raises:
-            MigrationError: the connection goes through a transaction pooler, so it has no session of its own.
+            MigrationError: the connection goes through a pooler, so it may have no session of its own.
             MigrationLockTimeoutError: it was held for longer than ``wait_timeout``; the text names the holder.
         """
         if await is_pooled(connection):
             raise MigrationError(
-                "This connection goes through a transaction pooler, where a session lock protects nothing. "
-                "Migrations with `-- pgdbm:no-transaction` need a direct connection to the server."
+                "This connection goes through a pooler, where a session lock may protect nothing. Migrations with "
+                "`-- pgdbm:no-transaction` need a direct connection to the server: set direct_connection_string, or "
+                "use a direct address."
             )
         started = time.monotonic()
         for pause in pauses():
