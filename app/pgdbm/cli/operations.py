@@ -12,7 +12,7 @@ from ..text import object_in_words
 from .errors import FAILED, MISUSED, CommandError
 from .migrate import migrate
 from .options import DATABASE, MODULE, command, seconds_option
-from .output import backfill_progress, backfill_state, utc
+from .output import backfill_progress, backfill_state, rehearsal_failure, utc
 from .questions import confirm
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ async def rehearse(context: CommandContext, target: str | None, timeout: float, 
             locks = ", ".join(f"{lock.mode.sql} on {lock.relation or '?'}" for lock in statement.locks or ())
             output.line(f"    {statement.number}. {statement.kind}{f': {locks}' if locks else ''}")
     if found.failure is not None:
-        output.line(f"  {found.failure.filename}: {found.failure.message}")
+        for line in rehearsal_failure(found.failure):
+            output.line(f"  {line}")
     if found.stopped is not None:
         output.line(f"  {found.stopped}")
     output.document({"schema": schema, **_rehearsal_document(found)})

@@ -188,3 +188,26 @@ def backfill_progress(one: BackfillNumbers) -> str:
         if one.total_rows:
             parts.append(f"{max(one.total_rows - one.walked_rows, 0) / one.rows_per_s / 60:.0f} min left")
     return ", ".join(parts)
+
+
+class RehearsalFailure(Protocol):
+    """The failure of a rehearsal, of the library or of the service."""
+
+    @property
+    def filename(self) -> str: ...
+    @property
+    def statement(self) -> int | None: ...
+    @property
+    def line(self) -> int | None: ...
+    @property
+    def column(self) -> int | None: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def hint(self) -> str | None: ...
+
+
+def rehearsal_failure(one: RehearsalFailure) -> list[str]:
+    """The lines of text about ``one``: where it failed and why, and what to do if that is known."""
+    where = one.filename if one.line is None else f"{one.filename}:{one.line}:{one.column}: statement {one.statement}"
+    return [f"{where}: {one.message}", *([one.hint] if one.hint else [])]

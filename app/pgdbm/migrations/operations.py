@@ -6,19 +6,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
 
-from ..core.asyncpg_errors import is_lost
+from ..core.asyncpg_errors import FAILURES, is_lost, lost_message
 from ..core.creation import NOT_THERE
-from ..errors import MigrationError
+from ..errors import AsyncDBError, ConnectionError, MigrationError
+from ..text import sentence
 from .engine.advice import advise
 from .engine.copy_rows import send_statement
 from .engine.execution_errors import HistoryLostError, execution_error, offset_of
+from .engine.lost_sessions import own_end_of
 from .engine.non_transactional import revert_without_transaction
+from .engine.notices import collected
+from .engine.run import Position
 from .engine.script import clean_session
 from .engine.session import NO_TIMEOUT_S
 from .results import Applied, Repair
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
     from ..core.connection import Connection
     from .engine.engine import MigrationEngine
+    from .engine.run import Run
     from .sources.migration import Migration
     from .sources.parser import ParsedMigration
     from .sources.previous import PreviousContents
@@ -202,9 +208,10 @@ class Operations:
                 started = time.perf_counter()
                 await self._revert_one(name, down)
                 reverted.append(Applied(name, round((time.perf_counter() - started) * 1000)))
-        except MigrationError:
+        except (MigrationError, ConnectionError):
             if reverted:
-                await self._save_snapshot()
+                with suppress(AsyncDBError, *FAILURES):
+                    await self._save_snapshot()
             raise
         await self._save_snapshot()
         return reverted
@@ -227,10 +234,30 @@ class Operations:
             await self.engine.save_snapshot(connection)
 
     async def _revert_one(self, name: str, down: ParsedMigration) -> None:
+        run = self.engine.new_run()
+        run.notices.pause()
+        try:
+            await self._run_revert(run, name, down)
+        except (ConnectionError, *FAILURES) as error:
+            if run.position is None or not (isinstance(error, ConnectionError) or is_lost(error)):
+                raise
+            failure = await own_end_of(self.engine, run, down, error)
+            if failure is not None:
+                raise failure from error
+            reason = error.message if isinstance(error, ConnectionError) else sentence(lost_message(error))
+            line, column = down.position(down.statements[run.position.first - 1].start)
+            raise ConnectionError(
+                f"{down.filename}:{line}:{column}: statement {run.position.first}: {reason} {name} is not reverted. "
+                f"Revert again.",
+                {"error_type": type(error).__name__},
+            ) from error
+
+    async def _run_revert(self, run: Run, name: str, down: ParsedMigration) -> None:
         engine = self.engine
         if not down.transactional:
             async with engine.db.acquire_direct() as connection:
-                await revert_without_transaction(engine.session(connection, down), name, down)
+                with collected(connection, run.notices):
+                    await revert_without_transaction(engine.session(connection, down, run), name, down)
             return
 
         async def write(connection: Connection) -> str | None:
@@ -239,7 +266,8 @@ class Operations:
             script = engine.script(connection)
             if script.entering():
                 await connection.execute(script.entering())
-            await self._run_down(connection, down)
+            with collected(connection, run.notices):
+                await self._run_down(connection, down, run)
             if script.leaves_traces(down):
                 await connection.execute(script.closing(), timeout=NO_TIMEOUT_S)
                 await require_own_table(connection, engine.history.table, engine.options.role)
@@ -249,18 +277,20 @@ class Operations:
 
         await engine.under_lock(write)
 
-    async def _run_down(self, connection: Connection, down: ParsedMigration) -> None:
+    async def _run_down(self, connection: Connection, down: ParsedMigration, run: Run) -> None:
         """Run the statements of ``down``. After an error the caller rolls back the transaction."""
         running: Statement | None = None
         try:
             for running in down.statements:
+                run.position = Position(down, running.number, running.number)
                 await send_statement(connection, down, running, NO_TIMEOUT_S)
+            run.position = None
         except asyncpg.PostgresError as error:
             if is_lost(error):
                 raise
             # Prepared statements and session locks survive the rollback.
             await connection.execute(f"ROLLBACK;\n{clean_session(deallocate=False)}", timeout=NO_TIMEOUT_S)
-            advice = await advise(self.engine.session(connection, down), error, down)
+            advice = await advise(self.engine.session(connection, down, run), error, down)
             raise execution_error(error, down, running, offset_of(error), advice) from error
 
 

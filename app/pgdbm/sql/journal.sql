@@ -36,10 +36,12 @@ INSERT INTO {{journal}} (module, filename, statement, event, statement_hash, ses
 VALUES ($1, $2, $3, 'connection_lost', $4, pg_catalog.jsonb_build_object('server', $5::text), $6,
         pg_catalog.clock_timestamp())
 
--- lost_again: whether the file's last session that ended by itself did so at the same statement, on the same server
+-- lost_again: whether the last session of the file $2 that ended by itself did so at the same statement, on the same
+-- server; $3 is that migration, or the migration that this down migration reverts
 SELECT COALESCE((
-    SELECT statement_hash = $3 AND session_state ->> 'server' = $4 FROM {{journal}}
-    WHERE module = $1 AND filename = $2 AND event IN ('connection_lost', 'finished', 'unmarked', 'reverted')
+    SELECT statement_hash = $4 AND session_state ->> 'server' = $5 FROM {{journal}}
+    WHERE module = $1 AND (filename = $2 AND event = 'connection_lost'
+                           OR filename IN ($2, $3) AND event IN ('finished', 'unmarked', 'reverted'))
     ORDER BY id DESC LIMIT 1), false)
 
 -- begin: the start of a statement, before it runs

@@ -8,7 +8,7 @@ import click
 
 from pgdbm.cli.errors import FAILED
 from pgdbm.cli.options import command
-from pgdbm.cli.output import size, utc
+from pgdbm.cli.output import rehearsal_failure, size, utc
 from pgdbm.cli.questions import confirm
 from pgdbm.text import object_in_words
 
@@ -273,7 +273,8 @@ async def rehearse(
     for one in found.migrations:
         context.output.line(f"  {one.filename}  {one.execution_time_ms:.0f} ms")
     if found.failure is not None:
-        context.output.line(f"  {found.failure.filename}: {found.failure.message}")
+        for line in rehearsal_failure(found.failure):
+            context.output.line(f"  {line}")
     for proof in found.fixes or ():
         context.output.line(f"  the fix of {proof.filename} is {'proved' if proof.proved else 'not proved'}")
         if proof.reason is not None:

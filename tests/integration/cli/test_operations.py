@@ -51,6 +51,22 @@ def test_a_migration_is_reverted(project: Project) -> None:
     assert project.json("migrate", "status", "users")["state"] == "pending"
 
 
+def test_a_file_that_ends_its_own_session_is_named(project: Project) -> None:
+    project.json("migrate", "apply", "users")
+    end = "SELECT 1;\nSELECT pg_terminate_backend(pg_backend_pid());\n"
+    project.write("users/002_more.down.sql", end)
+    for words in ("002_more.sql is not reverted", "pg_terminate_backend"):
+        done = project.run("migrate", "revert", "--yes", "--module", "users")
+        assert done.returncode == 1
+        assert "002_more.down.sql:2:1: statement 2: " in done.stderr
+        assert words in done.stderr
+    project.write("users/003_end.sql", end)
+    done = project.run("migrate", "rehearse", "--module", "users")
+    assert done.returncode == 1
+    assert "003_end.sql:2:1: statement 2: The server ended the session" in done.stdout
+    assert "pg_terminate_backend" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("given", "code", "error"), [("", 2, "the input ended without an answer"), ("n\n", 130, ""), ("y\n", 0, "")]
 )

@@ -147,6 +147,22 @@ def test_a_failing_down_migration_is_reported(service: Any, repo: Any) -> None:
     assert service.get("/modules/m").json()["applied"] == 1
 
 
+def test_a_down_migration_that_ends_its_own_session_fails_the_second_time(service: Any, repo: Any) -> None:
+    repo.write("m", _001_a=TABLE)
+    down(repo, "m", "001_a", "DROP TABLE {{tables.t}};\nSELECT pg_terminate_backend(pg_backend_pid())")
+    service.sync()
+    service.post("/modules/m/migrate")
+    assert_problem(service.post("/modules/m/revert"), 503, "database_unavailable")
+    problem = assert_problem(service.post("/modules/m/revert"), 422, "migration_failed")
+    where = [problem[name] for name in ("module", "filename", "statement", "line", "sqlstate")]
+    assert where == ["m", "001_a.down.sql", 2, 2, "57P01"]
+    assert "pg_terminate_backend" in problem["hint"]
+    assert service.get("/modules/m").json()["applied"] == 1
+    down(repo, "m", "001_a", "DROP TABLE {{tables.t}}")
+    service.sync()
+    assert service.post("/modules/m/revert").json()["reverted"][0]["filename"] == "001_a.sql"
+
+
 async def test_reverting_waits_for_the_migration_lock(
     start: Callable[..., Any], repo: Any, connect: Callable[..., Any]
 ) -> None:

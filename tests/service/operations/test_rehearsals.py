@@ -35,6 +35,18 @@ def test_a_rehearsal_proves_the_fixes_of_the_plan(service: Any, repo: Any, sql: 
     assert sql("SELECT FROM pg_namespace WHERE nspname LIKE 'pgdbm_rehearsal%'") == []
 
 
+def test_a_file_that_ends_its_own_session_fails_its_rehearsal(service: Any, repo: Any) -> None:
+    repo.write("m", _001_a=TABLE, _002_b="SELECT 1;\nSELECT pg_terminate_backend(pg_backend_pid())")
+    service.sync()
+    for _ in range(2):
+        found = service.post("/modules/m/rehearse").json()
+        assert (found["succeeded"], found["stopped"], found["left_behind"]) == (False, None, None)
+        failure = found["failure"]
+        where = [failure[name] for name in ("filename", "statement", "line", "column", "sqlstate")]
+        assert where == ["002_b.sql", 2, 2, 1, "57P01"]
+        assert "pg_terminate_backend" in failure["hint"]
+
+
 def test_a_rehearsal_reports_locks_and_times(service: Any, repo: Any, sql: Callable[..., Any]) -> None:
     repo.write("m", _001_a=TABLE, _002_b="ALTER TABLE {{tables.t}} ADD b text;\n\n  SELECT 1 / 0", _003_c="SELECT 1")
     service.sync()

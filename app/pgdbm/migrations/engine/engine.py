@@ -86,7 +86,7 @@ class MigrationEngine:
         """
         from .outcome import result_of
 
-        run = self._run()
+        run = self.new_run()
         guard = None
         if digest is not None:
             from .plan_guard import PlanGuard
@@ -121,7 +121,7 @@ class MigrationEngine:
         """Apply ``migration``, whatever else is pending. Returns milliseconds; 0 if it was applied already."""
         from .outcome import result_of
 
-        run = self._run()
+        run = self.new_run()
         while True:
             plan, server_version, recorded = await self._read_plan((migration,), "allow", None, only=True)
             if not plan.pending:
@@ -131,7 +131,7 @@ class MigrationEngine:
             run.starts_history = recorded is None
             await self._work(run, parsed, "file")
 
-    def _run(self) -> Run:
+    def new_run(self) -> Run:
         def forward(notice: Notice) -> None:
             severity, sqlstate, message = notice[1:]
             self.announcer.emit("notice", notice.filename, severity=severity, sqlstate=sqlstate, message=message)
@@ -271,7 +271,7 @@ class MigrationEngine:
         """A session to migrate over ``connection``. ``last`` is the last migration of the run."""
         from .session import Session
 
-        run = run or self._run()
+        run = run or self.new_run()
         return Session(
             connection=connection,
             script=self.script(connection, run.histories),

@@ -3,20 +3,24 @@
 A file can terminate its backend, or crash it. Each run of it then ends with a lost connection, and to run again would
 help as little the next time. So the journal records where a session was lost that ended by itself: the server sent the
 reason, or its processes were restarted because one of them crashed. If that happens again at the same place, while the
-server was not restarted and is the same one as after the first time, it is a failure of the file.
+server was not restarted and is the same one as after the first time, it is a failure of the file. The same holds for a
+down migration. A rehearsal, which keeps nothing and can be repeated, reports the first time already.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 
 from ...core.asyncpg_errors import FAILURES
 from ...errors import AsyncDBError, MigrationExecutionError
+from ...sql import statement
 from ..state.journal import hash_of
+from .retries import retry_pauses
 
 if TYPE_CHECKING:
     from ...core.connection import Connection
@@ -26,18 +30,60 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgdbm.migrations")
 
-_TERMINATED = "The server ended the session while this ran, for the second time, and was not restarted in the meantime."
-_TERMINATED_HINT = (
+TERMINATED_HINT = (
     "Does the statement, or a trigger or a function that it calls, end its own session, as "
     "pg_terminate_backend(pg_backend_pid()) does? Remove that. If another session or a monitoring tool ends long "
     "sessions, exempt this one. Then run again."
 )
-_CRASHED = "The session crashed the second time while this ran, and the server restarted all of its processes."
-_CRASHED_HINT = (
+CRASHED_HINT = (
     "The log of the server says by which signal the process ended. Signal 9: it was probably killed for its memory, so "
     "let the statement do less in one go. Otherwise the statement, or an extension that it uses, triggers a bug of the "
     "server: change it or update the server. Then run again."
 )
+_TERMINATED = "The server ended the session while this ran, for the second time, and was not restarted in the meantime."
+_CRASHED = "The session crashed the second time while this ran, and the server restarted all of its processes."
+
+
+class OwnEnd(NamedTuple):
+    """How a session ended by itself: ``reason`` is what the server sent, or None after a crash of its process.
+
+    ``server`` identifies the server since its last start.
+    """
+
+    server: str
+    reason: BaseException | None
+
+
+async def how_it_ended(connection: Connection, error: BaseException, since: float, *, all_ended: bool) -> OwnEnd | None:
+    """How the session that was lost with ``error`` ended; None if not by itself, as when the server was stopped.
+
+    ``connection`` is a new one to the same server. ``since`` is a time of :func:`time.perf_counter` before the loss.
+    ``all_ended``: the server has announced to the lost session that it ends every session.
+    """
+    server = await connection.fetchrow(statement("journal", "server"), time.perf_counter() - since)
+    assert server is not None
+    reason = _reason_of(error)
+    is_crash = bool(server["crashed"]) and reason is None
+    is_end = not server["crashed"] and isinstance(reason, asyncpg.AdminShutdownError)
+    if server["restarted"] or all_ended or not (is_crash or is_end):
+        return None
+    return OwnEnd(server["server"], reason)
+
+
+async def own_end_of(
+    engine: MigrationEngine, run: Run, migration: ParsedMigration, error: BaseException
+) -> MigrationExecutionError | None:
+    """As :func:`own_end` for a single file, as soon as the server can be reached again."""
+    started = time.monotonic()
+    for pause in retry_pauses():
+        try:
+            await engine.lock.wait_until_free(engine.db)
+            break
+        except (AsyncDBError, *FAILURES):
+            if time.monotonic() - started + pause > engine.options.reconnect_for:
+                return None
+            await asyncio.sleep(pause)
+    return await own_end(engine, run, [migration], error)
 
 
 async def own_end(
@@ -58,16 +104,13 @@ async def _recorded(
     engine: MigrationEngine, connection: Connection, run: Run, missing: list[ParsedMigration], error: BaseException
 ) -> MigrationExecutionError | None:
     journal = engine.journal
-    server = await connection.fetchrow(journal.sql("server"), time.perf_counter() - run.started)
-    assert server is not None
-    reason = _reason_of(error)
-    is_crash = bool(server["crashed"]) and reason is None
-    is_end = not server["crashed"] and isinstance(reason, asyncpg.AdminShutdownError)
-    if server["restarted"] or run.notices.ends or not (is_crash or is_end):
+    ended = await how_it_ended(connection, error, run.started, all_ended=run.notices.ends)
+    if ended is None:
         return None
+    reason = ended.reason
     migration, number, place = _place(run, missing)
-    name, server_id = migration.filename, server["server"]
-    is_again = await journal.record_lost(connection, name, number, place, server_id, str(reason or error))
+    name = migration.filename
+    is_again = await journal.record_lost(connection, name, number, place, ended.server, str(reason or error))
     if not is_again:
         return None
     failure = _failure(migration, number, reason)
@@ -125,7 +168,7 @@ def _failure(migration: ParsedMigration, number: int | None, reason: BaseExcepti
     """``reason``: as the server sent it; None after a crash."""
     line, column = migration.position(migration.statements[number - 1].start) if number else (None, None)
     where = f"{migration.filename}:{line}:{column}: statement {number}" if number else migration.filename
-    text, hint = (_CRASHED, _CRASHED_HINT) if reason is None else (_TERMINATED, _TERMINATED_HINT)
+    text, hint = (_CRASHED, CRASHED_HINT) if reason is None else (_TERMINATED, TERMINATED_HINT)
     return MigrationExecutionError(
         f"{where}: {text}",
         migration.filename,

@@ -89,6 +89,7 @@ async def revert_without_transaction(session: Session, filename: str, down: Pars
             raise MigrationError(f"Another session has just reverted {filename}.", filename)
         file = ResumableFile(session, down)
         await file.run()
+        session.run.position = None
         async with file.recording_end(), file.as_ourselves(), connection.transaction():
             await require_own_table(connection, session.history.table, session.script.role)
             await session.history.delete(connection, filename)

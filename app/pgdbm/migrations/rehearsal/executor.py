@@ -52,6 +52,19 @@ class StatementFailedError(Exception):
         self.failure = failure
 
 
+class SessionLostError(Exception):
+    """The connection was lost while ``running`` ran, or outside the statements of the file, if that is None."""
+
+    def __init__(
+        self, error: asyncpg.PostgresError, migration: ParsedMigration, running: Statement | None, *, replaying: bool
+    ) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.migration = migration
+        self.running = running
+        self.replaying = replaying
+
+
 class RehearsalStoppedError(Exception):
     """The rest of the rehearsal would block other sessions, or cannot run."""
 
@@ -267,7 +280,7 @@ class RehearsalExecutor:
         self, error: asyncpg.PostgresError, migration: ParsedMigration, one: Statement | None, measured: bool
     ) -> None:
         if is_lost(error):
-            raise error
+            raise SessionLostError(error, migration, one, replaying=not measured) from error
         await self.roll_back()
         located = execution_error(error, migration, one, offset_of(error))
         raise StatementFailedError(

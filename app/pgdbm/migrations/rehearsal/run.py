@@ -22,15 +22,24 @@ from ...core.config import search_path_entries
 from ...core.templating import quote
 from ...errors import AsyncDBError
 from ...sql import statement
+from ..engine.lost_sessions import CRASHED_HINT, TERMINATED_HINT, OwnEnd, how_it_ended
+from ..engine.notices import NoticeCollector, collected
 from ..engine.options import milliseconds_of
 from ..engine.plan import build_plan
+from ..engine.retries import retry_pauses
 from ..engine.search_path import search_path_of_files
 from ..sources.batches import parse_each
 from ..sources.role_checks import check_keeps_role
 from ..state.catalog import read_catalog
 from ..state.drift import own_tables
-from .executor import RehearsalExecutor, RehearsalStoppedError, RehearsedFile, StatementFailedError
-from .results import FileRehearsal, Rehearsal
+from .executor import (
+    RehearsalExecutor,
+    RehearsalStoppedError,
+    RehearsedFile,
+    SessionLostError,
+    StatementFailedError,
+)
+from .results import Failure, FileRehearsal, Rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -47,6 +56,8 @@ _PREFIX = "pgdbm_rehearsal_"
 _SCRATCH = rf"^{_PREFIX}[0-9a-f]{{16}}$"
 _TABLES_PER_DROP = 500
 _DROP_ATTEMPTS = 5
+_RECONNECT_S = 60.0
+_CRASHED = "The session crashed, and the server restarted all of its processes"
 
 
 async def rehearse(
@@ -92,17 +103,26 @@ async def rehearse(
         not_reached=tuple(migration.filename for migration in pending),
     )
     limit: asyncio.Timeout | None = None
+    notices = NoticeCollector(lambda _: None)
+    notices.pause()
     files = await asyncio.to_thread(_parsed, replayed, pending, rehearsal.schema, server_version, role)
     try:
         await _drop_abandoned(db)
         async with asyncio.timeout(timeout) as limit:
             async with db.acquire_direct() as connection:
                 path = search_path_of_files(db, history.schema)
-                await _run(connection, rehearsal, files, history, path, lock_timeout, role, with_catalog, with_catalogs)
+                with collected(connection, notices):
+                    await _run(
+                        connection, rehearsal, files, history, path, lock_timeout, role, with_catalog, with_catalogs
+                    )
     except StatementFailedError as failed:
         rehearsal.failure = failed.failure
     except RehearsalStoppedError as stopped:
         rehearsal.stopped = str(stopped)
+    except SessionLostError as lost:
+        rehearsal.failure = await _failure_of_lost(db, lost, started, all_ended=notices.ends)
+        if rehearsal.failure is None:
+            raise db.failure(lost.error, f"(rehearsing in {rehearsal.schema})", ()) from lost.error
     except TimeoutError as error:
         if limit is None or not limit.expired():
             # Not the limit above, but a query's, or the operating system's error for a lost connection.
@@ -114,6 +134,39 @@ async def rehearse(
         await _uninterrupted(_drop(db, rehearsal))
     rehearsal.milliseconds = (time.perf_counter() - started) * 1000
     return rehearsal
+
+
+async def _failure_of_lost(
+    db: AsyncDatabaseManager, lost: SessionLostError, since: float, *, all_ended: bool
+) -> Failure | None:
+    """The failure of the statement that was running when the session ended by itself; None if it did not."""
+    began = time.perf_counter()
+    ended: OwnEnd | None = None
+    for pause in retry_pauses():
+        try:
+            async with db.acquire() as connection:
+                ended = await how_it_ended(connection, lost.error, since, all_ended=all_ended)
+            break
+        except (AsyncDBError, *FAILURES):
+            # After a crash the server does not accept connections for some time.
+            if time.perf_counter() - began + pause > _RECONNECT_S:
+                return None
+            await asyncio.sleep(pause)
+    if ended is None:
+        return None
+    migration, running = lost.migration, lost.running
+    line, column = (None, None) if running is None else migration.position(running.start)
+    return Failure(
+        filename=migration.filename,
+        statement=None if running is None else running.number,
+        line=line,
+        column=column,
+        sqlstate=getattr(ended.reason, "sqlstate", None),
+        message=_CRASHED if ended.reason is None else f"The server ended the session: {ended.reason}",
+        detail=None,
+        hint=CRASHED_HINT if ended.reason is None else TERMINATED_HINT,
+        replaying=lost.replaying,
+    )
 
 
 def _parsed(

@@ -92,7 +92,8 @@ class Journal:
         ``place`` is a digest of what ran; ``server`` identifies the server since its last start.
         """
         await self.create(connection)
-        again: bool = await connection.fetchval(self.sql("lost_again"), self._module, filename, place, server)
+        values = (self._module, filename, migration_of(filename), place, server)
+        again: bool = await connection.fetchval(self.sql("lost_again"), *values)
         await connection.execute(self.sql("lost"), self._module, filename, statement, place, server, message)
         return again
 
