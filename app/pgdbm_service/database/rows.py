@@ -12,17 +12,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
 _watchers: set[Callable[[], None]] = set()
 
 
 class UnreadableRowsError(Exception):
     """The statement cannot have returned these rows: something between the server and asyncpg changed them."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        for watcher in tuple(_watchers):
-            watcher()
 
 
 @contextmanager
@@ -40,11 +34,13 @@ def watching_unreadable(watcher: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def reading_rows() -> Iterator[None]:
-    """Raise UnreadableRowsError if a row in the block lacks a column, has another one, or refers to something
-    missing."""
+    """Raise UnreadableRowsError if a row in the block lacks a column, has another one, refers to something missing, or
+    has an impossible value, and call the watchers."""
     try:
         yield
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, ValueError) as error:
+        for watcher in tuple(_watchers):
+            watcher()
         raise UnreadableRowsError(f"{type(error).__name__}: {error}") from error
 
 
@@ -52,9 +48,9 @@ def numbered(items: Sequence[T], row: Mapping[str, object] | asyncpg.Record, fir
     """The item whose position is in the column ``number`` of ``row``, counted from ``first``.
 
     Raises:
-        UnreadableRowsError: there is none.
+        LookupError: there is none.
     """
     number = row.get("number")
     if not isinstance(number, int) or not 0 <= number - first < len(items):
-        raise UnreadableRowsError(f"the column number is {number!r}, but there are {len(items)} items")
+        raise LookupError(f"the column number is {number!r}, but there are {len(items)} items")
     return items[number - first]

@@ -13,7 +13,7 @@ from pgdbm.errors import MigrationFileError
 from pgdbm.migrations.sources.migration import Migration, hash_of_part, migration_of_text
 
 from ..database.retrying import repeated_on_conflict
-from ..database.rows import UnreadableRowsError, reading_rows
+from ..database.rows import reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 from ..errors import ServiceError
@@ -103,13 +103,9 @@ class RegistrationStore:
     @contextlib.asynccontextmanager
     async def change(self) -> AsyncIterator[RegistryChange]:
         """A transaction that changes what is registered. Replicas make such changes one after the other."""
-        try:
-            async with self._database.manager(SERVICE_SCHEMA).transaction() as tx:
-                await tx.execute(_sql("lock"))
-                yield RegistryChange(tx, self._registry)
-        except UnreadableRowsError:
-            await self._database.replace_connections()
-            raise
+        async with self._database.manager(SERVICE_SCHEMA).transaction() as tx:
+            await tx.execute(_sql("lock"))
+            yield RegistryChange(tx, self._registry)
 
     @property
     def _own(self) -> Queries:
@@ -228,9 +224,10 @@ async def _read_bundles(db: Queries, digests: Collection[str]) -> dict[str, Bund
 
 
 def _file_of(row: RowDict) -> Migration:
+    """Raises ValueError if the file differs from what was stored."""
     if hash_of_part(row["content"]) != row["hash"]:
-        raise UnreadableRowsError(f"{row['filename']} of bundle {row['digest']} does not have its hash")
+        raise ValueError(f"{row['filename']} of bundle {row['digest']} does not have its hash")
     try:
         return migration_of_text(row["filename"], row["content"])
     except MigrationFileError as error:
-        raise UnreadableRowsError(f"bundle {row['digest']} has a file that cannot have been stored: {error}") from error
+        raise ValueError(f"bundle {row['digest']} has a file that cannot have been stored: {error}") from error

@@ -25,7 +25,7 @@ from pgdbm.migrations.sources.migration import check_versions
 from pgdbm.migrations.state.journal import TABLE as JOURNAL_TABLE
 
 from ..database.logins import LoginError
-from ..database.rows import numbered
+from ..database.rows import numbered, reading_rows
 from ..database.sql import statement
 from ..errors import ServiceError
 from .history_tables import HISTORY_TABLE, chunks, history_of, tables_among, was_dropped
@@ -246,7 +246,8 @@ class AppliedSets:
                 attempts = statement("histories", f"attempts_{form}", attempts=latest)
             parts.append(statement("histories", name, number=str(number), applied=applied, attempts=attempts))
         rows = await db.fetch_all(" UNION ALL ".join(parts), [module for module, _ in keys])
-        return [(numbered(keys, row, first=1), row) for row in rows]
+        with reading_rows():
+            return [(numbered(keys, row, first=1), row) for row in rows]
 
 
 def _pairs(texts: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ import msgspec
 
 from pgdbm.errors import QueryError
 
-from ..database.rows import numbered
+from ..database.rows import numbered, reading_rows
 from ..database.sql import statement
 from ..errors import ServiceError
 from .history_tables import chunks, history_of, readable_among, was_dropped
@@ -46,11 +46,12 @@ async def find_same_files(
             if not was_dropped(error):
                 raise
             continue
-        found += [
-            SameFiles(numbered(some, row), row["module"], row["same"], row["applied"])
-            for row in rows
-            if not row["is_started"]
-        ]
+        with reading_rows():
+            found += [
+                SameFiles(numbered(some, row), row["module"], row["same"], row["applied"])
+                for row in rows
+                if not row["is_started"]
+            ]
     return found
 
 

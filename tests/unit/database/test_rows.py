@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from pgdbm_service.database.failures import is_not_understood, service_error_of
-from pgdbm_service.database.rows import UnreadableRowsError, numbered, reading_rows
+from pgdbm_service.database.rows import UnreadableRowsError, numbered, reading_rows, watching_unreadable
 from pgdbm_service.status.applied_sets import AppliedSet, AppliedSets
 
 if TYPE_CHECKING:
@@ -22,8 +23,23 @@ def test_the_numbered_item() -> None:
 
 @pytest.mark.parametrize("row", [{"number": -1}, {"number": 2}, {"number": None}, {"number": "0"}, {"numbeR": 0}])
 def test_there_is_no_item_of_another_number(row: dict[str, object]) -> None:
-    with pytest.raises(UnreadableRowsError):
+    with pytest.raises(UnreadableRowsError), reading_rows():
         numbered("ab", row)
+
+
+def test_the_watchers_are_called_once_for_each_block() -> None:
+    calls: list[str] = []
+    with watching_unreadable(lambda: calls.append("unreadable")):
+        for text in ('{"a": 1}', '{"a" 1}', "[]"):
+            with suppress(UnreadableRowsError), reading_rows():
+                assert msgspec.json.decode(text)["a"] == 1
+        assert calls == ["unreadable"] * 2
+        # An error that exists, and is not raised, is none that anything has to be done about.
+        UnreadableRowsError("not raised")
+        assert calls == ["unreadable"] * 2
+    with suppress(UnreadableRowsError), reading_rows():
+        numbered("", {"number": 0})
+    assert calls == ["unreadable"] * 2
 
 
 class Answers:
