@@ -20,18 +20,12 @@ from .auth.origins import Origins
 from .auth.sessions import Sessions
 from .auth.sign_in import SignIns
 from .auth.verifier import TokenVerifier
-from .dashboard.actions import ActionController
 from .dashboard.api import get_overview, list_replicas, stream_all_events
-from .dashboard.approvals import DecisionController
 from .dashboard.live import LivePages
-from .dashboard.module_pages import ModulePageController
 from .dashboard.overview import OverviewReader
-from .dashboard.pages import PageController, get_asset
+from .dashboard.pages_on_demand import PagesOnDemand
 from .dashboard.prefix import with_prefix
 from .dashboard.showing import show_unrouted
-from .dashboard.sign_in import AccountController, SignInController
-from .dashboard.tokens import TokenPages
-from .dashboard.webhook_pages import WebhookPages
 from .database.idle import answer
 from .database.periodic import Job, background
 from .database.pool import Database
@@ -86,7 +80,18 @@ from .web.openapi import openapi, plugins, static_files
 from .web.query_parameters import QueryParameters
 
 if TYPE_CHECKING:
-    from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+    from collections.abc import Sequence
+
+    from litestar.plugins import PluginProtocol
+    from litestar.types import (
+        ControllerRouterHandler,
+        LifeSpanReceive,
+        LifeSpanScope,
+        LifeSpanSend,
+        Receive,
+        Scope,
+        Send,
+    )
     from opentelemetry.trace import TracerProvider
 
     from .observability.tracing import Tracing
@@ -111,6 +116,12 @@ _ONCE_S, _AGAIN_S = 1e9, 5.0
 
 class Service(Litestar):
     """Litestar with a request id, a log line and security headers for every answer, including those without a route."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        """Without Litestar's plugins for types of pydantic and attrs: no handler has one, and importing them takes 25
+        ms."""
+        return plugins
 
     async def __call__(
         self,
@@ -156,6 +167,8 @@ class Service(Litestar):
         await answer(database.idle, registrations.catch_up, lambda: self._answer(scope, receive, send))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pages: PagesOnDemand = self.state.pages
+        await pages.before(scope)
         audit: AuditRecorder = self.state["audit"]
         send = with_secure_headers(send, scope["path"])
         prefix = scope["state"]["prefix"]
@@ -299,48 +312,8 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         bind_path_parameters(request.path_params)
         query_parameters.require_known(request)
 
-    calls = Router(
-        "/",
-        route_handlers=[
-            HealthController,
-            VersionController,
-            SchemaController,
-            ModuleController,
-            RegistrationController,
-            OperationController,
-            RunController,
-            BackfillController,
-            ApprovalController,
-            FreezeController,
-            ActivityController,
-            TokenController,
-            WebhookController,
-            create_ticket,
-            migrate,
-            migrate_all,
-            sync_repository,
-            show_metrics,
-            get_audit,
-            PageController,
-            ModulePageController,
-            ActionController,
-            DecisionController,
-            SignInController,
-            AccountController,
-            TokenPages,
-            WebhookPages,
-            get_asset,
-            get_overview,
-            list_replicas,
-            stream_all_events,
-            error_page,
-            list_errors,
-            get_service,
-        ],
-        before_request=before_each_call,
-    )
     app = Service(
-        route_handlers=[calls, static_files()],
+        route_handlers=[static_files()],
         dependencies={name: _provide(part) for name, part in dependencies.items()},
         # Exited in reverse order: the audit is written before the pool closes, and jobs end before the connections to
         # webhooks are closed.
@@ -372,10 +345,44 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
         request_max_body_size=settings.max_body_bytes,
         multipart_form_part_limit=settings.max_bundle_files + _FORM_FIELDS,
     )
-    access.check(app)
-    methods.read(app)
+
+    def register(handlers: Sequence[ControllerRouterHandler]) -> None:
+        app.register(Router("/", route_handlers=handlers, before_request=before_each_call))
+        access.check(app)
+        methods.read(app)
+
+    register(
+        [
+            HealthController,
+            VersionController,
+            SchemaController,
+            ModuleController,
+            RegistrationController,
+            OperationController,
+            RunController,
+            BackfillController,
+            ApprovalController,
+            FreezeController,
+            ActivityController,
+            TokenController,
+            WebhookController,
+            create_ticket,
+            migrate,
+            migrate_all,
+            sync_repository,
+            show_metrics,
+            get_audit,
+            get_overview,
+            list_replicas,
+            stream_all_events,
+            error_page,
+            list_errors,
+            get_service,
+        ]
+    )
     app.state.update(
         {
+            "pages": PagesOnDemand(register),
             "database": database,
             "registry": registry,
             "registrations": registrations,

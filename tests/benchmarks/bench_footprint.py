@@ -1,27 +1,31 @@
-"""The time and memory that a manager takes, and the time to import the library."""
+"""The time and memory that a manager takes, the time to import the library, and that of starting a process."""
 
 from __future__ import annotations
 
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
 import tracemalloc
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager
 
-from .databases import Databases, shared_pool
+from .bench_service import running
+from .databases import Databases, shared_pool, write_migrations
 from .harness import race
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _MANAGERS = 10_000
+_MOST_START_MS = 400
 
 
-async def main(dsn: str, _folder: Path, rounds: int) -> None:
+async def main(dsn: str, folder: Path, rounds: int) -> None:
     pool = await shared_pool(await Databases(dsn).fresh())
     connections = pool.get_size()
     began = time.perf_counter()
@@ -56,6 +60,9 @@ async def main(dsn: str, _folder: Path, rounds: int) -> None:
     middle = sorted(extra)[len(extra) // 2] * 1000
     print(f"  beyond 1.2 times asyncpg: {middle:.1f} ms  (at most 20)  {'ok' if middle <= 20 else 'OVER'}")
     await _command_line(rounds)
+    repo = folder / "footprint"
+    write_migrations(repo / "app", 25)
+    await _service(await Databases(dsn).fresh(), repo, rounds)
 
 
 async def _command_line(rounds: int) -> None:
@@ -79,3 +86,22 @@ async def _command_line(rounds: int) -> None:
     extra = sorted(a - b for a, b in zip(*result.seconds.values(), strict=True))
     middle = extra[len(extra) // 2] * 1000
     print(f"  --help beyond Python's own start: {middle:.0f} ms  (at most 200)  {'ok' if middle <= 200 else 'OVER'}")
+
+
+async def _service(dsn: str, repo: Path, rounds: int) -> None:
+    """Processor time of a service until it is ready, which includes connecting and reading its repository."""
+    variables = {"DATABASE_URL": dsn, "PGDBM_MIGRATIONS_REPO": str(repo), "PGDBM_LOG_LEVEL": "warning"}
+
+    async def cpu(module: str) -> float:
+        async with running("-m", module, **variables) as server:
+            return server.cpu_s()
+
+    names = ours, bare = "pgdbm_service", "bare Litestar"
+    modules = "pgdbm_service", "tests.benchmarks.bare_service"
+    candidates = {name: partial(cpu, module) for name, module in zip(names, modules, strict=True)}
+    result = await race("CPU of a service, start to ready", candidates, rounds * 2)
+    result.show()
+    pairs = zip(result.seconds[ours], result.seconds[bare], strict=True)
+    extra = statistics.median(a - b for a, b in pairs) * 1000
+    verdict = "ok" if extra <= _MOST_START_MS else "OVER"
+    print(f"  beyond the bare one: {extra:.0f} ms  (at most {_MOST_START_MS})  {verdict}")

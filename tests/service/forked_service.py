@@ -27,8 +27,7 @@ _forks.set_forkserver_preload(
         "pgdbm_service.asgi",
         "postgast",
         "uvicorn",
-        "uvicorn.protocols.websockets.auto",
-        "litestar.plugins.pydantic",
+        "pgdbm_service.dashboard.routes",
     ]
 )
 # Forked copies import this module, which only works with ``python -m pytest``.

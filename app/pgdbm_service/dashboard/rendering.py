@@ -73,7 +73,7 @@ def asset_response(asset: Asset, *, is_own: bool, gzipped: bool) -> Response[byt
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from . import drawings, highlight, lock_words, wording
@@ -123,12 +123,12 @@ def _environment() -> Environment:
 
 def render(template: str, **context: object) -> str:
     """The HTML of ``template``, which may use ``now``, the time of rendering."""
-    return _environment().get_template(template).render(now=datetime.now(UTC), **context)
+    return environment().get_template(template).render(now=datetime.now(UTC), **context)
 
 
 def call(template: str, macro: str, *args: object, **options: object) -> Markup:
     """The HTML of a macro of ``template``."""
-    html: Markup = getattr(_environment().get_template(template).module, macro)(*args, **options)
+    html: Markup = getattr(environment().get_template(template).module, macro)(*args, **options)
     return html
 
 
