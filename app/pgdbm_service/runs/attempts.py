@@ -14,8 +14,8 @@ from pgdbm.migrations.engine.blockers import BlockerPolicy
 from pgdbm.migrations.engine.migration_plan import plan_digest
 from pgdbm.migrations.results import Notice
 
+from ..database.connector import APPLICATION_NAME
 from ..database.failures import log_failure, service_error_of
-from ..database.pool import APPLICATION_NAME
 from ..errors import ServiceError, to_document
 from .plan_checks import Step, applied_steps, plan_moved, require_digest, unfit_for_one_transaction
 from .queue import RetryLater
