@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from ..errors import ConfigurationError
@@ -38,8 +37,7 @@ _OPTION = re.compile(r"(?:^|\s)(?:-c\s*|--)([\w.-]+)\s*=")
 _OTHER_NAMES = {"database": "dbname"}
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionString:
+class ConnectionString(NamedTuple):
     """A connection string, parsed. ``parameters`` are libpq's, by name, without empty values."""
 
     parameters: Mapping[str, str]

@@ -5,9 +5,8 @@ Pure. The conflicts are those of the documentation's chapter on explicit locking
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,8 +69,7 @@ _CONFLICTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class StatementLock:
+class StatementLock(NamedTuple):
     """A lock that a statement takes on ``relation``, "schema.table" or as the statement names it.
 
     None stands for relations that only the catalog shows: the table of an index, the other table of a foreign key, what

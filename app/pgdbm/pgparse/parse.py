@@ -5,9 +5,8 @@ Most programs never parse anything, so the parser is loaded lazily: see :mod:`.n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .lexer import comments, statement_spans, without_comments
 from .limits import MAX_CHAIN, SAFE_CHARACTERS, breach_of, count_chain, has_operator_run, longest_chain
@@ -46,8 +45,7 @@ class TreeTooDeepError(SQLParseError):
     """Valid SQL that nests too deeply for its tree to be decoded: some fifty operators or UNIONs are enough."""
 
 
-@dataclass(frozen=True, slots=True)
-class RawStatement:
+class RawStatement(NamedTuple):
     """``start`` and ``end`` count characters; ``tree`` is libpg_query's Node, None where it nests too deeply.
 
     ``shift``: what to add to a location in the tree, to get its offset in the text, in bytes.
@@ -133,7 +131,7 @@ def parse_statements(sql: str) -> list[RawStatement]:
         if one.tree is not None:
             shortened.restore(one.tree, one.shift)
     original = shortened.characters.original
-    return [replace(one, start=original(one.start), end=original(one.end)) for one in found]
+    return [one._replace(start=original(one.start), end=original(one.end)) for one in found]
 
 
 def _parse_all(sql: str) -> list[RawStatement]:

@@ -7,7 +7,6 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from ...errors import PlanMovedError
-from .migration_plan import plan_digest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -29,6 +28,8 @@ class PlanGuard:
         """Raise PlanMovedError unless ``pending`` is the plan, apart from what this run has already ``applied``."""
         if self._digest is None:
             return
+        from .migration_plan import plan_digest  # imported lazily: few runs are given a plan
+
         now = plan_digest(self._module, self._schema, pending)
         if self._planned is None:
             wanted = self._digest

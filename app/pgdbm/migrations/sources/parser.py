@@ -20,11 +20,9 @@ from ...pgparse.pieces import PIECE_CHARACTERS, PieceTrees, parse_piece, pieces_
 from ...pgparse.repetitions import Repetitions
 from ...pgparse.traits import Refusal, Traits, traits_of
 from ...pgparse.tree import statement_node
-from .backfill import BackfillError, complete, header_of, with_parameters
 from .directives import NO_TRANSACTION, may_have_directives, misplaced, verify_lines
 from .foreign_formats import foreign_format, foreign_name
 from .own_transaction import blanked, own_blocks, own_transaction
-from .psql_commands import advice_on
 from .psql_scripts import read_script
 from .statements import ManyStatements, Statement, without
 
@@ -143,7 +141,11 @@ class ParsedMigration:
     @property
     def parsable_text(self) -> str:
         """The text in a form that an SQL parser accepts, with the same offsets."""
-        return self.rendered.text if self.backfill is None else with_parameters(self.rendered.text)
+        if self.backfill is None:
+            return self.rendered.text
+        from .backfill import with_parameters  # imported lazily: few files are one
+
+        return with_parameters(self.rendered.text)
 
     def text_without_rows(self, statement: Statement) -> str:
         """The text of ``statement``; that of a backfill has bounds that contain no row."""
@@ -203,6 +205,8 @@ def parse_file(migration: Migration, schema: str | None, server_version: int = G
 
 
 def _parse_backfill(migration: Migration, rendered: Rendered, server_version: int) -> ParsedFile:
+    from .backfill import BackfillError, complete, header_of, with_parameters  # imported lazily, as above
+
     split = Split((), [], ())
     try:
         backfill = header_of(migration, rendered.schema)
@@ -359,6 +363,8 @@ def _refuse_syntax(migration: Migration, rendered: Rendered, offset: int, messag
 
 
 def _syntax_hint(text: str, offset: int) -> str | None:
+    from .psql_commands import advice_on  # imported lazily: few files have an error
+
     command = advice_on(text, offset)
     if command is not None:
         return command

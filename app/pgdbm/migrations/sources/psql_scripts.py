@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...pgparse.lexer import possessive, quoted_end, tokens, without_comments
-from .psql_commands import WITHOUT_EFFECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,10 +43,16 @@ def may_be_script(content: str) -> bool:
     """Whether ``content`` must be passed to :func:`read_script`. Fast."""
     return (
         _may_copy(content)
-        or ("\\" in content and WITHOUT_EFFECT.search(content) is not None)
+        or ("\\" in content and _commands().search(content) is not None)
         or "CREATE SCHEMA" in content
         or "create schema" in content
     )
+
+
+def _commands() -> re.Pattern[str]:
+    from .psql_commands import WITHOUT_EFFECT  # imported lazily: few files have a backslash
+
+    return WITHOUT_EFFECT
 
 
 def _may_copy(content: str) -> bool:
@@ -80,7 +85,8 @@ def _edits(content: str, schema: str | None) -> Iterator[tuple[int, int, str, Co
     line = 1
     # Whether no part of a statement precedes the position.
     at_start = True
-    patterns = [WITHOUT_EFFECT, _CREATE_SCHEMA, *([_COPY] if _may_copy(content) else [])]
+    commands = _commands()
+    patterns = [commands, _CREATE_SCHEMA, *([_COPY] if _may_copy(content) else [])]
     ahead: dict[re.Pattern[str], re.Match[str] | None] = {}
     while True:
         for pattern in patterns:
@@ -94,7 +100,7 @@ def _edits(content: str, schema: str | None) -> Iterator[tuple[int, int, str, Co
         quoted = quoted_end(content, position, start)
         if quoted is not None:
             position, at_start = quoted, at_start and _is_blank(content[position:quoted])
-        elif found.re is WITHOUT_EFFECT:
+        elif found.re is commands:
             yield start, found.end(), "", None
             position, at_start = found.end(), True
         elif found.re is _CREATE_SCHEMA:
