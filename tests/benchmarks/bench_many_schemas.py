@@ -1,4 +1,4 @@
-"""The service over a module in thousands of schemas, with nothing pending: CPU time of service and server."""
+"""The service over a module in thousands of schemas, with nothing pending: time until the answer, and CPU time."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ async def _nothing_pending(database: str, folder: Path, rounds: int) -> None:
             ("The state of a module", lambda: client.get_module("tenants")),
         ):
             spent, took = await _measured(connection, pids, call, rounds)
-            verdict = "ok" if spent <= _COMPARED_BOUND_MS else "OVER"
-            print(f"\n{what} in {_COMPARED} schemas, over HTTP: {spent:.0f} ms of CPU in service and server", end="")
-            print(f"  (at most {_COMPARED_BOUND_MS})  {verdict}; {took:.0f} ms until the answer")
+            verdict = "ok" if took <= _COMPARED_BOUND_MS else "OVER"
+            print(f"\n{what} in {_COMPARED:,} schemas, over HTTP: {took:.0f} ms", end="")
+            print(f"  (at most {_COMPARED_BOUND_MS})  {verdict}; {spent:.0f} ms of CPU in service and server")
     await connection.close()
 
 

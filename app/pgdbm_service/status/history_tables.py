@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -29,6 +30,7 @@ T = TypeVar("T")
 HISTORY_TABLE = "schema_migrations"
 IN_STATEMENT = 100
 """The number of schemas that one statement reads."""
+_MANY = 2000
 
 _COLUMNS = ["id", "filename", "checksum", "module_name", "applied_at"]
 
@@ -143,22 +145,33 @@ async def schemas_with_pending(
     history has some of them under the name of ``module``, but not all, are added to ``started``.
     """
     files_as_now = [(file.filename, file.checksum if as_now else None) for file in files]
+    # Half of many schemas each, over two connections: the server compares them at the same time.
+    middle = len(schemas) // 2 // IN_STATEMENT * IN_STATEMENT if len(schemas) >= _MANY else 0
+    parts = [part for part in (schemas[:middle], schemas[middle:]) if part]
+    found = await asyncio.gather(*(_unequal(reader, module, part, files_as_now) for part in parts))
+    pending = {schema: is_started for part in found for schema, is_started in part.items()}
+    if started is not None:
+        started.update(schema for schema, is_started in pending.items() if is_started)
+    return [schema for schema in schemas if schema in pending]
+
+
+async def _unequal(
+    reader: Reader, module: str, schemas: Sequence[str], files: Sequence[tuple[str, str | None]]
+) -> dict[str, bool]:
+    """The ``schemas`` that do not have every one of ``files``, each with whether it has any."""
     may_read = set(await readable_among(reader, schemas, check_own=False))
     # Always in the same order, so that the connection has already prepared the statements.
     readable = [schema for schema in schemas if schema in may_read]
-    found = await _compare(reader, readable, module, files_as_now)
+    found = await _compare(reader, readable, module, files)
     if found.not_read:
         # Some of the user's own tables belong to other tools and have different columns.
         complete = set(await readable_among(reader, found.not_read))
         left = [schema for schema in found.not_read if schema in complete]
-        again = await _compare(reader, left, module, files_as_now)
+        again = await _compare(reader, left, module, files)
         # Tables that still cannot be read are reported when the schemas are migrated.
         unread = set(found.not_read).difference(complete).union(again.not_read)
         found.incomplete.update(again.incomplete | dict.fromkeys(unread, False))
-    if started is not None:
-        started.update(schema for schema, is_started in found.incomplete.items() if is_started)
-    up_to_date = may_read - found.incomplete.keys()
-    return [schema for schema in schemas if schema not in up_to_date]
+    return found.incomplete | dict.fromkeys((schema for schema in schemas if schema not in may_read), False)
 
 
 class _Comparison:

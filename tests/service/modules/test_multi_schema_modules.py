@@ -17,6 +17,7 @@ from pgdbm_service.errors import ServiceError
 from pgdbm_service.registry.modules import Module
 from pgdbm_service.registry.policies import ModulePolicies
 from pgdbm_service.settings import Settings
+from pgdbm_service.status import history_tables
 from pgdbm_service.status.history_tables import IN_STATEMENT, Reader, count_applied, schemas_with_pending
 from pgdbm_service.status.module_databases import ModuleDatabases
 from pgdbm_service.status.summaries import FEW, Summaries
@@ -165,7 +166,13 @@ def test_a_schema_without_a_history_has_applied_nothing(database: str) -> None:
     assert asyncio.run(counts()) == [len(FILES), 0, 0]
 
 
-def test_tables_of_other_tools_among_those_of_the_user(database: str, sql: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    ("many", "second"), [(2 * IN_STATEMENT, IN_STATEMENT), (MANY, IN_STATEMENT + 1)], ids=["two parts", "one part"]
+)
+def test_tables_of_other_tools_among_those_of_the_user(
+    database: str, sql: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, many: int, second: int
+) -> None:
+    monkeypatch.setattr(history_tables, "_MANY", many)
     migrate(database, "m", "template_tenant", FILES)
     names = [f"tenant_{number}" for number in range(2 * IN_STATEMENT)]
     clone(database, names)
@@ -181,7 +188,7 @@ def test_tables_of_other_tools_among_those_of_the_user(database: str, sql: Calla
         async with AsyncDatabaseManager(config) as db:
             return await schemas_with_pending(Reader(db), "m", names, source_of(FILES).collect(), started=started)
 
-    assert asyncio.run(pending()) == ["tenant_9", "tenant_20", *names[IN_STATEMENT + 1 :]]
+    assert asyncio.run(pending()) == ["tenant_9", "tenant_20", *names[second:]]
     assert started == {"tenant_9"}
 
 

@@ -206,9 +206,9 @@ def check_versions(migrations: Sequence[Migration], pending: Collection[str]) ->
     if not pending:
         return
     for one, other in pairwise(migrations):
-        if not order_of(one.filename).same_version(order_of(other.filename)):
-            continue
         if one.filename not in pending and other.filename not in pending:
+            continue
+        if not order_of(one.filename).same_version(order_of(other.filename)):
             continue
         raise MigrationFileError(
             f"{one.filename} and {other.filename} have the same version {one.version}",
