@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
-from pgdbm.pgparse.native import parser
+from pgdbm.pgparse.postgast_binding import parser
 
 _LONGEST_LIFE_S = 300
 

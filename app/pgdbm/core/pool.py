@@ -20,9 +20,9 @@ from .asyncpg_errors import UNREACHABLE, is_limit_reached, is_worth_retrying, un
 from .backoff import exponential
 from .config import search_path_entries
 from .connecting import check_dsn, connect, connect_options, connection_error, run_init_commands
-from .known_types import with_known_types
 from .templating import quote
 from .transaction_search_path import connection_class
+from .type_introspection import pool_connection_class
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -93,7 +93,7 @@ class ConfiguredPool(asyncpg.Pool):
     _queue: asyncio.LifoQueue[Any]
 
     def __init__(self, config: DatabaseConfig, server_settings: dict[str, str]) -> None:
-        self._connection_type = with_known_types(connection_class(config.transaction_search_path))
+        self._connection_type = pool_connection_class(connection_class(config.transaction_search_path))
         super().__init__(
             config.get_dsn(),
             min_size=config.min_connections,
@@ -122,7 +122,7 @@ class ConfiguredPool(asyncpg.Pool):
 
         Only for a pool whose owner notices when it is connected to another database, and then calls this again.
         """
-        self._connection_type.known_types = {}
+        self._connection_type.shared_types = {}
 
     async def _open_connection(self, *args: Any, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
         try:

@@ -1,6 +1,6 @@
 """PostgreSQL's own parser, from libpg_query, with workarounds for its defects.
 
-Most programs never parse anything, so the parser is loaded lazily: see :mod:`.native`.
+Most programs never parse anything, so the parser is loaded lazily: see :mod:`.postgast_binding`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .lexer import comments, statement_spans, without_comments
 from .limits import MAX_CHAIN, SAFE_CHARACTERS, breach_of, count_chain, has_operator_run, longest_chain
 from .long_values import without_rows
-from .native import parser
 from .offsets import CharacterOffsets
+from .postgast_binding import parser
 from .threads import call_parser
 
 if TYPE_CHECKING:

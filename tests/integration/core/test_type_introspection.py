@@ -6,9 +6,11 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 from pgdbm import AsyncDatabaseManager, DatabaseConfig
+from pgdbm.core import type_introspection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -99,6 +101,34 @@ async def test_a_type_that_was_created_again_is_asked_for(database: str) -> None
         assert await _asked(sent)
 
 
+async def _with_another_signature(self: object, typeoids: object) -> None:
+    """As a later asyncpg may have it."""
+
+
+def _not_a_coroutine(self: object, typeoids: object, timeout: object) -> None:
+    """As a later asyncpg may have it."""
+
+
+async def test_the_installed_asyncpg_is_as_expected() -> None:
+    """If this fails, asyncpg describes types in another way: see type_introspection.py."""
+    assert type_introspection.CAN_SHARE_TYPES
+
+
+@pytest.mark.parametrize("method", [None, _with_another_signature, _not_a_coroutine])
+async def test_with_another_asyncpg_each_connection_asks(
+    database: str, monkeypatch: pytest.MonkeyPatch, method: object
+) -> None:
+    changed = type("Connection", (asyncpg.Connection,), {"_introspect_types": method, "__slots__": ()})
+    assert not type_introspection._introspects_as_expected(changed)
+    assert not type_introspection._introspects_as_expected(object)
+    monkeypatch.setattr(type_introspection, "CAN_SHARE_TYPES", False)
+    async with _two(database) as (first, second, sent):
+        for query, value in _VALUES:
+            assert await first.fetchval(query) == value
+            assert await second.fetchval(query) == value
+        assert await _asked(sent)
+
+
 async def test_pools_share_nothing_by_default(database: str) -> None:
     """An application's pool may be connected to another database after a restore, where an oid is another type."""
     async with _two(database, shared=False) as (first, second, sent):
@@ -115,11 +145,11 @@ async def test_types_are_asked_for_again_in_another_database(database: str) -> N
         pool.share_types()
         await other.execute(_TYPES)
         assert await pool.fetchval("SELECT 'glad'::app.mood") == "glad"
-        known = pool._connection_type.known_types
+        known = pool._connection_type.shared_types
         pool.share_types()
         assert known
-        assert pool._connection_type.known_types == {}
-        assert other._connection_type.known_types is None
+        assert pool._connection_type.shared_types == {}
+        assert other._connection_type.shared_types is None
     finally:
         await pool.close()
         await other.close()

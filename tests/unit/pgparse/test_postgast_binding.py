@@ -9,7 +9,7 @@ from pathlib import Path
 import postgast
 import pytest
 
-from pgdbm.pgparse import native
+from pgdbm.pgparse import postgast_binding
 
 _SQL = (
     "CREATE TABLE a (id int PRIMARY KEY, b text DEFAULT 'é' CHECK (b <> ''))",
@@ -31,15 +31,15 @@ assert raw == parse_tree("DROP TABLE a")[0]
 
 @pytest.mark.parametrize("sql", _SQL)
 def test_the_trees_are_those_of_postgast(sql: str) -> None:
-    ours, theirs = native.parser().parse(sql), postgast.parse(sql)
+    ours, theirs = postgast_binding.parser().parse(sql), postgast.parse(sql)
     assert ours.SerializeToString() == theirs.SerializeToString()
     assert [raw.stmt.WhichOneof("node") for raw in ours.stmts] == [raw.stmt.WhichOneof("node") for raw in theirs.stmts]
-    assert native.parser().split(sql) == postgast.split(sql)
+    assert postgast_binding.parser().split(sql) == postgast.split(sql)
 
 
 def test_the_error_is_that_of_postgast() -> None:
-    for function in (native.parser().parse, native.parser().split):
-        with pytest.raises(native.parser().error) as ours:
+    for function in (postgast_binding.parser().parse, postgast_binding.parser().split):
+        with pytest.raises(postgast_binding.parser().error) as ours:
             function("SELEC 1")
         with pytest.raises(postgast.PgQueryError) as theirs:
             postgast.parse("SELEC 1")
@@ -54,14 +54,14 @@ def test_postgast_is_not_imported() -> None:
     "change",
     [
         "os.environ['PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION'] = 'python'",
-        "native._first_file = lambda descriptors: descriptors",
+        "postgast_binding._first_file = lambda descriptors: descriptors",
         "sys.modules['google._upb'] = None",
     ],
 )
 def test_postgast_is_imported_where_its_parts_cannot_be_used(change: str) -> None:
     program = f"""
 import os, sys
-from pgdbm.pgparse import native, parse
+from pgdbm.pgparse import postgast_binding, parse
 {change}
 (raw,) = parse.parse_tree("DROP TABLE a")
 print("postgast" in sys.modules, raw.stmt.WhichOneof("node"))
@@ -71,10 +71,10 @@ print("postgast" in sys.modules, raw.stmt.WhichOneof("node"))
 
 def test_descriptors_that_are_more_than_one_file_are_not_used() -> None:
     descriptors = (Path(postgast.__file__).parent / "pg_query.desc").read_bytes()
-    assert len(native._first_file(descriptors)) < len(descriptors)
+    assert len(postgast_binding._first_file(descriptors)) < len(descriptors)
     for others in (descriptors + descriptors, b"\x12" + descriptors[1:]):
         with pytest.raises(ValueError, match="pg_query"):
-            native._first_file(others)
+            postgast_binding._first_file(others)
 
 
 def _output(program: str) -> str:
