@@ -214,7 +214,7 @@ async def _latencies(databases: Databases, folder: Path, rounds: int) -> None:
 
 async def _walked(migrations: AsyncMigrationManager) -> int:
     (state,) = await migrations.backfills.states()
-    return state.walked_rows
+    return state.processed_rows
 
 
 async def _written(dsn: str, script: Path, logs: Path) -> list[float]:

@@ -163,7 +163,7 @@ class BackfillNumbers(Protocol):
     @property
     def total_rows(self) -> int | None: ...
     @property
-    def walked_rows(self) -> int: ...
+    def processed_rows(self) -> int: ...
     @property
     def rows_per_s(self) -> float | None: ...
     @property
@@ -179,14 +179,14 @@ def backfill_state(one: BackfillNumbers) -> str:
 def backfill_progress(one: BackfillNumbers) -> str:
     """Rows, percent and the time left, such as ``1,000,000 of 4,000,000 rows (25 %), 25,000 a second, 2 min left``."""
     if one.ended_at is not None:
-        return f"{one.walked_rows:,} rows"
+        return f"{one.processed_rows:,} rows"
     total = f" of {one.total_rows:,}" if one.total_rows else ""
-    percent = f" ({min(100 * one.walked_rows / one.total_rows, 99):.0f} %)" if one.total_rows else ""
-    parts = [f"{one.walked_rows:,}{total} rows{percent}"]
+    percent = f" ({min(100 * one.processed_rows / one.total_rows, 99):.0f} %)" if one.total_rows else ""
+    parts = [f"{one.processed_rows:,}{total} rows{percent}"]
     if one.rows_per_s:
         parts.append(f"{one.rows_per_s:,.0f} a second")
         if one.total_rows:
-            parts.append(f"{max(one.total_rows - one.walked_rows, 0) / one.rows_per_s / 60:.0f} min left")
+            parts.append(f"{max(one.total_rows - one.processed_rows, 0) / one.rows_per_s / 60:.0f} min left")
     return ", ".join(parts)
 
 

@@ -38,8 +38,8 @@ SET table_name = EXCLUDED.table_name, key = EXCLUDED.key, total_rows = EXCLUDED.
     batch_rows = CASE WHEN b.ended_at IS NULL THEN COALESCE(b.batch_rows, EXCLUDED.batch_rows)
                       ELSE EXCLUDED.batch_rows END,
     waiting_for = NULL, ended_at = NULL, updated_at = EXCLUDED.updated_at
-RETURNING position::text AS position, last_key::text AS last_key, total_rows, walked_rows, changed_rows, batches,
-          batch_rows, paused, rate
+RETURNING position::text AS position, last_key::text AS last_key, total_rows, walked_rows AS processed_rows,
+          changed_rows, batches, batch_rows, paused, rate
 
 -- walked: the table and the key of a backfill, once it has processed a batch
 SELECT table_name, key FROM {{backfills}}
@@ -152,8 +152,8 @@ WHERE b.ended_at IS NULL
 RETURNING filename
 
 -- list: the backfills of a module
-SELECT filename, table_name, key, position::text AS position, total_rows, walked_rows, changed_rows, batches,
-       batch_rows, rows_per_s, paused, rate, waiting_for, started_at, updated_at, ended_at
+SELECT filename, table_name, key, position::text AS position, total_rows, walked_rows AS processed_rows, changed_rows,
+       batches, batch_rows, rows_per_s, paused, rate, waiting_for, started_at, updated_at, ended_at
 FROM {{backfills}} WHERE module = $1 ORDER BY filename LIMIT 10000
 
 -- table: the table that a backfill walks: whether it can be walked, and an estimate of its rows; no row if it does not

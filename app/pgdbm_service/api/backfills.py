@@ -14,7 +14,7 @@ _MOST_ROWS_PER_S = 1_000_000_000
 class Backfill(msgspec.Struct, kw_only=True):
     """The progress of a backfill in one schema.
 
-    ``walked_rows`` of about ``total_rows`` are processed, and ``changed_rows`` of them were changed. ``rate``: the
+    ``processed_rows`` of about ``total_rows`` are processed, and ``changed_rows`` of them were changed. ``rate``: the
     limit in rows per second that was set while it runs; 0 is none. ``waiting_for``: why it waits. ``ended_at``: it is
     applied.
     """
@@ -24,7 +24,7 @@ class Backfill(msgspec.Struct, kw_only=True):
     table_name: str | None
     key: str | None
     total_rows: int | None
-    walked_rows: int
+    processed_rows: int
     changed_rows: int
     batches: int
     batch_rows: int | None

@@ -14,7 +14,7 @@ from pgdbm.migrations.results import OutOfOrder
 from pgdbm.migrations.results import State as MigrationState
 
 from .common import Approvals, ModuleProblem, Windows
-from .runs import Hold, RenamedMigration, RunStatus
+from .runs import RenamedMigration, RunStatus, StartHold
 
 ModuleState = SchemaState | Literal["invalid", "unregistered"]
 
@@ -77,8 +77,8 @@ class ModuleDetail(ModuleSummary, kw_only=True):
     """``changed`` counts applied files whose content has changed since, ``missing`` applied files that were removed.
 
     ``schemas`` are its schemas, or the pattern that they match; ``states`` counts the existing ``schema_count`` schemas
-    by state. ``digest`` is the digest of the module's bundle, as in the ETag. ``hold``: why none of its runs starts
-    now. ``approvals`` are the ones that its runs need, according to its own settings and the operator's.
+    by state. ``digest`` is the digest of the module's bundle, as in the ETag. ``start_hold``: why none of its runs
+    starts now. ``approvals`` are the ones that its runs need, according to its own settings and the operator's.
 
     ``invalid_indexes`` are the INVALID indexes in its schemas: drop them, or rebuild them with REINDEX INDEX
     CONCURRENTLY. ``last_refusal`` is the newest migrate that was refused, if no run was created after it. ``renamed``
@@ -92,7 +92,7 @@ class ModuleDetail(ModuleSummary, kw_only=True):
     role: str | None = None
     windows: Windows | None = None
     approvals: Approvals | None = None
-    hold: Hold | None = None
+    start_hold: StartHold | None = None
     digest: str | None = None
     schemas: tuple[str, ...] | str = ()
     schema_count: int = 0

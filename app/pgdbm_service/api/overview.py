@@ -11,7 +11,7 @@ import msgspec
 from .activity import PoolState
 from .freezes import Freeze
 from .modules import ModuleSummary
-from .runs import Hold, Progress, RunStatus
+from .runs import Progress, RunStatus, StartHold
 
 AttentionKind = Literal[
     "failed",
@@ -31,8 +31,8 @@ class OverviewRun(msgspec.Struct, kw_only=True):
     """A run in short. ``duration_ms`` is the time until its end, or until now; None before it started.
 
     ``problem_code`` and ``detail`` say why it failed. While it is in progress, ``done`` of its ``schema_count`` schemas
-    are finished, and ``progress`` is the progress of ``schema``, preferably one that waits for a lock. ``hold`` says
-    why it is held.
+    are finished, and ``progress`` is the progress of ``schema``, preferably one that waits for a lock. ``start_hold``
+    says why it is held.
     """
 
     id: UUID
@@ -49,7 +49,7 @@ class OverviewRun(msgspec.Struct, kw_only=True):
     done: int | None = None
     schema: str | None = None
     progress: Progress | None = None
-    hold: Hold | None = None
+    start_hold: StartHold | None = None
 
 
 class Attention(msgspec.Struct, kw_only=True):

@@ -83,7 +83,7 @@ class MigrateBody(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
     wait_s: Annotated[float, Meta(ge=0, le=_LONGEST_WAIT_S)] | None = None
 
 
-class Hold(msgspec.Struct, frozen=True):
+class StartHold(msgspec.Struct, frozen=True):
     """Why a run has not started: it was requested for a later time, or its module is frozen or outside its windows.
 
     ``until``: when the reason ceases to apply; None if that is not known. ``detail`` is a sentence that explains it.
@@ -111,16 +111,16 @@ class BreakGlass(msgspec.Struct, kw_only=True):
 
 
 class RunApproval(msgspec.Struct, kw_only=True):
-    """The approvals of a run of a module that needs them: ``needed``: how many its plan needs, 0 if the plan has no
-    warning.
+    """The approvals of a run of a module that needs them: ``required_count``: how many its plan needs, 0 if
+    the plan has no warning; ``approved_by``: those that it has.
 
     ``plan`` is the digest of the plan that the run is bound to; with several schemas, of their plans together.
     """
 
     plan: str
-    needed: int
+    required_count: int
     require_reason: bool
-    given: list[Approval]
+    approved_by: list[Approval]
 
 
 class AppliedMigration(msgspec.Struct):
@@ -255,7 +255,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
 
     ``duration_ms`` is up to its end, or up to now; None before it started. ``problem_code`` says why it failed.
 
-    For a run of all modules, ``module`` is ``*`` and there is no ``bundle``. ``hold`` says why a run is held.
+    For a run of all modules, ``module`` is ``*`` and there is no ``bundle``. ``start_hold`` says why a run is held.
     """
 
     id: UUID
@@ -272,7 +272,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
     bundle: str | None = None
     retry_of: UUID | None = None
     request_id: str | None = None
-    hold: Hold | None = None
+    start_hold: StartHold | None = None
 
 
 class RunItem(RunSummary, kw_only=True):
@@ -366,5 +366,5 @@ class RunEvent(msgspec.Struct, kw_only=True):
     detail: str | None = None
     principal: str | None = None
     plan: str | None = None
-    given: int | None = None
-    needed: int | None = None
+    approval_count: int | None = None
+    required_count: int | None = None

@@ -73,9 +73,9 @@ class RunDisplay:
             case "held":
                 return f"  held: {event.detail}"
             case "waiting_for_approval":
-                return f"  waits for {_approvals((event.needed or 1) - (event.given or 0))}"
+                return f"  waits for {_approvals((event.required_count or 1) - (event.approval_count or 0))}"
             case "approved":
-                return f"  approved by {event.principal}, {event.given} of {event.needed}"
+                return f"  approved by {event.principal}, {event.approval_count} of {event.required_count}"
             case "rejected":
                 return f"  rejected by {event.principal}"
             case "break_glass":

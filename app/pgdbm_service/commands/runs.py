@@ -139,12 +139,14 @@ async def _follow(output: Output, client: AsyncClient, started: Run) -> None:
 def describe(output: Output, run: Run) -> None:
     """Show a run."""
     output.line(f"Run {run.id} of {run.module}: {run.status}")
-    if run.hold is not None:
-        output.line(f"  {run.hold.detail}")
-    if run.approval is not None and run.approval.needed:
-        output.line(f"  {len(run.approval.given)} of {run.approval.needed} approvals of the plan {run.approval.plan}")
-    for approval in run.approval.given if run.approval is not None else ():
-        output.line(f"  approved by {approval.principal}{f': {approval.reason}' if approval.reason else ''}")
+    if run.start_hold is not None:
+        output.line(f"  {run.start_hold.detail}")
+    approval = run.approval
+    if approval is not None and approval.required_count:
+        count = f"{len(approval.approved_by)} of {approval.required_count}"
+        output.line(f"  {count} approvals of the plan {approval.plan}")
+    for given in approval.approved_by if approval is not None else ():
+        output.line(f"  approved by {given.principal}{f': {given.reason}' if given.reason else ''}")
     if run.break_glass is not None:
         output.line(f"  started without approvals by {run.break_glass.principal}: {run.break_glass.reason}")
     output.line(f"  created {utc(run.created_at)} by {run.created_by}")

@@ -66,7 +66,12 @@ class RunApprovals:
                     return
                 given = row["given"] + 1
                 needed = row["approvals_needed"]
-                event = {"principal": principal, "reason": body.reason, "given": given, "needed": needed}
+                event = {
+                    "principal": principal,
+                    "reason": body.reason,
+                    "approval_count": given,
+                    "required_count": needed,
+                }
                 is_enough = given >= needed
                 await self._record(tx, run, "approved", event, "queued" if is_enough else None)
                 if is_enough:
@@ -164,7 +169,7 @@ class RunApprovals:
                 given = row["given"] if row["plan"] == bound.digest else 0
                 if given >= bound.needed or row["is_started"] or row["has_ended"]:
                     return False
-                event = {"plan": bound.digest, "needed": bound.needed, "given": given}
+                event = {"plan": bound.digest, "required_count": bound.needed, "approval_count": given}
                 await self._record(tx, run, "waiting_for_approval", event, "waiting_for_approval")
                 return True
 
@@ -217,7 +222,9 @@ class RunApprovals:
                     return
                 await tx.execute(_sql("delete"), run)
                 await tx.execute(_sql("end_schemas"), run, "failed", "not_reached", as_json(to_document(problem)))
-                await self._record(tx, run, "approvals_voided", {"reason": problem.detail, "given": row["given"]}, None)
+                await self._record(
+                    tx, run, "approvals_voided", {"reason": problem.detail, "approval_count": row["given"]}, None
+                )
 
         await write()
         await self._store.finish(run)

@@ -201,7 +201,7 @@ class Attempts:
 
     async def _require_no_poison(self, run: TakenRun, module: Module, started: StartedSchema) -> None:
         """Raise a ServiceError (run_poisoned) if migrating the schema has killed replicas."""
-        if started.deaths < _MOST_DEATHS:
+        if started.replica_crashes < _MOST_DEATHS:
             return
         filename = started.filename
         if started.pending:
@@ -211,10 +211,10 @@ class Attempts:
                 filename = left[0] if left else None
         raise ServiceError(
             "run_poisoned",
-            f"{started.deaths} replicas died while they migrated {run.module} in schema {started.schema}"
+            f"{started.replica_crashes} replicas died while they migrated {run.module} in schema {started.schema}"
             f"{f', at the file {filename}' if filename else ''}. The run is not retried. Applied migrations stay.",
             filename=filename,
-            deaths=started.deaths,
+            replica_crashes=started.replica_crashes,
         )
 
     async def _migrate(self, run: TakenRun, module: Module, started: StartedSchema, observed: ObservedRun) -> Migrated:

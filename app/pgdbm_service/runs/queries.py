@@ -16,7 +16,6 @@ from ..api.runs import (
     AppliedMigration,
     Approval,
     BreakGlass,
-    Hold,
     MigrateAllResult,
     MigrateResult,
     MigrateStatus,
@@ -32,6 +31,7 @@ from ..api.runs import (
     RunSummary,
     SchemaCounts,
     SchemaStatus,
+    StartHold,
 )
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
@@ -194,12 +194,12 @@ class RunQueries:
         if row["plan"] is None:
             return None
         demanded = msgspec.json.decode(row["approvals"], type=Approvals)
-        given = await self._rows("of", row["id"], area="run_approvals")
+        rows = await self._rows("of", row["id"], area="run_approvals")
         return RunApproval(
             plan=row["plan"],
-            needed=row["approvals_needed"],
+            required_count=row["approvals_needed"],
             require_reason=demanded.require_reason,
-            given=[Approval(**one) for one in given],
+            approved_by=[Approval(**one) for one in rows],
         )
 
     async def _counts(self, run: UUID) -> SchemaCounts:
@@ -284,7 +284,7 @@ def _summary_fields(row: RowDict) -> dict[str, Any]:
     made = {
         "duration_ms": duration_ms(row["started_at"], row["ended_at"]),
         "problem_code": (_decoded(row["problem"]) or {}).get("code"),
-        "hold": None if row["hold"] is None else msgspec.json.decode(row["hold"], type=Hold),
+        "start_hold": None if row["hold"] is None else msgspec.json.decode(row["hold"], type=StartHold),
     }
     return {name: row[name] for name in RunSummary.__struct_fields__ if name not in made} | made
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..api.overview import OverviewRun, Replica
-from ..api.runs import Hold, Progress
+from ..api.runs import Progress, StartHold
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 
@@ -94,7 +94,7 @@ def _run(row: RowDict) -> OverviewRun:
         duration_ms=duration_ms(row["started_at"], row["ended_at"]),
         problem_code=problem.get("code"),
         detail=problem.get("detail"),
-        hold=None if row["hold"] is None else msgspec.json.decode(row["hold"], type=Hold),
+        start_hold=None if row["hold"] is None else msgspec.json.decode(row["hold"], type=StartHold),
     )
 
 

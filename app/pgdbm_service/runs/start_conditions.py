@@ -12,7 +12,7 @@ import structlog
 
 from pgdbm.text import sentence
 
-from ..api.runs import Hold
+from ..api.runs import StartHold
 from ..errors import ServiceError
 from ..registry.approvals import combined
 from ..settings.windows import next_opening
@@ -47,7 +47,7 @@ class StartConditions:
         self._binding = binding
         self._approvals = approvals
 
-    async def hold_of(self, module: Module) -> Hold | None:
+    async def hold_of(self, module: Module) -> StartHold | None:
         """Why no run of ``module`` starts now."""
         return find_hold(
             module.name,
@@ -132,30 +132,30 @@ class StartConditions:
             await store.release(run.id)
 
 
-def find_hold(module: str, freeze: Freeze | None, windows: Sequence[Windows], now: datetime) -> Hold | None:
+def find_hold(module: str, freeze: Freeze | None, windows: Sequence[Windows], now: datetime) -> StartHold | None:
     """Why no run of ``module`` starts now, given its freeze and the windows that must all be open."""
     if freeze is not None:
         end = "" if freeze.until is None else f" until {_shown(freeze.until)}"
         text = sentence(f"{module} is frozen{end} by {freeze.frozen_by}: {freeze.reason}")
-        return Hold("freeze", freeze.until, text)
+        return StartHold("freeze", freeze.until, text)
     opening = next_opening(windows, now)
     if opening == now:
         return None
     when = "its windows are never open together" if opening is None else f"the next one opens at {_shown(opening)}"
-    return Hold("window", opening, f"{module} is outside its windows: {when}.")
+    return StartHold("window", opening, f"{module} is outside its windows: {when}.")
 
 
-def closed(module: str, hold: Hold) -> ServiceError:
+def closed(module: str, hold: StartHold) -> ServiceError:
     """The error that a migrate is refused because of ``hold``."""
     return ServiceError(
         "closed", f"{hold.detail} Nothing was applied.", module=module, reason=hold.reason, until=hold.until
     )
 
 
-def _not_before(at: datetime | None, now: datetime) -> Hold | None:
+def _not_before(at: datetime | None, now: datetime) -> StartHold | None:
     if at is None or at <= now:
         return None
-    return Hold("not_before", at, f"It was requested not to start before {_shown(at)}.")
+    return StartHold("not_before", at, f"It was requested not to start before {_shown(at)}.")
 
 
 def _seconds_to(until: datetime | None, now: datetime) -> float:

@@ -14,7 +14,7 @@ from pgdbm.core.queries import as_dicts
 
 from ..api.common import Approvals
 from ..api.freezes import Freeze
-from ..api.runs import Hold, Progress, RunOptions
+from ..api.runs import Progress, RunOptions, StartHold
 from ..database.retrying import repeat_on_conflict, until_available
 from ..database.rows import reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
@@ -85,7 +85,7 @@ class TakenRun(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: bool
     schema_count: int
     is_started: bool
-    hold: Hold | None
+    hold: StartHold | None
     freeze: Freeze | None
     plan: str | None
     approvals: Approvals | None
@@ -110,14 +110,14 @@ class UnfinishedSchema(NamedTuple):
 class StartedSchema(msgspec.Struct):
     """An attempt at a schema. ``pending``: the files that the first attempt found; None if this is the first attempt.
 
-    ``deaths``: replicas that died during an attempt since something was last applied; ``filename``: the file that the
-    last of them had reached, if known. ``plan``: the digest of the only plan that may be applied.
+    ``replica_crashes``: replicas that died during an attempt since something was last applied; ``filename``: the file
+    that the last of them had reached, if known. ``plan``: the digest of the only plan that may be applied.
     """
 
     schema: str
     attempt: int
     pending: list[str] | None
-    deaths: int
+    replica_crashes: int
     filename: str | None
     plan: str | None
 
@@ -229,7 +229,7 @@ class Store:
         row: RowDict = dict(rows[0])
         with reading_rows():
             row["options"] = msgspec.json.decode(rows[0]["options"], type=RunOptions)
-            for name, kind in (("hold", Hold), ("freeze", Freeze), ("approvals", Approvals)):
+            for name, kind in (("hold", StartHold), ("freeze", Freeze), ("approvals", Approvals)):
                 row[name] = None if row[name] is None else msgspec.json.decode(row[name], type=kind)
             run = TakenRun(**row)
         if run.cancelled:
@@ -238,7 +238,7 @@ class Store:
         with reading_rows():
             return run, [UnfinishedSchema(**row) for row in unfinished]
 
-    async def hold(self, run: UUID, hold: Hold) -> bool:
+    async def hold(self, run: UUID, hold: StartHold) -> bool:
         """Keep a run from starting; False if it is already held for that reason."""
         return bool(await self._rows("hold", run, as_json(hold)))
 

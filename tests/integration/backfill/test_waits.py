@@ -60,7 +60,7 @@ class Running:
 
 async def walked(manager: AsyncMigrationManager) -> int:
     (state,) = await manager.backfills.states()
-    return state.walked_rows
+    return state.processed_rows
 
 
 async def test_pause_and_resume_while_it_runs(db: AsyncDatabaseManager) -> None:

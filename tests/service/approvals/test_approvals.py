@@ -38,7 +38,7 @@ def test_from_the_plan_to_the_approved_run(repo: Any, people: People, sql: Calla
 
     run = dev.migrate(plan=plan["digest"])
     assert (run["status"], run["created_by"]) == ("waiting_for_approval", "token:dev")
-    assert run["approval"] == {"plan": plan["digest"], "needed": 2, "require_reason": True, "given": []}
+    assert run["approval"] == {"plan": plan["digest"], "required_count": 2, "require_reason": True, "approved_by": []}
     # The same request joins the run, and does not bypass the approval.
     assert dev.migrate(plan=plan["digest"])["id"] == run["id"]
     assert lead.get("/runs?status=waiting_for_approval").json()["items"][0]["id"] == run["id"]
@@ -47,9 +47,9 @@ def test_from_the_plan_to_the_approved_run(repo: Any, people: People, sql: Calla
     first = lead.approve(run, reason="read it")
     assert (first.status_code, first.json()["status"]) == (200, "waiting_for_approval")
     # Approving twice counts once.
-    assert len(lead.approve(run, reason="again").json()["approval"]["given"]) == 1
+    assert len(lead.approve(run, reason="again").json()["approval"]["approved_by"]) == 1
     second = owner.approve(run, reason="so did I").json()
-    assert [(one["principal"], one["reason"]) for one in second["approval"]["given"]] == [
+    assert [(one["principal"], one["reason"]) for one in second["approval"]["approved_by"]] == [
         ("token:lead", "read it"),
         ("token:owner", "so did I"),
     ]
@@ -120,7 +120,7 @@ def test_the_files_move(repo: Any, people: People, sql: Callable[..., Any]) -> N
     assert code_of(people.owner.approve(run)) == (409, "plan_moved")
     ended = people.dev.run(run)
     assert (ended["status"], ended["problem"]["code"]) == ("failed", "plan_moved")
-    assert ended["approval"]["given"] == []
+    assert ended["approval"]["approved_by"] == []
     assert "approvals_voided" in events(people.dev, run)
     assert sql("SELECT to_regclass('orders.t')")[0][0] is None
     # A new request has a plan of its own.
@@ -241,7 +241,7 @@ def test_the_operator_demands_more(start: Callable[..., Any], repo: Any, people_
     policy = ModulePolicy(approvals=Approvals(count=2, require_reason=True))
     people = people_of(start(auth="tokens", module_policies={"*": policy}))
     run = people.dev.migrate()
-    assert (run["approval"]["needed"], run["approval"]["require_reason"]) == (2, True)
+    assert (run["approval"]["required_count"], run["approval"]["require_reason"]) == (2, True)
 
 
 def test_a_policy_that_comes_later(

@@ -41,7 +41,7 @@ def test_a_run_is_approved_on_its_page(
         assert lead.send(f"{page}/approve", plan="sha256:" + 64 * "0").status_code == 409
         assert place_of(lead.send(f"{page}/approve", **fields, reason="read it")) == page
         ended = people.dev.ended(run)
-        assert (ended["status"], ended["approval"]["given"][0]["reason"]) == ("succeeded", "read it")
+        assert (ended["status"], ended["approval"]["approved_by"][0]["reason"]) == ("succeeded", "read it")
         assert "token:anna" in text_of(lead.open(page))
 
 

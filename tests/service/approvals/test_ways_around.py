@@ -105,7 +105,7 @@ class TestApprovals:
         assert code_of(orders.dev.post("/modules/orders/migrate", {"plan": old})) == (409, "plan_moved")
         new = orders.dev.migrate()
         assert code_of(orders.lead.post(f"/runs/{new['id']}/approve", {"plan": old})) == (409, "plan_moved")
-        assert orders.dev.run(new)["approval"]["given"] == []
+        assert orders.dev.run(new)["approval"]["approved_by"] == []
         assert code_of(orders.lead.approve(run)) == (409, "plan_moved")
         assert applied() == []
 
@@ -170,7 +170,7 @@ class TestApprovals:
         assert people.dev.send("PUT", "/modules/orders", more | NEEDED).status_code == 201
         assert code_of(people.owner.approve(run)) == (409, "plan_moved")
         again = people.dev.migrate()
-        assert again["approval"]["given"] == []
+        assert again["approval"]["approved_by"] == []
         assert applied() == []
 
     def test_by_another_module_for_the_same_schema(
@@ -185,7 +185,7 @@ class TestApprovals:
         answer = people.dev.send("PUT", "/modules/orders2", FILES | {"schema": "orders"})
         assert code_of(answer) == (403, "policy_violated")
         assert people.dev.send("PUT", "/modules/orders", FILES | {"approvals": {"when": "never"}}).status_code == 201
-        assert people.dev.migrate()["approval"]["needed"] == 1
+        assert people.dev.migrate()["approval"]["required_count"] == 1
 
     def test_by_two_approvals_at_the_same_time(self, repo: Any, people: People) -> None:
         """Two approvals of one person count once; those of two people both count, and the run starts once."""
@@ -196,12 +196,12 @@ class TestApprovals:
             answers = list(pool.map(lambda _: people.lead.approve(run), range(8)))
         assert {answer.status_code for answer in answers} == {200}
         now = people.dev.run(run)
-        assert (now["status"], len(now["approval"]["given"])) == ("waiting_for_approval", 1)
+        assert (now["status"], len(now["approval"]["approved_by"])) == ("waiting_for_approval", 1)
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: people.owner.approve(run), range(8)))
         assert 200 in {answer.status_code for answer in answers}
         ended = people.dev.ended(run)
-        assert (ended["status"], ended["attempts"], len(ended["approval"]["given"])) == ("succeeded", 1, 2)
+        assert (ended["status"], ended["attempts"], len(ended["approval"]["approved_by"])) == ("succeeded", 1, 2)
 
     def test_by_an_approval_and_a_rejection_at_the_same_time(self, repo: Any, people: People) -> None:
         """One of the two is refused."""

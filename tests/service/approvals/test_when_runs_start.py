@@ -63,13 +63,13 @@ def test_not_before(service: Any, repo: Any, sql: Callable[..., Any], eventually
     at = soon(2)
     run = migrate(service, not_before=at)
     held = eventually(status_is(service, run, "held"))
-    assert held["hold"]["reason"] == "not_before"
-    assert datetime.fromisoformat(held["hold"]["until"]) == datetime.fromisoformat(at)
+    assert held["start_hold"]["reason"] == "not_before"
+    assert datetime.fromisoformat(held["start_hold"]["until"]) == datetime.fromisoformat(at)
     assert service.get("/modules/orders").json()["active_run_status"] == "held"
     # The same request joins it; one without the time is another.
     assert migrate(service, not_before=at)["id"] == run["id"]
     ended = eventually(status_is(service, run, "succeeded"))
-    assert ended["hold"] is None
+    assert ended["start_hold"] is None
     assert datetime.fromisoformat(ended["started_at"]) >= datetime.fromisoformat(at)
     assert kinds(service, run)[:4] == ["run_queued", "held", "released", "schema_started"]
     assert sql("SELECT to_regclass('orders.t')")[0][0] is not None
@@ -86,11 +86,11 @@ def test_windows(service: Any, repo: Any, eventually: Callable[..., Any]) -> Non
     repo.write("orders", closed_windows(), _001_a=TABLE)
     service.sync()
     run = migrate(service)
-    hold = eventually(status_is(service, run, "held"))["hold"]
+    hold = eventually(status_is(service, run, "held"))["start_hold"]
     assert hold["reason"] == "window"
     assert datetime.fromisoformat(hold["until"]).strftime("%H:%M") == "01:00"
     detail = service.get("/modules/orders").json()
-    assert detail["hold"] == hold
+    assert detail["start_hold"] == hold
     assert detail["windows"]["time_zone"] == "UTC"
     refused = service.post("/modules/orders/migrate", json={"if_closed": "refuse"})
     assert (refused.status_code, refused.json()["code"]) == (409, "closed")
@@ -139,12 +139,12 @@ def test_a_freeze_holds_runs_and_lifting_it_starts_them(
     assert [one["modules"] for one in service.get("/freeze").json()["items"]] == ["order_?tems", "orders*"]
     held = [migrate(service, module) for module in ("orders", "orders_archive", "order_items")]
     for run in held:
-        assert eventually(status_is(service, run, "held"))["hold"]["reason"] == "freeze"
+        assert eventually(status_is(service, run, "held"))["start_hold"]["reason"] == "freeze"
     # What is not frozen is migrated; "_" in a glob is not a wildcard.
     eventually(status_is(service, migrate(service, "billing"), "succeeded"))
-    hold = service.get("/modules/orders").json()["hold"]
+    hold = service.get("/modules/orders").json()["start_hold"]
     assert "end of the quarter" in hold["detail"]
-    assert service.get("/modules/billing").json()["hold"] is None
+    assert service.get("/modules/billing").json()["start_hold"] is None
     refused = service.post("/modules/orders/migrate", json={"if_closed": "refuse"})
     assert (refused.status_code, refused.json()["reason"]) == (409, "freeze")
 

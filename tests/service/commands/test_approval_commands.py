@@ -53,7 +53,7 @@ def test_a_run_is_approved(pgdbm: Any) -> None:
     assert pgdbm("approve", run, "--reason", "read it").code != 0
     approved = pgdbm("approve", run, "--reason", "read it", "--yes", "--json")
     assert approved.code == 0, approved.err
-    assert approved.document["approval"]["given"][0]["reason"] == "read it"
+    assert approved.document["approval"]["approved_by"][0]["reason"] == "read it"
     ended = eventually(lambda: (now := pgdbm("runs", run)).out.find("succeeded") > 0 and now)
     assert "approved by token:lead: read it" in ended.out
     again = pgdbm("approve", run, "--reason", "read it", "--yes")

@@ -92,7 +92,7 @@ def test_the_run_does_not_wait_for_a_backfill_in_the_background(
     ended = service.get(f"/runs/{run}/schemas").json()["items"][0]
     assert [one["filename"] for one in ended["steps"]][:2] == ["012_fill.sql", "014_switch.sql"]
     (listed_backfill,) = service.get("/modules/m/backfills").json()["items"]
-    assert listed_backfill["walked_rows"] == _ROWS
+    assert listed_backfill["processed_rows"] == _ROWS
     assert listed_backfill["ended_at"] is not None
     eventually(lambda: not runs(service, status="running") and not runs(service, status="queued"))
     assert service.post("/modules/m/migrate").json()["run_id"] is None

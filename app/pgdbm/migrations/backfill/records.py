@@ -36,7 +36,7 @@ class BackfillState:
     key: str | None
     position: str | None
     total_rows: int | None
-    walked_rows: int
+    processed_rows: int
     changed_rows: int
     batches: int
     batch_rows: int | None
@@ -56,7 +56,7 @@ class Cursor:
     position: str | None
     last_key: str | None
     total_rows: int | None
-    walked_rows: int
+    processed_rows: int
     changed_rows: int
     batches: int
     batch_rows: int

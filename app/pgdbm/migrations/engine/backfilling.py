@@ -310,7 +310,7 @@ class BackfillRun:
             raise execution_error(error, self._migration, running, offset, advice) from error
         pace.took(batch.rows, time.perf_counter() - started, time.perf_counter())
         cursor.position = batch.last
-        cursor.walked_rows += batch.rows
+        cursor.processed_rows += batch.rows
         cursor.batches += 1
 
     def _running(self, error: asyncpg.PostgresError, start: int, length: int) -> Statement | None:
@@ -379,7 +379,7 @@ class BackfillRun:
         if not is_last and now - self._reported_at < _REPORT_EVERY_S:
             return
         self._reported_at = now
-        rate, total, walked = pace.rows_per_s(now), cursor.total_rows, cursor.walked_rows
+        rate, total, walked = pace.rows_per_s(now), cursor.total_rows, cursor.processed_rows
         left = None if total is None else max(total - walked, 0)
         percent = 100.0 if is_last else None if not total else round(min(100 * walked / total, 99.9), 1)
         self._session.announcer.emit(

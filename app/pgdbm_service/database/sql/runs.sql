@@ -25,7 +25,7 @@ WITH run AS (
     FROM run
   UNION ALL
     SELECT run.id, 2, 'waiting_for_approval',
-           pg_catalog.jsonb_build_object('plan', $14::text, 'needed', $17::integer, 'given', 0)
+           pg_catalog.jsonb_build_object('plan', $14::text, 'required_count', $17::integer, 'approval_count', 0)
     FROM run WHERE $17::integer > 0
 )
 SELECT id, pg_catalog.pg_notify('pgdbm_service_events', id::text) FROM run

@@ -245,8 +245,8 @@ CLIENT_ERRORS = (
         "Two replicas of the service died while they were processing the run, and nothing was applied in between. "
         "The run is not retried, so that it does not prevent other modules from being migrated.",
         "Check the logs of the replicas and of the system that ran them for a crash or a memory limit. Then correct "
-        "`filename`, or migrate again if something else caused the deaths.",
-        "module schema filename deaths schema_counts failed_schemas run_id",
+        "`filename`, or migrate again if something else caused the crashes.",
+        "module schema filename replica_crashes schema_counts failed_schemas run_id",
     ),
     ErrorKind(
         "run_ended",

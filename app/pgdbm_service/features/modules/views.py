@@ -118,7 +118,7 @@ class ModuleViews:
         (detail,) = await self._details([found])
         if detail.problem is None:
             detail.digest = (await self._lookup.bundle(found, settled=False)).digest
-            detail.hold = await self._start_conditions.hold_of(found)
+            detail.start_hold = await self._start_conditions.hold_of(found)
             detail.approvals = self._lookup.policies.approvals_of(found)
         last_run = (await self._add_runs([detail])).get(name)
         detail.invalid_indexes = _as_wire(of_module(await invalid_indexes(self._database.manager()), found))

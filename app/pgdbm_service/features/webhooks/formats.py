@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Neither details nor SQL: the server's messages can quote values that not every reader of a channel may see.
 _OF_PROBLEM = ("code", "title", "filename", "line", "column", "sqlstate")
 _OF_EVENT = (
-    *("schema", "schema_count", "status", "reason", "until", "detail", "plan", "needed"),
+    *("schema", "schema_count", "status", "reason", "until", "detail", "plan", "required_count"),
     *("since", "pending", "filenames", "change_count", "changes"),
 )
 _VERBS = {
@@ -81,8 +81,8 @@ def _sentence(event: str, module: str, data: Mapping[str, Any]) -> str:
     elif waits:
         application = waits[0].get("application_name") or "-"
         text += f": it is waiting for the session with pid {waits[0].get('pid')} ({application})"
-    elif data.get("needed"):
-        text += f" for {data['needed'] - data.get('given', 0)} more approvals"
+    elif data.get("required_count"):
+        text += f" for {data['required_count'] - data.get('approval_count', 0)} more approvals"
     elif data.get("detail"):
         text += f": {data['detail']}"
     return text.rstrip(".") + "."
