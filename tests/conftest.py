@@ -27,6 +27,7 @@ from pgdbm import AsyncDatabaseManager, DatabaseConfig
 from pgdbm.embedded import EmbeddedPostgres
 from pgdbm.testing.server import parent_folder
 
+from .support.measured import pytest_runtest_protocol  # noqa: F401 - a hook
 from .support.pgbouncer import IGNORED, pgbouncer
 
 if TYPE_CHECKING:

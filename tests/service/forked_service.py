@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..support.measured import new_processes_unmeasured
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -40,6 +42,7 @@ class ForkedService:
     """``python -m pgdbm_service``, without a new Python: for tests that are not about the command itself.
 
     It has the parts of ``subprocess.Popen`` that callers use. The output is added to the files ``out`` and ``err``.
+    Coverage does not measure it.
     """
 
     args = ("pgdbm_service",)
@@ -48,7 +51,9 @@ class ForkedService:
         for path in (out, err):
             path.touch()
         self._process = _forks.Process(target=_serve, args=(dict(environment), out, err, cwd))
-        self._process.start()
+        # The fork server starts with the first one.
+        with new_processes_unmeasured():
+            self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
 
