@@ -10,9 +10,10 @@ import pytest
 from ..running_service import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 TABLE = "CREATE TABLE {{tables.t}} (id integer)"
+WITH_TOKENS = pytest.mark.settings(auth="tokens", auth_failures_per_minute=10000)
 APPROVALS = 'approvals = {count = 1, when = "always"}'
 
 
@@ -84,6 +85,11 @@ def people_of(make_token: Callable[..., str]) -> Callable[[Any], People]:
 
 
 @pytest.fixture
-def people(start: Callable[..., Any], people_of: Callable[[Any], People]) -> People:
-    """The principals of a service of the test's own."""
-    return people_of(start(auth="tokens"))
+def people(service: Any, people_of: Callable[[Any], People]) -> Iterator[People]:
+    """The principals of the shared service, which needs the settings :data:`WITH_TOKENS`."""
+    made = people_of(service)
+    yield made
+    # A run of all modules would wait for the approval of one of them forever.
+    for run in made.admin.get("/runs").json()["items"]:
+        if run["ended_at"] is None:
+            made.admin.post(f"/runs/{run['id']}/cancel")

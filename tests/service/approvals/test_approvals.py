@@ -10,12 +10,14 @@ from pgdbm_service.api.common import Approvals
 from pgdbm_service.settings import ModulePolicy
 
 from ..running_service import eventually, serving
-from .conftest import APPROVALS, TABLE
+from .conftest import APPROVALS, TABLE, WITH_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .conftest import People, Person
+
+pytestmark = WITH_TOKENS
 
 
 def code_of(answer: Any) -> tuple[int, str | None]:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..dashboard.people import person, place_of, text_of
 from ..running_service import eventually
-from .conftest import APPROVALS, TABLE
+from .conftest import APPROVALS, TABLE, WITH_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .conftest import People
+
+pytestmark = WITH_TOKENS
 
 
 def test_a_run_is_approved_on_its_page(

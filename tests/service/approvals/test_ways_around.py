@@ -16,12 +16,14 @@ from pgdbm_service.api.common import Approvals
 from pgdbm_service.settings import ModulePolicy
 
 from ..running_service import eventually
-from .conftest import APPROVALS, TABLE
+from .conftest import APPROVALS, TABLE, WITH_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .conftest import People
+
+pytestmark = WITH_TOKENS
 
 FILES = {"migrations": [{"filename": "001_a.sql", "content": TABLE}]}
 NEEDED = {"approvals": {"count": 2, "when": "always", "require_reason": False}}
