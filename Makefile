@@ -50,7 +50,7 @@ else
 endif
 
 browser-test: $(STAMP) ## Run the tests of the dashboard in a real browser, with pictures in .cache/pictures
-	PGDBM_PICTURES=$(CURDIR)/.cache/pictures $(BIN)/python -m pytest -q --reruns 2 $(BROWSER_TESTS)
+	PGDBM_PICTURES=$(CURDIR)/.cache/pictures $(BIN)/python -m pytest -q -n 2 --dist worksteal --reruns 2 $(BROWSER_TESTS)
 
 pictures: browser-test ## Take the pictures of the documentation again, into docs/pictures
 	$(BIN)/python .ci/pictures
