@@ -27,7 +27,7 @@ from pgdbm import AsyncDatabaseManager, DatabaseConfig
 from pgdbm.embedded import EmbeddedPostgres
 from pgdbm.testing.server import parent_folder
 
-from .support.measured import pytest_runtest_protocol  # noqa: F401 - a hook
+from .support.measured import only_imports_measured, pytest_runtest_protocol  # noqa: F401 - a hook
 from .support.pgbouncer import IGNORED, pgbouncer
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def pytest_collection() -> Generator[None, object, object]:
     """Collect without garbage collection, which takes a seventh of the time, and later exclude what was loaded."""
     gc.disable()
     try:
-        return (yield)
+        with only_imports_measured():
+            return (yield)
     finally:
         gc.freeze()
         gc.enable()

@@ -7,13 +7,18 @@ nothing here has an effect.
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+
+import pgdbm
+import pgdbm_service
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -41,7 +46,7 @@ def thread_unmeasured() -> Iterator[None]:
 
 @contextmanager
 def new_threads_unmeasured() -> Iterator[None]:
-    """Do not measure the threads that are started meanwhile."""
+    """Do not measure the threads that are started inside the block."""
     tracer = threading.gettrace()
     threading.settrace(None)  # type: ignore[arg-type]
     try:
@@ -52,13 +57,25 @@ def new_threads_unmeasured() -> Iterator[None]:
 
 @contextmanager
 def new_processes_unmeasured() -> Iterator[None]:
-    """Do not measure the processes that are started meanwhile."""
+    """Do not measure the processes that are started inside the block."""
     config = os.environ.pop(_VARIABLE, None)
     try:
         yield
     finally:
         if config is not None:
             os.environ[_VARIABLE] = config
+
+
+@contextmanager
+def only_imports_measured() -> Iterator[None]:
+    """Of the collection of the tests, measure only that the modules of pgdbm are imported."""
+    if sys.gettrace() is not None:
+        for package in (pgdbm, pgdbm_service):
+            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+                if not module.name.endswith("__main__"):
+                    importlib.import_module(module.name)
+    with thread_unmeasured():
+        yield
 
 
 @pytest.hookimpl(wrapper=True)
