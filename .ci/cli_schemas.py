@@ -27,7 +27,9 @@ from pgdbm_service.api import (  # noqa: E402
     modules,
     operations,
     overview,
+    plans,
     registrations,
+    rehearsals,
     runs,
     schemas,
     webhooks,
@@ -35,11 +37,11 @@ from pgdbm_service.api import (  # noqa: E402
 
 # What `pgdbm NAME --json` prints: one struct, or one of several.
 _STRUCTS: dict[str, tuple[type, ...]] = {
-    "plan": (operations.Plan,),
+    "plan": (plans.Plan,),
     "drift": (operations.Drift,),
     "mark": (operations.Marked,),
     "baseline": (operations.BaselineResult,),
-    "rehearse": (operations.Rehearsal,),
+    "rehearse": (rehearsals.Rehearsal,),
     "revert": (operations.RevertResult,),
     "resolve": (operations.Resolved,),
     "overview": (overview.Overview,),

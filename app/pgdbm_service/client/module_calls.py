@@ -31,9 +31,6 @@ from ..api.operations import (
     MarkBody,
     Marked,
     ModuleReady,
-    Plan,
-    Rehearsal,
-    RehearseBody,
     RepairBody,
     RepairResult,
     ResolveBody,
@@ -41,6 +38,7 @@ from ..api.operations import (
     RevertBody,
     RevertResult,
 )
+from ..api.plans import Plan
 from ..api.registrations import (
     BundleDiff,
     BundleItem,
@@ -50,6 +48,7 @@ from ..api.registrations import (
     RepositoryChanges,
     Unregistered,
 )
+from ..api.rehearsals import Rehearsal, RehearseBody
 from ..api.runs import MigrateAllBody, MigrateAllResult, MigrateBody, MigrateResult, Run
 from .call import Call, Listing
 from .endpoints import call, listing

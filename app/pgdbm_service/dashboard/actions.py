@@ -8,7 +8,8 @@ from uuid import UUID
 from litestar import Controller, Response, post
 from litestar.response import Redirect
 
-from ..api.operations import MarkBody, RehearseBody, RepairBody, ResolveBody
+from ..api.operations import MarkBody, RepairBody, ResolveBody
+from ..api.rehearsals import RehearseBody
 from ..api.runs import MigrateAllBody, MigrateAllResult, MigrateBody, MigrateResult, Run
 from ..auth import require
 from ..database.pool import Database

@@ -23,7 +23,7 @@ from .showing import confirm, show_error
 from .wording import count
 
 if TYPE_CHECKING:
-    from ..api.operations import Plan
+    from ..api.plans import Plan
     from ..api.runs import Run
 
 

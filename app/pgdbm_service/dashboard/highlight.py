@@ -12,7 +12,7 @@ from pygments.token import Comment, Keyword, Name, Number, String
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..api.operations import Fix
+    from ..api.plans import Fix
 
 # A longer text is shown without colors, because it is data rather than code.
 _LONGEST_COLOURED = 200_000

@@ -10,7 +10,8 @@ from .wording import duration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..api.operations import Plan, PlannedLock, PlannedMigration, Rehearsal, RehearsedMigration
+    from ..api.plans import Plan, PlannedLock, PlannedMigration
+    from ..api.rehearsals import Rehearsal, RehearsedMigration
 
 # From the weakest to the strongest.
 _MODES = (

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..api.modules import ModuleDetail, SchemaItem
-    from ..api.operations import Plan, Rehearsal
+    from ..api.plans import Plan
+    from ..api.rehearsals import Rehearsal
     from ..api.runs import Run
 
 _MOST_CELLS = 20_000

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..api.activity import Backend
     from ..api.modules import MigrationFile
-    from ..api.operations import Plan
+    from ..api.plans import Plan
     from ..api.runs import Run
     from ..database.pool import Database
     from ..features.activity.queries import ConnectedBackend

@@ -6,16 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pgdbm_service.api.modules import ModuleDetail
-from pgdbm_service.api.operations import (
-    Plan,
-    PlannedLock,
-    PlannedMigration,
-    PlannedStatement,
-    Rehearsal,
-    RehearsedMigration,
-    RehearsedStatement,
-    TakenLock,
-)
+from pgdbm_service.api.plans import Plan, PlannedLock, PlannedMigration, PlannedStatement
+from pgdbm_service.api.rehearsals import Rehearsal, RehearsedMigration, RehearsedStatement, TakenLock
 from pgdbm_service.api.runs import Progress, RunEvent
 from pgdbm_service.dashboard.dependencies import dependency_tree
 from pgdbm_service.dashboard.highlight import object_diff

@@ -16,9 +16,6 @@ from ...api.operations import (
     MarkBody,
     Marked,
     ModuleReady,
-    Plan,
-    Rehearsal,
-    RehearseBody,
     RepairBody,
     RepairResult,
     ResolveBody,
@@ -26,6 +23,8 @@ from ...api.operations import (
     RevertBody,
     RevertResult,
 )
+from ...api.plans import Plan
+from ...api.rehearsals import Rehearsal, RehearseBody
 from ...auth import require
 from ...database.audit import break_glass_entry, write_entries
 from ...database.pool import Database

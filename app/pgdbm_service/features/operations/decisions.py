@@ -13,17 +13,19 @@ from pgdbm.migrations.sources.names import migration_of
 from ...api.operations import (
     BaselineResult,
     ChangedFile,
-    FixProof,
     Marked,
+    RepairResult,
+    Resolved,
+    RevertedMigration,
+    RevertResult,
+)
+from ...api.rehearsals import (
+    FixProof,
     PredictedLock,
     Rehearsal,
     RehearsalFailure,
     RehearsedMigration,
     RehearsedStatement,
-    RepairResult,
-    Resolved,
-    RevertedMigration,
-    RevertResult,
     TakenLock,
 )
 from ...database.failures import service_error_of
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
     from pgdbm.migrations.rehearsal.results import Failure, FileRehearsal, StatementRehearsal
     from pgdbm.migrations.rehearsal.results import TakenLock as LibraryLock
 
-    from ...api.operations import BaselineBody, MarkBody, RehearseBody, RepairBody, ResolveBody, RevertBody
+    from ...api.operations import BaselineBody, MarkBody, RepairBody, ResolveBody, RevertBody
+    from ...api.rehearsals import RehearseBody
     from ...database.pool import Database
     from ...database.slots import Slots
     from ...registry.file_contents import FileContents

@@ -8,20 +8,8 @@ import msgspec
 
 from pgdbm.migrations.sources.names import is_repeatable_name, order_of
 
-from ...api.operations import (
-    Change,
-    Drift,
-    Finding,
-    Fix,
-    JournalEntry,
-    JournalList,
-    ModuleReady,
-    Plan,
-    PlannedLock,
-    PlannedMigration,
-    PlannedStatement,
-    Refusal,
-)
+from ...api.operations import Change, Drift, JournalEntry, JournalList, ModuleReady
+from ...api.plans import Finding, Fix, Plan, PlannedLock, PlannedMigration, PlannedStatement, Refusal
 from ...api.runs import RenamedMigration
 from ...database.failures import service_error_of
 from ...database.pool import within_timeout
