@@ -32,10 +32,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.service.conftest import Process
+    from tests.service.running_service import RunningService
 
 LONG_S = float(os.environ.get("PGDBM_INTEGRATION_S", "2"))
 # The proxies close a connection after half the time that the run takes.
 IDLE_S = LONG_S / 2
+# A quarter of the proxy's limit: the default is 15 s for a limit of a minute.
+KEEP_ALIVE_S = IDLE_S / 4
+SHARED = pytest.mark.settings(auth="tokens", auth_failures_per_minute=10000, stream_keep_alive_s=KEEP_ALIVE_S)
+SCOPES = ("read", "register:orders", "migrate:orders")
 DEADLINE_S = 60 + 4 * LONG_S
 ADDRESS = "http://pgdbm.pgdbm.svc:8000"
 TABLE = "CREATE TABLE {{tables.orders}} (id bigint PRIMARY KEY);\n"
@@ -49,9 +54,9 @@ Migrate = Callable[["Fleet", dict[str, str], Path], Result] if TYPE_CHECKING els
 
 @dataclass
 class Fleet:
-    """Two replicas behind a proxy, which prefers the first, and a token for the module orders."""
+    """Replicas behind a proxy, which prefers the first, and a token for the module orders."""
 
-    replicas: list[Process]
+    replicas: list[str]
     url: str
     token: str
     helm: str
@@ -117,6 +122,10 @@ def gitlab(fleet: Fleet, files: dict[str, str], folder: Path) -> Result:
 ALL = {"kubernetes": kubernetes, "argocd": argocd, "helm": helm, "shell": shell, "github": github, "gitlab": gitlab}
 
 
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
 def of_fleet(fleet: Fleet, folder: Path) -> Cluster:
     return Cluster(
         folder,
@@ -162,23 +171,28 @@ def hooks_of(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def replicas(fork: Callable[..., Process], database: str) -> list[Process]:
-    settings = {
-        "DATABASE_URL": database,
-        "PGDBM_AUTH": "tokens",
-        "PGDBM_TAKEOVER_S": "1",
-        # A quarter of the proxy's limit: the default is 15 s for a limit of a minute.
-        "PGDBM_STREAM_KEEP_ALIVE_S": str(IDLE_S / 4),
-    }
-    return [fork(**settings) for _ in range(2)]
+def fleet(service: RunningService, make_token: Callable[..., str], helm: str) -> Iterator[Fleet]:
+    """The shared service, which needs the settings :data:`SHARED`: a test that kills nothing needs no other replica."""
+    with FrontProxy([port_of(service.url)]) as proxy:
+        yield Fleet([service.url], proxy.url, make_token(*SCOPES), helm)
 
 
 @pytest.fixture
-def fleet(replicas: list[Process], make_token: Callable[..., str], helm: str) -> Iterator[Fleet]:
-    token = make_token("read", "register:orders", "migrate:orders")
-    ports = [int(one.url().rpartition(":")[2]) for one in replicas]
-    with FrontProxy(ports) as proxy:
-        yield Fleet(replicas, proxy.url, token, helm)
+def replicas(fork: Callable[..., Process], database: str) -> list[Process]:
+    variables = {
+        "DATABASE_URL": database,
+        "PGDBM_AUTH": "tokens",
+        "PGDBM_TAKEOVER_S": "1",
+        "PGDBM_STREAM_KEEP_ALIVE_S": str(KEEP_ALIVE_S),
+    }
+    return [fork(**variables) for _ in range(2)]
+
+
+@pytest.fixture
+def fleet_of_two(replicas: list[Process], make_token: Callable[..., str], helm: str) -> Iterator[Fleet]:
+    urls = [one.url() for one in replicas]
+    with FrontProxy([port_of(url) for url in urls]) as proxy:
+        yield Fleet(urls, proxy.url, make_token(*SCOPES), helm)
 
 
 @pytest.fixture(params=ALL)
@@ -187,6 +201,7 @@ def migrate(request: pytest.FixtureRequest) -> Migrate:
     return found
 
 
+@SHARED
 def test_success_and_again(migrate: Migrate, fleet: Fleet, tmp_path: Path, sql: Callable[..., Any]) -> None:
     first = migrate(fleet, {"001_orders.sql": TABLE}, tmp_path)
     assert first.codes == [0], first.log
@@ -196,6 +211,7 @@ def test_success_and_again(migrate: Migrate, fleet: Fleet, tmp_path: Path, sql: 
     assert "up to date" in again.log
 
 
+@SHARED
 def test_failure(migrate: Migrate, fleet: Fleet, tmp_path: Path, sql: Callable[..., Any]) -> None:
     """Without another attempt, which would fail in the same way; the log names the file and the line."""
     files = {"001_orders.sql": TABLE, "002_wrong.sql": "SELECT 1;\nSELECT 1 / 0;\n"}
@@ -205,11 +221,11 @@ def test_failure(migrate: Migrate, fleet: Fleet, tmp_path: Path, sql: Callable[.
     assert [row["filename"] for row in sql(APPLIED)] == ["001_orders.sql"]
 
 
+@SHARED
 def test_a_migration_that_takes_long_behind_a_proxy_that_cuts_idle_connections(
     migrate: Migrate, fleet: Fleet, tmp_path: Path, sql: Callable[..., Any]
 ) -> None:
-    port = int(fleet.replicas[0].url().rpartition(":")[2])
-    with FrontProxy([port], idle_s=IDLE_S) as proxy:
+    with FrontProxy([port_of(fleet.replicas[0])], idle_s=IDLE_S) as proxy:
         fleet.url = proxy.url
         ended = migrate(fleet, {"001_orders.sql": LONG}, tmp_path)
     assert ended.codes == [0], ended.log
@@ -218,13 +234,13 @@ def test_a_migration_that_takes_long_behind_a_proxy_that_cuts_idle_connections(
 
 @pytest.mark.timeout(300 + 3 * LONG_S)
 def test_a_replica_is_killed_during_the_call(
-    migrate: Migrate, fleet: Fleet, tmp_path: Path, sql: Callable[..., Any]
+    migrate: Migrate, fleet_of_two: Fleet, replicas: list[Process], tmp_path: Path, sql: Callable[..., Any]
 ) -> None:
     results: list[Result] = []
-    call = threading.Thread(target=lambda: results.append(migrate(fleet, {"001_orders.sql": LONG}, tmp_path)))
+    call = threading.Thread(target=lambda: results.append(migrate(fleet_of_two, {"001_orders.sql": LONG}, tmp_path)))
     call.start()
     eventually(lambda: sql(ASLEEP) or not call.is_alive())
-    fleet.replicas[0].popen.kill()
+    replicas[0].popen.kill()
     call.join(DEADLINE_S)
     (ended,) = results
     assert ended.codes == [0], ended.log
@@ -232,6 +248,7 @@ def test_a_replica_is_killed_during_the_call(
     assert sql("SELECT to_regclass('orders.orders') IS NOT NULL AS there")[0]["there"]
 
 
+@SHARED
 def test_a_wrong_token(migrate: Migrate, fleet: Fleet, tmp_path: Path) -> None:
     """A wrong token does not cause another attempt."""
     fleet.token = "wrong"
@@ -242,7 +259,6 @@ def test_a_wrong_token(migrate: Migrate, fleet: Fleet, tmp_path: Path) -> None:
 def test_the_proxy_closes_idle_connections() -> None:
     """Without it, the test above would show nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server, FrontProxy([server.getsockname()[1]], idle_s=0.1) as proxy:
-        port = int(proxy.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        with socket.create_connection(("127.0.0.1", port_of(proxy.url)), timeout=30) as client:
             assert client.recv(1) == b""
         eventually(lambda: proxy.cut == 1)
