@@ -152,7 +152,7 @@ def test_two_bundles_are_compared(service: Any) -> None:
     assert text_of(page).count("anonymous") >= 2
 
 
-@pytest.mark.settings(auth="tokens")
+@pytest.mark.settings(auth="tokens", auth_failures_per_minute=10000)
 def test_a_reader_sees_no_values_and_no_buttons(
     service: Any, repo: Any, sql: Callable[..., list[Any]], make_token: Callable[..., str]
 ) -> None:

@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 from ..blocked_runs import holding
 from ..conftest import bearer
 from .people import place_of
-from .test_pages import ASYNC, BAD, TABLE, text_of
+from .test_pages import BAD, TABLE, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ def test_a_failure_that_was_resolved_is_not_offered_again(service: Any, repo: An
     assert "Since then, everything was applied." in text_of(service.get(page))
 
 
-@pytest.mark.settings(auth="tokens")
+@pytest.mark.settings(auth="tokens", auth_failures_per_minute=10000)
 def test_all_modules_are_offered_to_those_who_may_migrate_each(
     service: Any, repo: Any, make_token: Callable[..., str]
 ) -> None:
@@ -108,7 +108,7 @@ def test_all_modules_are_offered_to_those_who_may_migrate_each(
     assert offered(service.get(f"/ui/runs/{run}", headers=some)) == set()
 
 
-@pytest.mark.settings(auth="tokens")
+@pytest.mark.settings(auth="tokens", auth_failures_per_minute=10000)
 def test_someone_without_the_scope_read_is_not_led_to_pages(service: Any, make_token: Callable[..., str]) -> None:
     page = service.get("/ui", headers=bearer(make_token("migrate:m")))
     assert page.status_code == 403
@@ -123,7 +123,7 @@ def test_a_run_says_what_it_waits_for(service: Any, repo: Any, database: str) ->
     service.sync()
     lock = "LOCK TABLE m.t IN ACCESS SHARE MODE; SELECT 42"
     with holding(database, lock, "billing-worker") as pid:
-        run = service.post("/modules/m/migrate", headers=ASYNC).headers["location"]
+        run = service.post("/modules/m/migrate", headers={"Prefer": "respond-async"}).headers["location"]
         wanted = (
             rf"002_b\.sql, statement 1 of 1, waits for a lock on m\.t\. billing-worker \(pid {pid}\) holds it and is "
             r"idle in transaction, its transaction is [0-9.]+ m?s old\. Its last statement: LOCK TABLE m\.t IN ACCESS "
