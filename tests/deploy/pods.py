@@ -6,7 +6,6 @@ with folders that have the same content, and addresses of the cluster with those
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -30,8 +29,7 @@ def command_path(folder: Path) -> str:
 
 
 def environment_of_commands(folder: Path) -> dict[str, str]:
-    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-    return measured | {"PATH": command_path(folder), "PYTHONPATH": str(ROOT / "app"), "HOME": str(folder)}
+    return {"PATH": command_path(folder), "PYTHONPATH": str(ROOT / "app"), "HOME": str(folder)}
 
 
 @dataclass
