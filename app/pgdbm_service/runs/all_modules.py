@@ -20,7 +20,7 @@ from .child_runs import NewChild
 from .queries import all_of
 from .queue import RetryLater
 from .request import MigrationRequest, Origin
-from .store import KeyTakenError
+from .stored_runs import KeyTakenError
 from .submit import require_retryable
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from ..registry.modules import Module
     from ..status.module_lookup import ModuleLookup
     from .queue import Item
-    from .store import StartedSchema, Store, TakenRun, UnfinishedSchema
+    from .store import Store
+    from .stored_runs import StartedSchema, TakenRun, UnfinishedSchema
 
 _SOON_S = 1.0
 # The queue takes older items first, so refused items must not become due again so often that it never gets to newer

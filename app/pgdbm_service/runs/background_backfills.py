@@ -12,14 +12,14 @@ from ..api.runs import RunOptions
 from ..errors import ServiceError
 from ..status.history_tables import schemas_with_pending
 from .request import MigrationRequest, Origin
-from .store import NewRun
+from .stored_runs import NewRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..registry.modules import Module
     from ..status.module_lookup import ModuleLookup
-    from .store import FollowUp, TakenRun
+    from .stored_runs import FollowUp, TakenRun
 
 
 async def follow_up_of(lookup: ModuleLookup, run: TakenRun, module: Module) -> FollowUp | None:

@@ -14,7 +14,8 @@ from ..database.rows import reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 from .queue import Item, enqueue
-from .store import ALONE, KeyTakenError, as_json
+from .store import ALONE, as_json
+from .stored_runs import KeyTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ import structlog
 from ..errors import ServiceError
 from ..status.renames import require_not_renamed
 from .dependencies import require_dependencies
-from .store import NewRun
+from .stored_runs import NewRun
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ..status.module_lookup import ModuleLookup
     from .child_runs import ChildRuns
     from .request import MigrationRequest
-    from .store import Store, StoredKey
+    from .store import Store
+    from .stored_runs import StoredKey
 
 _TEMPORARY = 503
 

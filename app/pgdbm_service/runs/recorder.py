@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from ..api.audit import AuditEntry
     from ..database.pool import Database
-    from .store import StartedSchema, Store, TakenRun
+    from .store import Store
+    from .stored_runs import StartedSchema, TakenRun
 
 _FEW_FILES = 20
 _FEW_SCHEMAS = 5

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .freezes import Freezes
     from .plan_binding import PlanBinding
     from .request import MigrationRequest
-    from .store import Store, TakenRun
+    from .store import Store
+    from .stored_runs import TakenRun
 
 # Windows may change while a run is held.
 _LONGEST_HOLD_S = 900.0

@@ -14,7 +14,7 @@ from ..database.failures import service_error_of
 from ..errors import ServiceError
 from .idempotency import KeyedRun
 from .request import MigrationRequest
-from .store import KeyTakenError
+from .stored_runs import KeyTakenError
 
 if TYPE_CHECKING:
     from uuid import UUID

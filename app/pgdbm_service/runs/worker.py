@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .attempts import Attempts
     from .queue import Item
     from .start_conditions import StartConditions
-    from .store import Store, TakenRun
+    from .store import Store
+    from .stored_runs import TakenRun
 
 _SOON_S = 1.0
 
