@@ -20,12 +20,26 @@ from tests.support.waiting import eventually
 
 from .pipelines import INTEGRATIONS, CodeHost, GitHubJob, Outcome, gitlab_job
 from .pods import ROOT, environment_of_commands
-from .test_integrations import ADDRESS, TABLE, Fleet, checkout, example, fleet, hooks_of, of_fleet, replicas, shell
+from .test_integrations import (
+    ADDRESS,
+    TABLE,
+    Fleet,
+    checkout,
+    example,
+    fleet,
+    fleet_of_two,
+    hooks_of,
+    of_fleet,
+    replicas,
+    shell,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["fleet", "replicas"]
+    from tests.service.conftest import Process
+
+__all__ = ["fleet", "fleet_of_two", "replicas"]
 
 WRONG = "SELECT 1;\nCREATE TABEL x;\n"
 MARKER = "<!-- pgdbm plan orders -->"
@@ -102,23 +116,25 @@ def test_the_shell_script_explains_itself_and_tries_again(fleet: Fleet, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["manifest", "chart"])
-def test_an_init_container_waits_for_the_version(kind: str, fleet: Fleet, tmp_path: Path) -> None:
+def test_an_init_container_waits_for_the_version(
+    kind: str, fleet_of_two: Fleet, replicas: list[Process], tmp_path: Path
+) -> None:
     files = {"001_orders.sql": TABLE}
     if kind == "manifest":
         deployment = yaml.safe_load((INTEGRATIONS / "kubernetes" / "wait.yaml").read_text())
     else:
-        (deployment,) = [one for one in example(fleet.helm, files, tmp_path) if one["kind"] == "Deployment"]
+        (deployment,) = [one for one in example(fleet_of_two.helm, files, tmp_path) if one["kind"] == "Deployment"]
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["initContainers"]
-    cluster = of_fleet(fleet, tmp_path)
+    cluster = of_fleet(fleet_of_two, tmp_path)
     results = []
     call = threading.Thread(target=lambda: results.append(cluster.run_container(pod, container)))
     call.start()
     # It polls although the module is not known yet.
-    eventually(lambda: "module_unknown" in "".join(one.err for one in fleet.replicas))
+    eventually(lambda: "module_unknown" in "".join(one.err for one in replicas))
     assert call.is_alive()
     (tmp_path / "deploy").mkdir()
-    assert shell(fleet, files, tmp_path / "deploy").codes == [0]
+    assert shell(fleet_of_two, files, tmp_path / "deploy").codes == [0]
     call.join(60)
     (ended,) = results
     assert ended.returncode == 0, ended.stderr
