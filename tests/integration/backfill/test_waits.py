@@ -139,13 +139,13 @@ def test_it_does_not_wait_for_sessions_of_another_database(databases: Any, datab
             await asyncio.sleep(0.01)
         async with AsyncDatabaseManager(DatabaseConfig(connection_string=database, schema="app")) as db:
             running = Running(db)
-            while not running.task.done() and not running.waits:
-                await asyncio.sleep(0.005)
+            await asyncio.wait([running.task], timeout=30)
             await holder.close()
             await asyncio.gather(waiting, return_exceptions=True)
             await waiter.close()
             await running.ended()
-            assert running.waits == []
+            # Autovacuum may analyze the new table in the meantime.
+            assert "lock_waiters" not in [wait.details["reason"] for wait in running.waits]
 
     asyncio.run(create())
     with databases.fresh(template=database.rpartition("/")[2]) as copy:
