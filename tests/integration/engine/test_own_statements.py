@@ -279,6 +279,21 @@ async def test_operators_in_public_are_not_called(database: str, connect: Callab
         assert await connection.fetch("SELECT * FROM public.calls") == []
 
 
+async def test_a_file_that_cannot_be_read_is_reported_while_the_history_is_locked(
+    db: AsyncDatabaseManager, connect: Callable[[], Any]
+) -> None:
+    files = {"1.sql": "CREATE TABLE m.t ();"}
+    await apply(db, files, role=None)
+    async with connect() as other, asyncio.timeout(20):
+        await other.execute("BEGIN; LOCK TABLE m.schema_migrations")
+        for _ in range(20):
+            with pytest.raises(pgdbm.MigrationError, match="empty"):
+                await apply(db, {"1.sql": " "}, role=None)
+        await other.execute("ROLLBACK")
+        # The connections that waited for the history are free again.
+        assert (await apply(db, files, role=None))["status"] == "up_to_date"
+
+
 async def test_a_locked_history_is_waited_for(db: AsyncDatabaseManager, connect: Callable[[], Any]) -> None:
     await apply(db, {"1.sql": "CREATE TABLE m.t ();"}, role=None)
     events: list[Any] = []

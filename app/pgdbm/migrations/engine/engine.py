@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ...core.connection import Connection
     from ...core.manager import AsyncDatabaseManager
-    from ..results import Notice, OutOfOrder
+    from ..results import Notice
     from ..sources.migration import Migration
     from ..sources.parser import ParsedFile, ParsedMigration
     from ..sources.source import Source
@@ -73,8 +73,8 @@ class MigrationEngine:
 
     async def read_plan(self, target: str | None = None) -> tuple[Plan, int]:
         """The plan, and the major version of the server. Creates nothing."""
-        plan, server_version, _ = await self._read_plan(await self.collect(), self.options.out_of_order, target)
-        return plan, server_version
+        migrations, (applied, server_version) = await self._read_files_and_history()
+        return build_plan(migrations, applied or {}, self.options.out_of_order, target), server_version
 
     async def apply(
         self, *, dry_run: bool = False, target: str | None = None, atomic: Atomic = "file", digest: str | None = None
@@ -92,16 +92,17 @@ class MigrationEngine:
             from .plan_guard import PlanGuard
 
             guard = PlanGuard(self.history.module, self.history.schema, digest)
-        migrations = await self.collect()
         with with_applied(run):
+            migrations, (recorded, server_version) = await self._read_files_and_history()
             while True:
-                plan, server_version, recorded = await self._read_plan(migrations, self.options.out_of_order, target)
+                plan = build_plan(migrations, recorded or {}, self.options.out_of_order, target)
                 if guard is not None:
                     guard.require(plan.to_run, run.applied)
                 async with self._creating(recorded is None and bool(migrations) and not dry_run):
                     parsed = await self.parse(plan.to_apply(self.options.defer_background), server_version)
                 if plan.renamed and not dry_run:
                     await self._rename(run, plan)
+                    recorded, server_version = await self._read_history()
                     continue
                 if atomic == "all":
                     from .transactional import require_transactional
@@ -116,6 +117,7 @@ class MigrationEngine:
                     self.announcer.emit("run_started", pending=[one.filename for one in parsed])
                 if not await self._work(run, parsed, atomic):
                     return await result_of(self, run, plan)
+                recorded, server_version = await self._read_history()
 
     async def apply_one(self, migration: Migration) -> int:
         """Apply ``migration``, whatever else is pending. Returns milliseconds; 0 if it was applied already."""
@@ -123,7 +125,10 @@ class MigrationEngine:
 
         run = self.new_run()
         while True:
-            plan, server_version, recorded = await self._read_plan((migration,), "allow", None, only=True)
+            recorded, server_version = await self._read_history()
+            # The other names in the history are not those of renamed files.
+            of_file = {name: one for name, one in (recorded or {}).items() if name == migration.filename}
+            plan = build_plan((migration,), of_file, "allow")
             if not plan.pending:
                 return (await result_of(self, run, plan)).applied[0].execution_time_ms if run.applied else 0
             async with self._creating(recorded is None):
@@ -149,25 +154,22 @@ class MigrationEngine:
             ending = BlockerEnding(policy, self.journal, self.announcer)
         return Run(NoticeCollector(forward), lock_timeout=self.options.lock_timeout, ending=ending)
 
-    async def _read_plan(
-        self,
-        migrations: Sequence[Migration],
-        out_of_order: OutOfOrder,
-        target: str | None,
-        *,
-        only: bool = False,
-    ) -> tuple[Plan, int, dict[str, str] | None]:
-        """The plan, the server's major version, and the checksums of what is applied; None without a history.
+    async def _read_history(self) -> tuple[dict[str, str] | None, int]:
+        """The checksums of what is applied, None without a history; and the server's major version."""
+        return await read_history(self.db, self.history, self.lock, self.announcer)
 
-        ``only``: ``migrations`` are only some of the files, so other names in the history are not treated as renamed
-        files.
-        """
-        applied, server_version = await read_history(self.db, self.history, self.lock, self.announcer)
-        recorded = applied or {}
-        if only:
-            names = {migration.filename for migration in migrations}
-            recorded = {name: checksum for name, checksum in recorded.items() if name in names}
-        return build_plan(migrations, recorded, out_of_order, target), server_version, applied
+    async def _read_files_and_history(self) -> tuple[tuple[Migration, ...], tuple[dict[str, str] | None, int]]:
+        """The migrations, and what :meth:`_read_history` returns: the server works while this process reads files."""
+        history = asyncio.create_task(self._read_history())
+        try:
+            # Its query is sent before files are read, which blocks the event loop.
+            await asyncio.sleep(0)
+            migrations = await self.collect()
+        except BaseException:
+            history.cancel()
+            await asyncio.gather(history, return_exceptions=True)
+            raise
+        return migrations, await history
 
     async def _rename(self, run: Run, plan: Plan) -> None:
         """Give the rows of renamed files their new names."""
