@@ -30,10 +30,13 @@ class TrustedProxies:
     def __init__(self, entries: Sequence[str]) -> None:
         self._any_peer = list(entries) == [ANY]
         self._networks: list[Network] = [] if self._any_peer else [_network(entry) for entry in entries]
+        self._are_any = bool(entries)
 
     def client_of(self, scope: Scope) -> str:
         """The address of the client; ``local`` over a Unix socket."""
         address = _peer(scope)
+        if not self._are_any:
+            return address
         for hop, entry in enumerate(reversed(_entries(scope, b"x-forwarded-for"))):
             forwarded = _address(entry)
             # Entries before an invalid address cannot be attributed to a proxy.
@@ -52,11 +55,11 @@ class TrustedProxies:
 
     def prefix_of(self, scope: Scope) -> str | None:
         """``X-Forwarded-Prefix`` of a trusted peer, such as ``/pgdbm``: the path that it strips from requests."""
-        prefix = (self._forwarded(scope, b"x-forwarded-prefix") or "").rstrip("/")
-        return prefix if is_prefix(prefix) else None
+        prefix = self._forwarded(scope, b"x-forwarded-prefix")
+        return prefix.rstrip("/") if prefix is not None and is_prefix(prefix.rstrip("/")) else None
 
     def _forwarded(self, scope: Scope, name: bytes) -> str | None:
-        entries = _entries(scope, name)
+        entries = _entries(scope, name) if self._are_any else []
         return entries[-1] if entries and self._trusts(_peer(scope), 0) else None
 
     def _trusts(self, address: str, hop: int) -> bool:

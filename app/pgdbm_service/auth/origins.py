@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _ANY = "*"
+_LONGEST_ADDRESS = 100
 _OTHER_SITES = ("cross-site", "same-site")
 
 
@@ -126,6 +128,12 @@ def _host_name(host: str) -> str:
 
 
 def _is_address(name: str) -> bool:
+    # No address is longer, and longer names are not worth their place in the cache.
+    return len(name) < _LONGEST_ADDRESS and _parses_as_address(name)
+
+
+@lru_cache(maxsize=256)
+def _parses_as_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name.strip("[]"))
     except ValueError:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 else:
     _Protocol = asyncpg.protocol.Protocol
 
-_HEADER = Struct("!BI")
-_TYPES = frozenset(b"123ACDEGHIKNRSTVWZcdnstv")
+_HEADER_SIZE = 5
+_read_header = Struct("!BI").unpack_from
+_TYPES = b"123ACDEGHIKNRSTVWZcdnstv"
 # The length includes its own four bytes.
 _SHORTEST = 4
 _LONGEST = 0x3FFFFFFF
@@ -72,6 +73,8 @@ _CONTENTS: dict[int, Callable[[bytes, int, int], bool]] = {
     ord("S"): _has_two_strings,
     ord("Z"): _is_state,
 }
+# By type, so that rows, which are most messages, cost one lookup.
+_CHECKS = {kind: _CONTENTS.get(kind) for kind in _TYPES}
 
 
 def check_messages() -> None:
@@ -106,19 +109,22 @@ class CheckedProtocol(_Protocol):
             data = b"".join(self._incomplete)
             self._incomplete.clear()
         position, size = 0, len(data)
-        needed = _HEADER.size
-        while size - position >= _HEADER.size:
-            kind, length = _HEADER.unpack_from(data, position)
+        needed = _HEADER_SIZE
+        last_header = size - needed
+        while position <= last_header:
+            kind, length = _read_header(data, position)
             end = position + 1 + length
-            is_message = _SHORTEST <= length <= _LONGEST and kind in _TYPES
-            if is_message and end > size:
-                needed = 1 + length
-                break
-            if not is_message or (kind in _CONTENTS and not _CONTENTS[kind](data, position + _HEADER.size, end)):
-                logger.warning("malformed message of the database server", type=chr(kind), length=length)
-                self._close()
-                return
-            position = end
+            if _SHORTEST <= length <= _LONGEST and kind in _CHECKS:
+                if end > size:
+                    needed = 1 + length
+                    break
+                check = _CHECKS[kind]
+                if check is None or check(data, position + _HEADER_SIZE, end):
+                    position = end
+                    continue
+            logger.warning("malformed message of the database server", type=chr(kind), length=length)
+            self._close()
+            return
         if position == size:
             super().data_received(data)
             return

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..api.runs import RunStatus
     from ..database.pool import Database
 
-_MOST_KNOWN = 20_000
+_MOST_HISTORIES, _MOST_ROWS = 100, 1000
 # A run records what it applied when it is done with a schema. An older row without a run will never get one.
 _SETTLED = timedelta(days=1)
 
@@ -41,27 +41,32 @@ class RunRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: LRUCache[tuple[str, str, int], tuple[datetime, UUID | None]] = LRUCache(_MOST_KNOWN)
+        # By module and schema; then by row, with its time and its run.
+        self._known: LRUCache[tuple[str, str], dict[int, tuple[datetime, str | None]]] = LRUCache(_MOST_HISTORIES)
 
     async def runs_of(self, module: str, schema: str, rows: Sequence[HistoryRow]) -> dict[int, str | None]:
         """The run that applied each history row of ``module`` in ``schema``, by the row's id; None if no run did."""
-        found: dict[int, UUID | None] = {}
+        found: dict[int, str | None] = {}
         unknown: list[HistoryRow] = []
+        known = self._known.get((module, schema))
+        if known is None or len(known) > _MOST_ROWS:
+            known = self._known.put((module, schema), {})
         for row in rows:
+            one = known.get(row.id)
             # The same id with a different time is a different row: the table was dropped and recreated.
-            at, run = self._known.get((module, schema, row.id)) or (None, None)
-            if at == row.applied_at:
-                found[row.id] = run
+            if one is not None and one[0] == row.applied_at:
+                found[row.id] = one[1]
             else:
                 unknown.append(row)
         if unknown:
             answer = await self._rows("runs_of_files", module, schema, [row.filename for row in unknown])
             with reading_rows():
-                runs: dict[str, UUID] = {one["filename"]: one["run"] for one in answer}
+                runs = {one["filename"]: str(one["run"]) for one in answer}
             for row in unknown:
                 found[row.id] = run = runs.get(row.filename)
-                self._remember((module, schema, row.id), row.applied_at, run)
-        return {id_: None if run is None else str(run) for id_, run in found.items()}
+                if run is not None or datetime.now(UTC) - row.applied_at >= _SETTLED:
+                    known[row.id] = (row.applied_at, run)
+        return found
 
     async def last_runs(self, modules: Sequence[str]) -> dict[str, LastRun]:
         """The newest run of each of ``modules`` that has one."""
@@ -100,8 +105,3 @@ class RunRecords:
 
     async def _rows(self, name: str, *args: object) -> list[RowDict]:
         return await self._database.manager(SERVICE_SCHEMA).fetch_all(statement("run_queries", name), *args)
-
-    def _remember(self, key: tuple[str, str, int], at: datetime, run: UUID | None) -> None:
-        if run is None and datetime.now(UTC) - at < _SETTLED:
-            return
-        self._known.put(key, (at, run))

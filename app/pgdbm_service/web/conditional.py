@@ -56,7 +56,8 @@ def with_validator(send: Send, scope: Scope) -> Send:
             if not message.get("more_body"):
                 tag = f'"{blake2b(message["body"], digest_size=16).hexdigest()}"'
                 start["headers"] = [*start["headers"], (b"etag", tag.encode())]
-                if _matches(header_of(scope, b"if-none-match") or "", tag.strip('"')):
+                known = header_of(scope, b"if-none-match")
+                if known is not None and _matches(known, tag.strip('"')):
                     start["status"] = 304
                     start["headers"] = [one for one in start["headers"] if one[0].lower() not in _OF_THE_CONTENT]
                     message["body"] = b""
@@ -67,9 +68,11 @@ def with_validator(send: Send, scope: Scope) -> Send:
 
 
 def _may_have_validator(start: Any) -> bool:
+    if start["status"] != 200:
+        return False
     headers = {name.lower(): value for name, value in start["headers"]}
     content = headers.get(b"content-type", b"").partition(b";")[0]
-    return start["status"] == 200 and b"etag" not in headers and content in _WITH_VALIDATOR
+    return content in _WITH_VALIDATOR and b"etag" not in headers
 
 
 def etag_of(digest: str) -> str:
