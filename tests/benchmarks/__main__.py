@@ -18,6 +18,7 @@ from pgdbm.embedded import EmbeddedPostgres
 
 NAMES = (
     "apply",
+    "four_ways",
     "backfill",
     "large_files",
     "nothing_pending",

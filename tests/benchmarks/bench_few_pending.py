@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
-import sys
 from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 from pgdbm_service.client import AsyncClient
 
 from .bench_service import running
-from .databases import Databases, ddl, psql_scripts, run_psql, shared_pool, write_migrations
+from .databases import Databases, ddl, psql_scripts, run_command, run_psql, shared_pool, write_migrations
 from .harness import race, timed
 
 if TYPE_CHECKING:
@@ -41,8 +39,8 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
 
     async def command() -> float:
         target = await databases.fresh(template)
-        arguments = ("-m", "pgdbm.cli", "migrate", "apply", "app", "--schema", "app", "--dir", str(files))
-        return await timed(lambda: _run(*arguments, "--database-url", target))
+        arguments = ("migrate", "apply", "app", "--schema", "app", "--dir", str(files), "--database-url", target)
+        return await timed(lambda: run_command(*arguments))
 
     async def service() -> float:
         target = await databases.fresh(template)
@@ -73,10 +71,3 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
         extra = statistics.median(ours - ratio * theirs for ours, theirs in pairs) * 1000
         verdict = "ok" if extra <= most else "OVER"
         print(f"  {name} - {ratio} of psql: {extra:.0f} ms  (at most {most})  {verdict}")
-
-
-async def _run(*arguments: str) -> None:
-    null = asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=null)
-    if await process.wait():
-        raise RuntimeError(f"{' '.join(arguments)} failed")

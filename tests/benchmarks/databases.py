@@ -91,6 +91,15 @@ async def run_psql(dsn: str, script: Path, *options: str) -> None:
         raise RuntimeError(f"psql failed on {script}")
 
 
+async def run_command(*arguments: str) -> None:
+    """Run ``pgdbm`` with these arguments, in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pgdbm.cli", *arguments), stdout=asyncio.subprocess.DEVNULL
+    )
+    if await process.wait():
+        raise RuntimeError(f"pgdbm {' '.join(arguments)} failed")
+
+
 def dbmate_binary() -> str | None:
     """The dbmate of this environment, else that of the system; None where there is none."""
     beside = Path(sys.executable).with_name("dbmate")
