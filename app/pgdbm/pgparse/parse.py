@@ -245,7 +245,7 @@ def _syntax_error(error: Any, sql: str, parsed: str) -> SQLSyntaxError:
 
 @cache
 def _decode_error() -> type[Exception]:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     found: type[Exception] = DecodeError
     return found

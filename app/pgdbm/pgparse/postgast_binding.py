@@ -90,8 +90,8 @@ def _module(folder: Path, name: str) -> Any:
 
 def _class_of(file: bytes) -> Any:
     """The class of parse trees that ``file``, a serialized FileDescriptorProto, describes."""
-    from google._upb import _message  # type: ignore[import-untyped]
-    from google.protobuf.message import Message  # type: ignore[import-untyped]
+    from google._upb import _message
+    from google.protobuf.message import Message
 
     pool = _message.DescriptorPool()
     pool.AddSerializedFile(file)

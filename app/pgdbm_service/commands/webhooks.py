@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pgdbm.cli.context import CommandContext
 
+    from ..api.webhooks import DeliveryStatus, WebhookEvent, WebhookFormat
     from .server import ServerArguments
 
 _EVENTS = (
@@ -65,9 +66,9 @@ def webhook() -> None:
 async def create(
     context: CommandContext,
     url: str,
-    events: tuple[str, ...],
+    events: tuple[WebhookEvent, ...],
     modules: str,
-    format_: str,
+    format_: WebhookFormat,
     blocked_after: float,
     **service: Unpack[ServerArguments],
 ) -> None:
@@ -75,9 +76,9 @@ async def create(
     async with client_of(context, service) as client:
         made = await client.create_webhook(
             url,
-            events=list(events) or None,  # type: ignore[arg-type]
+            events=list(events) or None,
             modules=modules,
-            format=format_,  # type: ignore[arg-type]
+            format=format_,
             blocked_after_s=blocked_after,
         )
     context.output.line(made.secret or "")
@@ -129,11 +130,11 @@ async def delete(context: CommandContext, webhook_id: UUID, **service: Unpack[Se
 @click.argument("webhook_id", type=click.UUID)
 @click.option("--status", type=click.Choice(("pending", "delivered", "dropped")), help="Only those with this status.")
 async def deliveries(
-    context: CommandContext, webhook_id: UUID, status: str | None, **service: Unpack[ServerArguments]
+    context: CommandContext, webhook_id: UUID, status: DeliveryStatus | None, **service: Unpack[ServerArguments]
 ) -> None:
     """List what was sent to a webhook and what is still to be sent, newest first."""
     async with client_of(context, service) as client:
-        listing = client.list_deliveries(webhook_id, status=status)  # type: ignore[arg-type]
+        listing = client.list_deliveries(webhook_id, status=status)
         found = [one async for one in listing]
     rows = [(one.id, one.event, one.module, one.status, one.attempts, utc(one.at), one.reason or "") for one in found]
     context.output.table([("ID", "EVENT", "MODULE", "STATUS", "ATTEMPTS", "AT", "REASON"), *rows])
