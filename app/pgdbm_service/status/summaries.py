@@ -17,6 +17,7 @@ from pgdbm.core.pool import without_reset
 from pgdbm.migrations.multi_schema import expression_of
 from pgdbm.migrations.sources.names import order_of, version_of
 
+from ..database.rows import reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 from .applied_sets import NOT_NOW, NOTHING, AppliedSet, AppliedSets, SchemaState, state_of
@@ -102,7 +103,9 @@ class Summaries:
         keys = [(module.name, schema) for module, schemas in zip(modules, few, strict=True) for schema in schemas or ()]
         applied_sets = await self._sets.read(self._databases, keys)
         names = [module.name for module in modules]
-        runs = {row["module"]: row["run"] for row in await self._own.fetch_all(_sql("last_runs"), names)}
+        rows = await self._own.fetch_all(_sql("last_runs"), names)
+        with reading_rows():
+            runs = {row["module"]: row["run"] for row in rows}
         found = []
         for module, schemas in zip(modules, few, strict=True):
             if schemas is None:
