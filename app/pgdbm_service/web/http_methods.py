@@ -30,7 +30,7 @@ class AllowedMethods:
         self._methods: dict[str, set[str]] = defaultdict(set)
 
     def read(self, app: Litestar) -> None:
-        """Read the routes of ``app``, once all of them are registered."""
+        """Read the routes that are registered in ``app``."""
         for route in app.routes:
             if isinstance(route, HTTPRoute):
                 self._methods[route.path_format] |= route.methods
