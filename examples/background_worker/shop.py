@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
 
-MIGRATIONS = Path(__file__).parent / "migrations" / "shop"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 async def place_order(db: AsyncDatabaseManager, customer: str) -> int:
@@ -25,14 +25,19 @@ async def place_order(db: AsyncDatabaseManager, customer: str) -> int:
 
 
 async def main(customers: list[str]) -> None:
-    config = DatabaseConfig(
-        connection_string=os.environ["DATABASE_URL"], schema="shop", min_connections=1, max_connections=2
-    )
-    async with AsyncDatabaseManager(config) as db:
-        await AsyncMigrationManager(db, MIGRATIONS, module_name="shop").apply_pending_migrations()
+    config = DatabaseConfig(connection_string=os.environ["DATABASE_URL"], min_connections=1, max_connections=2)
+    pool = await AsyncDatabaseManager.create_shared_pool(config)
+    try:
+        # The worker's table, too, in case no worker has started yet: each migration runs once, even if both apply it.
+        for module in ("worker", "shop"):
+            db = AsyncDatabaseManager(pool=pool, schema=module)
+            await AsyncMigrationManager(db, MIGRATIONS / module, module_name=module).apply_pending_migrations()
+        shop = AsyncDatabaseManager(pool=pool, schema="shop")
         for customer in customers:
-            order = await place_order(db, customer)
+            order = await place_order(shop, customer)
             sys.stdout.write(f"order {order} of {customer}\n")
+    finally:
+        await pool.close()
 
 
 if __name__ == "__main__":
