@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
     from asyncpg.cursor import CursorFactory
+    from asyncpg.prepared_stmt import PreparedStatement
     from asyncpg.transaction import Transaction
     from asyncpg.types import ServerVersion
 
@@ -68,6 +69,8 @@ class Connection(Executor, Protocol):
 
     def is_in_transaction(self) -> bool: ...
 
+    async def prepare(self, query: str, *, name: str | None = None) -> PreparedStatement[Record]: ...
+
     def cursor(
         self, query: str, *args: object, prefetch: int | None = None, timeout: float | None = None
     ) -> CursorFactory[Record]: ...
@@ -92,6 +95,16 @@ class Connection(Executor, Protocol):
 def savepoint(connection: Connection) -> AbstractAsyncContextManager[object]:
     """A block whose error does not abort the transaction of ``connection``, if one is in progress."""
     return connection.transaction() if connection.is_in_transaction() else nullcontext()
+
+
+async def fetch_once(connection: Connection, query: str, *args: object) -> list[Record]:
+    """The rows of ``query``, which the session does not keep as a prepared statement.
+
+    Meant for statements with the name of a schema, in a session that works on many schemas: whenever a catalog changes,
+    each session of the database checks all of its prepared statements.
+    """
+    statement = await connection.prepare(query, name="")
+    return await statement.fetch(*args)
 
 
 async def is_pooled(connection: Connection) -> bool:

@@ -29,6 +29,7 @@ WHERE s.taken_at <= EXCLUDED.taken_at
 -- replaced
 UPDATE {{snapshots}} SET taken_at = $1, module = $2, server_version = $3, fingerprint = $4, excluded = $5, listing = $6
 WHERE taken_at = $7 AND taken_at <= $1 AND fingerprint = $8
+RETURNING taken_at
 
 -- newest: the snapshot
 SELECT taken_at, module, format, server_version, fingerprint, excluded, listing FROM {{snapshots}}

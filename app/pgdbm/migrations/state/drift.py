@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from ...core.connection import savepoint
+from ...core.connection import fetch_once, savepoint
 from ...core.creation import NOT_THERE, create_if_missing
 from ...core.templating import quote
 from ...sql import statement
@@ -108,7 +108,8 @@ async def save(
             return fingerprint
     listing = await read_listing(connection, schema, own_tables(excluded))
     packed = await asyncio.to_thread(pack, listing, totals)
-    await connection.execute(
+    await fetch_once(
+        connection,
         statement("snapshots", "keep", snapshots=table),
         before["now"],
         module,
@@ -148,7 +149,8 @@ async def _replace(
     replaced = packed.with_relations(relations, touched.created, totals)
     if replaced is None:
         return None
-    status = await connection.execute(
+    replaced_rows = await fetch_once(
+        connection,
         statement("snapshots", "replace", snapshots=table),
         before["now"],
         module,
@@ -159,7 +161,7 @@ async def _replace(
         before["taken_at"],
         before["fingerprint"],
     )
-    return replaced.fingerprint if status == "UPDATE 1" else None
+    return replaced.fingerprint if replaced_rows else None
 
 
 async def _digests_of(
@@ -171,10 +173,9 @@ async def _digests_of(
     """
     try:
         async with savepoint(connection):
-            row = await connection.fetchrow(history.sql("digests"), history.module, list(filenames))
+            (row,) = await fetch_once(connection, history.sql("digests"), history.module, list(filenames))
     except asyncpg.PostgresError:
         return None, "unknown"
-    assert row is not None
     return row["total"], row["others"]
 
 
@@ -183,11 +184,12 @@ async def drift(connection: Connection, schema: str, history_table: str) -> Drif
     table = f"{quote(schema)}.{quote(TABLE)}"
     try:
         async with savepoint(connection):
-            row = await connection.fetchrow(statement("snapshots", "newest", snapshots=table))
+            rows = await fetch_once(connection, statement("snapshots", "newest", snapshots=table))
     except NOT_THERE:
-        row = None
-    if row is None:
+        rows = []
+    if not rows:
         return DriftReport(False, reason="There is no snapshot yet. Apply takes one after it has applied something.")
+    (row,) = rows
     since, module = row["taken_at"], row["module"]
     if row["format"] not in FORMATS:
         return DriftReport(
@@ -224,8 +226,9 @@ def own_tables(history_tables: Iterable[str]) -> tuple[str, ...]:
 async def _applied_since(connection: Connection, history: str, since: datetime) -> bool:
     try:
         async with savepoint(connection):
-            found: bool = await connection.fetchval(statement("snapshots", "applied_since", history=history), since)
-            return found
+            sql = statement("snapshots", "applied_since", history=history)
+            ((found,),) = await fetch_once(connection, sql, since)
+            return bool(found)
     except NOT_THERE:
         return False
 
@@ -234,9 +237,8 @@ async def _previous(connection: Connection, schema: str, table: str, *, with_lis
     previous = statement("snapshots", "previous", snapshots=table)
     try:
         async with savepoint(connection):
-            row = await connection.fetchrow(previous, with_listing)
+            (row,) = await fetch_once(connection, previous, with_listing)
     except NOT_THERE:
         await create(connection, schema)
-        row = await connection.fetchrow(previous, with_listing)
-    assert row is not None
+        (row,) = await fetch_once(connection, previous, with_listing)
     return row

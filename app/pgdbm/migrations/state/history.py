@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from ...core.connection import fetch_once
 from ...core.creation import NOT_THERE, create_if_missing
 from ...core.templating import literal, quote
 from ...errors import MigrationError
@@ -14,7 +15,7 @@ from ...text import sentence
 from ..results import HistoryRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from ...core.connection import Connection
     from ...core.manager import AsyncDatabaseManager
@@ -45,7 +46,7 @@ class History:
     async def applied(self, connection: Connection) -> dict[str, str] | None:
         """Checksum by file name; None if the table or its schema does not exist."""
         try:
-            rows = await self._fetch(connection, "applied", self.module)
+            rows = await self._checked(fetch_once(connection, self.sql("applied"), self.module))
             return {row["filename"]: row["checksum"] for row in rows}
         except NOT_THERE:
             return None
@@ -53,14 +54,14 @@ class History:
     async def rows(self, connection: Connection) -> list[HistoryRow]:
         """Every row, oldest first; none without a table."""
         try:
-            return [HistoryRow(*row) for row in await self._fetch(connection, "rows", self.module)]
+            return [HistoryRow(*row) for row in await self._checked(connection.fetch(self.sql("rows"), self.module))]
         except NOT_THERE:
             return []
 
     async def page(self, connection: Connection, limit: int, before: int | None) -> list[HistoryRow]:
         """The newest ``limit`` rows with an id below ``before``, newest first."""
         try:
-            found = await self._fetch(connection, "page", self.module, before, limit)
+            found = await self._checked(connection.fetch(self.sql("page"), self.module, before, limit))
         except NOT_THERE:
             return []
         return [HistoryRow(*row) for row in found]
@@ -68,13 +69,13 @@ class History:
     async def newest(self, connection: Connection, limit: int) -> list[dict[str, Any]]:
         """The newest rows as dicts; ``applied_at`` is UTC, without a time zone."""
         try:
-            return [dict(row) for row in await self._fetch(connection, "newest", self.module, limit)]
+            return [dict(row) for row in await self._checked(connection.fetch(self.sql("newest"), self.module, limit))]
         except NOT_THERE:
             return []
 
     async def times(self, connection: Connection, filenames: Sequence[str]) -> dict[str, int]:
         """Milliseconds that each of ``filenames`` took."""
-        rows = await connection.fetch(self.sql("times"), filenames, self.module)
+        rows = await fetch_once(connection, self.sql("times"), filenames, self.module)
         return {row["filename"]: row["execution_time_ms"] or 0 for row in rows}
 
     async def create(self, db: AsyncDatabaseManager) -> None:
@@ -86,7 +87,7 @@ class History:
 
     async def record(self, connection: Connection, filename: str, checksum: str, milliseconds: int) -> None:
         """Insert the row of a migration that was applied outside a transaction."""
-        await connection.execute(self.sql("record"), filename, checksum, self.module, milliseconds)
+        await fetch_once(connection, self.sql("record"), filename, checksum, self.module, milliseconds)
 
     async def mark(self, connection: Connection, filename: str, checksum: str) -> None:
         """Insert the row of a migration whose SQL did not run here."""
@@ -105,9 +106,10 @@ class History:
         status = await connection.execute(self.sql("delete"), filename, self.module)
         return status != "DELETE 0"
 
-    async def _fetch(self, connection: Connection, name: str, *values: object) -> list[asyncpg.Record]:
+    async def _checked(self, read: Awaitable[list[asyncpg.Record]]) -> list[asyncpg.Record]:
+        """The rows of a query of the table. Raises MigrationError if the table is not a history."""
         try:
-            rows = await connection.fetch(self.sql(name), *values)
+            rows = await read
             if len(rows) > _MOST_ROWS:
                 raise MigrationError(
                     f"{self.table} has more than {_MOST_ROWS:,} rows of module {self.module!r}, which cannot be a "

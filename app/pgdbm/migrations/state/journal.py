@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...core.connection import fetch_once
 from ...core.creation import NOT_THERE, create_if_missing
 from ...core.templating import quote
 from ...sql import statement
@@ -79,10 +80,10 @@ class Journal:
         await require_own_table(connection, self.table, self._role)
         values = (self._module, filename, statement, event, None, attempt, sqlstate, message)
         try:
-            await connection.execute(self.sql("record"), *values)
+            await fetch_once(connection, self.sql("record"), *values)
         except NOT_THERE:
             await self.create(connection)
-            await connection.execute(self.sql("record"), *values)
+            await fetch_once(connection, self.sql("record"), *values)
 
     async def record_lost(
         self, connection: Connection, filename: str, statement: int | None, place: str, server: str, message: str
@@ -93,9 +94,9 @@ class Journal:
         """
         await self.create(connection)
         values = (self._module, filename, migration_of(filename), place, server)
-        again: bool = await connection.fetchval(self.sql("lost_again"), *values)
-        await connection.execute(self.sql("lost"), self._module, filename, statement, place, server, message)
-        return again
+        ((again,),) = await fetch_once(connection, self.sql("lost_again"), *values)
+        await fetch_once(connection, self.sql("lost"), self._module, filename, statement, place, server, message)
+        return bool(again)
 
     async def begin(
         self,
@@ -109,8 +110,8 @@ class Journal:
     ) -> int:
         """Record that a statement is about to run. Returns the id of the entry, for :meth:`end`."""
         values = (self._module, filename, statement, statement_hash, attempt, message)
-        entry: int = await connection.fetchval(self.sql("begin"), *values)
-        return entry
+        ((entry,),) = await fetch_once(connection, self.sql("begin"), *values)
+        return int(entry)
 
     async def end(
         self,
@@ -124,7 +125,7 @@ class Journal:
     ) -> None:
         """Record the result of a statement; with ``with_session``, also what it left in the session."""
         sql = self.sql("end_with_session", session_state=self.sql("session_state")) if with_session else self.sql("end")
-        await connection.execute(sql, entry, event, sqlstate, message)
+        await fetch_once(connection, sql, entry, event, sqlstate, message)
 
     def end_in_transaction(self, entry: int, *, with_session: bool = False) -> str:
         """SQL that records success in the transaction of the statement itself, so that both commit or neither."""
@@ -136,7 +137,7 @@ class Journal:
     async def keep_session_state(self, connection: Connection, entry: int) -> None:
         """Record what an ended statement left in the session."""
         sql = self.sql("keep_session_state", session_state=self.sql("session_state"))
-        await connection.execute(sql, entry)
+        await fetch_once(connection, sql, entry)
 
     async def statements(self, connection: Connection, filename: str) -> dict[int, StatementRecord]:
         """The last record of each statement of ``filename`` that was started.
@@ -144,7 +145,7 @@ class Journal:
         A down migration starts from the beginning if its migration has since been reverted or reapplied.
         """
         try:
-            rows = await connection.fetch(self.sql("statements"), self._module, filename, migration_of(filename))
+            rows = await fetch_once(connection, self.sql("statements"), self._module, filename, migration_of(filename))
         except NOT_THERE:
             return {}
         return {row["statement"]: StatementRecord(**row) for row in rows}
