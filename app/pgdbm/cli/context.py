@@ -18,7 +18,8 @@ from .errors import MISUSED, CommandError, ConfigError
 from .project import FILE_NAME, ModuleConfig, Project, find
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    import asyncio
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     import asyncpg
 
@@ -192,10 +193,45 @@ class CommandContext:
                 )
 
     @asynccontextmanager
-    async def pool(self, schema: str | None = None, url: str | None = None) -> AsyncIterator[asyncpg.Pool[Any]]:
-        """A pool. With ``schema``, unqualified names refer to that schema, then to ``public``."""
+    async def pool(
+        self, schema: str | None = None, url: str | None = None, opening: asyncio.Task[asyncpg.Pool[Any]] | None = None
+    ) -> AsyncIterator[asyncpg.Pool[Any]]:
+        """A pool. With ``schema``, unqualified names refer to that schema, then to ``public``. ``opening``: the pool is
+        opened already, by :meth:`open_while`."""
         import asyncio
 
+        pool = await (self._open(schema, url) if opening is None else opening)
+        try:
+            yield pool
+        finally:
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+    async def open_while(self, work: Callable[[], object], schema: str) -> asyncio.Task[asyncpg.Pool[Any]]:
+        """Call ``work`` in a thread while the server accepts the connection of a pool for ``schema``.
+
+        Returns the pool for the parameter ``opening`` of :meth:`pool`, which also raises the error if the server cannot
+        be reached. An error of ``work`` is raised here.
+        """
+        import asyncio
+
+        opening = asyncio.create_task(self._open(schema))
+        try:
+            # First everything until the connection is requested.
+            await asyncio.sleep(0)
+            await asyncio.to_thread(work)
+        except BaseException:
+            opening.cancel()
+            for opened in await asyncio.gather(opening, return_exceptions=True):
+                if not isinstance(opened, BaseException):
+                    opened.terminate()
+            raise
+        return opening
+
+    async def _open(self, schema: str | None = None, url: str | None = None) -> asyncpg.Pool[Any]:
         project = self.project
         options: dict[str, Any] = {}
         if project.pooler:
@@ -208,7 +244,7 @@ class CommandContext:
         search_path = None
         if schema is not None and not project.pooler:
             search_path = "public" if schema == "public" else f"{schema}, public"
-        pool = await pgdbm.AsyncDatabaseManager.create_shared_pool(
+        return await pgdbm.AsyncDatabaseManager.create_shared_pool(
             pgdbm.DatabaseConfig(
                 connection_string=url or self.url,
                 min_connections=1,
@@ -223,14 +259,6 @@ class CommandContext:
                 **options,
             )
         )
-        try:
-            yield pool
-        finally:
-            try:
-                async with asyncio.timeout(_CLOSE_S):
-                    await pool.close()
-            except TimeoutError:
-                pool.terminate()
 
     def migrations(
         self, module: ModuleConfig, pool: asyncpg.Pool[Any] | None = None, **overrides: Any

@@ -13,9 +13,12 @@ from .groups import LateGroup
 from .options import DATABASE, MODULE, MODULES, command, seconds_option
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import TextIO
+
+    import asyncpg
 
     from ..migrations.results import Notice
     from .context import CommandContext, ModuleSelection
@@ -95,7 +98,6 @@ async def apply(
         )
     modules = context.selected(selection)
     context.require_folders(modules)
-    context.require_migrations(modules)
     given = {"lock_timeout": lock_timeout, "lock_wait_timeout": lock_wait_timeout}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if end_idle_blockers is not None or end_blockers_of or end_blockers_by:
@@ -107,7 +109,14 @@ async def apply(
             roles=end_blockers_by,
             on_ended=lambda ended: context.output.note(f"{ended.filename}: {ended.message}"),
         )
-    results = await apply_modules(context, modules, dry_run=dry_run, options=options)
+
+    def read() -> None:
+        context.require_migrations(modules)
+        # What is needed next: importing it takes as long as a connection.
+        from ..migrations import manager  # noqa: F401
+
+    opening = await context.open_while(read, modules[0].schema)
+    results = await apply_modules(context, modules, opening, dry_run=dry_run, options=options)
     states = {result["status"] for result in results}
     pending = any(result["pending"] for result in results)
     overall = "dry_run" if dry_run else "success" if "success" in states else "up_to_date"
@@ -118,11 +127,12 @@ async def apply(
 async def apply_modules(
     context: CommandContext,
     modules: Sequence[ModuleConfig],
+    opening: asyncio.Task[asyncpg.Pool[Any]] | None = None,
     *,
     dry_run: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Apply each of ``modules`` and print the results; returns them for JSON.
+    """Apply each of ``modules`` and print the results; returns them for JSON. ``opening``: the pool of the first one.
 
     Raises:
         ModuleFailedError: a module failed, or its database could not be reached.
@@ -142,7 +152,7 @@ async def apply_modules(
     for number, module in enumerate(modules):
         notices.clear()
         try:
-            async with context.pool(module.schema) as pool:
+            async with context.pool(module.schema, opening=None if number else opening) as pool:
                 manager = context.migrations(module, pool, on_notice=show, **(options or {}))
                 async with applied_shown(context.output, manager):
                     result = await manager.apply_pending_migrations(dry_run=dry_run)

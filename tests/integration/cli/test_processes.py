@@ -8,10 +8,14 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from pgdbm import __version__
 
 from .project import COMMAND, DEADLINE_S, Project, environment
 
@@ -141,3 +145,64 @@ async def test_watch_applies_what_appears(project: Project, stopped: list[subpro
 def test_watch_refuses_a_database_on_another_host(project: Project) -> None:
     project.variables["DATABASE_URL"] = "postgresql://u:p@db.example.com/app"
     assert project.json("dev", "watch", exit_code=2)["error"]["code"] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("before", "call", "arguments", "exit_code", "ends"),
+    [
+        ("", "main()", ["--version"], 0, ["at exit", "skips the rest"]),
+        ("", "main()", ["nonsense"], 2, ["at exit", "skips the rest"]),
+        ("", "main(['--version'])", [], 0, ["at exit"]),
+        ("sys.setprofile(lambda *_: None)", "main()", ["--version"], 0, ["at exit"]),
+        ("threading.Timer(0.5, print, ['thread']).start()", "main()", ["--version"], 0, ["thread", "at exit"]),
+    ],
+    ids=["success", "failure", "called by a program", "with a profiler", "with another thread"],
+)
+def test_the_end_of_a_process_does_what_others_expect_of_it(
+    before: str, call: str, arguments: list[str], exit_code: int, ends: list[str]
+) -> None:
+    program = (
+        "import atexit, os, sys, threading\n"
+        "end = os._exit\n"
+        "os._exit = lambda code: (os.write(1, b'skips the rest\\n'), end(code))\n"
+        "atexit.register(print, 'at exit')\n"
+        "from pgdbm.cli import main\n"
+        "sys.argv = ['pgdbm', *sys.argv[1:]]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}{before}\n{call}", *arguments],
+        env=environment(COVERAGE_PROCESS_CONFIG=""),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == exit_code, done.stderr
+    printed = done.stdout.splitlines()
+    assert (printed[:1] == [f"pgdbm {__version__}"]) == (exit_code == 0)
+    assert printed[0 if exit_code else 1 :] == ends
+
+
+def test_output_that_cannot_be_written_is_no_success(project: Project) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "migrate", "apply", "--dry-run"],
+            cwd=project.folder,
+            env=environment(**project.variables),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+    assert done.returncode
+    assert "No space left" in done.stderr
+
+
+def test_an_invalid_file_is_reported_before_the_database_answers(project: Project) -> None:
+    project.variables["DATABASE_URL"] = "postgresql://absent@127.0.0.1:1/nothing"
+    project.write("orders/001_orders.sql", "")
+    done = project.run("migrate", "apply", "--wait", "600")
+    assert done.returncode == 1
+    assert "001_orders.sql" in done.stderr
+    assert "Cannot connect" not in done.stderr
