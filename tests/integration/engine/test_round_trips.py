@@ -5,11 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
+import pytest
+
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig, MigrationFileError
+from pgdbm.migrations.state import catalog
+from pgdbm.sql import statement
 
 from ...support.counting_proxy import CountingProxy
 
 if TYPE_CHECKING:
+    from asyncpg.connection import LoggedQuery
+
     from pgdbm.migrations.engine.events import Event
 
 
@@ -61,27 +67,69 @@ async def test_batchable_files_share_a_round_trip(database: str) -> None:
 
 async def test_a_deploy_of_a_few_files_takes_few_round_trips(database: str) -> None:
     """Nothing but small files: reading the history, one message, their times, and the snapshot."""
-    files = {f"{n:04}.sql": f"CREATE TABLE {{{{tables.t{n}}}}} (id int)" for n in range(1, 11)}
-    counts = []
+    files = _tables(1, 10)
+    counts: dict[bool, list[int]] = {}
     async with CountingProxy(database) as proxy:
         for listens in (False, True):
             config = DatabaseConfig(connection_string=proxy.dsn, min_connections=1, max_connections=1)
             pool = await AsyncDatabaseManager.create_shared_pool(config)
             db = AsyncDatabaseManager(pool=pool, schema=f"app_{listens}".lower())
             await AsyncMigrationManager(db, files, "m").apply_pending_migrations()
-            more = {f"{n:04}.sql": f"CREATE TABLE {{{{tables.t{n}}}}} (id int)" for n in range(11, 14)}
-            events: list[str] = []
-            listener = partial(_append_kind, events) if listens else None
-            migrations = AsyncMigrationManager(db, files | more, "m", on_event=listener)
-            before = proxy.round_trips
-            result = await migrations.apply_pending_migrations()
-            counts.append(proxy.round_trips - before)
-            assert [one["filename"] for one in result["applied"]] == list(more)
-            assert events.count("migration_ended") == (3 if listens else 0)
+            counts[listens] = []
+            for last in (13, 16):
+                events: list[str] = []
+                listener = partial(_append_kind, events) if listens else None
+                migrations = AsyncMigrationManager(db, _tables(1, last), "m", on_event=listener)
+                before = proxy.round_trips
+                result = await migrations.apply_pending_migrations()
+                counts[listens].append(proxy.round_trips - before)
+                assert [one["filename"] for one in result["applied"]] == list(_tables(last - 2, last))
+                assert events.count("migration_ended") == (3 if listens else 0)
             await pool.close()
-    assert counts[0] <= 19, counts
+    # Six of the first run's are those of planning, while it parses, what later runs do not plan again.
+    assert counts[False][0] <= 23, counts
+    assert counts[False][1] <= 17, counts
     # A message per statement of the first file.
-    assert counts[1] <= 23, counts
+    assert counts[True][0] <= 27, counts
+    assert counts[True][1] <= 21, counts
+
+
+async def test_a_run_plans_its_snapshot_once_and_while_it_parses(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DatabaseConfig(connection_string=database, min_connections=1, max_connections=1)
+    for is_near, expected in ((True, ["plan", "run", "snapshot", "run", "snapshot"]), (False, ["run", "snapshot"] * 2)):
+        if not is_near:
+            monkeypatch.setattr(catalog, "_LONG_ROUND_TRIP_S", 0.0)
+        pool = await AsyncDatabaseManager.create_shared_pool(config)
+        db = AsyncDatabaseManager(pool=pool, schema=f"app_{is_near}".lower())
+        # The first run lists the whole schema: there is no snapshot yet.
+        await AsyncMigrationManager(db, _tables(1, 2), "m").apply_pending_migrations()
+        sent: list[str] = []
+        async with pool.acquire() as connection:
+            connection.add_query_logger(partial(_append_step, sent))
+        for last in (4, 6):
+            assert (await AsyncMigrationManager(db, _tables(1, last), "m").apply_pending_migrations())["applied"]
+        assert sent == expected
+        # An invalid file ends the run, with the connection as it was.
+        for broken in range(2):
+            invalid = {**_tables(1, 6), "0007.sql": f"SELECT {broken} FROM FROM"}
+            with pytest.raises(MigrationFileError):
+                await AsyncMigrationManager(db, invalid, "m").apply_pending_migrations()
+        assert (await AsyncMigrationManager(db, _tables(1, 7), "m").apply_pending_migrations())["applied"]
+        assert (await AsyncMigrationManager(db, {}, "m").drift()).clean
+        await pool.close()
+
+
+def _tables(first: int, last: int) -> dict[str, str]:
+    return {f"{n:04}.sql": f"CREATE TABLE {{{{tables.t{n}}}}} (id int)" for n in range(first, last + 1)}
+
+
+def _append_step(steps: list[str], query: LoggedQuery) -> None:
+    if query.query == statement("catalog", "are_alone"):
+        steps.append("snapshot" if query.args[1] else "plan")
+    elif "CREATE TABLE" in query.query and "pgdbm_" not in query.query:
+        steps.append("run")
 
 
 def _append_kind(kinds: list[str], event: Event) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +30,7 @@ from .run import Run, with_applied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from ...core.connection import Connection
     from ...core.manager import AsyncDatabaseManager
@@ -98,7 +99,10 @@ class MigrationEngine:
                 plan = build_plan(migrations, recorded or {}, self.options.out_of_order, target)
                 if guard is not None:
                     guard.require(plan.to_run, run.applied)
-                async with self._creating(recorded is None and bool(migrations) and not dry_run):
+                async with (
+                    self._creating(recorded is None and bool(migrations) and not dry_run),
+                    self._planning(plan, dry_run=dry_run),
+                ):
                     parsed = await self.parse(plan.to_apply(self.options.defer_background), server_version)
                 if plan.renamed and not dry_run:
                     await self._rename(run, plan)
@@ -205,6 +209,14 @@ class MigrationEngine:
         finally:
             if creating is not None:
                 await creating
+
+    def _planning(self, plan: Plan, *, dry_run: bool) -> AbstractAsyncContextManager[None]:
+        """Let the server plan the queries after ``plan`` concurrently with the block."""
+        if dry_run or not plan.pending:
+            return nullcontext()
+        from .planning import planning_concurrently
+
+        return planning_concurrently(self, plan)
 
     async def create_tables(self) -> None:
         """Create the schema and pgdbm's tables in it, unless they exist."""
@@ -389,7 +401,10 @@ class MigrationEngine:
         composed: dict[int, Message] = {}
 
         def prepare(number: int) -> None:
-            if number < len(groups) and groups[number].together and number not in composed:
+            if number == len(groups):
+                # What takes the snapshot, which takes as long to import as a few files take to run.
+                from ..state import drift  # noqa: F401
+            elif groups[number].together and number not in composed:
                 composed[number] = compose(session.script, groups[number].migrations, session.last)
 
         for number, group in enumerate(groups):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..state.drift import Touched
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..sources.parser import ParsedMigration
+    from ..state.drift import Touched
     from .run import Run
 
-_MOST_FILES = 100
+MOST_FILES = 100
+"""A run of more files lists the whole schema."""
 _MOST_TABLES = 100
 
 Names = frozenset[tuple[str, str, bool]]
@@ -38,7 +38,7 @@ def _tables_of(migration: ParsedMigration) -> Names | None:
 
 def touched_by(run: Run, schema: str) -> Touched | None:
     """What a successful run may have changed in ``schema``; None if that could be anything, or a lot."""
-    if run.renamed or len(run.applied) > _MOST_FILES:
+    if run.renamed or len(run.applied) > MOST_FILES:
         return None
     all_names: set[tuple[str, str, bool]] = set()
     for filename in run.applied:
@@ -46,6 +46,8 @@ def touched_by(run: Run, schema: str) -> Touched | None:
         if found is None:
             return None
         all_names |= found
+    from ..state.drift import Touched  # imported lazily: together with the rest that takes a snapshot
+
     if len(all_names) > _MOST_TABLES or not {of for of, _, _ in all_names} <= {"", schema}:
         return None
     return Touched(
