@@ -7,7 +7,6 @@ imports.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
@@ -19,7 +18,7 @@ from ..core.templating import is_identifier
 from ..errors import ConfigurationError, MigrationError
 from .engine.engine import MigrationEngine
 from .engine.events import Announcer
-from .engine.options import EngineOptions, check_options
+from .engine.options import EngineOptions, check_options, default_module
 from .results import NO_LIMITS
 from .sources.migration import Migration, check_versions, checksum_of
 from .sources.names import down_name_of
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from .engine.engine import Atomic
     from .engine.events import Listener
     from .engine.migration_plan import MigrationPlan
-    from .engine.plan import Plan
+    from .engine.plan import Plan, ReadPlan
     from .engine.statuses import ModuleStatus
     from .operations import Operations
     from .rehearsal.results import Rehearsal
@@ -48,19 +47,7 @@ if TYPE_CHECKING:
     from .state.drift import DriftReport
     from .state.journal_entries import JournalEntry
 
-logger = logging.getLogger("pgdbm.migrations")
-
 _LONGEST_MODULE = 100
-
-
-def _default_module(db: AsyncDatabaseManager) -> str:
-    module = db.schema if db.schema is not None and db.schema != "public" else "default"
-    logger.warning(
-        "AsyncMigrationManager has no module_name and takes %r: give every service its own module_name, so that the "
-        "migrations of several services in one schema do not mix.",
-        module,
-    )
-    return module
 
 
 class AsyncMigrationManager:
@@ -137,7 +124,7 @@ class AsyncMigrationManager:
         check_options(out_of_order, timeouts, role)
         self.db = db
         self.migrations_path = migrations_path
-        self.module_name = module_name or _default_module(db)
+        self.module_name = module_name or default_module(db.schema)
         if len(self.module_name) > _LONGEST_MODULE:
             raise ConfigurationError(
                 f"module_name must have 1 to {_LONGEST_MODULE} characters, not {len(self.module_name)}.",
@@ -170,23 +157,16 @@ class AsyncMigrationManager:
                 end_blockers=end_blockers,
             ),
         )
-        self._options: dict[str, Any] = {
-            "migrations_path": migrations_path,
+        self._options: dict[str, Any] = self._engine.options._asdict() | {
+            # Reading files in memory again would take longer than anything else here.
+            "migrations_path": self._engine.source,
             "module_name": self.module_name,
             "migrations_table": migrations_table,
-            "out_of_order": out_of_order,
             "lock_wait_timeout": lock_wait_timeout,
-            "lock_timeout": lock_timeout,
-            "retry_for": retry_for,
             "on_event": on_event,
-            "on_notice": on_notice,
-            "snapshots": snapshots,
-            "role": role,
-            "on_backend": on_backend,
             "limits": limits,
-            "end_blockers": end_blockers,
-            "defer_background": defer_background,
         }
+        del self._options["reconnect_for"]
 
     @cached_property
     def _operations(self) -> Operations:
@@ -203,15 +183,24 @@ class AsyncMigrationManager:
 
     def with_options(self, **options: Any) -> Self:
         """A manager of the same module in the same schema, with these ``options`` of the constructor changed."""
-        return type(self)(self.db, **(self._options | options))
+        changed = type(self)(self.db, **(self._options | options))
+        changed.migrations_path = options.get("migrations_path", self.migrations_path)
+        return changed
 
     async def apply_pending_migrations(
-        self, dry_run: bool = False, *, target: str | None = None, atomic: Atomic = "file", plan: str | None = None
+        self,
+        dry_run: bool = False,
+        *,
+        target: str | None = None,
+        atomic: Atomic = "file",
+        plan: str | None = None,
+        known: ReadPlan | None = None,
     ) -> dict[str, Any]:
         """Apply what is pending, in order. ``dry_run`` parses and lists it, and creates nothing.
 
         ``target``: nothing after this version (or file name). ``atomic="all"``: one transaction for everything.
-        ``plan``: the digest of the only plan that may be applied; it is compared again under the lock.
+        ``plan``: the digest of the only plan that may be applied; it is compared again under the lock. ``known``: what
+        :meth:`read_plan` has just returned for the same target, so that it is not read again.
 
         Returns ``status`` (success, up_to_date or dry_run), ``applied`` (filename and execution_time_ms of each),
         ``skipped`` (names applied before), ``total``, and ``total_time_ms``, on a dry run ``pending`` instead. If there
@@ -232,7 +221,7 @@ class AsyncMigrationManager:
         with self._own_errors():
             if not dry_run:
                 await self._require_allowed(target)
-            result = await self._engine.apply(dry_run=dry_run, target=target, atomic=atomic, digest=plan)
+            result = await self._engine.apply(dry_run=dry_run, target=target, atomic=atomic, digest=plan, known=known)
         return result.to_dict()
 
     async def find_migration_files(self) -> list[Migration]:
@@ -261,8 +250,12 @@ class AsyncMigrationManager:
 
         Raises the same as :meth:`apply_pending_migrations` for changed files and for files out of order.
         """
+        return (await self.read_plan(target=target)).plan
+
+    async def read_plan(self, *, target: str | None = None) -> ReadPlan:
+        """:meth:`plan_pending`, with what the plan was made from."""
         with self._own_errors():
-            return await self._engine.plan(target)
+            return await self._engine.read_plan(target)
 
     async def apply_migration(self, migration: Migration) -> float:
         """Apply one migration, whatever else is pending. Returns milliseconds; 0 if it was applied already."""

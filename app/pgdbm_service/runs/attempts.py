@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pgdbm.migrations import AsyncMigrationManager
     from pgdbm.migrations.engine.events import Event
-    from pgdbm.migrations.engine.plan import Plan
+    from pgdbm.migrations.engine.plan import Plan, ReadPlan
 
     from ..database.pool import Database
     from ..database.slots import Slots
@@ -221,10 +221,12 @@ class Attempts:
     async def _migrate(self, run: TakenRun, module: Module, started: StartedSchema, observed: ObservedRun) -> Migrated:
         options = run.options
         manager = await self._lookup.runner(module, started.schema)
+        changed: dict[str, Any] = {"defer_background": not options.background}
         if options.lock_timeout_ms is not None:
-            manager = manager.with_options(lock_timeout=options.lock_timeout_ms / 1000)
-        manager = manager.with_options(defer_background=not options.background)
-        plan = await manager.plan_pending(target=options.target)
+            changed["lock_timeout"] = options.lock_timeout_ms / 1000
+        manager = manager.with_options(**changed)
+        known = await manager.read_plan(target=options.target)
+        plan = known.plan
         deferred = frozenset() if options.background else plan.in_background
         pending = [one.filename for one in plan.pending if one.filename not in deferred]
         total = len(pending) + len(plan.skipped) + len(plan.beyond_target)
@@ -237,7 +239,7 @@ class Attempts:
             bound = _require_planned(run, started, plan, pending, is_first=is_first)
             db = self._lookup.databases.of(module.name, started.schema)
             recorder = Recorder(self._database, db, self._store, run, started, len(pending))
-            result = await self._apply(run, started, recorder, manager, observed, bound)
+            result = await self._apply(run, started, recorder, manager, observed, bound, known)
             steps = [Step(one["filename"], one["execution_time_ms"]) for one in result["applied"]]
             total_time_ms = result["total_time_ms"]
         if not is_first and started.pending:
@@ -253,6 +255,7 @@ class Attempts:
         manager: AsyncMigrationManager,
         observed: ObservedRun,
         plan: str | None,
+        known: ReadPlan,
     ) -> dict[str, Any]:
         options = run.options
 
@@ -274,7 +277,9 @@ class Attempts:
         # Done first: what is pending now and applied at the end counts as applied by the run, even if this replica
         # dies.
         await recorder.flush()
-        applying = manager.apply_pending_migrations(target=options.target, atomic=options.atomic, plan=plan)
+        applying = manager.apply_pending_migrations(
+            target=options.target, atomic=options.atomic, plan=plan, known=known
+        )
         task = asyncio.create_task(applying)
         attempt = Attempt(recorder, task)
         attempts = self._running.setdefault(run.id, {})

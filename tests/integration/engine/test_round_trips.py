@@ -202,3 +202,35 @@ async def test_round_trips_through_a_transaction_pooler(pooled: str) -> None:
     assert counts[1][1] <= 2
     assert counts[2][0] == "success"
     assert counts[2][1] <= 20, counts
+
+
+async def test_a_plan_that_was_just_made_is_not_read_again(database: str) -> None:
+    files = {f"{n}.sql": f"CREATE TABLE {{{{tables.t{n}}}}} (id int)" for n in range(1, 4)}
+    async with CountingProxy(database) as proxy:
+        config = DatabaseConfig(connection_string=proxy.dsn, min_connections=1, max_connections=1)
+        pool = await AsyncDatabaseManager.create_shared_pool(config)
+        migrations = AsyncMigrationManager(AsyncDatabaseManager(pool=pool, schema="app"), files, "m")
+        await migrations.apply_pending_migrations(target="1")
+        known = await migrations.read_plan(target="1")
+        assert [one.filename for one in known.plan.skipped] == ["1.sql"]
+        before = proxy.round_trips
+        assert (await migrations.apply_pending_migrations(target="1", known=known))["status"] == "up_to_date"
+        assert proxy.round_trips - before == 0
+        outdated = await migrations.read_plan()
+        assert [one.filename for one in outdated.plan.pending] == ["2.sql", "3.sql"]
+        await migrations.apply_pending_migrations(target="2")
+        result = await migrations.apply_pending_migrations(known=outdated)
+        assert [one["filename"] for one in result["applied"]] == ["3.sql"]
+        assert result["skipped"] == ["1.sql", "2.sql"]
+        await pool.close()
+
+
+async def test_a_plan_from_before_the_history_was_dropped(db: AsyncDatabaseManager) -> None:
+    migrations = AsyncMigrationManager(db, {"1.sql": "CREATE TABLE {{tables.t}} (id int)"}, "m")
+    known = await migrations.read_plan()
+    assert known.recorded is None
+    await migrations.apply_pending_migrations()
+    await db.execute(f"DROP SCHEMA {db.schema} CASCADE")
+    result = await migrations.with_options(snapshots=False).apply_pending_migrations(known=known)
+    assert [one["filename"] for one in result["applied"]] == ["1.sql"]
+    assert migrations.with_options(snapshots=False).migrations_path is migrations.migrations_path

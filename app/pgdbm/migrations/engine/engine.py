@@ -23,7 +23,7 @@ from ...errors import MigrationError, MigrationExecutionError
 from ..results import ApplyResult, Renamed
 from ..state.history import require_own_table
 from .notices import NoticeCollector, collected
-from .plan import build_plan
+from .plan import ReadPlan, build_plan
 from .preparation import check_pending, create_tables, read_history
 from .retries import retry_pauses
 from .run import Run, with_applied
@@ -70,20 +70,28 @@ class MigrationEngine:
 
     async def plan(self, target: str | None = None) -> Plan:
         """What is pending, up to ``target``. Creates nothing."""
-        return (await self.read_plan(target))[0]
+        return (await self.read_plan(target)).plan
 
-    async def read_plan(self, target: str | None = None) -> tuple[Plan, int]:
-        """The plan, and the major version of the server. Creates nothing."""
-        migrations, (applied, server_version) = await self._read_files_and_history()
-        return build_plan(migrations, applied or {}, self.options.out_of_order, target), server_version
+    async def read_plan(self, target: str | None = None) -> ReadPlan:
+        """The plan, and what it was made from. Creates nothing."""
+        migrations, (recorded, server_version) = await self._read_files_and_history()
+        plan = build_plan(migrations, recorded or {}, self.options.out_of_order, target)
+        return ReadPlan(plan, migrations, recorded, server_version)
 
     async def apply(
-        self, *, dry_run: bool = False, target: str | None = None, atomic: Atomic = "file", digest: str | None = None
+        self,
+        *,
+        dry_run: bool = False,
+        target: str | None = None,
+        atomic: Atomic = "file",
+        digest: str | None = None,
+        known: ReadPlan | None = None,
     ) -> ApplyResult:
         """Apply what is pending, up to version ``target``. A dry run only parses the files.
 
         ``atomic="all"``: every pending migration in one transaction. ``digest``: only a plan with this digest is
-        applied.
+        applied. ``known``: the plan up to ``target`` that was just made, so that nothing has to be read for the first
+        attempt.
         """
         from .outcome import result_of
 
@@ -94,9 +102,8 @@ class MigrationEngine:
 
             guard = PlanGuard(self.history.module, self.history.schema, digest)
         with with_applied(run):
-            migrations, (recorded, server_version) = await self._read_files_and_history()
+            plan, migrations, recorded, server_version = known or await self.read_plan(target)
             while True:
-                plan = build_plan(migrations, recorded or {}, self.options.out_of_order, target)
                 if guard is not None:
                     guard.require(plan.to_run, run.applied)
                 async with (
@@ -107,6 +114,7 @@ class MigrationEngine:
                 if plan.renamed and not dry_run:
                     await self._rename(run, plan)
                     recorded, server_version = await self._read_history()
+                    plan = build_plan(migrations, recorded or {}, self.options.out_of_order, target)
                     continue
                 if atomic == "all":
                     from .transactional import require_transactional
@@ -122,6 +130,7 @@ class MigrationEngine:
                 if not await self._work(run, parsed, atomic):
                     return await result_of(self, run, plan)
                 recorded, server_version = await self._read_history()
+                plan = build_plan(migrations, recorded or {}, self.options.out_of_order, target)
 
     async def apply_one(self, migration: Migration) -> int:
         """Apply ``migration``, whatever else is pending. Returns milliseconds; 0 if it was applied already."""

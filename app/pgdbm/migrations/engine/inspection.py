@@ -34,7 +34,7 @@ async def inspect_pending(
         without_proved,
     )
 
-    plan, server_version = await engine.read_plan(target)
+    plan, _, _, server_version = await engine.read_plan(target)
     schema = engine.history.schema
     files = engine.parse_each(plan.to_run, server_version)
     inspected = await asyncio.to_thread(inspect, files, server_version, schema=schema, squawk=squawk, suspected=True)

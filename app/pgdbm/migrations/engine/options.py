@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import ConfigurationError
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
     from ..results import Notice, OutOfOrder
     from .blockers import BlockerPolicy
+
+logger = logging.getLogger("pgdbm.migrations")
 
 _LONGEST_ROLE = 63
 
@@ -53,3 +56,14 @@ def check_options(out_of_order: str, timeouts: Mapping[str, float | None], role:
             raise ConfigurationError(f"{name} is {seconds}; it must be a number of seconds, at least 0.", name)
     if role is not None and not 0 < len(role.encode()) <= _LONGEST_ROLE:
         raise ConfigurationError(f"role is {role!r}; the name of a role must have 1 to {_LONGEST_ROLE} bytes.", "role")
+
+
+def default_module(schema: str | None) -> str:
+    """The name of a module without one, with a warning."""
+    module = schema if schema is not None and schema != "public" else "default"
+    logger.warning(
+        "AsyncMigrationManager has no module_name and takes %r: give every service its own module_name, so that the "
+        "migrations of several services in one schema do not mix.",
+        module,
+    )
+    return module

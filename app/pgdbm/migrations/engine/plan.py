@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import ChecksumMismatchError, MigrationError, MigrationFileError, OutOfOrderError
 from ..sources.migration import check_versions
@@ -45,6 +45,16 @@ class Plan:
     def in_background(self) -> frozenset[str]:
         """The pending backfills in the background, and the pending files that require them."""
         return frozenset(in_background(self.pending))
+
+
+class ReadPlan(NamedTuple):
+    """A plan, and what it was made from: the files, the history (checksum by file name; None without a table), and the
+    major version of the server."""
+
+    plan: Plan
+    migrations: tuple[Migration, ...]
+    recorded: Mapping[str, str] | None
+    server_version: int
 
 
 def build_plan(

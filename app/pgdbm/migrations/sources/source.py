@@ -52,8 +52,10 @@ def unreadable(place: str, error: OSError) -> MigrationFileError:
     return MigrationFileError(f"{name} cannot be read: {error.strerror or error}", name, hint=hint)
 
 
-def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str | Migration]) -> Source:
-    """The source for a value of ``migrations_path``."""
+def source_of(place: str | os.PathLike[str] | Traversable | Mapping[str, str | Migration] | OwnSource) -> Source:
+    """The source for a value of ``migrations_path``; a source is returned as it is."""
+    if isinstance(place, OwnSource):
+        return place
     if isinstance(place, str | os.PathLike):
         return FolderSource(place)
     if isinstance(place, Mapping):
@@ -258,6 +260,9 @@ class FolderSource:
                 hint="Replace the link with the file itself.",
             )
         return target.is_file()
+
+
+OwnSource = FolderSource | MemorySource | ResourceSource
 
 
 def _read_in(folder: int, name: str, size: int) -> bytes:
