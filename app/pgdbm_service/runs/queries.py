@@ -112,7 +112,7 @@ class RunQueries:
             schema_counts=counts,
             schemas=[_schema(one) for one in schemas],
             modules=await self._children.of(run) if of_all else UNSET,
-            result=await self._result(row, counts) if row["status"] == "succeeded" and not of_all else None,
+            result=_result(await self._outcome(run)) if row["status"] == "succeeded" and not of_all else None,
             problem=await self._problem(row, counts),
             approval=await self._approval(row),
             break_glass=None
@@ -126,12 +126,12 @@ class RunQueries:
         Raises:
             ServiceError: run_unknown.
         """
-        row = await self._run(run)
+        row = await self._outcome(run)
         if row["status"] != "succeeded":
-            return Outcome(row["status"], None, await self._problem(row, await self._counts(run)))
+            return Outcome(row["status"], None, await self._problem(row, _counts_of(row)))
         if row["module"] == ALL_MODULES:
             return Outcome(row["status"], await self._result_of_all(row), None)
-        return Outcome(row["status"], await self._result(row, await self._counts(run)), None)
+        return Outcome(row["status"], _result(row), None)
 
     async def page(self, wanted: RunFilter, limit: int, before: int | None) -> tuple[list[RunItem], int | None]:
         """The newest of the runs ``wanted``, and the number before which the next page begins."""
@@ -180,12 +180,22 @@ class RunQueries:
             raise unknown_run(run)
         return rows[0]["events"], rows[0]["has_ended"]
 
+    async def has_ended(self, run: UUID) -> bool:
+        """Whether a run has ended; False if there is none."""
+        return any(row["has_ended"] for row in await self._rows("newest_event", run))
+
     async def undone(self, run: UUID) -> list[str]:
         """The schemas in which the run did not succeed, in order."""
         return [row["schema"] for row in await self._rows("undone", run)]
 
     async def _run(self, run: UUID) -> RowDict:
         rows = await self._rows("run", run)
+        if not rows:
+            raise unknown_run(run)
+        return rows[0]
+
+    async def _outcome(self, run: UUID) -> RowDict:
+        rows = await self._rows("outcome", run, _MOST_APPLIED)
         if not rows:
             raise unknown_run(run)
         return rows[0]
@@ -216,27 +226,6 @@ class RunQueries:
         problem["detail"] += f"\n{_of_schemas(counts, failed)}"
         return problem | {"schema_counts": msgspec.to_builtins(counts), "failed_schemas": failed}
 
-    async def _result(self, row: RowDict, counts: SchemaCounts) -> MigrateResult:
-        applied = [AppliedMigration(**one) for one in await self._rows("applied", row["id"], _MOST_APPLIED)]
-        totals = _decoded(row["result"]) or {}
-        result = MigrateResult(
-            module=row["module"],
-            status="success" if applied else "up_to_date",
-            applied=applied,
-            pending=[],
-            skipped=totals["skipped"],
-            total=totals["total"],
-            total_time_ms=round(totals["total_time_ms"], 1),
-            run_id=row["id"],
-        )
-        if counts.total > 1:
-            result.schema_counts = counts
-        # Such files are among the applied ones.
-        renamed = await self._rows("renamed", row["id"], _MOST_APPLIED) if applied else ()
-        if renamed:
-            result.renamed = [RenamedMigration(**one) for one in renamed]
-        return result
-
     async def _result_of_all(self, row: RowDict) -> MigrateAllResult:
         children = await self._children.of(row["id"])
         took = (_decoded(row["result"]) or {})["total_time_ms"]
@@ -262,6 +251,33 @@ def all_of(items: list[MigrateResult], total_time_ms: float, run: UUID | None = 
     if warnings:
         result.warnings = warnings
     return result
+
+
+def _result(row: RowDict) -> MigrateResult:
+    """The result of a run of one module that succeeded, of which ``row`` is the outcome."""
+    applied = msgspec.json.decode(row["applied"] or "[]", type=list[AppliedMigration])
+    totals = _decoded(row["result"]) or {}
+    result = MigrateResult(
+        module=row["module"],
+        status="success" if applied else "up_to_date",
+        applied=applied,
+        pending=[],
+        skipped=totals["skipped"],
+        total=totals["total"],
+        total_time_ms=round(totals["total_time_ms"], 1),
+        run_id=row["id"],
+    )
+    counts = _counts_of(row)
+    if counts.total > 1:
+        result.schema_counts = counts
+    if row["renamed"] is not None:
+        result.renamed = msgspec.json.decode(row["renamed"], type=list[RenamedMigration])
+    return result
+
+
+def _counts_of(row: RowDict) -> SchemaCounts:
+    counts = _decoded(row["schema_counts"]) or {}
+    return SchemaCounts(total=sum(counts.values()), **counts)
 
 
 def _of_schemas(counts: SchemaCounts, failed: list[str]) -> str:
@@ -290,12 +306,11 @@ def _summary_fields(row: RowDict) -> dict[str, Any]:
 
 
 def _item(row: RowDict) -> RunItem:
-    counts = _decoded(row["schema_counts"]) or {}
     progress = row["progress"]
     return RunItem(
         **_summary_fields(row),
         detail=(_decoded(row["problem"]) or {}).get("detail"),
-        schema_counts=SchemaCounts(total=sum(counts.values()), **counts),
+        schema_counts=_counts_of(row),
         schema=row["schema"],
         progress=None if progress is None else msgspec.json.decode(progress, type=Progress),
     )

@@ -38,12 +38,13 @@ logger = structlog.get_logger("pgdbm_service")
 class RunStream:
     """The newest events of one run. When there are more, ``changed`` is set and replaced by a new event.
 
-    ``wanted`` is set while a follower needs the events, rather than only the end.
+    ``wanted`` is set while a follower needs the events, rather than only the end. ``is_over``: the run has ended, but
+    its last events may not have been read; ``has_ended``: they have.
     """
 
     def __init__(self, newest: int, *, has_ended: bool) -> None:
         self.newest = newest
-        self.has_ended = has_ended
+        self.has_ended = self.is_over = has_ended
         self.followers = 0
         self.listeners = 0
         self.wanted = asyncio.Event()
@@ -58,7 +59,8 @@ class RunStream:
                 self._kept_after = self._kept[0].number
             self._kept.append(event)
             self.newest = event.number
-            self.has_ended = self.has_ended or event.kind == "run_ended"
+            if event.kind == "run_ended":
+                self.has_ended = self.is_over = True
         self.notify()
 
     def notify(self) -> None:
@@ -183,14 +185,25 @@ class RunStreams:
             await self._until_needed(run, stream)
             stream.wake.clear()
             try:
-                while events := await self._queries.events(run, stream.newest, _BATCH):
-                    stream.add(events)
+                if stream.wanted.is_set():
+                    while events := await self._queries.events(run, stream.newest, _BATCH):
+                        stream.add(events)
+                else:
+                    await self._read_end(run, stream)
                 failing = False
             except Exception as error:
                 if not failing:
                     is_defect = not is_unavailable(error)
                     logger.warning("events not read", run_id=str(run), reason=str(error), exc_info=is_defect)
                 failing = True
+
+    async def _read_end(self, run: UUID, stream: RunStream) -> None:
+        """Read whether the run has ended. If so, return when a follower needs its events."""
+        if await self._queries.has_ended(run):
+            stream.is_over = True
+            stream.notify()
+            await stream.wanted.wait()
+            stream.wake.set()
 
     async def _until_needed(self, run: UUID, stream: RunStream) -> None:
         """Return when a follower needs the events of ``run``, or it may have ended."""

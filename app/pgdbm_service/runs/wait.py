@@ -63,12 +63,12 @@ class RunWaiter:
     async def _until_end(self, run: UUID) -> None:
         """Return when the run has ended, or this replica is stopping and is not processing it."""
         async with self._streams.follow(run, for_end=True) as stream:
-            while not stream.has_ended:
+            while not stream.is_over:
                 changed = stream.changed
                 if self._streams.stopping:
                     await self._worker.until_idle(run)
                     return
-                if not stream.has_ended:
+                if not stream.is_over:
                     await changed.wait()
 
 

@@ -10,7 +10,7 @@ from pgdbm_service.database.message_checks import CheckedProtocol
 if TYPE_CHECKING:
     import pytest
 
-_MOST = 53
+_MOST = 45
 # What is sent whether or not there is a run, or more often on a busy machine: heartbeats, what the queue asks for, and
 # progress.
 _ALWAYS = re.compile(
@@ -51,3 +51,6 @@ def test_a_run_of_a_few_files_sends_few_statements(service: Any, repo: Any, monk
     assert "typeinfo" not in listed
     assert sum("pgdbm_snapshots" in one for one in ours) == 2, listed
     assert sum("pg_advisory_unlock_all" in one for one in ours) <= 2, listed
+    # By the request and by the worker, which passes it to the engine.
+    assert sum(one.lstrip().startswith("SELECT pg_catalog.left(filename") for one in ours) == 2, listed
+    assert "SELECT number, kind, data" not in listed

@@ -57,16 +57,27 @@ FROM {{tables.run_schemas}} s
 WHERE s.run = $1 AND ($2::text IS NULL OR s.status = $2) AND s.position > $3::bigint
 ORDER BY {{order}} LIMIT $4
 
--- applied: what a run applied, in all of its schemas
-SELECT t.filename, t.schema, t.execution_time_ms
-FROM {{tables.run_steps}} t JOIN {{tables.run_schemas}} s ON s.run = t.run AND s.schema = t.schema
-WHERE t.run = $1 ORDER BY s.position, t.position LIMIT $2
-
--- renamed: the files that were applied under another name when a run began, in all of its schemas
-SELECT filename, applied_as
-FROM (SELECT data ->> 'filename' AS filename, data ->> 'applied_as' AS applied_as, pg_catalog.min(number) AS number
-      FROM {{tables.run_events}} WHERE run = $1 AND kind = 'notice' AND data ? 'applied_as' GROUP BY 1, 2) AS found
-ORDER BY number LIMIT $2
+-- outcome: how a run ended: its row with its schemas by status, the first $2 migrations that it applied in them, and the
+-- first $2 files that were applied under another name, which are among those
+SELECT r.id, r.module, r.status, r.problem, r.result,
+       (SELECT pg_catalog.jsonb_object_agg(counted.status, counted.schemas)
+        FROM (SELECT status, pg_catalog.count(*) AS schemas FROM {{tables.run_schemas}}
+              WHERE run = r.id GROUP BY status) AS counted) AS schema_counts,
+       (SELECT pg_catalog.jsonb_agg(
+                   pg_catalog.jsonb_build_object('filename', one.filename, 'schema', one.schema,
+                                                 'execution_time_ms', one.execution_time_ms)
+                   ORDER BY one.place, one.position)
+        FROM (SELECT t.filename, t.schema, t.execution_time_ms, s.position AS place, t.position
+              FROM {{tables.run_steps}} t JOIN {{tables.run_schemas}} s ON s.run = t.run AND s.schema = t.schema
+              WHERE t.run = r.id ORDER BY s.position, t.position LIMIT $2) AS one) AS applied,
+       (SELECT pg_catalog.jsonb_agg(
+                   pg_catalog.jsonb_build_object('filename', one.filename, 'applied_as', one.applied_as)
+                   ORDER BY one.number)
+        FROM (SELECT data ->> 'filename' AS filename, data ->> 'applied_as' AS applied_as,
+                     pg_catalog.min(number) AS number
+              FROM {{tables.run_events}} WHERE run = r.id AND kind = 'notice' AND data ? 'applied_as'
+              GROUP BY 1, 2 ORDER BY 3 LIMIT $2) AS one) AS renamed
+FROM {{tables.runs}} r WHERE r.id = $1
 
 -- events: the events of a run after number $2
 SELECT number, kind, data, at FROM {{tables.run_events}} WHERE run = $1 AND number > $2 ORDER BY number LIMIT $3
