@@ -131,9 +131,7 @@ FROM (SELECT pg_catalog.max(EXTRACT(epoch FROM s.replay_lag)) FILTER (WHERE s.re
                    AND l.locktype OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array('relation,tuple', ','))) AS waiters
       FROM pg_catalog.pg_lock_status() AS l
       WHERE l.relation OPERATOR(pg_catalog.=) {{oid}}::pg_catalog.oid
-        AND l.database OPERATOR(pg_catalog.=) (
-            SELECT d.oid FROM pg_catalog.pg_database AS d
-            WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())) AS locks
+        AND l.database OPERATOR(pg_catalog.=) {{database}}::pg_catalog.oid) AS locks
 
 -- wait: why a backfill waits; null when it continues
 UPDATE {{backfills}} SET waiting_for = $3, updated_at = pg_catalog.clock_timestamp()
@@ -156,9 +154,13 @@ SELECT filename, table_name, key, position::text AS position, total_rows, walked
        batches, batch_rows, rows_per_s, paused, rate, waiting_for, started_at, updated_at, ended_at
 FROM {{backfills}} WHERE module = $1 ORDER BY filename LIMIT 10000
 
+-- changed_rows: how many rows a backfill has changed
+SELECT changed_rows FROM {{backfills}} WHERE module = $1 AND filename = $2
+
 -- table: the table that a backfill walks: whether it can be walked, and an estimate of its rows; no row if it does not
 -- exist
-SELECT c.oid, c.relkind::text AS kind, c.relhassubclass AND c.relkind <> 'p' AS has_children,
+SELECT c.oid, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) AS database,
+       c.relkind::text AS kind, c.relhassubclass AND c.relkind <> 'p' AS has_children,
        (SELECT pg_catalog.sum(GREATEST(l.reltuples, 0))::bigint
         FROM pg_catalog.pg_partition_tree(c.oid) p JOIN pg_catalog.pg_class l ON l.oid = p.relid
         WHERE p.isleaf) AS partition_rows,

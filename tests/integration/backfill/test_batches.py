@@ -69,6 +69,20 @@ async def test_the_transaction_of_a_batch_ends_with_its_message(
     assert found == [False] * batches
 
 
+async def test_no_batch_is_searched_for_after_the_last_key(database: str) -> None:
+    sent: list[str] = []
+
+    async def note(connection: Any) -> None:
+        connection.add_query_logger(lambda query: sent.append(query.query))
+
+    async with asyncpg.create_pool(database, min_size=1, max_size=2, init=note) as pool:
+        db = AsyncDatabaseManager(pool=pool, schema="app")
+        await apply(db, {"001_orders.sql": ORDERS, "012_fill.sql": FILL})
+        found = await state(db)
+    assert len([query for query in sent if "AS have_waited" in query]) == found["batches"]
+    assert found["changed_rows"] == 100
+
+
 async def test_a_session_that_waits_for_rows_halves_the_next_batch(db: AsyncDatabaseManager, connect: Connect) -> None:
     waiting_trigger = TRIGGER.format(
         kind="", when="BEFORE", deferred="", body="PERFORM pg_advisory_xact_lock(7);"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...core.connection import fetch_once
 from ...core.creation import NOT_THERE, create_if_missing
 from ...core.templating import literal, quote
 from ...sql import statement
@@ -79,22 +80,21 @@ class BackfillRecords:
         """The table and the key that the backfill ``filename`` has walked so far; None if it has not started, or has
         ended."""
         try:
-            row = await connection.fetchrow(self._sql("walked"), self._module, filename)
+            rows = await fetch_once(connection, self._sql("walked"), self._module, filename)
         except NOT_THERE:
             return None
-        return None if row is None else (row["table_name"], row["key"])
+        return (rows[0]["table_name"], rows[0]["key"]) if rows else None
 
     async def start(self, connection: Connection, filename: str, walk: Walk, batch_rows: int) -> Cursor:
         """The cursor of ``filename``: where an earlier run stopped, or the beginning."""
         key = ", ".join(walk.key)
         values = (self._module, filename, walk.table, key, batch_rows, walk.total_rows)
-        row = await connection.fetchrow(self._sql("start"), *values)
-        assert row is not None
+        (row,) = await fetch_once(connection, self._sql("start"), *values)
         cursor = Cursor(**row)
         if cursor.last_key is None:
             cursor.last_key = await walk.last_key(connection)
             if cursor.last_key is not None:
-                await connection.execute(self._sql("keep_last_key"), self._module, filename, cursor.last_key)
+                await fetch_once(connection, self._sql("keep_last_key"), self._module, filename, cursor.last_key)
         return cursor
 
     def move(self, filename: str, cursor: Cursor, batch: NextBatch, changed: int | None, rows_per_s: float) -> str:
@@ -131,6 +131,11 @@ class BackfillRecords:
         batch = NextBatch(row["first"], row["last"], row["rows"]) if row["rows"] else None
         return _conditions_in(row), row["have_waited"], batch
 
+    async def changed_rows(self, connection: Connection, filename: str) -> int:
+        """How many rows the batches until now have changed."""
+        ((changed_rows,),) = await fetch_once(connection, self._sql("changed_rows"), self._module, filename)
+        return int(changed_rows)
+
     async def read(self, connection: Connection, filename: str, walk: Walk) -> Conditions:
         """Whether the backfill is paused or limited, and whether the database is busy."""
         sql = self._sql("read", conditions=_conditions(walk))
@@ -144,7 +149,7 @@ class BackfillRecords:
 
     async def end(self, connection: Connection, filename: str, rows_per_s: float | None) -> None:
         """Called in the transaction that inserts the history row. ``rows_per_s``: at the end; None without a batch."""
-        await connection.execute(self._sql("end"), self._module, filename, rows_per_s)
+        await fetch_once(connection, self._sql("end"), self._module, filename, rows_per_s)
 
     async def pause(
         self, connection: Connection, filename: str, *, paused: bool | None = None, rate: int | None = None
@@ -164,7 +169,7 @@ class BackfillRecords:
 
 
 def _conditions(walk: Walk) -> str:
-    return statement("backfill", "conditions", oid=str(walk.oid))
+    return statement("backfill", "conditions", oid=str(walk.oid), database=str(walk.database))
 
 
 def _conditions_in(row: Row) -> Conditions:

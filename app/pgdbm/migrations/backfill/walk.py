@@ -30,13 +30,14 @@ class NextBatch(NamedTuple):
 @dataclass(frozen=True)
 class Walk:
     """How to read the ``table`` with the ``oid`` in the order of the columns of ``key``, which have ``types``; names
-    and types are SQL.
+    and types are SQL. ``database`` is the oid of its database.
 
     ``total_rows`` is the server's estimate; None if it has none. Keys are JSON arrays of texts.
     """
 
     table: str
     oid: int
+    database: int
     key: tuple[str, ...]
     types: tuple[str, ...]
     total_rows: int | None
@@ -135,4 +136,4 @@ async def walk_of(connection: Connection, table: str, key: Sequence[str]) -> Wal
             f"{f'It has {known}.' if known else 'Create one, CONCURRENTLY, before.'}"
         )
     total = found["partition_rows"] if found["kind"] == "p" else found["table_rows"]
-    return Walk(table, found["oid"], tuple(names), tuple(types), total)
+    return Walk(table, found["oid"], found["database"], tuple(names), tuple(types), total)

@@ -244,6 +244,9 @@ class BackfillRun:
             if batch is None:
                 break
             await self._run_with_retries(cursor, batch, pace)
+            if batch.last == cursor.last_key:
+                cursor.changed_rows = await self.records.changed_rows(self._connection, self._filename)
+                break
             follows_batch = True
             await self._pause(pace, batch.rows, pace.last_s)
         self._report(cursor, pace, is_last=True)
