@@ -23,15 +23,16 @@ CREATE TABLE IF NOT EXISTS {{backfills}} (
     PRIMARY KEY (module, filename)
 )
 
--- start: the row of a backfill; reset to the beginning if it had ended and its file has to run again
-INSERT INTO {{backfills}} AS b (module, filename, table_name, key, batch_rows, total_rows, started_at)
-VALUES ($1, $2, $3, $4, $5, $6, pg_catalog.clock_timestamp())
+-- start: the row of a backfill; reset to the beginning if it had ended and its file has to run again. "last_key" is
+-- written once, before the first batch: the walk ends there, so rows that are inserted after it are not processed
+INSERT INTO {{backfills}} AS b (module, filename, table_name, key, batch_rows, total_rows, last_key, started_at)
+SELECT $1, $2, $3, $4, $5, $6, ({{last_key}}), pg_catalog.clock_timestamp()
 ON CONFLICT (module, filename) DO UPDATE
 SET table_name = EXCLUDED.table_name, key = EXCLUDED.key, total_rows = EXCLUDED.total_rows,
     started_at = CASE WHEN b.ended_at IS NULL THEN COALESCE(b.started_at, EXCLUDED.started_at)
                       ELSE EXCLUDED.started_at END,
     position = CASE WHEN b.ended_at IS NULL THEN b.position END,
-    last_key = CASE WHEN b.ended_at IS NULL THEN b.last_key END,
+    last_key = COALESCE(CASE WHEN b.ended_at IS NULL THEN b.last_key END, EXCLUDED.last_key),
     walked_rows = CASE WHEN b.ended_at IS NULL THEN b.walked_rows ELSE 0 END,
     changed_rows = CASE WHEN b.ended_at IS NULL THEN b.changed_rows ELSE 0 END,
     batches = CASE WHEN b.ended_at IS NULL THEN b.batches ELSE 0 END,
@@ -45,11 +46,11 @@ RETURNING position::text AS position, last_key::text AS last_key, total_rows, wa
 SELECT table_name, key FROM {{backfills}}
 WHERE module = $1 AND filename = $2 AND position IS NOT NULL AND ended_at IS NULL
 
--- last_key: the key that the walk ends at: rows that are inserted after it are not processed
-SELECT {{key}}::text AS last_key FROM {{table}} AS t ORDER BY {{descending}} LIMIT 1
+-- last_key: part of other statements: the last key of the table
+SELECT {{key}} FROM {{table}} AS t ORDER BY {{descending}} LIMIT 1
 
--- keep_last_key: written once, before the first batch
-UPDATE {{backfills}} SET last_key = $3::jsonb WHERE module = $1 AND filename = $2 AND last_key IS NULL
+-- both_keys: the first and the last key of the table; null if it has no rows
+SELECT (SELECT {{key}}::text FROM {{table}} AS t ORDER BY {{order}} LIMIT 1) AS first, ({{last_key}})::text AS last
 
 -- next_batch: the first and the last key of the batch after the position $1, of $3 rows at most, up to the key $2.
 -- Skipping to the last row of a whole batch takes a fifth of the time of collecting its keys. The last batch ends at

@@ -89,13 +89,8 @@ class BackfillRecords:
         """The cursor of ``filename``: where an earlier run stopped, or the beginning."""
         key = ", ".join(walk.key)
         values = (self._module, filename, walk.table, key, batch_rows, walk.total_rows)
-        (row,) = await fetch_once(connection, self._sql("start"), *values)
-        cursor = Cursor(**row)
-        if cursor.last_key is None:
-            cursor.last_key = await walk.last_key(connection)
-            if cursor.last_key is not None:
-                await fetch_once(connection, self._sql("keep_last_key"), self._module, filename, cursor.last_key)
-        return cursor
+        (row,) = await fetch_once(connection, self._sql("start", last_key=walk.sql("last_key")), *values)
+        return Cursor(**row)
 
     def move(self, filename: str, cursor: Cursor, batch: NextBatch, changed: int | None, rows_per_s: float) -> str:
         """SQL that moves the cursor behind ``batch``, which has changed as many rows; None: as :func:`counting` says.

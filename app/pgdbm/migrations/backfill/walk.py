@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...core.connection import fetch_once
 from ...core.templating import literal
 from ...sql import statement
 
@@ -47,23 +48,21 @@ class Walk:
         cast = [f"{literal(value)}::{kind}" for value, kind in zip(values, self.types, strict=True)]
         return cast[0] if len(cast) == 1 else f"ROW({', '.join(cast)})"
 
-    async def last_key(self, connection: Connection) -> str | None:
-        """The last key of the table; None if it has no rows."""
-        key: str | None = await connection.fetchval(self._sql("last_key"))
-        return key
-
-    async def next_batch(
-        self, connection: Connection, position: str | None, last_key: str, rows: int
-    ) -> NextBatch | None:
-        """The next batch of up to ``rows`` rows after ``position``, up to ``last_key``; None at the end."""
-        row = await connection.fetchrow(self.sql_of_next_batch(position), position, last_key, rows)
-        return NextBatch(*row) if row is not None and row["rows"] else None
+    async def both_keys(self, connection: Connection) -> tuple[str, str] | None:
+        """The first and the last key of the table; None if it has no rows."""
+        (row,) = await fetch_once(connection, self.sql("both_keys", last_key=self.sql("last_key")))
+        return None if row["first"] is None else (row["first"], row["last"])
 
     def sql_of_next_batch(self, position: str | None) -> str:
-        """The query of :meth:`next_batch`, with its last three arguments as the first parameters. Returns one row: its
-        columns are the fields of :class:`NextBatch`, with 0 ``rows`` at the end."""
+        """A query with three parameters: the ``position``, the last key, and the most rows of a batch.
+
+        Returns one row: its columns are the fields of :class:`NextBatch`, with 0 ``rows`` at the end.
+        """
         behind = f"{self._columns} > {self._given(1)}" if position is not None else "$1::pg_catalog.jsonb IS NULL"
-        return self._sql("next_batch", after=f" AND {behind}")
+        return self.sql("next_batch", after=f" AND {behind}")
+
+    def sql(self, name: str, **slots: str) -> str:
+        return statement("backfill", name, **self._slots, **slots)
 
     @property
     def _columns(self) -> str:
@@ -90,9 +89,6 @@ class Walk:
             "descending": ", ".join(f"{column} DESC" for column in columns),
             "not_behind": f"{self._columns} <= {self._given(2)}",
         }
-
-    def _sql(self, name: str, **slots: str) -> str:
-        return statement("backfill", name, **self._slots, **slots)
 
 
 def _as_json(columns: Sequence[str]) -> str:

@@ -52,8 +52,6 @@ _LONGEST_CHECK_S = 2.0
 _REPORT_EVERY_S = 0.25
 _LAST_NAME = re.compile(r'(?:"((?:[^"]|"")+)"|(\w+))\Z')
 
-_ALL_ROWS = 2**31 - 1
-
 
 async def require_walks(db: AsyncDatabaseManager, parsed: Sequence[ParsedMigration]) -> None:
     """Refuse a backfill whose table cannot be walked, unless an earlier file may change that.
@@ -94,11 +92,10 @@ async def in_one_batch(connection: Any, migration: ParsedMigration) -> str | Non
     """The statement of a backfill for all rows of the table; None if it is empty. Raises the same as
     :func:`require_walk`."""
     walk = await require_walk(connection, migration)
-    last_key = await walk.last_key(connection)
-    batch = None if last_key is None else await walk.next_batch(connection, None, last_key, _ALL_ROWS)
-    if batch is None or migration.backfill is None:
+    keys = await walk.both_keys(connection)
+    if keys is None or migration.backfill is None:
         return None
-    first, last = (walk.bound(json.loads(key)) for key in (batch.first, batch.last))
+    first, last = (walk.bound(json.loads(key)) for key in keys)
     statement = migration.statements[0]
     return migration.backfill.between(migration.text_of(statement), statement.start, first, last).text
 
