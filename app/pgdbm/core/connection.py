@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from asyncpg.types import ServerVersion
 
 
+_UTF8 = ("UTF8", "UNICODE", "UTF-8")
+
 RowDict = dict[str, Any]
 """A row as a dict of its columns."""
 
@@ -90,6 +92,11 @@ class Connection(Executor, Protocol):
     async def close(self, *, timeout: float | None = None) -> None: ...
 
     def terminate(self) -> None: ...
+
+
+def is_utf8(encoding: str) -> bool:
+    """Whether PostgreSQL's name of an encoding, as a session reports it, means UTF-8."""
+    return encoding.upper() in _UTF8
 
 
 def savepoint(connection: Connection) -> AbstractAsyncContextManager[object]:

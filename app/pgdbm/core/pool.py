@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import ssl
 from collections import Counter
@@ -20,12 +19,13 @@ from .asyncpg_errors import UNREACHABLE, is_limit_reached, is_worth_retrying, un
 from .backoff import exponential
 from .config import search_path_entries
 from .connecting import check_dsn, connect, connect_options, connection_error, run_init_commands
+from .connection import is_utf8
 from .templating import quote
 from .transaction_search_path import connection_class
 from .type_introspection import pool_connection_class
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from asyncpg.pool import PoolConnectionProxy
 
@@ -44,9 +44,10 @@ _SHARE_OF_WAITING = 0.8
 _REFUSED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError)
 
 
-# After RESET ALL. Through a pooler, the session then has the encoding of the database, instead of the one that asyncpg
-# requested when it connected; with an encoding other than UTF-8, asyncpg would send memory that it has freed.
-_UTF8 = "SET client_encoding = 'UTF8';"
+# After RESET ALL. Through a pooler, the session then has the encoding of the role or the database, instead of the one
+# that asyncpg requested when it connected; with an encoding other than UTF-8, asyncpg would send memory that it has
+# freed.
+_SET_UTF8 = "SET client_encoding = 'UTF8';"
 
 _acquire = vars(asyncpg.Pool)["_acquire"]
 _OTHER_WAYS = (
@@ -59,24 +60,33 @@ _OTHER_WAYS = (
 _keeps_session: ContextVar[bool] = ContextVar("keeps_session", default=False)
 
 
-@contextlib.contextmanager
-def without_reset() -> Iterator[None]:
+class without_reset:  # noqa: N801 - used like a function
     """A block from which connections go back to a ConfiguredPool without a statement that resets their session.
 
     Meant for frequent statements that leave nothing behind in the session.
     """
-    token = _keeps_session.set(True)
-    try:
-        yield
-    finally:
-        _keeps_session.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = _keeps_session.set(True)
+
+    def __exit__(self, *_: object) -> None:
+        _keeps_session.reset(self._token)
 
 
 async def _reset(connection: Connection) -> None:
-    if not _keeps_session.get():
-        query = connection.get_reset_query()
-        if query:
-            await connection.execute(f"{query}\n{_UTF8}")
+    if _keeps_session.get():
+        return
+    query = connection.get_reset_query()
+    if query:
+        settings = connection.get_settings()
+        # The server reports both. Where the database has UTF-8, an encoding of the role or of ALTER DATABASE is rare
+        # enough for a message of its own.
+        in_utf8 = is_utf8(getattr(settings, "server_encoding", ""))
+        await connection.execute(query if in_utf8 else f"{query}\n{_SET_UTF8}")
+        if not is_utf8(settings.client_encoding):
+            await connection.execute(_SET_UTF8)
 
 
 class ConfiguredPool(asyncpg.Pool):
@@ -137,30 +147,37 @@ class ConfiguredPool(asyncpg.Pool):
 
     async def _acquire(self, timeout: float | None) -> PoolConnectionProxy[asyncpg.Record]:
         """Like asyncpg's, which its ``acquire`` and its queries call. With the server's limit reached, it waits."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.config.connect_timeout * _SHARE_OF_WAITING
-        refusal: ConnectionError | None = None
+        began = asyncio.get_running_loop().time()
+        try:
+            connection: PoolConnectionProxy[asyncpg.Record] = await _acquire(self, timeout)
+            return connection
+        except ConnectionError as error:
+            if not is_limit_reached(error.__cause__):
+                raise
+            return await self._acquire_open(timeout, began + self.config.connect_timeout * _SHARE_OF_WAITING, error)
+
+    async def _acquire_open(
+        self, timeout: float | None, deadline: float, refusal: ConnectionError
+    ) -> PoolConnectionProxy[asyncpg.Record]:
+        """Wait for a connection that is open already; ``refusal``: the server refused to open another."""
         unopened: list[Any] = []
         try:
-            while True:
+            while is_limit_reached(refusal.__cause__) and len(unopened) + 1 < self.get_max_size():
+                # asyncpg has put the holder back, and would try to open a connection for it again.
+                holder = self._queue.get_nowait()
+                if holder.is_connected():
+                    self._queue.put_nowait(holder)
+                else:
+                    unopened.append(holder)
                 try:
-                    async with asyncio.timeout_at(deadline if refusal else None):
+                    async with asyncio.timeout_at(deadline):
                         connection: PoolConnectionProxy[asyncpg.Record] = await _acquire(self, timeout)
                         return connection
                 except ConnectionError as error:
-                    if not is_limit_reached(error.__cause__) or len(unopened) + 1 >= self.get_max_size():
-                        raise
                     refusal = error
-                    # asyncpg has put the holder back, and would try to open a connection for it again.
-                    holder = self._queue.get_nowait()
-                    if holder.is_connected():
-                        self._queue.put_nowait(holder)
-                    else:
-                        unopened.append(holder)
                 except TimeoutError:
-                    if refusal is None:
-                        raise
                     raise refusal from refusal.__cause__
+            raise refusal
         finally:
             for holder in unopened:
                 self._queue.put_nowait(holder)

@@ -63,6 +63,16 @@ async def test_text_is_sent_as_utf8_after_a_reset(encoded: str) -> None:
                 assert await connection.fetchval("SELECT $1::text[]", ["Zoë", "Übung"]) == ["Zoë", "Übung"]
 
 
+async def test_text_is_sent_as_utf8_where_a_setting_of_the_database_is_another(pooled: str, connect: Connect) -> None:
+    async with connect() as connection:
+        await connection.execute(f'ALTER DATABASE "{urlsplit(pooled).path[1:]}" SET client_encoding = LATIN1')
+    async with shared(pooled, max_connections=1) as pool:
+        for _ in range(2 * SERVER_CONNECTIONS):
+            async with pool.acquire() as connection:
+                assert await connection.fetchval("SHOW client_encoding") == "UTF8"
+                assert await connection.fetchval("SELECT $1::text[]", ["Zoë", "Übung"]) == ["Zoë", "Übung"]
+
+
 class TestStartUp:
     async def test_startup_parameters_that_it_rejects_are_named(self, postgres_dsn: str, database: str) -> None:
         with pgbouncer(postgres_dsn, ignored="") as base:

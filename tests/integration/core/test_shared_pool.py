@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from pgdbm import AsyncDatabaseManager, ConfigurationError, DatabaseConfig, QueryError, SchemaManager
+from pgdbm.core.pool import without_reset
 
 from ...support.proxy import Proxy
 
@@ -99,6 +100,34 @@ class TestSearchPath:
         assert await pool.fetchval("SHOW work_mem") == "64MB"
         assert settings == {"work_mem": "64MB"}
         await pool.close()
+
+
+class TestReset:
+    async def test_is_what_asyncpg_resets_with(self, pool: asyncpg.Pool[Any]) -> None:
+        """One message, without a statement for an encoding that is UTF-8 anyway."""
+        sent: list[str] = []
+        async with pool.acquire() as connection:
+            connection.add_query_logger(lambda record: sent.append(record.query))
+            expected = connection.get_reset_query()
+        assert sent == [expected]
+
+    async def test_the_encoding_comes_back(self, pool: asyncpg.Pool[Any]) -> None:
+        for _ in range(2):
+            async with pool.acquire() as connection:
+                assert await connection.fetchval("SELECT $1::text[]", ["Zoë", "Übung"]) == ["Zoë", "Übung"]
+                await connection.execute("SET client_encoding = LATIN1")
+
+    async def test_a_block_without(self, pool: asyncpg.Pool[Any]) -> None:
+        async with pool.acquire() as connection:
+            pid = connection.get_server_pid()
+            await connection.execute("SET work_mem = '77kB'")
+            with without_reset():
+                await pool.release(connection)
+        async with pool.acquire() as connection:
+            assert connection.get_server_pid() == pid
+            assert await connection.fetchval("SHOW work_mem") == "77kB"
+        async with pool.acquire() as connection:
+            assert await connection.fetchval("SHOW work_mem") != "77kB"
 
 
 class TestProxyThatDropsIt:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.asyncpg_errors import FAILURES, is_alive
+from ...core.connection import is_utf8
 from ...core.templating import quote
 from ...sql import statement
 from .copy_rows import send_statement
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 # asyncpg treats None as the pool's command_timeout, so "no limit" is a very long timeout.
 NO_TIMEOUT_S = 10 * 365 * 24 * 3600.0
-
-_UTF8 = ("UTF8", "UNICODE", "UTF-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class Session:
 
     async def _restore_encoding(self) -> None:
         """asyncpg always sends UTF-8, whatever client encoding a file has set."""
-        if self.connection.get_settings().client_encoding.upper() not in _UTF8:
+        if not is_utf8(self.connection.get_settings().client_encoding):
             await self.send("SET client_encoding = 'UTF8'")
 
     async def settle(self) -> None:
