@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from asyncpg.types import ServerVersion
 
 
-_UTF8 = ("UTF8", "UNICODE", "UTF-8")
-
 RowDict = dict[str, Any]
 """A row as a dict of its columns."""
+
+
+UTF8 = frozenset({"UTF8", "UTF-8", "utf8", "utf-8", "UNICODE", "unicode"})
+"""How servers and poolers report that the encoding of a session is UTF-8."""
 
 
 class Row(Protocol):
@@ -92,11 +94,6 @@ class Connection(Executor, Protocol):
     async def close(self, *, timeout: float | None = None) -> None: ...
 
     def terminate(self) -> None: ...
-
-
-def is_utf8(encoding: str) -> bool:
-    """Whether PostgreSQL's name of an encoding, as a session reports it, means UTF-8."""
-    return encoding.upper() in _UTF8
 
 
 def savepoint(connection: Connection) -> AbstractAsyncContextManager[object]:

@@ -244,6 +244,15 @@ class AsyncDatabaseManager(Queries):
             **row,
         }
 
+    async def _fetch_row(self, sql: str, args: Sequence[object], timeout: float | None) -> asyncpg.Record | None:
+        # The pool's own method does the same with three more coroutines.
+        pool = self._target()
+        connection = await pool.acquire()
+        try:
+            return await connection.fetchrow(sql, *args, timeout=timeout)
+        finally:
+            await pool.release(connection)
+
     async def _fetch_dicts(self, sql: str, args: Sequence[object], timeout: float | None) -> list[RowDict]:
         pool = self._target()
         connection = await pool.acquire()

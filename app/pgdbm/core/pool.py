@@ -8,6 +8,7 @@ import ssl
 from collections import Counter
 from contextvars import ContextVar
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import asyncpg
@@ -19,7 +20,7 @@ from .asyncpg_errors import UNREACHABLE, is_limit_reached, is_worth_retrying, un
 from .backoff import exponential
 from .config import search_path_entries
 from .connecting import check_dsn, connect, connect_options, connection_error, run_init_commands
-from .connection import is_utf8
+from .connection import UTF8
 from .templating import quote
 from .transaction_search_path import connection_class
 from .type_introspection import pool_connection_class
@@ -81,11 +82,12 @@ async def _reset(connection: Connection) -> None:
     query = connection.get_reset_query()
     if query:
         settings = connection.get_settings()
-        # The server reports both. Where the database has UTF-8, an encoding of the role or of ALTER DATABASE is rare
-        # enough for a message of its own.
-        in_utf8 = is_utf8(getattr(settings, "server_encoding", ""))
-        await connection.execute(query if in_utf8 else f"{query}\n{_SET_UTF8}")
-        if not is_utf8(settings.client_encoding):
+        # The server reports both. In a database with UTF-8 another encoding, of the role for example, is rare enough
+        # for a message of its own.
+        if getattr(settings, "server_encoding", None) not in UTF8:
+            query = f"{query}\n{_SET_UTF8}"
+        await connection.execute(query)
+        if settings.client_encoding not in UTF8:
             await connection.execute(_SET_UTF8)
 
 
@@ -147,19 +149,21 @@ class ConfiguredPool(asyncpg.Pool):
 
     async def _acquire(self, timeout: float | None) -> PoolConnectionProxy[asyncpg.Record]:
         """Like asyncpg's, which its ``acquire`` and its queries call. With the server's limit reached, it waits."""
-        began = asyncio.get_running_loop().time()
+        began = monotonic()
         try:
             connection: PoolConnectionProxy[asyncpg.Record] = await _acquire(self, timeout)
             return connection
         except ConnectionError as error:
             if not is_limit_reached(error.__cause__):
                 raise
-            return await self._acquire_open(timeout, began + self.config.connect_timeout * _SHARE_OF_WAITING, error)
+            return await self._acquire_open(timeout, began, error)
 
     async def _acquire_open(
-        self, timeout: float | None, deadline: float, refusal: ConnectionError
+        self, timeout: float | None, began: float, refusal: ConnectionError
     ) -> PoolConnectionProxy[asyncpg.Record]:
         """Wait for a connection that is open already; ``refusal``: the server refused to open another."""
+        left = self.config.connect_timeout * _SHARE_OF_WAITING - (monotonic() - began)
+        deadline = asyncio.get_running_loop().time() + left
         unopened: list[Any] = []
         try:
             while is_limit_reached(refusal.__cause__) and len(unopened) + 1 < self.get_max_size():

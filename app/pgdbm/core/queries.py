@@ -139,9 +139,12 @@ class Queries(ABC):
     async def fetch_one(self, query: str, *args: object, timeout: float | None = None) -> RowDict | None:
         """The first row, or None."""
         with self._sending(query, args) as sent:
-            row = await self._target().fetchrow(sent.sql, *args, timeout=timeout)
-            sent.rows = int(row is not None)
+            row = await self._fetch_row(sent.sql, args, timeout)
+            sent.rows = 0 if row is None else 1
         return None if row is None else dict(row)
+
+    async def _fetch_row(self, sql: str, args: Sequence[object], timeout: float | None) -> asyncpg.Record | None:
+        return await self._target().fetchrow(sql, *args, timeout=timeout)
 
     async def fetch_all(self, query: str, *args: object, timeout: float | None = None) -> list[RowDict]:
         """Every row."""
@@ -156,7 +159,8 @@ class Queries(ABC):
     async def fetch_value(self, query: str, *args: object, column: int = 0, timeout: float | None = None) -> Any:
         """One column, counted from 0, of the first row, or None."""
         with self._sending(query, args) as sent:
-            return await self._target().fetchval(sent.sql, *args, column=column, timeout=timeout)
+            row = await self._fetch_row(sent.sql, args, timeout)
+            return None if row is None else row[column]
 
     fetch_val = fetch_value
 

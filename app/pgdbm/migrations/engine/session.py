@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.asyncpg_errors import FAILURES, is_alive
-from ...core.connection import is_utf8
+from ...core.connection import UTF8
 from ...core.templating import quote
 from ...sql import statement
 from .copy_rows import send_statement
@@ -100,7 +100,7 @@ class Session:
 
     async def _restore_encoding(self) -> None:
         """asyncpg always sends UTF-8, whatever client encoding a file has set."""
-        if not is_utf8(self.connection.get_settings().client_encoding):
+        if self.connection.get_settings().client_encoding not in UTF8:
             await self.send("SET client_encoding = 'UTF8'")
 
     async def settle(self) -> None:
