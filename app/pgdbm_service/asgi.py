@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litestar import Litestar, Router
 from litestar.di import Provide
@@ -114,8 +114,23 @@ _PRUNE_EVERY_S = 3600.0
 _ONCE_S, _AGAIN_S = 1e9, 5.0
 
 
+class Front(NamedTuple):
+    """What every request passes, with or without a route."""
+
+    database: Database
+    registrations: RegistrationStore
+    metrics: Metrics
+    tracing: Tracing | None
+    audit: AuditRecorder
+    pages: PagesOnDemand
+    proxies: TrustedProxies
+    path_prefix: str
+
+
 class Service(Litestar):
     """Litestar with a request id, a log line and security headers for every answer, including those without a route."""
+
+    front: Front
 
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
@@ -130,13 +145,12 @@ class Service(Litestar):
         send: Send | LifeSpanSend,
     ) -> None:
         if scope["type"] == ScopeType.HTTP:
+            front = self.front
             self._read_proxy(scope)  # type: ignore[arg-type]
-            database: Database = self.state.database
-            call: Any = self._answer_active if database.idle.may_pause else self._answer
-            tracing: Tracing | None = self.state.tracing
-            if tracing is not None:
-                call = tracing.around(call)
-            await log_request(call, scope, receive, send, self.state.metrics.answered)  # type: ignore[arg-type]
+            call: Any = self._answer_active if front.database.idle.may_pause else self._answer
+            if front.tracing is not None:
+                call = front.tracing.around(call)
+            await log_request(call, scope, receive, send, front.metrics.answered)  # type: ignore[arg-type]
             return
 
         async def send_in_one_line(message: Any) -> None:
@@ -149,8 +163,7 @@ class Service(Litestar):
 
     def _read_proxy(self, scope: Scope) -> None:
         """Keep what a trusted proxy reports, and strip the configured prefix if the proxy did not strip it."""
-        proxies: TrustedProxies = self.state.trusted_proxies
-        prefix: str = self.state.path_prefix
+        proxies, prefix = self.front.proxies, self.front.path_prefix
         state = scope.setdefault("state", {})
         state["address"] = proxies.client_of(scope)
         state["prefix"] = proxies.prefix_of(scope) or prefix
@@ -162,22 +175,21 @@ class Service(Litestar):
         if scope["path"].startswith(_PROBES):
             await self._answer(scope, receive, send)
             return
-        database: Database = self.state.database
-        registrations: RegistrationStore = self.state.registrations
-        await answer(database.idle, registrations.catch_up, lambda: self._answer(scope, receive, send))
+        front = self.front
+        await answer(front.database.idle, front.registrations.catch_up, lambda: self._answer(scope, receive, send))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pages: PagesOnDemand = self.state.pages
-        await pages.before(scope)
-        audit: AuditRecorder = self.state["audit"]
-        send = with_secure_headers(send, scope["path"])
+        path, front = scope["path"], self.front
+        if front.pages.are_missing_for(path):
+            await front.pages.register()
+        send = with_secure_headers(send, path)
         prefix = scope["state"]["prefix"]
-        if prefix and scope["path"].startswith("/ui") and scope.get("method") != "HEAD":
+        if prefix and path.startswith("/ui") and scope.get("method") != "HEAD":
             send = with_prefix(send, prefix)
         if scope.get("method") == "HEAD":
             await answer_head(super().__call__, scope, receive, send)
         else:
-            await audit.record(super().__call__, scope, receive, with_validator(send, scope))
+            await front.audit.record(super().__call__, scope, receive, with_validator(send, scope))
 
 
 def create_app(settings: Settings | None = None, tracer_provider: TracerProvider | None = None) -> Service:
@@ -380,17 +392,13 @@ def create_app(settings: Settings | None = None, tracer_provider: TracerProvider
             get_service,
         ]
     )
+    prefix = settings.path_prefix or ""
+    app.front = Front(database, registrations, metrics, tracing, audit, PagesOnDemand(register), proxies, prefix)
     app.state.update(
         {
-            "pages": PagesOnDemand(register),
             "database": database,
             "registry": registry,
-            "registrations": registrations,
-            "metrics": metrics,
-            "tracing": tracing,
-            "audit": audit,
             "trusted_proxies": proxies,
-            "path_prefix": settings.path_prefix or "",
             "sign_ins": sign_ins,
             "cookies": cookies,
         }

@@ -45,7 +45,10 @@ def check_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
 
 def allows(scopes: Iterable[str], need: Need, module: str | None = None) -> bool:
     """Whether ``scopes`` include ``need`` for ``module``; without a module, for at least one."""
-    return any(_holds(scope, need, module) for scope in scopes)
+    for scope in scopes:  # noqa: SIM110 - a generator takes twice as long, for every request
+        if _holds(scope, need, module):
+            return True
+    return False
 
 
 def wanted(need: Need, module: str | None) -> str:

@@ -15,6 +15,8 @@ from ..settings import listed
 from ..web.headers import header_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from litestar.types import Scope
 
     from ..settings import Settings
@@ -45,10 +47,11 @@ class Origins:
         Raises:
             ServiceError: not_loopback, host_not_allowed, cross_origin.
         """
+        host = header_of(scope, b"host") or ""
         if self._loopback_only:
-            _require_loopback(scope)
+            _require_loopback(scope.get("server"), host)
         if self._checks_hosts:
-            self._require_host(scope)
+            self._require_host(host, self._proxies.host_of(scope))
         if scope.get("method") not in _READING:
             self._require_origin(scope)
 
@@ -79,16 +82,17 @@ class Origins:
             return True
         return urlsplit(origin).netloc in (header_of(scope, b"host"), self._proxies.host_of(scope))
 
-    def _require_host(self, scope: Scope) -> None:
-        """Refuse a Host that is neither an IP address nor a known name.
+    def _require_host(self, host: str, forwarded: str | None) -> None:
+        """Refuse a Host that is neither an IP address nor a known name; ``forwarded``: by a trusted proxy.
 
         A page whose host name was pointed at this service (DNS rebinding) sends its own host name. Without
         authentication, such a page could do everything.
         """
-        hosts = {header_of(scope, b"host") or "", self._proxies.host_of(scope) or ""} - {""}
-        for host in hosts or {""}:
-            name = _host_name(host).lower()
-            if not (_is_address(name) or is_loopback(name) or any(fnmatchcase(name, glob) for glob in self._hosts)):
+        for one in [given for given in (host, forwarded) if given] or [""]:
+            if _cached(_is_address, one):
+                continue
+            name = _host_name(one).lower()
+            if not any(fnmatchcase(name, glob) for glob in self._hosts):
                 raise ServiceError(
                     "host_not_allowed",
                     f"The service is not configured for the Host {name!r}.",
@@ -111,14 +115,13 @@ class Origins:
             )
 
 
-def _require_loopback(scope: Scope) -> None:
+def _require_loopback(server: tuple[str, int | None] | None, host: str) -> None:
     """Refuse a request that did not arrive over loopback, regardless of the address that the server listens on."""
-    server = scope.get("server")
     # A Unix socket has no port. Its file mode restricts who may connect.
     over_socket = server is not None and server[1] is None
-    if not over_socket and (server is None or not is_loopback(server[0])):
+    if not over_socket and (server is None or not _cached(_is_loopback, server[0])):
         raise ServiceError("not_loopback", "No auth is configured, so only connections over loopback are served.")
-    if not is_loopback(_host_name(header_of(scope, b"host") or "")):
+    if not _cached(_is_loopback, host):
         raise ServiceError("not_loopback", "No auth is configured, so the Host must be localhost, 127.0.0.1 or [::1].")
 
 
@@ -127,13 +130,22 @@ def _host_name(host: str) -> str:
     return name if colon and port.isdigit() and not name.endswith(":") else host
 
 
-def _is_address(name: str) -> bool:
+def _cached(check: Callable[[str], bool], host: str) -> bool:
     # No address is longer, and longer names are not worth their place in the cache.
-    return len(name) < _LONGEST_ADDRESS and _parses_as_address(name)
+    return len(host) < _LONGEST_ADDRESS and check(host)
 
 
 @lru_cache(maxsize=256)
-def _parses_as_address(name: str) -> bool:
+def _is_loopback(host: str) -> bool:
+    return is_loopback(_host_name(host))
+
+
+@lru_cache(maxsize=256)
+def _is_address(host: str) -> bool:
+    """Whether ``host``, with or without a port, is an address or ``localhost``."""
+    name = _host_name(host)
+    if is_loopback(name):
+        return True
     try:
         ipaddress.ip_address(name.strip("[]"))
     except ValueError:

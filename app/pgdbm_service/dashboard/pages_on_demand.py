@@ -14,22 +14,25 @@ from ..registry.single_flight import SingleFlight
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from litestar.types import ControllerRouterHandler, Scope
+    from litestar.types import ControllerRouterHandler
 
 
 class PagesOnDemand:
-    """``register`` adds routes to the application."""
+    """``register_routes`` adds routes to the application."""
 
-    def __init__(self, register: Callable[[Sequence[ControllerRouterHandler]], None]) -> None:
-        self._register = register
+    def __init__(self, register_routes: Callable[[Sequence[ControllerRouterHandler]], None]) -> None:
+        self._register_routes = register_routes
         self._are_registered = False
         self._registering = SingleFlight(self._register_once)
 
-    async def before(self, scope: Scope) -> None:
-        """Return when the pages are registered, if the request is for one."""
+    def are_missing_for(self, path: str) -> bool:
+        """Whether ``path`` may be that of a page, and the pages are not registered."""
         # Litestar ignores repeated slashes.
-        if not self._are_registered and scope["path"].lstrip("/").startswith("ui"):
-            await self._registering()
+        return not self._are_registered and path.lstrip("/").startswith("ui")
+
+    async def register(self) -> None:
+        """Return when the pages are registered."""
+        await self._registering()
 
     async def _register_once(self) -> None:
         if not self._are_registered:
@@ -42,4 +45,4 @@ class PagesOnDemand:
         from .routes import ROUTES
 
         environment()
-        self._register(ROUTES)
+        self._register_routes(ROUTES)

@@ -24,6 +24,7 @@ _SHORTEST = 4
 _LONGEST = 0x3FFFFFFF
 _INTEGER = Struct("!I")
 _SASL, _MD5 = 10, 5
+_ROW = ord("D")
 
 logger = structlog.get_logger("pgdbm_service")
 
@@ -73,7 +74,6 @@ _CONTENTS: dict[int, Callable[[bytes, int, int], bool]] = {
     ord("S"): _has_two_strings,
     ord("Z"): _is_state,
 }
-# By type, so that rows, which are most messages, cost one lookup.
 _CHECKS = {kind: _CONTENTS.get(kind) for kind in _TYPES}
 
 
@@ -114,6 +114,10 @@ class CheckedProtocol(_Protocol):
         while position <= last_header:
             kind, length = _read_header(data, position)
             end = position + 1 + length
+            # Most messages are complete rows.
+            if kind == _ROW and length >= _SHORTEST and end <= size:
+                position = end
+                continue
             if _SHORTEST <= length <= _LONGEST and kind in _CHECKS:
                 if end > size:
                     needed = 1 + length

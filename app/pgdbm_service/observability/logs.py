@@ -12,6 +12,7 @@ import random
 import re
 import sys
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _CREDENTIALS = re.compile(r"(postgres(?:ql)?://[^\s:/@]*:)[^\s@]+@")
 _NAMED_IN_PATHS = ("module", "run_id")
+
+# What every log line of the current request contains. structlog's own variables, one for each field, take several times
+# as long to set and reset.
+_request: ContextVar[dict[str, Any] | None] = ContextVar("request", default=None)
 
 _REQUESTS = "pgdbm_service.request"
 
@@ -57,6 +62,7 @@ def configure_logs(settings: Settings) -> None:
     on_terminal = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_request,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -123,7 +129,7 @@ async def log_request(
             message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
         await send(message)
 
-    structlog.contextvars.bind_contextvars(request_id=request_id)
+    token = _request.set({"request_id": request_id})
     started = time.perf_counter()
     try:
         await app(scope, receive, send_with_id)
@@ -135,7 +141,7 @@ async def log_request(
         level = logging.DEBUG if quiet else logging.INFO
         if _requests.isEnabledFor(level):
             _log_line(scope, level, path, status, seconds)
-        structlog.contextvars.unbind_contextvars("request_id", *_NAMED_IN_PATHS)
+        _request.reset(token)
 
 
 def _log_line(scope: Scope, level: int, path: str, status: int, seconds: float) -> None:
@@ -157,9 +163,11 @@ def _log_line(scope: Scope, level: int, path: str, status: int, seconds: float) 
 
 def bind_path_parameters(path_params: Mapping[str, Any]) -> None:
     """Add the module and the run in the path to every further log line of the request."""
-    named = {name: path_params[name] for name in _NAMED_IN_PATHS if name in path_params}
-    if named:
-        structlog.contextvars.bind_contextvars(**named)
+    fields = _request.get()
+    if fields is not None:
+        for name in _NAMED_IN_PATHS:
+            if name in path_params:
+                fields[name] = path_params[name]
 
 
 def _request_id(scope: Scope) -> str:
@@ -168,6 +176,12 @@ def _request_id(scope: Scope) -> str:
         return given
     # The ids are not secret: this avoids a system call per request.
     return f"{_ids.getrandbits(128):032x}"
+
+
+def _add_request(_: object, __: str, event: EventDict) -> EventDict:
+    for name, value in (_request.get() or {}).items():
+        event.setdefault(name, value)
+    return event
 
 
 def _mask_credentials(_: object, __: str, event: EventDict) -> EventDict:

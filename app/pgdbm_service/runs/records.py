@@ -46,19 +46,17 @@ class RunRecords:
 
     async def runs_of(self, module: str, schema: str, rows: Sequence[HistoryRow]) -> dict[int, str | None]:
         """The run that applied each history row of ``module`` in ``schema``, by the row's id; None if no run did."""
-        found: dict[int, str | None] = {}
-        unknown: list[HistoryRow] = []
         known = self._known.get((module, schema))
         if known is None or len(known) > _MOST_ROWS:
             known = self._known.put((module, schema), {})
-        for row in rows:
-            one = known.get(row.id)
+        found = {
+            row.id: one[1]
+            for row in rows
             # The same id with a different time is a different row: the table was dropped and recreated.
-            if one is not None and one[0] == row.applied_at:
-                found[row.id] = one[1]
-            else:
-                unknown.append(row)
-        if unknown:
+            if (one := known.get(row.id)) is not None and one[0] == row.applied_at
+        }
+        if len(found) < len(rows):
+            unknown = [row for row in rows if row.id not in found]
             answer = await self._rows("runs_of_files", module, schema, [row.filename for row in unknown])
             with reading_rows():
                 runs = {one["filename"]: str(one["run"]) for one in answer}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +19,8 @@ _WITHOUT_VALIDATOR = ("/health/", "/metrics", "/activity/", "/ui", "/static/")
 _WITH_VALIDATOR = (b"application/json", b"application/vnd.oai.openapi+json", b"text/plain", b"text/markdown")
 _OF_THE_CONTENT = (b"content-length", b"content-type")
 
+# In hexadecimal digits. Processors have instructions for SHA-256, which takes half the time of BLAKE2 with them.
+_TAG_LENGTH = 32
 _TAGS = re.compile(r'\s*(?:W/)?"([^"]*)"\s*(?:,|\Z)')
 
 
@@ -54,7 +56,7 @@ def with_validator(send: Send, scope: Scope) -> Send:
         if held and message["type"] == "http.response.body":
             start = held.pop()
             if not message.get("more_body"):
-                tag = f'"{blake2b(message["body"], digest_size=16).hexdigest()}"'
+                tag = f'"{sha256(message["body"]).hexdigest()[:_TAG_LENGTH]}"'
                 start["headers"] = [*start["headers"], (b"etag", tag.encode())]
                 known = header_of(scope, b"if-none-match")
                 if known is not None and _matches(known, tag.strip('"')):
@@ -70,9 +72,14 @@ def with_validator(send: Send, scope: Scope) -> Send:
 def _may_have_validator(start: Any) -> bool:
     if start["status"] != 200:
         return False
-    headers = {name.lower(): value for name, value in start["headers"]}
-    content = headers.get(b"content-type", b"").partition(b";")[0]
-    return content in _WITH_VALIDATOR and b"etag" not in headers
+    content = b""
+    for name, value in start["headers"]:
+        match name.lower():
+            case b"content-type":
+                content = value.partition(b";")[0]
+            case b"etag":
+                return False
+    return content in _WITH_VALIDATOR
 
 
 def etag_of(digest: str) -> str:

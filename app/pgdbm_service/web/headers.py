@@ -49,8 +49,9 @@ def with_secure_headers(send: Send, path: str) -> Send:
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            present = {name.lower() for name, _ in message["headers"]}
-            message["headers"] = [*message["headers"], *(header for header in wanted if header[0] not in present)]
+            headers = message["headers"]
+            present = [name.lower() for name, _ in headers]
+            message["headers"] = [*headers, *[header for header in wanted if header[0] not in present]]
         await send(message)
 
     return send_with_headers

@@ -137,7 +137,7 @@ async def test_spans_of_an_atomic_run_all_end(database: str, spans: Spans) -> No
 def test_nothing_is_imported_unless_it_is_configured(launch: Callable[..., Any]) -> None:
     program = (
         "import sys; from pgdbm_service.asgi import create_app; from pgdbm_service.settings import Settings;"
-        "app = create_app(Settings()); assert app.state.tracing is None;"
+        "app = create_app(Settings()); assert app.front.tracing is None;"
         # Litestar itself takes names from the API, where that is installed.
         "assert not {'pgdbm_service.observability.tracing', 'opentelemetry.sdk', "
         "'opentelemetry.exporter'} & set(sys.modules)"

@@ -37,11 +37,16 @@ class History:
         self.module = module
         self.table_name = table
         self.table = f"{quote(schema)}.{quote(table)}"
+        self._statements: dict[str, str] = {}
 
     def sql(self, name: str) -> str:
         """Statement ``name`` of ``history.sql`` for this table."""
-        own = statement("history", "own", table_literal=literal(self.table))
-        return statement("history", name, history=self.table, own=own, limit=str(_MOST_ROWS + 1))
+        known = self._statements.get(name)
+        if known is None:
+            own = statement("history", "own", table_literal=literal(self.table))
+            known = statement("history", name, history=self.table, own=own, limit=str(_MOST_ROWS + 1))
+            self._statements[name] = known
+        return known
 
     async def applied(self, connection: Connection) -> dict[str, str] | None:
         """Checksum by file name; None if the table or its schema does not exist."""
@@ -54,7 +59,8 @@ class History:
     async def rows(self, connection: Connection) -> list[HistoryRow]:
         """Every row, oldest first; none without a table."""
         try:
-            return [HistoryRow(*row) for row in await self._checked(connection.fetch(self.sql("rows"), self.module))]
+            found = await self._checked(connection.fetch(self.sql("rows"), self.module))
+            return list(map(HistoryRow._make, found))
         except NOT_THERE:
             return []
 
@@ -64,7 +70,7 @@ class History:
             found = await self._checked(connection.fetch(self.sql("page"), self.module, before, limit))
         except NOT_THERE:
             return []
-        return [HistoryRow(*row) for row in found]
+        return list(map(HistoryRow._make, found))
 
     async def newest(self, connection: Connection, limit: int) -> list[dict[str, Any]]:
         """The newest rows as dicts; ``applied_at`` is UTC, without a time zone."""

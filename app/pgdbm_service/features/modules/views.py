@@ -227,13 +227,14 @@ class ModuleViews:
         manager = await self._lookup.reader(found, schema, needs_files=False)
         with without_reset():
             rows = await manager.history(limit + 1, before)
-        runs = await self._records.runs_of(manager.module_name, manager.schema, rows)
+        in_schema = manager.schema
+        runs = await self._records.runs_of(manager.module_name, in_schema, rows)
         page = HistoryPage(
             [
                 HistoryItem(
                     filename=row.filename,
                     checksum=row.checksum,
-                    schema=manager.schema,
+                    schema=in_schema,
                     applied_at=row.applied_at,
                     applied_by=row.applied_by,
                     execution_time_ms=row.execution_time_ms,
