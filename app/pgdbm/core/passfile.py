@@ -12,6 +12,8 @@ import stat
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ..patterns import late_pattern
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgdbm")
 
 _TOO_OPEN = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
-_FIELD = re.compile(r"(?:[^\\:]|\\.)*")
+_FIELD = late_pattern(r"(?:[^\\:]|\\.)*")
 
 
 def password_in(file: Path, hosts: Sequence[tuple[str, int]], database: str, user: str) -> str | None:

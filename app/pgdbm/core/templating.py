@@ -7,7 +7,6 @@ template. Elsewhere it cannot be SQL and is an error. ``\\{{schema}}`` is a lite
 
 from __future__ import annotations
 
-import re
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -15,16 +14,18 @@ from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from ..errors import SchemaError
+from ..patterns import late_pattern
 from ..pgparse.lexer import quoted_tokens
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
 
 _LONG = 1024 * 1024
 # A query with many values in its text is rarely repeated, and would waste memory in the cache.
 _LONGEST_CACHED = 16 * 1024
-_LINE_BREAK = re.compile("\n")
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
+_LINE_BREAK = late_pattern("\n")
+_PLAIN = late_pattern(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
 
 def is_identifier(name: str) -> bool:
@@ -57,9 +58,9 @@ def literal(value: str) -> str:
 # Only braces around something like a name, so that array literals such as '{{1,2},{3,4}}' do not match. After "tables."
 # anything matches, to report names that are invalid.
 _BRACES = r"\{\{[ \t]*(tables\.[^{}\n]*?|[A-Za-z_][\w.\-]*)[ \t]*\}\}(\.?)"
-_PLACEHOLDER = re.compile(_BRACES)
+_PLACEHOLDER = late_pattern(_BRACES)
 # Much slower, because it cannot skip to the next brace.
-_MAYBE_ESCAPED = re.compile(r"\\?" + _BRACES)
+_MAYBE_ESCAPED = late_pattern(r"\\?" + _BRACES)
 
 
 class TemplateError(ValueError):
@@ -78,7 +79,7 @@ class TemplateError(ValueError):
         self.invalid = invalid
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False)
 class Rendered:
     """A text rendered for ``schema``, with a map of its offsets to the source."""
 

@@ -9,25 +9,27 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl, unquote, unquote_plus
 
+from ..patterns import late_pattern
+
 MASK = "****"
 
 Target = tuple[str, str, str]
 """Host, port and database, as text."""
 
-_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.\-]*://")
-_SECRET_NAME = re.compile(r"pass|pwd|secret|token|scram", re.IGNORECASE)
+_URL = late_pattern(r"\s*[A-Za-z][A-Za-z0-9+.\-]*://")
+_SECRET_NAME = late_pattern(r"pass|pwd|secret|token|scram", re.IGNORECASE)
 # ASCII white space only: libpq treats anything else as part of the value.
-_PAIR = re.compile(
+_PAIR = late_pattern(
     r"(?a:\s*)(\w+)(?a:\s*=\s*)('(?:[^'\\]|\\.)*'|(?:(?a:[^\s'\\])|\\.)(?:(?a:[^\s\\])|\\.)*|)", re.DOTALL
 )
-_HOSTS_THEN_SLASH = re.compile(r"(?:(?:\[[^\[\]]*\]|[^:\[\]/,]*)(?::\d*)?(?:,(?!/)|(?=/)))+/")
+_HOSTS_THEN_SLASH = late_pattern(r"(?:(?:\[[^\[\]]*\]|[^:\[\]/,]*)(?::\d*)?(?:,(?!/)|(?=/)))+/")
 _MAY_HOLD_AT = frozenset(
     ("user", "password", "sslpassword", "passfile", "options", "application_name", "dbname", "database", "host",
      "service", "krbsrvname", "sslcert", "sslkey", "sslrootcert")
 )  # fmt: skip
-_BAD_PORT = re.compile(r"\A([^:\[\],/?#]*:)(?!\d*(?:[,/?#]|\Z))[^,/?#]*")
-_PARTS = re.compile(r"(?P<hosts>[^/?#]*)(?:/(?P<path>[^?#]*))?(?:[^?]*\?(?P<query>.*))?", re.DOTALL)
-_HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
+_BAD_PORT = late_pattern(r"\A([^:\[\],/?#]*:)(?!\d*(?:[,/?#]|\Z))[^,/?#]*")
+_PARTS = late_pattern(r"(?P<hosts>[^/?#]*)(?:/(?P<path>[^?#]*))?(?:[^?]*\?(?P<query>.*))?", re.DOTALL)
+_HOST_PORT = late_pattern(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
 
 
 def mask(dsn: str) -> str:

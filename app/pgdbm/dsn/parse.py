@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from ..errors import ConfigurationError
+from ..patterns import late_pattern
 from . import parameters as known
 from .hosts import is_loopback, is_socket_folder
 
@@ -25,15 +26,15 @@ _ENCODE = (
     "does: / is %2F, @ is %40, : is %3A, # is %23, ? is %3F, % is %25."
 )
 # A backslash at the very end is ignored.
-_PAIR = re.compile(
+_PAIR = late_pattern(
     r"\s*(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.|\\\Z)(?:[^\s\\]|\\.|\\\Z)*|)", re.DOTALL | re.ASCII
 )
-_PARAMETERS_FIRST = re.compile(r"[^:]*\?[a-z]\w*=")
-_NAME = re.compile(r"[A-Za-z_][\w.-]*")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_HOST_PORT = re.compile(r"(\[[^\]]+\]|[^:\[\]]*)(?::([0-9]*))?")
+_PARAMETERS_FIRST = late_pattern(r"[^:]*\?[a-z]\w*=")
+_NAME = late_pattern(r"[A-Za-z_][\w.-]*")
+_BAD_ESCAPE = late_pattern(r"%(?![0-9A-Fa-f]{2})")
+_HOST_PORT = late_pattern(r"(\[[^\]]+\]|[^:\[\]]*)(?::([0-9]*))?")
 # What ``options`` sets: -c name=value, -cname=value or --name=value.
-_OPTION = re.compile(r"(?:^|\s)(?:-c\s*|--)([\w.-]+)\s*=")
+_OPTION = late_pattern(r"(?:^|\s)(?:-c\s*|--)([\w.-]+)\s*=")
 _OTHER_NAMES = {"database": "dbname"}
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 from ..core.asyncpg_errors import FAILURES
 from ..core.templating import is_identifier
 from ..errors import ConfigurationError, MigrationError
+from .engine.announcer import Announcer
 from .engine.engine import MigrationEngine
-from .engine.events import Announcer
 from .engine.options import EngineOptions, check_options, default_module
 from .results import NO_LIMITS
 from .sources.migration import Migration, check_versions, checksum_of

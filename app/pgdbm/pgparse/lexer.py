@@ -10,6 +10,8 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..patterns import late_pattern
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -66,7 +68,7 @@ _TOKENS = rf"""
 # Words matter only because a dollar in them does not start a string.
 _QUOTED_TOKENS = rf"{_QUOTED} | (?P<word>(?<![0-9${_FIRST}])[{_FIRST}][0-9{_FIRST}]*+\$[0-9${_FIRST}]*+)"
 _LONGEST_KEYWORD = len("procedure")
-_COMMENT_BOUNDARY = re.compile(r"/\*|\*/")
+_COMMENT_BOUNDARY = late_pattern(r"/\*|\*/")
 
 
 @cache

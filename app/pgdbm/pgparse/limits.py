@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..patterns import late_pattern
 from .lexer import STRING, Token, possessive, tokens
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ SHORT_CHARACTERS = 16 * 1024
 
 _MAX_COMMENT_DEPTH = 1000
 _MAX_OPERATOR = 1000
-_OPERATOR_RUN = re.compile(rf"(?<![-+*/<>=~!@#%^&|`?])[-+*/<>=~!@#%^&|`?]{{{_MAX_OPERATOR}}}")
-_COMMENT_BOUNDARY = re.compile(r"/\*|\*/")
+_OPERATOR_RUN = late_pattern(rf"(?<![-+*/<>=~!@#%^&|`?])[-+*/<>=~!@#%^&|`?]{{{_MAX_OPERATOR}}}")
+_COMMENT_BOUNDARY = late_pattern(r"/\*|\*/")
 _LINK_CHARACTERS = "+-*/<>=~!@#%^&|`?:"
 _OPERATOR_WORDS = frozenset(
     ("at", "between", "collate", "ilike", "in", "is", "isnull", "like", "notnull", "operator", "overlaps", "similar")
@@ -39,10 +40,10 @@ _QUERY_WORDS = frozenset(("except", "intersect", "join", "union"))
 # They separate expressions, and end a chain of operators. All of these words are reserved: none of them can be a
 # column, except after a dot.
 _SEPARATING_WORDS = frozenset(("and", "else", "from", "having", "on", "or", "then", "when", "where", *_QUERY_WORDS))
-_LINK_WORD = re.compile(rf"\b(?:{'|'.join(sorted(_OPERATOR_WORDS | _QUERY_WORDS))})\b", re.IGNORECASE)
+_LINK_WORD = late_pattern(rf"\b(?:{'|'.join(sorted(_OPERATOR_WORDS | _QUERY_WORDS))})\b", re.IGNORECASE)
 _LONGEST_WORD = 9
 # A row of values or the like, which most of a data file consists of.
-_ROW = re.compile(r"\(" + possessive(rf"(?:[^()'\"$\\;/-]++|(?<![eE]){STRING}|\(\)|-(?!-)|/(?!\*))*") + r"\)")
+_ROW = late_pattern(r"\(" + possessive(rf"(?:[^()'\"$\\;/-]++|(?<![eE]){STRING}|\(\)|-(?!-)|/(?!\*))*") + r"\)")
 _LONGEST_ROW = 10_000
 
 

@@ -6,9 +6,9 @@ bracket or BEGIN ATOMIC, the piece is not valid SQL, and the text must be parsed
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from ..patterns import late_pattern
 from .parse import RawStatement, parse_statements
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .tree import Node
 
 PIECE_CHARACTERS = 256 * 1024
-_END = re.compile(r";[ \t\r]*\n")
+_END = late_pattern(r";[ \t\r]*\n")
 
 
 def pieces_of(sql: str, length: int = PIECE_CHARACTERS) -> Iterator[tuple[int, int]]:

@@ -7,19 +7,19 @@ the same traits. This takes a tenth of the time.
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
+from ..patterns import late_pattern
 from .parse import SQLParseError, parse_statements
 from .traits import ROW_CHANGES, Traits, traits_of
 from .tree import statement_node
 
 # Comments, escapes and dollar quotes, and strings whose content is part of the syntax.
-_UNSUPPORTED = re.compile(r"--|/\*|[$\\\x00-\x02]|&['\"]")
-_STRING = re.compile(r"'[^']*+'")
+_UNSUPPORTED = late_pattern(r"--|/\*|[$\\\x00-\x02]|&['\"]")
+_STRING = late_pattern(r"'[^']*+'")
 # Numbers with more digits may be too large to be integers in the grammar.
-_INTEGER = re.compile(r"(?<![\w.])[0-9]{1,9}(?![\w.])")
-_DECIMAL = re.compile(r"(?<![\w.])[0-9]++\.[0-9]++(?![\w.])")
+_INTEGER = late_pattern(r"(?<![\w.])[0-9]{1,9}(?![\w.])")
+_DECIMAL = late_pattern(r"(?<![\w.])[0-9]++\.[0-9]++(?![\w.])")
 _END = ";\n"
 _SPACE = " \t\n\r\f\v"
 _LEAST_REPETITIONS = 8

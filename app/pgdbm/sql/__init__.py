@@ -11,11 +11,13 @@ import re
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from ..patterns import late_pattern
+
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
-_HEADER = re.compile(r"^-- (?P<name>[a-z_]+): .+$(?:\n--.*$)*", re.MULTILINE)
-_SLOT = re.compile(r"\{\{(\w+)\}\}")
+_HEADER = late_pattern(r"^-- (?P<name>[a-z_]+): .+$(?:\n--.*$)*", re.MULTILINE)
+_SLOT = late_pattern(r"\{\{(\w+)\}\}")
 
 
 class Statements(Protocol):

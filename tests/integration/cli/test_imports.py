@@ -15,12 +15,13 @@ _NOT_FOR_NOTHING = {
     *(f"pgdbm.cli.{name}" for name in ("checks", "database", "dev", "fix", "importing", "init", "operations")),
     *(f"pgdbm.cli.{name}" for name in ("repair", "review", "schema")),
     *(f"pgdbm.migrations.{name}" for name in ("lint", "operations", "rehearsal", "sources.parser", "state.drift")),
-    *(f"pgdbm.migrations.engine.{name}" for name in ("blockers", "execution_errors", "monitor", "script", "session")),
+    *(f"pgdbm.migrations.engine.{name}" for name in ("blockers", "events", "execution_errors", "monitor", "planning")),
+    *(f"pgdbm.migrations.engine.{name}" for name in ("script", "session")),
 }
 # What a few files without directives, errors and psql's commands do not need either.
 _NOT_FOR_PLAIN_FILES = {
     *("difflib", "importlib.resources", "msgspec", "postgast", "rich", "structlog"),
-    *("pgdbm.migrations.engine.migration_plan", "pgdbm.migrations.sources.backfill"),
+    *("pgdbm.migrations.engine.events", "pgdbm.migrations.engine.migration_plan", "pgdbm.migrations.sources.backfill"),
     *("pgdbm.migrations.sources.psql_commands", "pgdbm.migrations.lint", "pgdbm.migrations.operations"),
 }
 

@@ -6,10 +6,12 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pgdbm.migrations.engine.events import Announcer, Event
+from pgdbm.migrations.engine.announcer import Announcer
 
 if TYPE_CHECKING:
     import pytest
+
+    from pgdbm.migrations.engine.events import Event
 
 
 def test_a_listener_gets_each_event_with_its_details() -> None:

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ...core.asyncpg_errors import FAILURES
+from ...patterns import late_pattern
 from ...sql import statement
 
 if TYPE_CHECKING:
@@ -37,10 +38,10 @@ _READ_ONLY_FILE = (
     "file."
 )
 _NO_TRANSACTION = "Put it into a file of its own, with the line `-- pgdbm:no-transaction` at the top."
-_QUOTED = re.compile(r'"([^"]+)"')
-_FUNCTION = re.compile(r"function (?:\w+\.)?(\w+)\(")
-_UNQUALIFIED_IN_CATALOG = re.compile(r'"pg_catalog\.(\w+)"')
-_PERMISSION_DENIED = re.compile(r"permission denied for (schema|table|sequence|view|function|database|type) (\S+)")
+_QUOTED = late_pattern(r'"([^"]+)"')
+_FUNCTION = late_pattern(r"function (?:\w+\.)?(\w+)\(")
+_UNQUALIFIED_IN_CATALOG = late_pattern(r'"pg_catalog\.(\w+)"')
+_PERMISSION_DENIED = late_pattern(r"permission denied for (schema|table|sequence|view|function|database|type) (\S+)")
 
 
 async def advise(session: Session, error: asyncpg.PostgresError, migration: ParsedMigration, stage: str = "") -> str:

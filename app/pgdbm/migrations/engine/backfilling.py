@@ -11,7 +11,6 @@ import json
 import logging
 import re
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +116,7 @@ async def apply_backfill(session: Session, migration: ParsedMigration) -> None:
         MigrationError: the table or key in the header differs from when the backfill started.
     """
     connection, history, filename = session.connection, session.history, migration.filename
-    session = replace(session, lock=lock_of(session.lock, history.schema, history.module, migration))
+    session = session._replace(lock=lock_of(session.lock, history.schema, history.module, migration))
     async with session.under_lock():
         # While one runs in the background, other files are applied.
         in_background = migration.backfill is not None and migration.backfill.in_background

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ...core.manager import AsyncDatabaseManager
     from ..state.journal import Journal
-    from .events import Announcer
+    from .announcer import Announcer
 
 logger = logging.getLogger("pgdbm.migrations")
 

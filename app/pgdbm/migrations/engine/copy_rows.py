@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ...patterns import late_pattern
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from ..sources.statements import Statement
 
 _CHUNK = 64 * 1024
-_LINE = re.compile(r"^COPY .*, line (\d+)", re.MULTILINE)
+_LINE = late_pattern(r"^COPY .*, line (\d+)", re.MULTILINE)
 
 
 async def send_statement(connection: Any, migration: ParsedMigration, statement: Statement, timeout: float) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ..state.history import History
     from ..state.journal import Journal
     from ..state.lock import MigrationLock
-    from .events import Announcer
+    from .announcer import Announcer
     from .options import EngineOptions
     from .plan import Plan
     from .script import Message, ScriptBuilder
@@ -441,4 +441,4 @@ class MigrationEngine:
         # Through a transaction pooler there is no session that could hold a lock.
         async with self._backend(direct=True) as direct, watching(self.db, direct, self.announcer, session.run):
             with collected(direct, session.notices):
-                await apply(replace(session, connection=direct), migration)
+                await apply(session._replace(connection=direct), migration)

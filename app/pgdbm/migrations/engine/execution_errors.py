@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from ...errors import MigrationError, MigrationExecutionError
+from ...patterns import late_pattern
 from ...text import bounded
 from ..state.history import FOREIGN_TABLE
 from .advice import READ_ONLY_SERVER
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from ..sources.parser import ParsedMigration
     from ..sources.statements import Statement
 
-_INLINE_LINE = re.compile(r"inline_code_block\b\D*?(\d+)")
-_PLAIN_BODY = re.compile(r"do\s+(?:language\s+\S+\s+)?'", re.IGNORECASE)
-_DOLLAR_QUOTE = re.compile(r"\$(?:[^\W\d]\w*)?\$")
+_INLINE_LINE = late_pattern(r"inline_code_block\b\D*?(\d+)")
+_PLAIN_BODY = late_pattern(r"do\s+(?:language\s+\S+\s+)?'", re.IGNORECASE)
+_DOLLAR_QUOTE = late_pattern(r"\$(?:[^\W\d]\w*)?\$")
 
 
 class LockHeldError(Exception):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from ...core.connection import Connection
     from ...core.manager import AsyncDatabaseManager
+    from .announcer import Announcer
     from .blockers import BlockerEnding
-    from .events import Announcer
     from .run import Run
 
 logger = logging.getLogger("pgdbm.migrations")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import struct
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..results import Notice
@@ -30,7 +29,6 @@ _SESSIONS_END = ("57P01", "57P02")
 _ENDS = (b"COMMIT\0", b"RELEASE\0")
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class NoticeCollector:
     """The notices of a run: the first hundred, and the number of the others.
 
@@ -40,15 +38,16 @@ class NoticeCollector:
     it ends every session, since another one has crashed or it stops immediately.
     """
 
-    on_notice: Callable[[Notice], None]
-    notices: list[Notice] = field(default_factory=list)
-    omitted: int = 0
-    files: Sequence[str] = ()
-    ended: int = 0
-    completed: int = 0
-    is_counting: bool = False
-    is_paused: bool = False
-    ends: bool = False
+    def __init__(self, on_notice: Callable[[Notice], None]) -> None:
+        self.on_notice = on_notice
+        self.notices: list[Notice] = []
+        self.omitted = 0
+        self.files: Sequence[str] = ()
+        self.ended = 0
+        self.completed = 0
+        self.is_counting = False
+        self.is_paused = False
+        self.ends = False
 
     def start(self, files: Sequence[str]) -> None:
         self.files, self.ended, self.is_paused = files, 0, False

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ..sources.parser import ParsedMigration
     from ..state.history import History
     from ..state.lock import MigrationLock
+    from .announcer import Announcer
     from .engine import MigrationEngine
-    from .events import Announcer
 
 logger = logging.getLogger("pgdbm.migrations")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...core.asyncpg_errors import FAILURES, is_closed, is_lost, lost_message
@@ -29,7 +28,6 @@ class Position(NamedTuple):
     detail: str = ""
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Run:
     """The progress of one call of apply.
 
@@ -45,24 +43,27 @@ class Run:
     from the history.
     """
 
-    notices: NoticeCollector
-    started: float = field(default_factory=time.perf_counter)
-    applied: list[str] = field(default_factory=list)
-    durable: int = 0
-    is_clean: bool = True
-    has_prepared: bool = False
-    renamed: dict[str, str] = field(default_factory=dict)
-    lock_timeout: float | None = None
-    blockers: list[dict[str, Any]] = field(default_factory=list)
-    watch_locks: Callable[[], None] = lambda: None
-    ending: BlockerEnding | None = None
-    is_pausing: bool = False
-    joins_statements: bool = False
-    starts_history: bool = False
-    histories: Mapping[str, str] = field(default_factory=dict)
-    tables: dict[str, Names | None] = field(default_factory=dict)
-    position: Position | None = None
-    times: dict[str, int] = field(default_factory=dict)
+    def __init__(
+        self, notices: NoticeCollector, *, lock_timeout: float | None = None, ending: BlockerEnding | None = None
+    ) -> None:
+        self.notices = notices
+        self.lock_timeout = lock_timeout
+        self.ending = ending
+        self.started = time.perf_counter()
+        self.applied: list[str] = []
+        self.durable = 0
+        self.is_clean = True
+        self.has_prepared = False
+        self.renamed: dict[str, str] = {}
+        self.blockers: list[dict[str, Any]] = []
+        self.watch_locks: Callable[[], None] = lambda: None
+        self.is_pausing = False
+        self.joins_statements = False
+        self.starts_history = False
+        self.histories: Mapping[str, str] = {}
+        self.tables: dict[str, Names | None] = {}
+        self.position: Position | None = None
+        self.times: dict[str, int] = {}
 
     @property
     def milliseconds(self) -> float:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import secrets
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.templating import literal, quote
+from ...patterns import late_pattern
 from ...pgparse.lexer import statement_spans
 from ...sql import statement
 from .options import milliseconds_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..sources.parser import ParsedMigration
     from ..state.history import History
 
-DONE = re.compile(r'"pgdbm:done:([0-9a-f]+):(\d+)"')
+DONE = late_pattern(r'"pgdbm:done:([0-9a-f]+):(\d+)"')
 LOCK_HELD = '"pgdbm:lock-held"'
 ALREADY_APPLIED = '"pgdbm:already-applied"'
 """Part of the server's error message if one of pgdbm's own statements stopped the transaction."""
@@ -35,7 +35,7 @@ _MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
 _LONGEST_FILE_IN_MESSAGE = 4 * 1024 * 1024
 _LONGEST_FILE_WITH_LISTENER = 64 * 1024
 _DONE, _FILENAME, _CHECKSUM, _BEGIN, _DIGEST = "$done$", "$filename$", "$checksum$", "$begin$", "$digest$"
-_SET_TRANSACTION = re.compile(r"SET\s+TRANSACTION\s+(?!SNAPSHOT\b)(?P<modes>.+)\Z", re.IGNORECASE | re.DOTALL)
+_SET_TRANSACTION = late_pattern(r"SET\s+TRANSACTION\s+(?!SNAPSHOT\b)(?P<modes>.+)\Z", re.IGNORECASE | re.DOTALL)
 
 
 class ScriptBuilder:
@@ -188,8 +188,7 @@ def transaction_modes(migration: ParsedMigration) -> tuple[str, frozenset[int]]:
     return " ".join(["BEGIN", ", ".join(modes)]).rstrip(), frozenset(numbers)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Consecutive migrations that share a message, or a single one that does not."""
 
     migrations: Sequence[ParsedMigration]
@@ -221,8 +220,7 @@ def grouped(parsed: Sequence[ParsedMigration], *, together: bool, has_listener: 
     return groups
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """Text for the simple query protocol, and the offset of each file in it."""
 
     text: str

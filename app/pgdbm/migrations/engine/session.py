@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.asyncpg_errors import FAILURES, is_alive
 from ...core.connection import UTF8
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from ..state.history import History
     from ..state.journal import Journal
     from ..state.lock import MigrationLock
-    from .events import Announcer
+    from .announcer import Announcer
     from .notices import NoticeCollector
     from .run import Run
     from .script import ScriptBuilder
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
 NO_TIMEOUT_S = 10 * 365 * 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """A connection, and what applying a migration over it needs.
 
     The commit of ``last`` is synchronous. ``retry_for`` (seconds) limits the attempts at a migration that cannot get a

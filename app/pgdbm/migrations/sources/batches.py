@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.templating import Rendered, TemplateError, render
+from ...patterns import late_pattern
 from ...pgparse.limits import SHORT_CHARACTERS
 from ...pgparse.parse import SQLParseError, parse_joined
 from ...pgparse.pieces import PieceTrees
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _MAX_FILES = 64
 _MAX_CHARACTERS = 64 * 1024
 _BATCHES_AHEAD = 2
-_CHANGES_ROWS = re.compile(r"\s*(?:insert|update|delete)\b", re.IGNORECASE)
+_CHANGES_ROWS = late_pattern(r"\s*(?:insert|update|delete)\b", re.IGNORECASE)
 # The newline ends a comment on a file's last line; the semicolon ends its last statement.
 _SEPARATOR = "\n;\n"
 _GAP = len(_SEPARATOR)

@@ -6,9 +6,9 @@ function body or a block comment has no effect.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...patterns import late_pattern
 from ...pgparse.lexer import comments, possessive
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 NO_TRANSACTION, BACKFILL, VERIFY, REQUIRES = "no-transaction", "backfill", "verify", "requires"
 _TEXT = "-- pgdbm:"
-_DIRECTIVE = re.compile(rf"-- pgdbm:({'|'.join((NO_TRANSACTION, BACKFILL, VERIFY, REQUIRES))})(?=\s|\Z)([^\n]*)")
+_DIRECTIVE = late_pattern(rf"-- pgdbm:({'|'.join((NO_TRANSACTION, BACKFILL, VERIFY, REQUIRES))})(?=\s|\Z)([^\n]*)")
 _BLOCK_COMMENT = r"/\*" + possessive(r"(?:[^*]++|\*(?!/))*") + r"\*/"
-_HEAD = re.compile(rf"\s++|(?P<line>--[^\n]*+)|{_BLOCK_COMMENT}")
+_HEAD = late_pattern(rf"\s++|(?P<line>--[^\n]*+)|{_BLOCK_COMMENT}")
 
 
 class Directive(NamedTuple):

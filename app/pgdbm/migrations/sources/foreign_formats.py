@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import re
 
+from ...patterns import late_pattern
 from ...pgparse.lexer import comments
 from ...pgparse.traits import Refusal
 
 # Files that another tool runs at a different time, or instead of others, by the pattern of their names.
 _NAMES = (
-    (re.compile(r"U\d+(?:[._]\d+)*__"), "an undo script of flyway"),
-    (re.compile(r"B\d+(?:[._]\d+)*__"), "a baseline script of flyway"),
+    (late_pattern(r"U\d+(?:[._]\d+)*__"), "an undo script of flyway"),
+    (late_pattern(r"B\d+(?:[._]\d+)*__"), "a baseline script of flyway"),
     (
         re.compile(r"(?:before|after)(?:Each)?(?:Migrate|Clean|Info|Validate|Baseline|Repair|Undo)"),
         "a callback of flyway",
     ),
-    (re.compile(r".*\.rollback\.sql\Z"), "a rollback of yoyo"),
-    (re.compile(r"post-apply\b"), "a hook of yoyo"),
+    (late_pattern(r".*\.rollback\.sql\Z"), "a rollback of yoyo"),
+    (late_pattern(r"post-apply\b"), "a hook of yoyo"),
 )
 # The comment that starts the down section of a file, by tool.
 _DOWN_SECTIONS = (
-    ("goose", re.compile(r"--[ \t]*\+goose[ \t]+down\b", re.IGNORECASE)),
-    ("dbmate", re.compile(r"--[ \t]*migrate:down\b", re.IGNORECASE)),
-    ("sql-migrate", re.compile(r"--[ \t]*\+migrate[ \t]+down\b", re.IGNORECASE)),
-    ("node-pg-migrate", re.compile(r"--[ \t]*down[ \t]+migration\b", re.IGNORECASE)),
-    ("micrate", re.compile(r"--[ \t]*\+micrate[ \t]+down\b", re.IGNORECASE)),
-    ("rambler", re.compile(r"--[ \t]*rambler[ \t]+down\b", re.IGNORECASE)),
-    ("MyBatis", re.compile(r"--[ \t]*//[ \t]*@undo\b", re.IGNORECASE)),
-    ("Play", re.compile(r"--[ \t-]*!downs\b", re.IGNORECASE)),
-    ("tern", re.compile(r"----[ \t]*create above[ \t]*/[ \t]*drop below[ \t]*----", re.IGNORECASE)),
+    ("goose", late_pattern(r"--[ \t]*\+goose[ \t]+down\b", re.IGNORECASE)),
+    ("dbmate", late_pattern(r"--[ \t]*migrate:down\b", re.IGNORECASE)),
+    ("sql-migrate", late_pattern(r"--[ \t]*\+migrate[ \t]+down\b", re.IGNORECASE)),
+    ("node-pg-migrate", late_pattern(r"--[ \t]*down[ \t]+migration\b", re.IGNORECASE)),
+    ("micrate", late_pattern(r"--[ \t]*\+micrate[ \t]+down\b", re.IGNORECASE)),
+    ("rambler", late_pattern(r"--[ \t]*rambler[ \t]+down\b", re.IGNORECASE)),
+    ("MyBatis", late_pattern(r"--[ \t]*//[ \t]*@undo\b", re.IGNORECASE)),
+    ("Play", late_pattern(r"--[ \t-]*!downs\b", re.IGNORECASE)),
+    ("tern", late_pattern(r"----[ \t]*create above[ \t]*/[ \t]*drop below[ \t]*----", re.IGNORECASE)),
 )
-_SQITCH_REVERT = re.compile(r"--[ \t]*revert[ \t]+\S+[ \t]+from[ \t]+\w+[ \t]*\Z", re.IGNORECASE)
-_CHECKPOINT = re.compile(r"--[ \t]*atlas:checkpoint\b")
+_SQITCH_REVERT = late_pattern(r"--[ \t]*revert[ \t]+\S+[ \t]+from[ \t]+\w+[ \t]*\Z", re.IGNORECASE)
+_CHECKPOINT = late_pattern(r"--[ \t]*atlas:checkpoint\b")
 _LIQUIBASE = "liquibase formatted sql"
-_CHOSEN_CHANGESET = re.compile(r"--[ \t]*changeset[ \t]+\S+.*?[ \t](context|contextFilter|labels|dbms):", re.IGNORECASE)
+_CHOSEN_CHANGESET = late_pattern(
+    r"--[ \t]*changeset[ \t]+\S+.*?[ \t](context|contextFilter|labels|dbms):", re.IGNORECASE
+)
 # For tools that mark both sections with one word each.
-_UP = re.compile(r"--[ \t=#*+@!:\[<-]*(?:up|do|forward)[ \t=#*+:\]>-]*\Z", re.IGNORECASE)
-_DOWN = re.compile(r"--[ \t=#*+@!:\[<-]*(?:down|undo|rollback|revert|backward)[ \t=#*+:\]>-]*\Z", re.IGNORECASE)
-_MAY_BE_DOWN = re.compile(
+_UP = late_pattern(r"--[ \t=#*+@!:\[<-]*(?:up|do|forward)[ \t=#*+:\]>-]*\Z", re.IGNORECASE)
+_DOWN = late_pattern(r"--[ \t=#*+@!:\[<-]*(?:down|undo|rollback|revert|backward)[ \t=#*+:\]>-]*\Z", re.IGNORECASE)
+_MAY_BE_DOWN = late_pattern(
     r"^[ \t]*--[^\n]*(?:down|undo|drop below|rollback|revert|backward)", re.IGNORECASE | re.MULTILINE
 )
 _SIGNS = (_LIQUIBASE, "atlas:checkpoint")

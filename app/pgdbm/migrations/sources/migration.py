@@ -9,6 +9,7 @@ from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 from ...errors import MigrationFileError
+from ...patterns import late_pattern
 from .directives import BACKFILL, NO_TRANSACTION, REQUIRES, VERIFY, directives
 from .names import LONGEST_FILENAME, is_repeatable_name, order_of, version_of
 
@@ -113,7 +114,7 @@ def _has_transactions(content: str) -> bool:
     return any(re.sub(_IMMATERIAL, "", one).strip(" \t\r\n;") for one in outside)
 
 
-_LEADING_SPACE = re.compile(r"\s*")
+_LEADING_SPACE = late_pattern(r"\s*")
 _SAVE_AS_UTF_8 = "Save the file as UTF-8."
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -160,12 +161,16 @@ def read_migration(filename: str, raw: bytes) -> Migration:
             column=column,
             hint=_SAVE_AS_UTF_8,
         ) from error
-    return migration_of_text(filename, text)
+    return _migration_of(filename, text)
 
 
 def migration_of_text(filename: str, text: str) -> Migration:
     """The migration with the content ``text``, of which no copy is made. Raises the same as :func:`read_migration`."""
     _check_name(filename)
+    return _migration_of(filename, text)
+
+
+def _migration_of(filename: str, text: str) -> Migration:
     if "\x00" in text:
         line = text.count("\n", 0, text.index("\x00")) + 1
         if text.count("\x00") >= len(text) // 3:

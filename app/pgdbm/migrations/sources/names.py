@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from ...patterns import late_pattern
+
 # Tried in this order: V1_2__name, 2024_01_26_name (with or without a time), 001_name or 1.2-name.
 _VERSIONS = (
-    re.compile(r"[Vv](\d+(?:[._]\d+)*)__"),
-    re.compile(r"(\d{4}[_-]\d{2}[_-]\d{2}(?:[_-]\d{4,6})?)(?=[_\s-]|$)"),
-    re.compile(r"[Vv]?(\d+(?:\.\d+)*)(?=[_-]|$)"),
+    late_pattern(r"[Vv](\d+(?:[._]\d+)*)__"),
+    late_pattern(r"(\d{4}[_-]\d{2}[_-]\d{2}(?:[_-]\d{4,6})?)(?=[_\s-]|$)"),
+    late_pattern(r"[Vv]?(\d+(?:\.\d+)*)(?=[_-]|$)"),
 )
 # The most frequent form, 0001_name, for which the third pattern is tried first.
-_COUNTED = re.compile(r"(?!\d{4}[_-]\d{2}[_-]\d{2})([0-9]{1,20})[_-]")
-_SEPARATORS = re.compile(r"[._-]")
+_COUNTED = late_pattern(r"(?!\d{4}[_-]\d{2}[_-]\d{2})([0-9]{1,20})[_-]")
+_SEPARATORS = late_pattern(r"[._-]")
 # A leading number that is not a complete version: 001a_name, 002 name, 003.name.
-_LEADING_NUMBER = re.compile(r"(\d+)([A-Za-z0-9]*)")
+_LEADING_NUMBER = late_pattern(r"(\d+)([A-Za-z0-9]*)")
 _OTHER_SUFFIXES = frozenset({"ddl", "dml", "pgsql", "psql"})
 _CODE_SUFFIXES = frozenset({"cs", "go", "java", "js", "kt", "php", "py", "rb", "ts"})
 _REPEATABLE = "R__"

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...patterns import late_pattern
 from ...pgparse.traits import Refusal
 
 if TYPE_CHECKING:
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from ...core.templating import Rendered
     from .statements import Statement
 
-_BEGIN = re.compile(r"(?:BEGIN(?:\s+(?:WORK|TRANSACTION)\b)?|START\s+TRANSACTION\b)\s*(?P<modes>.*)\Z", re.I | re.S)
-_COMMIT = re.compile(r"(?:COMMIT|END)(?:\s+(?:WORK|TRANSACTION))?(?:\s+AND\s+NO\s+CHAIN)?\s*\Z", re.IGNORECASE)
+_BEGIN = late_pattern(r"(?:BEGIN(?:\s+(?:WORK|TRANSACTION)\b)?|START\s+TRANSACTION\b)\s*(?P<modes>.*)\Z", re.I | re.S)
+_COMMIT = late_pattern(r"(?:COMMIT|END)(?:\s+(?:WORK|TRANSACTION))?(?:\s+AND\s+NO\s+CHAIN)?\s*\Z", re.IGNORECASE)
 # Ways to end a transaction that leave no record of it, or begin the next one immediately.
-_OTHER_END = re.compile(
+_OTHER_END = late_pattern(
     r"(?:COMMIT|END|ROLLBACK|ABORT|PREPARE)\b(?!(?:\s+(?:WORK|TRANSACTION))?\s+TO\b)", re.IGNORECASE
 )
 _NOT_INSIDE = "cannot run inside a transaction, and this is inside one"
@@ -28,8 +29,8 @@ _NO_RECORD = Refusal(
     "it is never executed twice; this leaves no record",
     "Write COMMIT, or remove the transaction.",
 )
-_LARGE_OBJECT = re.compile(r"SELECT pg_catalog\.(?:lo_open|lowrite|lo_close)\(")
-_NOT_A_LINE_BREAK = re.compile(r"[^\n]")
+_LARGE_OBJECT = late_pattern(r"SELECT pg_catalog\.(?:lo_open|lowrite|lo_close)\(")
+_NOT_A_LINE_BREAK = late_pattern(r"[^\n]")
 
 
 class OwnTransaction(NamedTuple):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ...core.templating import Rendered, TemplateError, line_and_column, render
 from ...errors import MigrationFileError
+from ...patterns import late_pattern
 from ...pgparse.first_words import traits_without_tree
 from ...pgparse.offsets import size_in_bytes
 from ...pgparse.parse import OutOfBoundsError, SQLParseError, SQLSyntaxError, parse_newer, parse_statements
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
 GRAMMAR_VERSION = 18
 """The PostgreSQL version of the parser's grammar."""
 
-_WORDS = re.compile(r"\s+")
-_TEMPORARY = re.compile("temp", re.IGNORECASE)
-_PREPARES = re.compile("prepare", re.IGNORECASE)
-_DEALLOCATES = re.compile("deallocate", re.IGNORECASE)
+_WORDS = late_pattern(r"\s+")
+_TEMPORARY = late_pattern("temp", re.IGNORECASE)
+_PREPARES = late_pattern("prepare", re.IGNORECASE)
+_DEALLOCATES = late_pattern("deallocate", re.IGNORECASE)
 _LONGEST_MESSAGE = 500
 _LONG_CHARACTERS = 2 * PIECE_CHARACTERS
 _NO_QUERIES: frozenset[int] = frozenset()
@@ -54,7 +55,7 @@ _NO_VERIFICATION = Refusal(
 )
 # Patterns for the text at a syntax error, each with its hint.
 _FOREIGN_SYNTAX = tuple(
-    (re.compile(pattern, re.IGNORECASE), hint)
+    (late_pattern(pattern, re.IGNORECASE), hint)
     for pattern, hint in (
         (r":(?:'\w+'|\"\w+\"|\{\?\w+\}|\w)", "psql variables are not substituted: write the value."),
         (r"\$\{", "Placeholders such as ${name} are not substituted: write {{schema}}, {{tables.name}}, or the value."),
@@ -73,13 +74,13 @@ _FOREIGN_SYNTAX = tuple(
 )
 # A byte order mark in the middle of a file, a no-break space, and the like, which the parser treats as part of a name;
 # and control characters.
-_INVISIBLE = re.compile(
+_INVISIBLE = late_pattern(
     "[\x01-\x08\x0e-\x1f\x7f-\x9f\u00a0\u1680\u2000-\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]"
 )
-_STRINGS_OFF = re.compile(r"\bstandard_conforming_strings\b\s*(?:=|\bto\b)\s*'?(?:off|false|no|0)\b", re.IGNORECASE)
+_STRINGS_OFF = late_pattern(r"\bstandard_conforming_strings\b\s*(?:=|\bto\b)\s*'?(?:off|false|no|0)\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False)
 class ParsedMigration:
     """A valid file: its text as it will be sent, and its statements.
 

@@ -9,14 +9,15 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...patterns import late_pattern
 from ...pgparse.lexer import possessive, quoted_end, tokens, without_comments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_COPY = re.compile(r"(?<![\w$])copy(?![\w$])", re.IGNORECASE)
-_STDIN = re.compile(r"stdin", re.IGNORECASE)
-_END_OF_DATA = re.compile(r"^\\\.[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
+_COPY = late_pattern(r"(?<![\w$])copy(?![\w$])", re.IGNORECASE)
+_STDIN = late_pattern(r"stdin", re.IGNORECASE)
+_END_OF_DATA = late_pattern(r"^\\\.[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 _CREATE_SCHEMA = re.compile(
     r'^create schema (?:(\w+)|"(' + possessive(r'(?:[^"\n]|"")+') + r')");[ \t]*\r?$', re.MULTILINE | re.IGNORECASE
 )

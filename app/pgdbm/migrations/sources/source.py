@@ -269,7 +269,11 @@ def _read_in(folder: int, name: str, size: int) -> bytes:
     # Creating a file object takes longer than reading a small file.
     file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
-        return b"".join(iter(partial(os.read, file, size + 1), b""))
+        content = os.read(file, size + 1)
+        if len(content) == size:
+            # One more byte was requested: this is the end.
+            return content
+        return b"".join((content, *iter(partial(os.read, file, size + 1), b"")))
     finally:
         os.close(file)
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...core.asyncpg_errors import is_alive
 from ...core.templating import check_identifier, quote
+from ...patterns import late_pattern
 from ...sql import statement
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ OWN_NAME = "{{schema}}"
 
 _COLUMN_ORDER = "column order"
 _LONG_ROUND_TRIP_S = 0.005
-_TABLE = re.compile(r"""("(?:[^"]|"")*"|[^".]+)\.""")
-_WITH_QUERY = re.compile(
+_TABLE = late_pattern(r"""("(?:[^"]|"")*"|[^".]+)\.""")
+_WITH_QUERY = late_pattern(
     r"""(?:WITH(?: RECURSIVE)?|\),)\s+("(?:[^"]|"")*"|[\w$]+)(?:\([^)]*\))?\s+AS\s+(?:NOT )?(?:MATERIALIZED )?\("""
 )
-_QUOTED = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'""")
+_QUOTED = late_pattern(r""""(?:[^"]|"")*"|'(?:[^']|'')*'""")
 
 
 class CatalogObject(NamedTuple):
@@ -69,8 +70,7 @@ class Change:
     after: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """The objects of a schema, by the relation that they belong to; those that belong to none are under "".
 
     The sequence of a column belongs to its table. ``has_hidden``: an object has the same name as one in pg_catalog.
