@@ -57,7 +57,7 @@ def _row(filename: str, statement: StatementRehearsal) -> str:
         return f"{what} not measured: outside a transaction | |"
     strongest: dict[str, LockMode] = {}
     for lock in statement.locks:
-        if not lock.is_new and lock.relation is not None and lock.mode > LockMode.ACCESS_SHARE:
+        if not lock.on_new_object and lock.relation is not None and lock.mode > LockMode.ACCESS_SHARE:
             name = lock.relation.partition(".")[2]
             strongest[name] = max(lock.mode, strongest.get(name, lock.mode))
     if not strongest:

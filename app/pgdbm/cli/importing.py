@@ -97,7 +97,8 @@ async def import_(
             dry_run=dry_run,
         )
     output = context.output
-    counts = f"{len(report.imported)} {'to import' if dry_run else 'imported'}, {len(report.already)} already recorded"
+    imported, known = len(report.imported), len(report.already_applied)
+    counts = f"{imported} {'to import' if dry_run else 'imported'}, {known} already recorded"
     output.line(f"{module.name} (schema {module.schema}): {counts}, {len(report.checked)} checksums verified")
     for heading, names in (
         ("Imported", report.imported),

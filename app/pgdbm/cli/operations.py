@@ -185,7 +185,12 @@ def _statement_document(statement: StatementRehearsal) -> dict[str, Any]:
         "locks": None
         if locks is None
         else [
-            {"relation": lock.relation, "mode": lock.mode.sql, "outside": lock.outside, "new": lock.is_new}
+            {
+                "relation": lock.relation,
+                "mode": lock.mode.sql,
+                "in_other_schema": lock.in_other_schema,
+                "on_new_object": lock.on_new_object,
+            }
             for lock in locks
         ],
         "skipped": statement.skipped,

@@ -30,9 +30,9 @@ AttentionKind = Literal[
 class OverviewRun(msgspec.Struct, kw_only=True):
     """A run in short. ``duration_ms`` is the time until its end, or until now; None before it started.
 
-    ``problem_code`` and ``detail`` say why it failed. While it is in progress, ``done`` of its ``schema_count`` schemas
-    are finished, and ``progress`` is the progress of ``schema``, preferably one that waits for a lock. ``start_hold``
-    says why it is held.
+    ``problem_code`` and ``detail`` say why it failed. While it is in progress, ``ended_schema_count`` of its
+    ``schema_count`` schemas have ended, and ``progress`` is the progress of ``schema``, preferably one that waits for a
+    lock. ``start_hold`` says why it is held.
     """
 
     id: UUID
@@ -46,7 +46,7 @@ class OverviewRun(msgspec.Struct, kw_only=True):
     problem_code: str | None = None
     detail: str | None = None
     schema_count: int | None = None
-    done: int | None = None
+    ended_schema_count: int | None = None
     schema: str | None = None
     progress: Progress | None = None
     start_hold: StartHold | None = None
@@ -73,7 +73,7 @@ class OverviewModule(ModuleSummary, kw_only=True):
 class Overview(msgspec.Struct, kw_only=True):
     """``attention`` lists the most urgent item first, ``running`` the oldest run first, ``modules`` by name.
 
-    ``lost`` are replicas that stopped sending heartbeats within the last hour, without having been shut down.
+    ``lost_replicas`` stopped sending heartbeats within the last hour, without having been shut down.
     ``freezes`` are those in force.
     """
 
@@ -81,7 +81,7 @@ class Overview(msgspec.Struct, kw_only=True):
     running: list[OverviewRun]
     modules: list[OverviewModule]
     replica_count: int
-    lost: list[Replica] = msgspec.field(default_factory=list)
+    lost_replicas: list[Replica] = msgspec.field(default_factory=list)
     freezes: list[Freeze] = msgspec.field(default_factory=list)
     pool: PoolState
     server_version: str | None
@@ -102,11 +102,11 @@ class Replica(msgspec.Struct, kw_only=True):
 
 
 class ReplicaList(msgspec.Struct):
-    """``lost`` are those that stopped sending heartbeats within the last hour, without having been shut down."""
+    """``lost_replicas`` stopped sending heartbeats within the last hour, without having been shut down."""
 
     items: list[Replica]
     next: str | None = None
-    lost: list[Replica] = msgspec.field(default_factory=list)
+    lost_replicas: list[Replica] = msgspec.field(default_factory=list)
 
 
 class ChangedRun(msgspec.Struct, kw_only=True):

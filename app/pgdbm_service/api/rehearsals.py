@@ -24,14 +24,14 @@ class RehearseBody(InSchema, forbid_unknown_fields=True):
 class TakenLock(msgspec.Struct, kw_only=True):
     """A lock that a statement took. ``relation`` is its name in the module's schema; None if it was dropped.
 
-    ``outside``: it is in another schema. ``new``: the same file created it, so that no other session can wait for it.
+    ``on_new_object``: the same file created the object, so that no other session can wait for it.
     ``held_ms``: from the statement to the end of its transaction.
     """
 
     mode: str
     relation: str | None
-    outside: bool
-    new: bool
+    in_other_schema: bool
+    on_new_object: bool
     held_ms: float
 
 

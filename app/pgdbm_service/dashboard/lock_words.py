@@ -93,7 +93,7 @@ def _held_in(migration: RehearsedMigration) -> Iterator[tuple[str, float]]:
         behind = migration.statements[position:] if migration.transactional else [statement]
         held_ms = sum(one.execution_time_ms for one in behind)
         for lock in statement.locks or ():
-            if lock.relation is not None and not lock.new:
+            if lock.relation is not None and not lock.on_new_object:
                 yield lock.relation.rpartition(".")[2], held_ms
 
 

@@ -59,7 +59,7 @@ class OverviewReader:
 
     async def replicas(self) -> ReplicaList:
         alive = await self._database.with_timeout(self._recent.replicas())
-        return ReplicaList(alive, lost=await self._database.with_timeout(self._recent.lost_replicas()))
+        return ReplicaList(alive, lost_replicas=await self._database.with_timeout(self._recent.lost_replicas()))
 
     async def _read(self) -> Overview:
         return await self._database.with_timeout(self._put_together())
@@ -75,7 +75,7 @@ class OverviewReader:
             running=running,
             modules=[_module(detail, recent.get(detail.name, [])) for detail in details],
             replica_count=len(await self._recent.replicas()),
-            lost=await self._recent.lost_replicas(),
+            lost_replicas=await self._recent.lost_replicas(),
             freezes=await self._freezes.in_force(),
             pool=self._pool(),
             server_version=self._server_version,

@@ -104,7 +104,7 @@ def _of_run(run: OverviewRun) -> tuple[str, str]:
     if progress is not None and waits_for(progress) is not None:
         return "blocked", "blocked"
     if run.schema_count is not None and run.schema_count > 1:
-        return "running", f"running {run.done or 0:,} of {run.schema_count:,}"
+        return "running", f"running {run.ended_schema_count or 0:,} of {run.schema_count:,}"
     if progress is not None and progress.pending_count:
         number = min(progress.applied_count + 1, progress.pending_count)
         return "running", f"running {number} of {progress.pending_count}"

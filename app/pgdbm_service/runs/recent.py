@@ -49,7 +49,7 @@ class RecentRuns:
         runs = []
         for row in await self._db.fetch_all(statement("recent_runs", "active")):
             run = _run(row)
-            run.schema_count, run.done, run.schema = row["total"], row["done"], row["schema"]
+            run.schema_count, run.ended_schema_count, run.schema = row["total"], row["ended"], row["schema"]
             if row["progress"] is not None:
                 run.progress = msgspec.json.decode(row["progress"], type=Progress)
             runs.append(run)

@@ -54,7 +54,7 @@ async def test_every_file_up_to_the_version_is_imported(
     assert await target.pending(files) == [f"000010_index{ending}"]
     if converted:
         assert await target.apply(files) == ["000010_index.sql"]
-        assert (await target.take("golang-migrate", files)).already == report.imported
+        assert (await target.take("golang-migrate", files)).already_applied == report.imported
 
 
 async def test_a_new_database_can_be_built_from_converted_files(target: Database, theirs: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ async def test_what_was_applied_is_not_applied_again(target: Database) -> None:
     await target.run(THEIRS)
     await target.run("CREATE TABLE a (); CREATE TABLE b ();")
     report = await target.take("dbmate", FILES)
-    assert (report.imported, report.already) == (("001_a.sql", "002_b.sql"), ())
+    assert (report.imported, report.already_applied) == (("001_a.sql", "002_b.sql"), ())
     assert report.unmatched == ("004",)
     assert report.pending == ("003_c.sql", "005_d.sql")
     assert await target.pending(FILES) == ["003_c.sql", "005_d.sql"]
@@ -51,11 +51,11 @@ async def test_a_second_import_writes_nothing(target: Database) -> None:
     first = await target.take("dbmate", FILES)
     before = await target.rows()
     second = await target.take("dbmate", FILES)
-    assert (second.imported, second.already) == ((), first.imported)
+    assert (second.imported, second.already_applied) == ((), first.imported)
     assert await target.rows() == before
     await target.run("INSERT INTO schema_migrations VALUES ('003')")
     third = await target.take("dbmate", FILES)
-    assert (third.imported, third.already) == (("003_c.sql",), first.imported)
+    assert (third.imported, third.already_applied) == (("003_c.sql",), first.imported)
     assert await target.pending(FILES) == ["005_d.sql"]
 
 

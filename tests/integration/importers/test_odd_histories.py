@@ -46,7 +46,7 @@ async def test_a_row_that_occurs_twice_is_one_migration(target: Database, tool: 
     assert report.imported == tuple(files)
     rows = await target.rows()
     assert [row.applied_at.day for row in rows.values()] == [1, 2]
-    assert (await target.take(tool, files)).already == tuple(files)
+    assert (await target.take(tool, files)).already_applied == tuple(files)
     assert await target.pending(files) == []
 
 

@@ -82,8 +82,8 @@ async def test_locks_and_times_of_each_statement(applied: AsyncDatabaseManager) 
     assert add_column.milliseconds > 0
 
     def locks(one: Any, *, new: bool = False) -> set[tuple[str | None, LockMode]]:
-        assert not any(lock.outside for lock in one.locks)
-        return {(lock.relation, lock.mode) for lock in one.locks if lock.is_new is new}
+        assert not any(lock.in_other_schema for lock in one.locks)
+        return {(lock.relation, lock.mode) for lock in one.locks if lock.on_new_object is new}
 
     assert locks(add_column) == {("app.t", LockMode.ACCESS_EXCLUSIVE)}
     assert locks(index) == {("app.t", LockMode.SHARE)}
@@ -190,7 +190,9 @@ async def test_effects_inside_the_schema_are_committed(applied: AsyncDatabaseMan
 async def test_locks_outside_are_reported(applied: AsyncDatabaseManager) -> None:
     result = await rehearsed(applied, "CREATE TABLE {{tables.u}} (id integer REFERENCES other.t)")
     locks = result.files[0].statements[0].locks or ()
-    assert ("other.t", LockMode.SHARE_ROW_EXCLUSIVE) in {(lock.relation, lock.mode) for lock in locks if lock.outside}
+    assert ("other.t", LockMode.SHARE_ROW_EXCLUSIVE) in {
+        (lock.relation, lock.mode) for lock in locks if lock.in_other_schema
+    }
 
 
 async def test_it_stops_before_it_would_block_other_sessions(applied: AsyncDatabaseManager) -> None:

@@ -88,7 +88,7 @@ def test_locks_are_worded_with_the_table_and_its_use_and_how_long_they_were_held
         return PlannedStatement(number=number, kind="x", line=1, column=1, sql="", locks=locks, blocks=blocks)
 
     def rehearsed(number: int, ms: float, mode: str) -> RehearsedStatement:
-        locks = [TakenLock(mode=mode, relation="refunds", outside=False, new=False, held_ms=ms)]
+        locks = [TakenLock(mode=mode, relation="refunds", in_other_schema=False, on_new_object=False, held_ms=ms)]
         return RehearsedStatement(
             number=number,
             kind="x",

@@ -58,7 +58,7 @@ def test_a_rehearsal_reports_locks_and_times(service: Any, repo: Any, sql: Calla
     assert statement.pop("execution_time_ms") > 0
     assert migration == {"filename": "002_b.sql", "transactional": True, "note": None}
     assert statement.pop("wal_bytes") > 0
-    lock = {"mode": "ACCESS EXCLUSIVE", "relation": "m.t", "outside": False, "new": False}
+    lock = {"mode": "ACCESS EXCLUSIVE", "relation": "m.t", "in_other_schema": False, "on_new_object": False}
     locks = statement.pop("locks")
     assert all(one.pop("held_ms") > 0 for one in locks)
     assert lock in locks

@@ -83,7 +83,7 @@ def test_an_active_run_shows_where_it_is_and_who_blocks_it(service: Any, repo: A
         assert f"reporting (pid {pid})" in item["detail"]
         (run,) = overview(service)["running"]
         assert run["id"] == item["run_id"]
-        assert (run["schema"], run["schema_count"], run["done"]) == ("m", 1, 0)
+        assert (run["schema"], run["schema_count"], run["ended_schema_count"]) == ("m", 1, 0)
         assert run["progress"]["waiting_for"][0]["application_name"] == "reporting"
     eventually(lambda: not overview(service)["running"])
     assert overview(service)["attention"] == []
@@ -109,9 +109,9 @@ def test_a_replica_that_stopped_without_a_shutdown_is_lost(service: Any, sql: Ca
     # Replicas of other tests on this database may be lost, too.
     ours = {"died", "long_ago"}
     replicas = service.get("/replicas").json()
-    assert {one["host"] for one in replicas["lost"]} & ours == {"died"}
+    assert {one["host"] for one in replicas["lost_replicas"]} & ours == {"died"}
     assert not {one["host"] for one in replicas["items"]} & ours
-    assert {one["host"] for one in overview(service)["lost"]} & ours == {"died"}
+    assert {one["host"] for one in overview(service)["lost_replicas"]} & ours == {"died"}
 
 
 class Follower:

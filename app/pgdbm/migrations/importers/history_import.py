@@ -34,14 +34,14 @@ OUR_COLUMNS = frozenset({"filename", "checksum", "module_name", "applied_at"})
 class ImportReport:
     """What an import wrote to the history, or a dry run would write.
 
-    ``already``: files that were in the history before. ``unmatched``: what the tool has applied but has no file here,
-    by the tool's names. ``failed``: what the tool has marked as failed; either a later attempt succeeded, or it is
+    ``already_applied``: files that were in the history before. ``unmatched``: what the tool has applied but has no file
+    here, by the tool's names. ``failed``: what the tool has marked as failed; a later attempt succeeded, or it is
     pending. ``checked``: imported files whose content matches the tool's checksum. ``pending``: files that apply would
     execute next. ``notes``: what to check.
     """
 
     imported: tuple[str, ...]
-    already: tuple[str, ...]
+    already_applied: tuple[str, ...]
     unmatched: tuple[str, ...]
     failed: tuple[str, ...]
     checked: tuple[str, ...]
@@ -235,7 +235,7 @@ def _report(
         )
     return ImportReport(
         imported=imported,
-        already=tuple(name for name in known if name not in new),
+        already_applied=tuple(name for name in known if name not in new),
         unmatched=reading.unmatched,
         failed=reading.failed,
         checked=tuple(name for name in reading.checked if name in new),

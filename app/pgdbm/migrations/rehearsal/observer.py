@@ -111,10 +111,10 @@ class Observer:
                 continue
             if schema is None and oid in known:
                 schema, name = self._schema, known[oid][0]
-            outside = self.is_outside(schema)
+            is_outside = self.is_outside(schema)
             shown = self._real if schema == self._schema else schema
             relation = None if schema is None else f"{shown}.{name}"
-            locks.append(TakenLock(relation, mode, outside, is_new=not outside and oid not in known))
+            locks.append(TakenLock(relation, mode, is_outside, on_new_object=not is_outside and oid not in known))
         return tuple(sorted(locks, key=lambda lock: (-lock.mode, lock.relation or "")))
 
     async def _files(self) -> Files:

@@ -15,14 +15,14 @@ class TakenLock:
     """A lock on a table, index or the like that a statement took.
 
     ``relation`` is "schema.name" as it will be in the real run; None for one that was dropped before it could be read.
-    ``outside``: it is not in the module's schema. ``is_new``: the same file created it, so that
+    ``in_other_schema``: it is not in the module's schema. ``on_new_object``: the same file created it, so that
     no other session can wait for it. ``held_ms``: from the statement to the end of its transaction.
     """
 
     relation: str | None
     mode: LockMode
-    outside: bool
-    is_new: bool
+    in_other_schema: bool
+    on_new_object: bool
     held_ms: float = 0.0
 
 

@@ -9,10 +9,10 @@ ORDER BY r.module, r.number DESC
 -- active: the runs that have not ended, oldest first, each with what one of its schemas is doing
 -- A schema that waits for a lock is preferred to one that is making progress.
 SELECT r.id, r.module, r.status, r.created_by, r.created_at, r.started_at, r.ended_at, r.problem, r.hold,
-       counts.total, counts.done, s.schema, s.progress
+       counts.total, counts.ended, s.schema, s.progress
 FROM {{tables.runs}} r
 CROSS JOIN LATERAL (
-    SELECT count(*)::int AS total, count(*) FILTER (WHERE status NOT IN ('queued', 'running'))::int AS done
+    SELECT count(*)::int AS total, count(*) FILTER (WHERE status NOT IN ('queued', 'running'))::int AS ended
     FROM {{tables.run_schemas}} WHERE run = r.id
 ) counts
 LEFT JOIN LATERAL (

@@ -114,8 +114,8 @@ def _lock(lock: LibraryLock) -> TakenLock:
     return TakenLock(
         mode=lock.mode.sql,
         relation=lock.relation,
-        outside=lock.outside,
-        new=lock.is_new,
+        in_other_schema=lock.in_other_schema,
+        on_new_object=lock.on_new_object,
         held_ms=round(lock.held_ms, 1),
     )
 
