@@ -9,7 +9,6 @@ down migration. A rehearsal, which keeps nothing and can be repeated, reports th
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +19,7 @@ from ...core.asyncpg_errors import FAILURES
 from ...errors import AsyncDBError, MigrationExecutionError
 from ...sql import statement
 from ..state.journal import hash_of
-from .retries import retry_pauses
+from .retries import until_reachable
 
 if TYPE_CHECKING:
     from ...core.connection import Connection
@@ -74,15 +73,10 @@ async def own_end_of(
     engine: MigrationEngine, run: Run, migration: ParsedMigration, error: BaseException
 ) -> MigrationExecutionError | None:
     """As :func:`own_end` for a single file, as soon as the server can be reached again."""
-    started = time.monotonic()
-    for pause in retry_pauses():
-        try:
-            await engine.lock.wait_until_free(engine.db)
-            break
-        except (AsyncDBError, *FAILURES):
-            if time.monotonic() - started + pause > engine.options.reconnect_for:
-                return None
-            await asyncio.sleep(pause)
+    try:
+        await until_reachable(lambda: engine.lock.wait_until_free(engine.db), engine.options.reconnect_for)
+    except (AsyncDBError, *FAILURES):
+        return None
     return await own_end(engine, run, [migration], error)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING
 
 from ...core.asyncpg_errors import FAILURES
@@ -12,7 +10,7 @@ from ...core.pool import without_reset
 from ...errors import AsyncDBError, ConnectionError
 from ...sql import statement
 from ..results import Applied, ApplyResult, Renamed
-from .retries import retry_pauses
+from .retries import until_reachable
 from .run import lost
 
 if TYPE_CHECKING:
@@ -67,24 +65,23 @@ async def read_outcome(
         ConnectionError: some migrations were not applied, or the server cannot be reached.
         MigrationExecutionError: a file has ended its own session at the same place for the second time.
     """
-    started = time.monotonic()
-    applied: dict[str, str] = {}
-    for pause in retry_pauses():
-        try:
-            # Until the server notices the loss, the session continues and holds the lock.
-            await engine.lock.wait_until_free(engine.db)
-            async with engine.db.acquire() as connection:
-                applied = await engine.history.applied(connection) or {}
-                await connection.execute(statement("locks", "flush"))
-            break
-        except (AsyncDBError, *FAILURES) as away:
-            if time.monotonic() - started + pause > engine.options.reconnect_for:
-                raise ConnectionError(
-                    f"{lost(error)} What was committed could not be read ({away}). Run it again: that reads what "
-                    f"was committed and applies the rest.",
-                    details={"applied": run.applied[: run.durable], "error_type": type(error).__name__},
-                ) from error
-            await asyncio.sleep(pause)
+
+    async def read() -> dict[str, str]:
+        # Until the server notices the loss, the session continues and holds the lock.
+        await engine.lock.wait_until_free(engine.db)
+        async with engine.db.acquire() as connection:
+            found = await engine.history.applied(connection) or {}
+            await connection.execute(statement("locks", "flush"))
+            return found
+
+    try:
+        applied = await until_reachable(read, engine.options.reconnect_for)
+    except (AsyncDBError, *FAILURES) as away:
+        raise ConnectionError(
+            f"{lost(error)} What was committed could not be read ({away}). Run it again: that reads what was "
+            f"committed and applies the rest.",
+            details={"applied": run.applied[: run.durable], "error_type": type(error).__name__},
+        ) from error
     missing = []
     left: list[ParsedMigration] = []
     for migration in parsed:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
+from ...core.asyncpg_errors import FAILURES
 from ...core.backoff import exponential
-from ...errors import MigrationError, MigrationExecutionError
+from ...errors import AsyncDBError, MigrationError, MigrationExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from .session import Session
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger("pgdbm.migrations")
 
@@ -29,6 +32,26 @@ _LONGEST_PAUSE_S = 15.0
 def retry_pauses() -> Iterator[float]:
     """Seconds between attempts: from 250 ms, doubling up to 15 s, each 25 % longer or shorter at random. Endless."""
     return exponential(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, jitter=0.25)
+
+
+async def until_reachable(work: Callable[[], Awaitable[Result]], limit_s: float) -> Result:
+    """The result of ``work``, which is repeated while it fails because the server cannot be reached, or refuses it.
+
+    After a crash a server accepts no connections for some time.
+
+    Raises:
+        AsyncDBError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError: the last failure, after ``limit_s``
+            seconds.
+    """
+    started = time.monotonic()
+    for pause in retry_pauses():
+        try:
+            return await work()
+        except (AsyncDBError, *FAILURES):
+            if time.monotonic() - started + pause > limit_s:
+                raise
+        await asyncio.sleep(pause)
+    raise AssertionError("the pauses have no end")
 
 
 async def with_retries(

@@ -26,7 +26,7 @@ from ..engine.lost_sessions import CRASHED_HINT, TERMINATED_HINT, OwnEnd, how_it
 from ..engine.notices import NoticeCollector, collected
 from ..engine.options import milliseconds_of
 from ..engine.plan import build_plan
-from ..engine.retries import retry_pauses
+from ..engine.retries import until_reachable
 from ..engine.search_path import search_path_of_files
 from ..sources.batches import parse_each
 from ..sources.role_checks import check_keeps_role
@@ -140,18 +140,15 @@ async def _failure_of_lost(
     db: AsyncDatabaseManager, lost: SessionLostError, since: float, *, all_ended: bool
 ) -> Failure | None:
     """The failure of the statement that was running when the session ended by itself; None if it did not."""
-    began = time.perf_counter()
-    ended: OwnEnd | None = None
-    for pause in retry_pauses():
-        try:
-            async with db.acquire() as connection:
-                ended = await how_it_ended(connection, lost.error, since, all_ended=all_ended)
-            break
-        except (AsyncDBError, *FAILURES):
-            # After a crash the server does not accept connections for some time.
-            if time.perf_counter() - began + pause > _RECONNECT_S:
-                return None
-            await asyncio.sleep(pause)
+
+    async def read() -> OwnEnd | None:
+        async with db.acquire() as connection:
+            return await how_it_ended(connection, lost.error, since, all_ended=all_ended)
+
+    try:
+        ended = await until_reachable(read, _RECONNECT_S)
+    except (AsyncDBError, *FAILURES):
+        return None
     if ended is None:
         return None
     migration, running = lost.migration, lost.running
