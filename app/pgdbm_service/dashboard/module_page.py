@@ -9,6 +9,7 @@ from ..database.failures import log_failure, service_error_of
 from ..web.pagination import cursor_of
 from .grid import IN_ORDER
 from .live import Part, Parts
+from .module_state import shown_state
 from .rendering import render
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class ModulePage:
         """
         context = {
             "module": detail,
+            "shown": shown_state(detail),
             "tab": tab,
             "schema": schema,
             "viewer": self._viewer,

@@ -28,6 +28,7 @@ from .grid import IN_ORDER, Cells, OddSchemas, cells_of_schemas, odd_states
 from .live import LivePages, Parts, digest_of
 from .lock_words import locked_relations
 from .module_page import ModulePage, changes_of, schema_to_plan
+from .module_state import shown_state
 from .showing import confirm, show, show_error
 from .viewer import viewer_of
 from .wording import count
@@ -272,6 +273,7 @@ class ModulePageController(Controller):
             "schemas.html",
             "Modules",
             module=detail,
+            shown=shown_state(detail),
             odd=odd,
             most_odd=_MOST_ODD,
             live=last is not None and last.ended_at is None,

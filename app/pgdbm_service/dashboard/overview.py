@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..api.activity import PoolState
 from ..api.overview import Attention, Overview, OverviewModule, ReplicaList
 from ..registry.single_flight import SingleFlight
+from .module_state import ATTENTION, attention_of
 from .wording import count
 
 if TYPE_CHECKING:
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
 
 _RUNS_OF_EACH = 8
 _SERVER_VERSION = "SELECT pg_catalog.current_setting('server_version')"
-# By urgency. What each state requires from an operator; the other states require nothing.
-_STATES: dict[str, AttentionKind] = {
-    "failed": "failed",
-    "partial": "partial",
-    "unknown": "unknown",
-    "changed": "changed",
-    "invalid": "invalid",
-}
 _URGENCY: tuple[AttentionKind, ...] = (
     "failed",
     "unknown",
@@ -111,9 +104,7 @@ def _attention(
         if detail.name in busy:
             continue
         newest = next(iter(recent.get(detail.name, ())), None)
-        kind = _STATES.get(detail.state)
-        if kind is None and newest is not None and newest.status == "failed" and detail.pending:
-            kind = "failed"
+        kind = attention_of(detail)
         if kind is None:
             kind = "invalid_index" if detail.invalid_indexes else "empty" if _is_empty(detail) else None
         if kind is None:
@@ -182,6 +173,6 @@ def _of_module(kind: AttentionKind, detail: ModuleDetail, newest: OverviewRun | 
 
 def _states_of(detail: ModuleDetail) -> str:
     """``1 failed, 11 pending, of 10,000 schemas``."""
-    urgent = sorted(detail.states.items(), key=lambda one: one[0] not in _STATES)
+    urgent = sorted(detail.states.items(), key=lambda one: one[0] not in ATTENTION)
     parts = (f"{number:,} {state.replace('_', ' ')}" for state, number in urgent if state != "up_to_date")
     return f"{', '.join(parts)}, of {detail.schema_count:,} schemas"

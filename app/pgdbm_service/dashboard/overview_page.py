@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from .live import Part, Parts
+from .module_state import GOOD, schemas_in, shown_state
 from .rendering import call
 from .wording import waits_for
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     _Key = tuple[float, str]
 
 _TEMPLATE = "overview_parts.html"
-_GOOD = ("up_to_date", "ahead")
 _BAD = ("failed", "unknown", "partial", "changed")
 # By urgency: what needs attention, what is running, what waits for a decision, what is up to date.
 _STATES = (
@@ -46,8 +46,7 @@ class Line(NamedTuple):
 def lines_of(overview: Overview, sort: str) -> list[Line]:
     """The modules in the order given by ``sort``, a key of SORTS."""
     running = {run.module: run for run in reversed(overview.running)}
-    failed = {one.module for one in overview.attention if one.kind == "failed"}
-    lines = [_line(module, running.get(module.name), module.name in failed) for module in overview.modules]
+    lines = [_line(module, running.get(module.name)) for module in overview.modules]
     return sorted(lines, key=_KEYS.get(sort, _by_name))
 
 
@@ -83,18 +82,9 @@ def _part(name: str, overview: Overview, now: datetime) -> Part:
     return Part(html, html)
 
 
-def _line(module: OverviewModule, run: OverviewRun | None, is_failed: bool) -> Line:
-    good = sum(module.states.get(state, 0) for state in _GOOD)
-    bad = sum(module.states.get(state, 0) for state in _BAD)
-    state: str = module.state
-    word = state.replace("_", " ")
-    if run is not None:
-        state, word = _of_run(run)
-    elif is_failed:
-        state = word = "failed"
-    elif module.state == "pending" and 0 < good < module.schema_count:
-        state, word = "behind", f"{module.schema_count - good:,} behind"
-    return Line(module, state, word, good, bad)
+def _line(module: OverviewModule, run: OverviewRun | None) -> Line:
+    state, word = shown_state(module) if run is None else _of_run(run)
+    return Line(module, state, word, schemas_in(module, GOOD), schemas_in(module, _BAD))
 
 
 def _of_run(run: OverviewRun) -> tuple[str, str]:

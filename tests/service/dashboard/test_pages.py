@@ -91,6 +91,20 @@ def test_the_overview_starts_with_what_needs_attention(service: Any, repo: Any, 
     assert re.findall(r'<tr id="module-(\w+)"[^>]* hidden>', filtered) == ["bad"]
 
 
+def test_the_overview_and_the_page_of_a_module_say_the_same(service: Any, repo: Any) -> None:
+    repo.write("bad", _001_a=BAD)
+    service.sync()
+    service.post("/modules/bad/migrate")
+    for path, before in (
+        ("/ui", '<tr id="module-bad"'),
+        ("/ui/modules/bad", "<h1"),
+        ("/ui/modules/bad/schemas", "<h1"),
+    ):
+        shown = service.get(path).text.partition(before)[2]
+        (badge,) = re.findall(r'<span class="state (\w+)">(.*?)</span>', shown, re.DOTALL)[:1]
+        assert (badge[0], re.sub("<[^>]+>", "", badge[1]).strip()) == ("bad", "failed"), path
+
+
 def test_the_overview_is_read_once_for_a_page(service: Any, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
     put_together = OverviewReader._put_together
