@@ -37,7 +37,7 @@ OWN_NAME = "{{schema}}"
 """Replaces the name of the schema."""
 
 _COLUMN_ORDER = "column order"
-_LONG_ROUND_TRIP_S = 0.005
+_LONG_ROUND_TRIP_S = 0.01
 _TABLE = late_pattern(r"""("(?:[^"]|"")*"|[^".]+)\.""")
 _WITH_QUERY = late_pattern(
     r"""(?:WITH(?: RECURSIVE)?|\),)\s+("(?:[^"]|"")*"|[\w$]+)(?:\([^)]*\))?\s+AS\s+(?:NOT )?(?:MATERIALIZED )?\("""
