@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
-from pgdbm_service.client import AsyncClient, MigrateBody
 
-from .bench_service import running
-from .databases import Databases, ddl, psql_scripts, run_command, run_psql, shared_pool, write_migrations
+from .bench_service import migrate_over_http
+from .databases import Databases, apply_by_command, ddl, psql_scripts, run_psql, shared_pool, write_migrations
 from .harness import race, timed
 
 if TYPE_CHECKING:
@@ -38,18 +37,10 @@ async def main(dsn: str, folder: Path, rounds: int) -> None:
 
     async def command_line() -> float:
         target = await databases.fresh()
-        arguments = ("migrate", "apply", "app", "--schema", "app", "--dir", str(files), "--database-url", target)
-        return await timed(lambda: run_command(*arguments))
+        return await timed(lambda: apply_by_command(target, files))
 
     async def service() -> float:
-        variables = {
-            "DATABASE_URL": await databases.fresh(),
-            "PGDBM_MIGRATIONS_REPO": str(repository),
-            "PGDBM_LOG_LEVEL": "warning",
-        }
-        async with running("-m", "pgdbm_service", **variables) as one, AsyncClient(one.url) as client:
-            await client.get_module("app")
-            return await timed(lambda: client.migrate("app", MigrateBody(wait_s=60)))
+        return await migrate_over_http(await databases.fresh(), repository)
 
     async def psql() -> float:
         target = await databases.fresh()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, MigrationExecutionError
+from tests.support.peak_memory import peak_memory_of_migrate
 
 from .databases import Databases, psql_binary, run_psql, shared_pool
 from .harness import race, timed
@@ -35,18 +35,6 @@ BEGIN;
 """
 _ENTRY = "CREATE TABLE {{tables.entry}} (id int PRIMARY KEY, note text);\n"
 _INSERT = "INSERT INTO {{tables.entry}} (id, note) VALUES"
-_ALONE = """
-import re, sys
-from pathlib import Path
-from pgdbm.cli import main
-
-try:
-    main(["migrate", sys.argv[3], "m", "--dir", sys.argv[2], "--database-url", sys.argv[1]])
-except SystemExit as ended:
-    assert not ended.code, ended
-# Not getrusage: that of a child begins with the peak of its parent.
-print(re.search("VmHWM:(.*) kB", Path("/proc/self/status").read_text())[1], file=sys.stderr)
-"""
 
 
 async def main(dsn: str, folder: Path, rounds: int) -> None:
@@ -154,13 +142,7 @@ def _write_rows(folder: Path, size: int, *, is_one: bool) -> None:
 
 async def _peak_memory(dsn: str, folder: Path, command: str) -> float:
     """Megabytes."""
-    arguments = (sys.executable, "-c", _ALONE, dsn, str(folder), command)
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.DEVNULL, stderr=pipe)
-    _, printed = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"applying {folder} failed: {printed.decode()}")
-    return int(printed.split()[-1]) * 1024 / 1e6
+    return await asyncio.to_thread(peak_memory_of_migrate, command, dsn, folder) / 1e6
 
 
 def _pgdbm(databases: Databases, text: str, *, listens: bool) -> Callable[[], Awaitable[float]]:

@@ -20,7 +20,7 @@ import httpx2
 from pgdbm_service.client import AsyncClient, MigrateBody, ProblemError, RegistrationBody, Run, SubmittedMigration
 
 from .databases import Databases, insert, write_migrations
-from .harness import Result, race
+from .harness import Result, race, timed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -184,6 +184,14 @@ class Server:
         """Processor time since its start. Unlike elapsed time, it does not depend on other work on the machine."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def migrate_over_http(database: str, repository: Path) -> float:
+    """Seconds of ``POST /modules/app/migrate`` at a service that has connections, and has read the files."""
+    variables = {"DATABASE_URL": database, "PGDBM_MIGRATIONS_REPO": str(repository), "PGDBM_LOG_LEVEL": "warning"}
+    async with running("-m", "pgdbm_service", **variables) as service, AsyncClient(service.url) as client:
+        await client.get_module("app")
+        return await timed(lambda: client.migrate("app", MigrateBody(wait_s=60)))
 
 
 @contextlib.asynccontextmanager

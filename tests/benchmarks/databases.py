@@ -100,6 +100,11 @@ async def run_command(*arguments: str) -> None:
         raise RuntimeError(f"pgdbm {' '.join(arguments)} failed")
 
 
+async def apply_by_command(dsn: str, files: Path) -> None:
+    """Run ``pgdbm migrate apply`` for the module ``app`` in ``files``."""
+    await run_command("migrate", "apply", "app", "--schema", "app", "--dir", str(files), "--database-url", dsn)
+
+
 def dbmate_binary() -> str | None:
     """The dbmate of this environment, else that of the system; None where there is none."""
     beside = Path(sys.executable).with_name("dbmate")

@@ -5,16 +5,19 @@ Nothing is scheduled. The pods of hooks end as ``run_pod`` says, all other objec
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import threading
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import kubernetes_validate
 import yaml
+
+from tests.support.http_server import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,22 +46,18 @@ class ApiServer:
         self._objects: dict[tuple[str, str, str], Object] = {}
         self._events: list[tuple[str, str, Object]] = []
         self._stopped = False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._serving = contextlib.ExitStack()
+        self.url = ""
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._serving.enter_context(served(self._handler()))}"
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self._server.shutdown()
-        self._thread.join(30)
-        self._server.server_close()
+        self._serving.close()
 
     def objects(self, kind: str) -> dict[str, Object]:
         """The objects of ``kind`` by name."""

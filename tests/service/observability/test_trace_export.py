@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import contextlib
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pgdbm_service.runs.queue import Queue
+from tests.support.http_server import served
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -46,15 +47,11 @@ class Collector:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1/traces"
+        self._serving = contextlib.ExitStack()
+        self.url = f"http://127.0.0.1:{self._serving.enter_context(served(Handler))}/v1/traces"
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._serving.close()
 
     def resources(self) -> list[dict[str, Any]]:
         return [attributes(one.resource) for export in tuple(self.exports) for one in export.resource_spans]
