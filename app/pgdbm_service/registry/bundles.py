@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -68,6 +69,19 @@ def digest_of(settings: CheckedSettings, files: Iterable[Migration]) -> str:
     return "sha256:" + hashlib.sha256(canonical).hexdigest()
 
 
+def known_bundle(settings: CheckedSettings, folder: Path, planned: tuple[Migration, ...]) -> Bundle | None:
+    """The bundle of the files in ``folder``; None if they have to be read.
+
+    ``planned`` are its migrations as a FolderSource has just returned them: their stats were compared then.
+    """
+    known = _known.get(folder)
+    if known is None or known.migrations is not planned:
+        return None
+    names = {file.filename for file in planned}
+    unchanged = {name: stat for name, stat in known.stats.files.items() if name in names}
+    return _known_bundle(settings, folder, _stats_of(folder, unchanged))
+
+
 def read_folder(settings: CheckedSettings, folder: Path) -> Bundle:
     """The bundle of the current files in ``folder``, even if they are being written or replaced.
 
@@ -78,9 +92,9 @@ def read_folder(settings: CheckedSettings, folder: Path) -> Bundle:
     known = _known_bundle(settings, folder, before)
     if known is not None:
         return known
-    bundle = _read(settings, folder)
+    bundle, migrations = _read(settings, folder)
     if not _is_young(before) and before == _stats_of(folder):
-        _keep(folder, before, bundle)
+        _keep(folder, before, bundle, migrations)
     return bundle
 
 
@@ -93,18 +107,18 @@ def read_settled(settings: CheckedSettings, folder: Path) -> Bundle:
     """
     deadline = time.monotonic() + _DEADLINE_S
     while True:
-        before, failure, bundle = _stats_of(folder), None, None
+        before, failure, read = _stats_of(folder), None, None
         known = _known_bundle(settings, folder, before)
         if known is not None:
             return known
         try:
-            bundle = _read(settings, folder)
+            read = _read(settings, folder)
         except (MigrationFileError, OSError) as error:
             failure = error
         if not _is_young(before) and before == _stats_of(folder):
-            if bundle is not None:
-                _keep(folder, before, bundle)
-                return bundle
+            if read is not None:
+                _keep(folder, before, *read)
+                return read[0]
             assert failure is not None
             raise failure
         if time.monotonic() > deadline:
@@ -112,15 +126,17 @@ def read_settled(settings: CheckedSettings, folder: Path) -> Bundle:
         time.sleep(_PAUSE_S)
 
 
-def _read(settings: CheckedSettings, folder: Path) -> Bundle:
+def _read(settings: CheckedSettings, folder: Path) -> tuple[Bundle, tuple[Migration, ...]]:
+    """The bundle, and the migrations in it as the source returns them."""
     source = source_of(folder)
-    found = list(source.collect())
+    migrations = source.collect()
+    found = list(migrations)
     # Most files have no down migration, and checking for each one would take longer than everything else.
     with os.scandir(folder) if found else nullcontext(()) as entries:
         names = {entry.name for entry in entries}
     with_down = [file.filename for file in found if down_name_of(file.filename) in names]
     found += [down for down in map(source.down_migration, with_down) if down is not None]
-    return bundle_of(settings, found)
+    return bundle_of(settings, found), migrations
 
 
 class _Stats(NamedTuple):
@@ -137,6 +153,7 @@ class _Stats(NamedTuple):
 class _Known(NamedTuple):
     stats: _Stats
     bundle: Bundle
+    migrations: tuple[Migration, ...]
 
 
 # By folder. While no stat has changed, neither have the files.
@@ -148,20 +165,24 @@ def _known_bundle(settings: CheckedSettings, folder: Path, stats: _Stats) -> Bun
     return known.bundle if known is not None and known.stats == stats and known.bundle.settings == settings else None
 
 
-def _keep(folder: Path, stats: _Stats, bundle: Bundle) -> None:
+def _keep(folder: Path, stats: _Stats, bundle: Bundle, migrations: tuple[Migration, ...]) -> None:
     # Within one tick of the file system's clock, a file may be written twice with equal stats.
     settled = time.time_ns() - _SETTLED_NS
     if all(ctime < settled for _, _, _, ctime in stats.files.values()):
-        _known.put(folder, _Known(stats, bundle))
+        _known.put(folder, _Known(stats, bundle, migrations))
 
 
-def _stats_of(folder: Path) -> _Stats:
+def _stats_of(folder: Path, unchanged: Mapping[str, tuple[int, int, int, int]] = MappingProxyType({})) -> _Stats:
+    """The stats of the files in ``folder``. ``unchanged`` files have these stats, if they are not links."""
     stats = _Stats({}, {})
     links = [path for path in (folder, *folder.parents) if path.is_symlink()]
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_symlink():
                 links.append(folder / entry.name)
+            elif entry.name in unchanged:
+                stats.files[entry.name] = unchanged[entry.name]
+                continue
             if is_bundle_file(entry.name) or is_misspelt_suffix(entry.name):
                 with suppress(OSError):
                     stat = entry.stat()

@@ -56,7 +56,7 @@ class RunCreator:
             raise ServiceError("shutting_down", "The service is stopping. Another replica serves the request.")
         module, schemas = target.module, target.schemas
         await self._start_conditions.require_accepted(request, module)
-        bundle = await self._lookup.bundle(module) if bound is None else bound.bundle
+        bundle = await self._lookup.bundle(module, planned=target.migrations) if bound is None else bound.bundle
         await require_dependencies(self._lookup, self._summaries, module, request.stored)
         reader = self._lookup.databases.reader(module.name)
         # Of a renamed module, nothing is applied under its new name.

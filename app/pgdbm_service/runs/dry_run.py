@@ -31,8 +31,8 @@ class DryRuns:
         """
         # Parsing has no time limit, so an unavailable database is reported early.
         await self._database.check()
-        module, schemas, _ = await self._targets.find_target(request)
-        options = request.options
+        target = await self._targets.find_target(request)
+        module, schemas, options = target.module, target.schemas, request.options
         pending: dict[str, None] = {}
         renamed: dict[tuple[str, str], None] = {}
         skipped = total = 0

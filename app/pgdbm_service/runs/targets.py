@@ -14,6 +14,8 @@ from .plan_checks import require_plan
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from pgdbm.migrations import Migration
+
     from ..registry.modules import Module
     from ..status.module_lookup import ModuleLookup
     from ..status.summaries import Summaries
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """``started``: the ``schemas`` in which part of the module is known to be applied."""
+    """``started``: the ``schemas`` in which part of the module is known to be applied. ``migrations``: those that were
+    planned, if there is one schema."""
 
     module: Module
     schemas: Sequence[str]
     started: Collection[str] = frozenset()
+    migrations: tuple[Migration, ...] | None = None
 
 
 class Targets:
@@ -46,7 +50,7 @@ class Targets:
         finding = self._lookup.pending_schemas(target.module, target.schemas, request.options.target)
         pending = await with_timeout(finding, len(target.schemas))
         if pending.schemas:
-            return Target(target.module, pending.schemas, pending.started)
+            return Target(target.module, pending.schemas, pending.started, pending.migrations)
         result = MigrateResult(
             module=target.module.name,
             status="up_to_date",

@@ -10,7 +10,7 @@ from pgdbm.core.lru import LRUCache
 from pgdbm.migrations import AsyncMigrationManager
 
 from ..errors import ServiceError, invalid_request
-from ..registry.bundles import read_folder, read_settled
+from ..registry.bundles import known_bundle, read_folder, read_settled
 from ..registry.modules import Module, repository_unreadable, require_repository, require_valid
 from ..registry.repository import RepositoryError, require_readable
 from ..registry.single_flight import SingleFlight
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from pgdbm.migrations import Migration
-    from pgdbm.migrations.engine.plan import Plan
+    from pgdbm.migrations.engine.plan import ReadPlan
 
     from ..registry.bundles import Bundle
     from ..registry.modules import Registry
@@ -37,19 +37,21 @@ _MANAGERS_KEPT = 256
 class _Kept(NamedTuple):
     module: Module
     manager: AsyncMigrationManager
-    plan: SingleFlight[Plan]
+    plan: SingleFlight[ReadPlan]
 
 
 class Pending(NamedTuple):
     """``schemas``: those in which something may be pending. ``skipped`` and ``total`` count files if nothing is.
 
-    ``started``: schemas in which part of the module is known to be applied.
+    ``started``: schemas in which part of the module is known to be applied. ``migrations``: all of the module, if one
+    schema was planned.
     """
 
     schemas: Sequence[str]
     skipped: int = 0
     total: int = 0
     started: Collection[str] = frozenset()
+    migrations: tuple[Migration, ...] | None = None
 
 
 class ModuleLookup:
@@ -163,9 +165,11 @@ class ModuleLookup:
         _require_folder(module)
         return await self._keep(module, "public").manager.find_migration_files()
 
-    async def bundle(self, module: Module, *, settled: bool = True) -> Bundle:
+    async def bundle(
+        self, module: Module, *, settled: bool = True, planned: tuple[Migration, ...] | None = None
+    ) -> Bundle:
         """The bundle of ``module``; for a folder, with its current files. ``settled``: wait while they are being
-        written or replaced.
+        written or replaced. ``planned``: its migrations, if they have just been read for a plan.
 
         Raises:
             ServiceError: module_invalid, files_changing.
@@ -175,6 +179,9 @@ class ModuleLookup:
         if module.bundle is not None:
             return module.bundle
         assert module.folder is not None
+        known = None if planned is None else known_bundle(module.settings, module.folder, planned)
+        if known is not None:
+            return known
         return await asyncio.to_thread(read_settled if settled else read_folder, module.settings, module.folder)
 
     async def pending_schemas(self, module: Module, schemas: Sequence[str], target: str | None = None) -> Pending:
@@ -192,19 +199,21 @@ class ModuleLookup:
         if len(schemas) == 1:
             await self.databases.require_own_schema(module.name, schemas[0])
             # Concurrent requests usually have no target, so they share the plan.
-            plan = await (kept.plan() if target is None else kept.manager.plan_pending(target=target))
+            known = await (kept.plan() if target is None else kept.manager.read_plan(target=target))
+            plan = known.plan
             if plan.pending:
                 await kept.manager.require_allowed(target=target)
-                return Pending(schemas, started=set(schemas) if plan.skipped else frozenset())
+                started = set(schemas) if plan.skipped else frozenset()
+                return Pending(schemas, started=started, migrations=known.migrations)
             return Pending([], len(plan.skipped), len(plan.skipped) + len(plan.beyond_target))
         if target is not None:
             return Pending(schemas)
         files = await kept.manager.find_migration_files()
         count = len(files) * len(schemas)
         reader = self.databases.reader(module.name)
-        started: set[str] = set()
-        pending = await schemas_with_pending(reader, module.name, schemas, files, started=started)
-        return Pending(pending, count, count, started)
+        begun: set[str] = set()
+        pending = await schemas_with_pending(reader, module.name, schemas, files, started=begun)
+        return Pending(pending, count, count, begun)
 
     async def _in_bundle(self, name: str, digest: str) -> Module:
         module = self._registry.find(name)
@@ -226,7 +235,7 @@ class ModuleLookup:
             role=module.role,
             limits=self.policies.limits_of(module),
         )
-        plan = SingleFlight(lambda: self.databases.with_timeout(manager.plan_pending()))
+        plan = SingleFlight(lambda: self.databases.with_timeout(manager.read_plan()))
         return self._kept.put((module.name, schema), _Kept(module, manager, plan))
 
 

@@ -11,11 +11,13 @@ import pytest
 
 from pgdbm.errors import MigrationFileError
 from pgdbm.migrations.sources.migration import read_migration
+from pgdbm.migrations.sources.source import FolderSource
 from pgdbm_service.registry import bundles
-from pgdbm_service.registry.bundles import digest_of, is_bundle_file, read_folder, read_settled
+from pgdbm_service.registry.bundles import digest_of, is_bundle_file, known_bundle, read_folder, read_settled
 from pgdbm_service.registry.settings import CheckedSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SETTINGS = CheckedSettings()
@@ -106,3 +108,56 @@ def test_a_bundle_of_files_that_were_just_written_is_not_kept(tmp_path: Path) ->
     (tmp_path / "001_a.sql").write_text("SELECT 1")
     os.utime(tmp_path / "001_a.sql", (1_700_000_000, 1_700_000_000))
     assert read_folder(SETTINGS, tmp_path) is not read_folder(SETTINGS, tmp_path)
+
+
+def settled_folder(folder: Path) -> Path:
+    """A folder in ``folder`` with two migrations and a down migration, which were written a while ago."""
+    (folder / "revision").mkdir()
+    for name in ("001_a.sql", "002_b.sql", "002_b.down.sql"):
+        (folder / "revision" / name).write_text(f"SELECT '{name}'")
+        os.utime(folder / "revision" / name, (time.time() - 60,) * 2)
+    time.sleep(0.35)
+    return folder / "revision"
+
+
+def test_a_bundle_is_known_by_the_migrations_that_were_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = settled_folder(tmp_path)
+    bundle = read_settled(SETTINGS, folder)
+    planned = FolderSource(folder).collect()
+    monkeypatch.setattr(bundles, "_read", None)
+    assert known_bundle(SETTINGS, folder, planned) is bundle
+    assert known_bundle(CheckedSettings(schemas=("a",)), folder, planned) is None
+    assert known_bundle(SETTINGS, folder, planned[:1]) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "003_c.sql").write_text("SELECT 3"),
+        lambda folder: (folder / "003_c.down.sql").write_text("SELECT 3"),
+        lambda folder: (folder / "001_a.sql").unlink(),
+        lambda folder: (folder / "002_b.down.sql").unlink(),
+        lambda folder: (folder / "002_b.down.sql").write_text("SELECT 4"),
+    ],
+)
+def test_a_bundle_is_not_known_once_files_have_changed(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    folder = settled_folder(tmp_path)
+    bundle = read_settled(SETTINGS, folder)
+    planned = FolderSource(folder).collect()
+    assert known_bundle(SETTINGS, folder, planned) is bundle
+    change(folder)
+    assert known_bundle(SETTINGS, folder, planned) is None
+
+
+def test_a_bundle_is_not_known_once_a_link_leads_to_another_folder(tmp_path: Path) -> None:
+    settled_folder(tmp_path).rename(tmp_path / "first")
+    second = settled_folder(tmp_path)
+    link = tmp_path / "current"
+    link.symlink_to(tmp_path / "first")
+    time.sleep(0.35)
+    bundle = read_settled(SETTINGS, link)
+    planned = FolderSource(link).collect()
+    assert known_bundle(SETTINGS, link, planned) is bundle
+    link.unlink()
+    link.symlink_to(second)
+    assert known_bundle(SETTINGS, link, planned) is None

@@ -67,7 +67,10 @@ class Migration:
     @property
     def is_background(self) -> bool:
         """Whether the file is a backfill that later files do not have to wait for."""
-        return any(one.name == BACKFILL and BACKGROUND in one.text.split() for one in directives(self.content))
+        # Whether a module has one is found out after each run of it.
+        return BACKGROUND in self.content and any(
+            one.name == BACKFILL and BACKGROUND in one.text.split() for one in directives(self.content)
+        )
 
     @property
     def verifies(self) -> bool:
@@ -135,6 +138,8 @@ def checksum_of(content: str) -> str:
 def hash_of_part(content: str, begin: int = 0, end: int | None = None) -> str:
     """The SHA-256, in hex, of ``content`` from ``begin`` to ``end``, without a copy of a large file."""
     end = len(content) if end is None else end
+    if begin == 0 and end == len(content) <= _LONG:
+        return hashlib.sha256(content.encode()).hexdigest()
     digest = hashlib.sha256()
     for position in range(begin, end, _LONG):
         digest.update(content[position : min(position + _LONG, end)].encode())
