@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .engine.blockers import BlockerPolicy, EndedBlocker
     from .engine.events import Event
     from .engine.migration_plan import MigrationPlan
-    from .engine.plan import Plan
+    from .engine.plan import Plan, ReadPlan
     from .engine.statuses import MigrationStatus, ModuleStatus
     from .manager import AsyncMigrationManager
     from .multi_schema import MultiSchema, SchemaResult, schemas_from, schemas_like
@@ -43,6 +43,7 @@ __all__ = [
     "Notice",
     "Plan",
     "PlanLimits",
+    "ReadPlan",
     "Rehearsal",
     "Repair",
     "SchemaResult",
@@ -69,6 +70,7 @@ _HOMES = {
     "Notice": "results",
     "Plan": "engine.plan",
     "PlanLimits": "results",
+    "ReadPlan": "engine.plan",
     "Rehearsal": "rehearsal.results",
     "Repair": "results",
     "SchemaResult": "multi_schema",
