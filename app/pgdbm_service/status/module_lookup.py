@@ -203,17 +203,18 @@ class ModuleLookup:
             plan = known.plan
             if plan.pending:
                 await kept.manager.require_allowed(target=target)
-                started = set(schemas) if plan.skipped else frozenset()
-                return Pending(schemas, started=started, migrations=known.migrations)
+                return Pending(
+                    schemas, started=set(schemas) if plan.skipped else frozenset(), migrations=known.migrations
+                )
             return Pending([], len(plan.skipped), len(plan.skipped) + len(plan.beyond_target))
         if target is not None:
             return Pending(schemas)
         files = await kept.manager.find_migration_files()
         count = len(files) * len(schemas)
         reader = self.databases.reader(module.name)
-        begun: set[str] = set()
-        pending = await schemas_with_pending(reader, module.name, schemas, files, started=begun)
-        return Pending(pending, count, count, begun)
+        started: set[str] = set()
+        pending = await schemas_with_pending(reader, module.name, schemas, files, started=started)
+        return Pending(pending, count, count, started)
 
     async def _in_bundle(self, name: str, digest: str) -> Module:
         module = self._registry.find(name)
