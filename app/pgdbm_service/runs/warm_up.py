@@ -29,7 +29,8 @@ from .store import ALONE, as_json
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pgdbm.core.connection import Connection
+    from asyncpg import Record
+    from asyncpg.pool import PoolConnectionProxy
 
     from ..database.pool import Database
 
@@ -44,7 +45,7 @@ class _RolledBackError(Exception):
 
 
 @asynccontextmanager
-async def _rolled_back(connection: Connection) -> AsyncIterator[TransactionManager]:
+async def _rolled_back(connection: PoolConnectionProxy[Record]) -> AsyncIterator[TransactionManager]:
     with suppress(_RolledBackError):
         async with TransactionManager(SERVICE_SCHEMA, connection=connection) as tx:
             yield tx
@@ -78,7 +79,7 @@ class WarmUp:
             if held and isinstance(db.pool, ConfiguredPool):
                 db.pool.has_planned = True
 
-    async def _rehearse(self, connection: Connection) -> None:
+    async def _rehearse(self, connection: PoolConnectionProxy[Record]) -> None:
         """What a request and a worker execute for a run. Its rows do not exist: each statement is rolled back before
         the next one, so that it holds its locks only briefly."""
 
