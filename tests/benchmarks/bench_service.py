@@ -31,7 +31,6 @@ _CLIENTS = 16
 _RUNS = 40
 _LONG_RUNS = 30
 _READS = 50
-_IDLE_S = 1
 _POST = 'wrk.method = "POST"\n'
 
 
@@ -187,13 +186,16 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def migrate_over_http(database: str, repository: Path) -> float:
-    """Seconds of ``POST /modules/app/migrate`` at a service that has read the files, and was then idle for long
-    enough to warm up its connections."""
+async def migrate_over_http(database: str, repository: Path, *, first_target: str | None = None) -> float:
+    """Seconds of ``POST /modules/app/migrate`` at a service that has connections, and has read the files.
+
+    ``first_target``: the service has migrated up to this version before, otherwise nothing.
+    """
     variables = {"DATABASE_URL": database, "PGDBM_MIGRATIONS_REPO": str(repository), "PGDBM_LOG_LEVEL": "warning"}
     async with running("-m", "pgdbm_service", **variables) as service, AsyncClient(service.url) as client:
         await client.get_module("app")
-        await asyncio.sleep(_IDLE_S)
+        if first_target is not None:
+            await client.migrate("app", MigrateBody(wait_s=60, target=first_target))
         return await timed(lambda: client.migrate("app", MigrateBody(wait_s=60)))
 
 

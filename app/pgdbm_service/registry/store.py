@@ -183,13 +183,6 @@ async def _store(db: Queries, bundle: Bundle, *, durable: bool) -> None:
     await db.execute(_sql("store_bundle"), bundle.digest, settings, *files, durable)
 
 
-async def rehearse_bundle(db: Queries, digest: str) -> None:
-    """Execute what storing a bundle for a run executes. To be rolled back."""
-    await db.fetch_one(_sql("version"))
-    await db.fetch_all(_sql("settings"), [digest])
-    await db.execute(_sql("store_bundle"), digest, "{}", [digest], [digest], [digest], [digest], False)
-
-
 def _registered(name: str, bundle: Bundle) -> Module:
     return Module(name=name, bundle=bundle, settings=bundle.settings, source="registered")
 

@@ -36,7 +36,6 @@ from .streams import RunStreams
 from .submit import RunSubmitter
 from .targets import Targets
 from .wait import RunWaiter
-from .warm_up import WarmUp
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -132,17 +131,12 @@ class RunService:
             stale_s=settings.takeover_s,
         )
         self._maintenance: asyncio.Task[None] | None = None
-        # Otherwise connections are closed, and a pooler may use another one for each transaction.
-        keeps_connections = settings.pause_after_idle_s is None and settings.direct_url is None
-        self._warm_up = WarmUp(database, settings.min_connections if keeps_connections else 0)
-        self._warming: asyncio.Task[None] | None = None
         self.notifier.subscribe(_CANCEL_CHANNEL, self._cancel)
 
     def start(self) -> None:
         self.notifier.start()
         self._queue.start()
         self._maintenance = asyncio.create_task(self._maintain(), name="heartbeat of this replica")
-        self._warming = asyncio.create_task(self._warm_up.run(), name="warm up connections")
 
     def begin_shutdown(self) -> None:
         self._queue.begin_shutdown()
@@ -153,10 +147,9 @@ class RunService:
         await self._queue.close()
         await self.streams.close()
         await self.changes.close()
-        for task in (self._maintenance, self._warming):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        if self._maintenance is not None:
+            self._maintenance.cancel()
+            await asyncio.gather(self._maintenance, return_exceptions=True)
         await self.notifier.close()
         if self._database.connected.is_set():
             try:

@@ -21,7 +21,6 @@ from ..database.sql import statement
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from pgdbm.core.connection import RowDict
     from pgdbm.core.manager import AsyncDatabaseManager
     from pgdbm.core.queries import Queries
     from pgdbm.migrations import Migration
@@ -113,16 +112,11 @@ async def has_few_histories(reader: Reader, few: int) -> bool:
 
 async def tables_among(reader: Reader, schemas: Collection[str]) -> dict[str, HistoryTable]:
     """The history tables in ``schemas``, by schema."""
-    rows = await fetch_tables_among(reader.db, schemas, reader.forbidden)
+    query = statement("histories", "tables_among", **_PARTS)
+    values = HISTORY_TABLE, _COLUMNS, SERVICE_SCHEMA, reader.forbidden
+    rows = await reader.db.fetch_all(query, *values, list(schemas), JOURNAL_TABLE)
     with reading_rows():
         return {row.pop("schema"): HistoryTable(**row) for row in rows}
-
-
-async def fetch_tables_among(db: Queries, schemas: Collection[str], forbidden: list[str] | None) -> list[RowDict]:
-    """The rows of :func:`tables_among`."""
-    query = statement("histories", "tables_among", **_PARTS)
-    values = HISTORY_TABLE, _COLUMNS, SERVICE_SCHEMA, forbidden
-    return await db.fetch_all(query, *values, list(schemas), JOURNAL_TABLE)
 
 
 async def readable_among(reader: Reader, schemas: Collection[str], *, check_own: bool = True) -> list[str]:

@@ -21,14 +21,7 @@ from ..database.rows import reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
 from .applied_sets import NOT_NOW, NOTHING, AppliedSet, AppliedSets, SchemaState, state_of
-from .history_tables import (
-    IN_STATEMENT,
-    chunks,
-    fetch_tables_among,
-    has_few_histories,
-    modules_in_history,
-    schemas_with_history,
-)
+from .history_tables import IN_STATEMENT, chunks, has_few_histories, modules_in_history, schemas_with_history
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -290,12 +283,6 @@ class Summaries:
             for row in await self._own.fetch_all(_sql("applied_sets"), unknown):
                 found[row["digest"]] = self._sets.keep(msgspec.json.decode(row["content"], type=AppliedSet))
         return found
-
-
-async def rehearse_summary(db: Queries, module: str, run: str) -> None:
-    """Execute what summarizing a run of a new module in one schema executes. To be rolled back."""
-    await fetch_tables_among(db, [module], None)
-    await db.execute(_sql("keep"), [], [], [], run, None, [], [], module)
 
 
 def _wanted(module: Module) -> tuple[Any, list[str]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from pgdbm_service.database.message_checks import CheckedProtocol
+
+if TYPE_CHECKING:
+    import pytest
 
 _MOST = 45
 # What is sent whether or not there is a run, or more often on a busy machine: heartbeats, what the queue asks for, and
@@ -18,8 +19,6 @@ _ALWAYS = re.compile(
 )
 
 
-# Without connections that are kept open, no run is rehearsed.
-@pytest.mark.settings(min_connections=0)
 def test_a_run_of_a_few_files_sends_few_statements(service: Any, repo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {
         f"_{number:03}_t": f"CREATE TABLE {{{{tables.t{number}}}}} (id integer PRIMARY KEY)" for number in range(1, 6)
