@@ -51,7 +51,7 @@ class History:
     async def applied(self, connection: Connection) -> dict[str, str] | None:
         """Checksum by file name; None if the table or its schema does not exist."""
         try:
-            rows = await self._checked(fetch_once(connection, self.sql("applied"), self.module))
+            rows = await self._checked(connection.fetch(self.sql("applied"), self.module))
             return {row["filename"]: row["checksum"] for row in rows}
         except NOT_THERE:
             return None
