@@ -107,6 +107,9 @@ async def fetch_once(connection: Connection, query: str, *args: object) -> list[
     Meant for statements with the name of a schema, in a session that works on many schemas: whenever a catalog changes,
     each session of the database checks all of its prepared statements.
     """
+    if hasattr(connection, "search_path"):
+        # Through a transaction pooler nothing is kept, and only in a transaction has the query this search_path.
+        return await connection.fetch(query, *args)
     statement = await connection.prepare(query, name="")
     return await statement.fetch(*args)
 

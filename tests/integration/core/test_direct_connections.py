@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from pgdbm import AsyncDatabaseManager, ConfigurationError, ConnectionError, DatabaseConfig, PoolError
+from pgdbm.core.connection import fetch_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +139,13 @@ async def test_a_failing_init_command_is_a_configuration_error(database: str) ->
 async def test_any_schema_can_be_in_the_search_path_of_transactions(database: str, schema: str) -> None:
     async with AsyncDatabaseManager(configured(database, None, transaction_search_path=schema)) as db:
         assert await db.fetch_value("SHOW search_path") == f'"{schema}"'
+
+
+async def test_a_query_that_is_not_kept_has_the_search_path_of_transactions(database: str) -> None:
+    config = configured(database, None, transaction_search_path="order")
+    async with AsyncDatabaseManager(config) as db, db.acquire() as connection:
+        ((path,),) = await fetch_once(connection, "SELECT current_setting('search_path')")
+    assert path == '"order"'
 
 
 async def test_rows_are_copied_with_the_search_path_of_transactions(database: str) -> None:
