@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.connection import fetch_once
-from ...core.creation import NOT_THERE, create_if_missing
+from ...core.creation import NOT_THERE
 from ...core.templating import literal, quote
 from ...sql import statement
 from .conditions import Conditions
@@ -72,9 +72,10 @@ class BackfillRecords:
         self.table = f"{quote(schema)}.{quote(TABLE)}"
         self._module = module
 
-    async def create(self, connection: Connection) -> None:
-        """Create the table unless it exists. Safe against concurrent sessions."""
-        await create_if_missing(connection, self._sql("create"))
+    @property
+    def creation(self) -> str:
+        """SQL that creates the table unless it exists."""
+        return self._sql("create")
 
     async def walked(self, connection: Connection, filename: str) -> tuple[str, str] | None:
         """The table and the key that the backfill ``filename`` has walked so far; None if it has not started, or has

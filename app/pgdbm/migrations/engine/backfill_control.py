@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...core.creation import create_if_missing
 from ...errors import MigrationError
 from ..backfill.records import BackfillRecords, BackfillState
 from ..state.history import require_own_table
@@ -66,7 +67,7 @@ class Backfills:
         if not is_applied:
             await self._engine.create_tables()
             async with self._engine.db.acquire() as connection:
-                await self._records.create(connection)
+                await create_if_missing(connection, self._records.creation)
                 await require_own_table(connection, self._records.table, self._engine.options.role)
                 is_applied = not await self._records.pause(connection, name, paused=paused, rate=rate)
                 if not is_applied:

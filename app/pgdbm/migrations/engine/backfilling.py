@@ -165,8 +165,7 @@ class BackfillRun:
         """Run every batch that has not run yet, then the verification queries."""
         connection, journal = self._connection, self._session.journal
         async with recording(self._session, self._migration):
-            await journal.create(connection)
-            await self.records.create(connection)
+            await journal.create(connection, self.records.creation)
         await require_own_table(connection, self.records.table, self._session.script.role)
         await self._require_same_walk()
         await self._session.send(self._session.script.session_settings)

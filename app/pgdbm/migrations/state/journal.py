@@ -60,9 +60,12 @@ class Journal:
         """Statement ``name`` of ``journal.sql`` for this table."""
         return statement("journal", name, journal=self.table, journal_index=quote(f"{TABLE}_by_file"), **slots)
 
-    async def create(self, connection: Connection) -> None:
-        """Create the table unless it exists. Safe against concurrent sessions."""
-        await create_if_missing(connection, self.sql("create"))
+    async def create(self, connection: Connection, *others: str) -> None:
+        """Create the table unless it exists, and run ``others``, which create other tables, in the same round trip.
+
+        Safe against concurrent sessions.
+        """
+        await create_if_missing(connection, ";\n".join((self.sql("create"), *others)))
         await require_own_table(connection, self.table, self._role)
 
     async def record(
