@@ -80,8 +80,7 @@ SELECT pg_catalog.set_config('pgdbm.changed', pg_catalog.count(*)::pg_catalog.te
 -- changed: part of "move": the number of rows that "counted" has changed
 pg_catalog.current_setting('pgdbm.changed')
 
--- move: the end of a batch, in its transaction; an error if another runner has processed a batch since. Keeps for
--- "next" how many sessions wait for rows of this transaction, as long as they do
+-- move: the end of a batch, in its transaction; an error if another runner has processed a batch since
 WITH moved AS (
     UPDATE {{backfills}}
     SET position = {{position}}::pg_catalog.jsonb,
@@ -94,12 +93,15 @@ WITH moved AS (
       AND batches OPERATOR(pg_catalog.=) {{batches}}::bigint AND ended_at IS NULL
     RETURNING batches
 )
-SELECT CASE WHEN EXISTS (SELECT FROM moved) THEN pg_catalog.set_config('pgdbm.waiters', (
-                SELECT pg_catalog.count(*)::pg_catalog.text FROM pg_catalog.pg_lock_status() AS w
-                WHERE NOT w.granted AND w.transactionid OPERATOR(pg_catalog.=) ANY (ARRAY(
-                    SELECT own.transactionid FROM pg_catalog.pg_lock_status() AS own
-                    WHERE own.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND own.granted))), false)
+SELECT CASE WHEN EXISTS (SELECT FROM moved) THEN {{waiters}}
             ELSE pg_catalog.set_config('pgdbm.refused', 'pgdbm:lock-held', true)::integer::pg_catalog.text END
+
+-- waiters: part of "move": keeps for "next" how many sessions wait for rows of this transaction, as long as they do
+pg_catalog.set_config('pgdbm.waiters', (
+    SELECT pg_catalog.count(*)::pg_catalog.text FROM pg_catalog.pg_lock_status() AS w
+    WHERE NOT w.granted AND w.transactionid OPERATOR(pg_catalog.=) ANY (ARRAY(
+        SELECT own.transactionid FROM pg_catalog.pg_lock_status() AS own
+        WHERE own.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND own.granted))), false)
 
 -- next: before a batch: whether the backfill is paused or limited, whether the database is busy, what the batch before
 -- has changed, how many sessions have waited for its rows, and the next batch, in one round trip

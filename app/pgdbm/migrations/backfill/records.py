@@ -107,6 +107,8 @@ class BackfillRecords:
             "changed": statement("backfill", "changed") if changed is None else changed,
             "batches": cursor.batches,
             "rows_per_s": rows_per_s,
+            # No batch follows the last one, which would be halved.
+            "waiters": "NULL" if batch.last == cursor.last_key else statement("backfill", "waiters"),
         }
         # Statements are kept by their slots, and these have other values for each batch.
         slots = {name: f"%({name})s" for name in values}

@@ -240,7 +240,8 @@ class BackfillRun:
                 break
             await self._run_with_retries(cursor, batch, pace)
             if batch.last == cursor.last_key:
-                cursor.changed_rows = await self.records.changed_rows(self._connection, self._filename)
+                if self._session.announcer.has_listener:
+                    cursor.changed_rows = await self.records.changed_rows(self._connection, self._filename)
                 break
             follows_batch = True
             await self._pause(pace, batch.rows, pace.last_s)
