@@ -23,28 +23,32 @@ CREATE TABLE IF NOT EXISTS {{backfills}} (
     PRIMARY KEY (module, filename)
 )
 
--- start: the row of a backfill; reset to the beginning if it had ended and its file has to run again. "last_key" is
--- written once, before the first batch: the walk ends there, so rows that are inserted after it are not processed
-INSERT INTO {{backfills}} AS b (module, filename, table_name, key, batch_rows, total_rows, last_key, started_at)
-SELECT $1, $2, $3, $4, $5, $6, ({{last_key}}), pg_catalog.clock_timestamp()
-ON CONFLICT (module, filename) DO UPDATE
-SET table_name = EXCLUDED.table_name, key = EXCLUDED.key, total_rows = EXCLUDED.total_rows,
-    started_at = CASE WHEN b.ended_at IS NULL THEN COALESCE(b.started_at, EXCLUDED.started_at)
-                      ELSE EXCLUDED.started_at END,
-    position = CASE WHEN b.ended_at IS NULL THEN b.position END,
-    last_key = COALESCE(CASE WHEN b.ended_at IS NULL THEN b.last_key END, EXCLUDED.last_key),
-    walked_rows = CASE WHEN b.ended_at IS NULL THEN b.walked_rows ELSE 0 END,
-    changed_rows = CASE WHEN b.ended_at IS NULL THEN b.changed_rows ELSE 0 END,
-    batches = CASE WHEN b.ended_at IS NULL THEN b.batches ELSE 0 END,
-    batch_rows = CASE WHEN b.ended_at IS NULL THEN COALESCE(b.batch_rows, EXCLUDED.batch_rows)
-                      ELSE EXCLUDED.batch_rows END,
-    waiting_for = NULL, ended_at = NULL, updated_at = EXCLUDED.updated_at
-RETURNING position::text AS position, last_key::text AS last_key, total_rows, walked_rows AS processed_rows,
-          changed_rows, batches, batch_rows, paused, rate
-
--- walked: the table and the key of a backfill, once it has processed a batch
-SELECT table_name, key FROM {{backfills}}
-WHERE module = $1 AND filename = $2 AND position IS NOT NULL AND ended_at IS NULL
+-- start: the row of a backfill; reset to the beginning if it had ended and its file has to run again. The table, the key
+-- and "last_key" are kept once a batch was processed: the walk ends at that key, so rows that are inserted after it are
+-- not processed. With the row, what "next" returns before a first batch, in the same round trip
+WITH b AS (
+    INSERT INTO {{backfills}} AS b (module, filename, table_name, key, batch_rows, total_rows, last_key, started_at)
+    SELECT $1, $2, $3, $4, $5, $6, ({{last_key}}), pg_catalog.clock_timestamp()
+    ON CONFLICT (module, filename) DO UPDATE
+    SET table_name = CASE WHEN b.position IS NULL OR b.ended_at IS NOT NULL THEN EXCLUDED.table_name
+                          ELSE b.table_name END,
+        key = CASE WHEN b.position IS NULL OR b.ended_at IS NOT NULL THEN EXCLUDED.key ELSE b.key END,
+        last_key = CASE WHEN b.position IS NULL OR b.ended_at IS NOT NULL THEN EXCLUDED.last_key ELSE b.last_key END,
+        started_at = CASE WHEN b.ended_at IS NULL THEN COALESCE(b.started_at, EXCLUDED.started_at)
+                          ELSE EXCLUDED.started_at END,
+        position = CASE WHEN b.ended_at IS NULL THEN b.position END,
+        walked_rows = CASE WHEN b.ended_at IS NULL THEN b.walked_rows ELSE 0 END,
+        changed_rows = CASE WHEN b.ended_at IS NULL THEN b.changed_rows ELSE 0 END,
+        batches = CASE WHEN b.ended_at IS NULL THEN b.batches ELSE 0 END,
+        batch_rows = CASE WHEN b.ended_at IS NULL THEN COALESCE(b.batch_rows, EXCLUDED.batch_rows)
+                          ELSE EXCLUDED.batch_rows END,
+        total_rows = EXCLUDED.total_rows, waiting_for = NULL, ended_at = NULL, updated_at = EXCLUDED.updated_at
+    RETURNING table_name, key, position, last_key, total_rows, walked_rows, changed_rows, batches, batch_rows, paused, rate
+)
+SELECT b.table_name, b.key, b.position::text AS position, b.last_key::text AS last_key, b.total_rows,
+       b.walked_rows AS processed_rows, b.changed_rows, b.batches, b.batch_rows, b.paused, b.rate, now.*,
+       0 AS have_waited, batch.*
+FROM b, ({{conditions}}) AS now, LATERAL ({{first_batch}}) AS batch
 
 -- last_key: part of other statements: the last key of the table
 SELECT {{key}} FROM {{table}} AS t ORDER BY {{descending}} LIMIT 1
@@ -52,23 +56,23 @@ SELECT {{key}} FROM {{table}} AS t ORDER BY {{descending}} LIMIT 1
 -- both_keys: the first and the last key of the table; null if it has no rows
 SELECT (SELECT {{key}}::text FROM {{table}} AS t ORDER BY {{order}} LIMIT 1) AS first, ({{last_key}})::text AS last
 
--- next_batch: the first and the last key of the batch after the position $1, of $3 rows at most, up to the key $2.
--- Skipping to the last row of a whole batch takes a fifth of the time of collecting its keys. The last batch ends at
--- $2, and only its rows are counted; the limit makes the server read these in index order, too. Only keys that are
--- found become JSON
+-- next_batch: part of other statements: the first and the last key of a batch of some rows at most, up to the last key
+-- of the walk. Skipping to the last row of a whole batch takes a fifth of the time of collecting its keys. The last batch
+-- ends at the last key, and only its rows are counted; the limit makes the server read these in index order, too. Only
+-- keys that are found become JSON
 WITH whole AS MATERIALIZED (
     SELECT (SELECT {{key_of_batch}}::text
-            FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}}
-                  OFFSET $3::bigint OPERATOR(pg_catalog.-) 1::bigint LIMIT 1) AS batch) AS last
+            FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{inside}} ORDER BY {{order}}
+                  OFFSET {{rows}} OPERATOR(pg_catalog.-) 1::bigint LIMIT 1) AS batch) AS last
 )
 SELECT (SELECT {{key_of_batch}}::text
-        FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}}
+        FROM (SELECT {{columns}} FROM {{table}} AS t WHERE {{inside}} ORDER BY {{order}}
               LIMIT 1) AS batch) AS first,
-       COALESCE(whole.last, ($2::pg_catalog.jsonb)::text) AS last,
-       CASE WHEN whole.last IS NOT NULL THEN $3::bigint
+       COALESCE(whole.last, ({{last}})::text) AS last,
+       CASE WHEN whole.last IS NOT NULL THEN {{rows}}
             ELSE (SELECT pg_catalog.count(*)
-                  FROM (SELECT FROM {{table}} AS t WHERE {{not_behind}}{{after}} ORDER BY {{order}}
-                        LIMIT $3::bigint) AS rest) END AS rows
+                  FROM (SELECT FROM {{table}} AS t WHERE {{inside}} ORDER BY {{order}}
+                        LIMIT {{rows}}) AS rest) END AS rows
 FROM whole
 
 -- counted: the statement of a batch, in the same message as all that follows it, which needs the number of its rows

@@ -192,6 +192,18 @@ async def test_a_failed_batch_is_reported_with_its_position_and_run_again(db: As
     assert events == ["finished", "applied", "failed"]
 
 
+async def test_the_key_can_be_changed_before_the_first_batch(db: AsyncDatabaseManager) -> None:
+    indexes = "CREATE UNIQUE INDEX ON {{tables.orders}} (total); CREATE UNIQUE INDEX ON {{tables.orders}} (total, id);"
+    first = FILL.replace("key=id", "key=total").replace("WHERE id", "WHERE total")
+    files = {"001_orders.sql": ORDERS + indexes, "012_fill.sql": first.replace("total * 100", "1 / 0")}
+    with pytest.raises(MigrationExecutionError, match="division by zero"):
+        await apply(db, files)
+    by_two = FILL.replace("key=id", "key=total,id").replace("WHERE id", "WHERE (total, id)")
+    assert await apply(db, files | {"012_fill.sql": by_two}) == ["012_fill.sql"]
+    assert (await state(db))["walked_rows"] == 1000
+    assert await db.fetch_value("SELECT count(*) FROM {{tables.orders}} WHERE cents IS NULL") == 0
+
+
 async def test_a_misspelt_column_is_found_in_the_file(db: AsyncDatabaseManager) -> None:
     files = {"001_orders.sql": ORDERS, "012_fill.sql": FILL.replace("$from AND $to", "$from AND $to AND totl > 0")}
     with pytest.raises(MigrationExecutionError) as raised:

@@ -79,7 +79,8 @@ async def test_no_batch_is_searched_for_after_the_last_key(database: str) -> Non
         db = AsyncDatabaseManager(pool=pool, schema="app")
         await apply(db, {"001_orders.sql": ORDERS, "012_fill.sql": FILL})
         found = await state(db)
-    assert len([query for query in sent if "AS have_waited" in query]) == found["batches"]
+    # The first one is found when it starts.
+    assert len([query for query in sent if "AS have_waited" in query]) == found["batches"] - 1
     assert found["changed_rows"] == 100
 
 

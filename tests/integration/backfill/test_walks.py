@@ -69,4 +69,10 @@ async def test_a_batch_reads_as_many_blocks_at_the_end_as_at_the_start(
             assert json.loads(batch["first"])[-1] == str(row + 1)
             assert not {"Seq Scan", "Bitmap Heap Scan"} & set(nodes(explaining.plans[-1])), place
             blocks[place] = explaining.blocks
+        cursor = "(SELECT NULL::jsonb AS position, $1::jsonb AS last_key OFFSET 0) AS b"
+        first_batch = f"SELECT batch.* FROM {cursor}, LATERAL ({walk.sql_of_first_batch('b', '$2::bigint')}) AS batch"
+        batch = await explaining.fetchrow(first_batch, keys[1], _BATCH)
+        assert (batch["rows"], json.loads(batch["first"])[-1]) == (_BATCH, "1")
+        assert not {"Seq Scan", "Bitmap Heap Scan"} & set(nodes(explaining.plans[-1]))
+        assert explaining.blocks <= blocks["start"] + 5
     assert max(blocks.values()) <= min(blocks.values()) * 1.3 + 5, blocks

@@ -94,6 +94,30 @@ async def test_a_deploy_of_a_few_files_takes_few_round_trips(database: str) -> N
     assert counts[True][1] <= 21, counts
 
 
+async def test_a_backfill_takes_few_round_trips_besides_two_for_each_batch(database: str) -> None:
+    table = """CREATE TABLE {{tables.t}} (id int PRIMARY KEY, n int);
+    INSERT INTO {{tables.t}} SELECT n FROM generate_series(1, 100) AS n;"""
+    fill = "-- pgdbm:backfill table={{tables.t}} key=id batch=10 target=1min\n"
+    fill += "UPDATE {{tables.t}} SET n = id WHERE id BETWEEN $from AND $to;"
+    files = {"1.sql": table}
+    counts = []
+    async with CountingProxy(database) as proxy:
+        config = DatabaseConfig(connection_string=proxy.dsn, min_connections=1, max_connections=1)
+        pool = await AsyncDatabaseManager.create_shared_pool(config)
+        db = AsyncDatabaseManager(pool=pool, schema="app")
+        await AsyncMigrationManager(db, files, "m", snapshots=False).apply_pending_migrations()
+        for name, batch in (("2.sql", "10"), ("3.sql", "10"), ("4.sql", "100")):
+            files |= {name: fill.replace("batch=10", f"batch={batch}")}
+            before = proxy.round_trips
+            await AsyncMigrationManager(db, files, "m", snapshots=False).apply_pending_migrations()
+            counts.append(proxy.round_trips - before)
+        batches = await db.fetch_all("SELECT batches FROM {{tables.pgdbm_backfills}} ORDER BY filename")
+        await pool.close()
+    assert [row["batches"] for row in batches] == [4, 4, 1]
+    assert counts[1] - counts[2] == 2 * 3, counts
+    assert counts[2] <= 36, counts
+
+
 async def test_a_run_plans_its_snapshot_once_and_while_it_parses(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

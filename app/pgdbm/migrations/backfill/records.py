@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.connection import fetch_once
 from ...core.creation import NOT_THERE
 from ...core.templating import literal, quote
+from ...errors import MigrationError
 from ...sql import statement
 from .conditions import Conditions
 from .walk import NextBatch
@@ -61,8 +62,15 @@ class Cursor:
     changed_rows: int
     batches: int
     batch_rows: int
-    paused: bool
-    rate: int | None
+
+
+class BeforeBatch(NamedTuple):
+    """What has to be known before a batch: whether to wait; how many sessions have waited for rows of the batch before;
+    and the batch, None at the end."""
+
+    conditions: Conditions
+    have_waited: int
+    batch: NextBatch | None
 
 
 class BackfillRecords:
@@ -77,21 +85,28 @@ class BackfillRecords:
         """SQL that creates the table unless it exists."""
         return self._sql("create")
 
-    async def walked(self, connection: Connection, filename: str) -> tuple[str, str] | None:
-        """The table and the key that the backfill ``filename`` has walked so far; None if it has not started, or has
-        ended."""
-        try:
-            rows = await fetch_once(connection, self._sql("walked"), self._module, filename)
-        except NOT_THERE:
-            return None
-        return (rows[0]["table_name"], rows[0]["key"]) if rows else None
+    async def start(
+        self, connection: Connection, filename: str, walk: Walk, batch_rows: int
+    ) -> tuple[Cursor, BeforeBatch | None]:
+        """The cursor of ``filename``: where an earlier run stopped; or the beginning, with what :meth:`next` returns
+        before a batch of up to ``batch_rows`` rows.
 
-    async def start(self, connection: Connection, filename: str, walk: Walk, batch_rows: int) -> Cursor:
-        """The cursor of ``filename``: where an earlier run stopped, or the beginning."""
+        Raises:
+            MigrationError: an earlier run has walked part of another table, or by another key.
+        """
+        first_batch = walk.sql_of_first_batch("b", "$5::integer::bigint")
+        sql = self._sql("start", last_key=walk.sql("last_key"), conditions=_conditions(walk), first_batch=first_batch)
         key = ", ".join(walk.key)
         values = (self._module, filename, walk.table, key, batch_rows, walk.total_rows)
-        (row,) = await fetch_once(connection, self._sql("start", last_key=walk.sql("last_key")), *values)
-        return Cursor(**row)
+        (row,) = await fetch_once(connection, sql, *values)
+        cursor = Cursor(*(row[field.name] for field in fields(Cursor)))
+        if (row["table_name"], row["key"]) != (walk.table, key):
+            raise MigrationError(
+                f"{filename}: the backfill has walked part of {row['table_name']} by {row['key']}, but its header now "
+                f"has {walk.table} by {key}. Restore the header, or write a new file.",
+                filename,
+            )
+        return cursor, _before_batch(row) if cursor.position is None else None
 
     def move(self, filename: str, cursor: Cursor, batch: NextBatch, changed: int | None, rows_per_s: float) -> str:
         """SQL that moves the cursor behind ``batch``, which has changed as many rows; None: as :func:`counting` says.
@@ -114,20 +129,14 @@ class BackfillRecords:
         slots = {name: f"%({name})s" for name in values}
         return statement("backfill", "move", backfills=self.table.replace("%", "%%"), **slots) % values
 
-    async def next(
-        self, connection: Connection, filename: str, walk: Walk, cursor: Cursor, rows: int
-    ) -> tuple[Conditions, int, NextBatch | None]:
-        """What has to be known before a batch of up to ``rows`` rows, in one round trip.
-
-        Returns :meth:`read`; how many sessions have waited for rows of the batch before; and the batch, None at the
-        end. Updates the changed rows of ``cursor``.
-        """
+    async def next(self, connection: Connection, filename: str, walk: Walk, cursor: Cursor, rows: int) -> BeforeBatch:
+        """What has to be known before a batch of up to ``rows`` rows, in one round trip. Updates the changed rows of
+        ``cursor``."""
         sql = self._sql("next", conditions=_conditions(walk), next_batch=walk.sql_of_next_batch(cursor.position))
         row = await connection.fetchrow(sql, cursor.position, cursor.last_key, rows, self._module, filename)
         assert row is not None
         cursor.changed_rows = row["changed_rows"]
-        batch = NextBatch(row["first"], row["last"], row["rows"]) if row["rows"] else None
-        return _conditions_in(row), row["have_waited"], batch
+        return _before_batch(row)
 
     async def changed_rows(self, connection: Connection, filename: str) -> int:
         """How many rows the batches until now have changed."""
@@ -172,6 +181,11 @@ def _conditions(walk: Walk) -> str:
 
 def _conditions_in(row: Row) -> Conditions:
     return Conditions(*(row[field] for field in Conditions._fields))
+
+
+def _before_batch(row: Row) -> BeforeBatch:
+    batch = NextBatch(row["first"], row["last"], row["rows"]) if row["rows"] else None
+    return BeforeBatch(_conditions_in(row), row["have_waited"], batch)
 
 
 def counting(*, returns: bool) -> tuple[str, str]:

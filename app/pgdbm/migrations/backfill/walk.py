@@ -58,8 +58,15 @@ class Walk:
 
         Returns one row: its columns are the fields of :class:`NextBatch`, with 0 ``rows`` at the end.
         """
-        behind = f"{self._columns} > {self._given(1)}" if position is not None else "$1::pg_catalog.jsonb IS NULL"
-        return self.sql("next_batch", after=f" AND {behind}")
+        given, last = "$1::pg_catalog.jsonb", "$2::pg_catalog.jsonb"
+        after = f"{given} IS NULL" if position is None else f"{self._columns} > {self._key_in(given)}"
+        inside = f"{self._columns} <= {self._key_in(last)} AND {after}"
+        return self.sql("next_batch", inside=inside, last=last, rows="$3::bigint")
+
+    def sql_of_first_batch(self, cursor: str, rows: str) -> str:
+        """The same for the first batch, in a query of a row ``cursor`` with the last key of the table, with 0 ``rows``
+        if it has a position. ``rows`` is SQL: the most rows of the batch."""
+        return self.sql("next_batch", inside=f"{cursor}.position IS NULL", last=f"{cursor}.last_key", rows=rows)
 
     def sql(self, name: str, **slots: str) -> str:
         return statement("backfill", name, **self._slots, **slots)
@@ -69,10 +76,9 @@ class Walk:
         columns = ", ".join(f"t.{column}" for column in self.key)
         return f"({columns})" if len(self.key) > 1 else columns
 
-    def _given(self, parameter: int) -> str:
+    def _key_in(self, json: str) -> str:
         values = ", ".join(
-            f"(${parameter}::pg_catalog.jsonb OPERATOR(pg_catalog.->>) {index})::{kind}"
-            for index, kind in enumerate(self.types)
+            f"({json} OPERATOR(pg_catalog.->>) {index})::{kind}" for index, kind in enumerate(self.types)
         )
         return f"({values})" if len(self.types) > 1 else values
 
@@ -87,7 +93,6 @@ class Walk:
             "key_of_batch": _as_json(names),
             "order": ", ".join(columns),
             "descending": ", ".join(f"{column} DESC" for column in columns),
-            "not_behind": f"{self._columns} <= {self._given(2)}",
         }
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from ...core.asyncpg_errors import is_lost
-from ...errors import MigrationError, MigrationExecutionError, MigrationFileError
+from ...errors import MigrationExecutionError, MigrationFileError
 from ...pgparse.lexer import statement_spans
 from ...sql import statement
 from ..backfill.conditions import Conditions, Limits, ReplayLag
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...core.manager import AsyncDatabaseManager
-    from ..backfill.records import Cursor
+    from ..backfill.records import BeforeBatch, Cursor
     from ..sources.parser import ParsedMigration
     from ..sources.statements import Statement
     from .session import Session
@@ -167,15 +167,15 @@ class BackfillRun:
         async with recording(self._session, self._migration):
             await journal.create(connection, self.records.creation)
         await require_own_table(connection, self.records.table, self._session.script.role)
-        await self._require_same_walk()
         await self._session.send(self._session.script.session_settings)
-        before = (await journal.statements(connection, self._filename)).get(1)
         async with recording(self._session, self._migration):
+            before = (await journal.statements(connection, self._filename)).get(1)
+            cursor, first = await self.records.start(connection, self._filename, self._walk, self._backfill.batch)
             entry = await journal.begin(
                 connection, self._filename, 1, hash_of(self._text()), before.attempt + 1 if before else 1
             )
         try:
-            await self._walk_to_the_end()
+            await self._walk_to_the_end(cursor, first)
             await self._verify()
         except MigrationExecutionError as error:
             with recording_failure(self._migration):
@@ -205,28 +205,20 @@ class BackfillRun:
                 "statement_ended", self._filename, query.number, total, execution_time_ms=milliseconds
             )
 
-    async def _require_same_walk(self) -> None:
-        walked = await self.records.walked(self._connection, self._filename)
-        now = (self._walk.table, ", ".join(self._walk.key))
-        if walked is not None and walked != now:
-            raise MigrationError(
-                f"{self._filename}: the backfill has walked part of {walked[0]} by {walked[1]}, but its header now "
-                f"has {now[0]} by {now[1]}. Restore the header, or write a new file.",
-                self._filename,
-            )
-
-    async def _walk_to_the_end(self) -> None:
+    async def _walk_to_the_end(self, cursor: Cursor, found: BeforeBatch | None) -> None:
         total = len(self._migration.statements)
         emit = partial(self._session.announcer.emit, filename=self._filename, statement=1, statements=total)
-        async with recording(self._session, self._migration):
-            cursor = await self.records.start(self._connection, self._filename, self._walk, self._backfill.batch)
         pace = Pace(cursor.batch_rows, self._backfill.target_s, self._backfill.pause_s, self._backfill.rate)
         emit("statement_started")
         started = time.perf_counter()
         follows_batch = False
+        asked = self._backfill.batch
         while cursor.last_key is not None:
-            asked = pace.rows
-            conditions, have_waited, batch = await self._next(cursor, asked)
+            if found is None:
+                asked = pace.rows
+                found = await self.records.next(self._connection, self._filename, self._walk, cursor, asked)
+            (conditions, have_waited, batch), found = found, None
+            conditions = self._replay_lag.corrected(conditions, time.monotonic())
             if follows_batch:
                 self._report(cursor, pace)
                 if have_waited:
@@ -349,10 +341,6 @@ class BackfillRun:
             await self.records.wait(self._connection, self._filename, None)
             self._emit_waiting(None, None)
         return not is_first
-
-    async def _next(self, cursor: Cursor, rows: int) -> tuple[Conditions, int, NextBatch | None]:
-        found = await self.records.next(self._connection, self._filename, self._walk, cursor, rows)
-        return self._replay_lag.corrected(found[0], time.monotonic()), *found[1:]
 
     async def _read_conditions(self) -> Conditions:
         conditions = await self.records.read(self._connection, self._filename, self._walk)
