@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
@@ -151,12 +152,22 @@ def render(source: str, schema: str | None) -> Rendered:
     if "{{" not in source:
         return Rendered(source, source, schema)
     if len(source) > _LONG:
-        return Rendered("".join(_blocks(source, schema)), source, schema)
+        return Rendered(_rendered_long(source, schema), source, schema)
     if "\\{{" in source:
         text = _MAYBE_ESCAPED.sub(partial(_replacement, schema), source)
     else:
         text = _PLACEHOLDER.sub(partial(_plain_replacement, schema), source)
     return Rendered(text, source, schema)
+
+
+def _rendered_long(source: str, schema: str | None) -> str:
+    matches = _placeholders(source).finditer(source)
+    first = next(matches, None)
+    if first is not None and first[0][0] == "{" and all(one[0] == first[0] for one in matches):
+        # Most data files have one table, and replace() makes no copy but the result.
+        with suppress(_RefusedError):
+            return source.replace(first[0], _expanded(first[1], first[2], schema))
+    return "".join(_blocks(source, schema))
 
 
 def _blocks(source: str, schema: str | None) -> Iterator[str]:

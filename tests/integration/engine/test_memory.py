@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE = 12_000_000
-MOST = 4.5
+MOST = 3.7
 TABLE = "CREATE TABLE {{tables.entry}} (id int, note text);\n"
 
 

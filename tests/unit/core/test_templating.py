@@ -45,6 +45,31 @@ def test_placeholders_are_rendered(source: str, with_schema: str, without: str) 
 
 
 @pytest.mark.parametrize(
+    "source",
+    [
+        "{{tables.users}}.id, {{tables.users}}",
+        "{{tables.users}} {{tables.users}}",
+        "{{schema}}.f, {{schema}}.g",
+        "{{schema}}.f, {{schema}}",
+        "{{tables.users}}, {{ tables.users }}",
+        r"{{tables.users}}, \{{tables.users}}",
+        r"\{{tables.users}}, \{{tables.users}}",
+        "'{{name}}', '{{name}}'",
+        "'{{name}}', {{tables.users}}",
+        "{{1,2}}",
+    ],
+)
+def test_a_long_text_is_rendered_like_a_short_one(source: str) -> None:
+    padding = "-" * 2_000_000 + "\n"
+    for schema in ("app", None):
+        short, long = render(source, schema), render(padding + source, schema)
+        assert long.text == padding + short.text
+        assert [(one[0] - len(padding), one[1]) for one in long.edits] == [(one[0], one[1]) for one in short.edits]
+    with pytest.raises(TemplateError, match="line 2, column 3: there is no such placeholder"):
+        render(f"{padding}  {{{{name}}}} {{{{name}}}}", "app")
+
+
+@pytest.mark.parametrize(
     ("placeholder", "reason"),
     [
         ("{{tablse.users}}", "no such placeholder"),
