@@ -37,5 +37,6 @@ class LRUCache(Generic[K, V]):
             self._items.popitem(last=False)
         return value
 
-    def discard(self, key: K) -> None:
-        self._items.pop(key, None)
+    def pop(self, key: K) -> V | None:
+        """Remove the item; returns it, or None if there was none."""
+        return self._items.pop(key, None)

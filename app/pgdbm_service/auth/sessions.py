@@ -236,7 +236,7 @@ class Sessions:
 
     async def _read(self, session_id: str) -> _Known | None:
         read_at, ended, revocations = time.monotonic(), self._ended, self._verifier.revocations
-        self._known.discard(session_id)
+        self._known.pop(session_id)
         db = self._database.manager(SERVICE_SCHEMA)
         row = await self._database.with_timeout(
             db.fetch_one(statement("dashboard_sessions", "find"), session_id, self._idle_s)
@@ -250,14 +250,14 @@ class Sessions:
         return known
 
     def _discard(self, session_id: str) -> None:
-        self._known.discard(session_id)
+        self._known.pop(session_id)
         self._ended += 1
         for event in self._watched.get(session_id, ()):
             event.set()
 
     def _record_use(self, session_id: str) -> None:
         # The next request reads the session again, with the new time.
-        self._known.discard(session_id)
+        self._known.pop(session_id)
         writing = self._execute("record_use", session_id, self._idle_s, self._use_every_s)
         task = asyncio.create_task(self._logged(writing))
         self._writing.add(task)

@@ -98,7 +98,7 @@ class TokenVerifier:
 
     def invalidate(self, token_id: str) -> None:
         """Drop the cached token, which has just been revoked."""
-        self._known.discard(token_id)
+        self._known.pop(token_id)
         self.revocations += 1
 
     @contextlib.asynccontextmanager
@@ -111,7 +111,7 @@ class TokenVerifier:
 
     async def _read(self, token_id: str) -> _Known | None:
         read_at, revocations = time.monotonic(), self.revocations
-        self._known.discard(token_id)
+        self._known.pop(token_id)
         row = await self._database.with_timeout(
             self._database.manager(SERVICE_SCHEMA).fetch_one(statement("tokens", "find"), token_id)
         )

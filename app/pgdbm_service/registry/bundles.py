@@ -45,6 +45,12 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         """The checksum of each migration, by file name."""
         return {name: file.checksum for name, file in self.files.items() if is_migration_name(name)}
 
+    def consists_of(self, migrations: Collection[Migration]) -> bool:
+        """Whether these objects are its migrations, rather than others with the same names."""
+        return all(self.files.get(one.filename) is one for one in migrations) and len(migrations) == sum(
+            map(is_migration_name, self.files)
+        )
+
 
 def bundle_of(settings: CheckedSettings, files: Collection[Migration]) -> Bundle:
     """The bundle of ``files``."""

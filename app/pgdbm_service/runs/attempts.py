@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
+    from pgdbm.core.lru import LRUCache
     from pgdbm.migrations import AsyncMigrationManager
     from pgdbm.migrations.engine.events import Event
     from pgdbm.migrations.engine.plan import Plan, ReadPlan
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ..status.module_lookup import ModuleLookup
     from .queue import Item
     from .store import Store
-    from .stored_runs import StartedSchema, TakenRun, UnfinishedSchema
+    from .stored_runs import RunEvent, StartedSchema, TakenRun, UnfinishedSchema
 
 _SOON_S = 1.0
 # The queue takes older items first, so refused items must not become due again so often that it never gets to newer
@@ -57,12 +58,13 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class Migrated(NamedTuple):
-    """The migrations of a schema after an attempt."""
+    """The migrations of a schema after an attempt; ``events`` are its last ones, which have not been written."""
 
     steps: list[Step]
     skipped: int
     total: int
     total_time_ms: float
+    events: Sequence[RunEvent] = ()
 
 
 class Attempt:
@@ -75,7 +77,8 @@ class Attempt:
 
 
 class Attempts:
-    """``login_slots``: how many migrations may run on a login's connections.
+    """``login_slots``: how many migrations may run on a login's connections. ``known_plans``: plans of new runs in one
+    schema, by the id of the run.
 
     ``stale_s``: seconds after which a replica without a heartbeat is considered dead.
     """
@@ -88,6 +91,7 @@ class Attempts:
         observer: Observer,
         store: Store,
         replica: UUID,
+        known_plans: LRUCache[UUID, ReadPlan],
         login_slots: int,
         stale_s: float,
     ) -> None:
@@ -97,6 +101,7 @@ class Attempts:
         self._observer = observer
         self._store = store
         self._replica = replica
+        self._known_plans = known_plans
         self._login_slots = login_slots
         self._stale_s = stale_s
         self._running: dict[UUID, dict[str, Attempt]] = {}
@@ -144,15 +149,20 @@ class Attempts:
     ) -> None:
         schema = unfinished.schema
         async with self._suspect(unfinished), self._slots.reserve():
-            started = await self._store.start_schema(run.id, schema, self._replica)
+            known = self._known_plans.pop(run.id)
+            pending = None if known is None else _to_apply(run, known.plan)
+            started = await self._store.start_schema(run.id, schema, self._replica, pending)
             if started is None:
                 return
+            if started.attempt > 1:
+                # Part of it may be applied.
+                known = None
             try:
                 if isinstance(module, ServiceError):
                     raise module
                 await self._require_no_poison(run, module, started)
                 with self._observer.run(run.module, str(run.id), run.traceparent) as observed:
-                    migrated = await self._migrate(run, module, started, observed)
+                    migrated = await self._migrate(run, module, started, observed, known)
                     await self._store.complete_schema(run.id, schema, *migrated)
                     observed.ended("success" if migrated.steps else "up_to_date", len(migrated.steps))
                 if migrated.steps:
@@ -218,34 +228,43 @@ class Attempts:
             replica_crashes=started.replica_crashes,
         )
 
-    async def _migrate(self, run: TakenRun, module: Module, started: StartedSchema, observed: ObservedRun) -> Migrated:
+    async def _migrate(
+        self, run: TakenRun, module: Module, started: StartedSchema, observed: ObservedRun, known: ReadPlan | None
+    ) -> Migrated:
         options = run.options
         manager = await self._lookup.runner(module, started.schema)
         changed: dict[str, Any] = {"defer_background": not options.background}
         if options.lock_timeout_ms is not None:
             changed["lock_timeout"] = options.lock_timeout_ms / 1000
         manager = manager.with_options(**changed)
-        known = await manager.read_plan(target=options.target)
+        is_recorded = known is not None
+        is_first = is_recorded or started.pending is None
+        known = known or await manager.read_plan(target=options.target)
         plan = known.plan
-        deferred = frozenset() if options.background else plan.in_background
-        pending = [one.filename for one in plan.pending if one.filename not in deferred]
+        pending = _to_apply(run, plan)
         total = len(pending) + len(plan.skipped) + len(plan.beyond_target)
         steps: list[Step] = []
+        events: Sequence[RunEvent] = ()
         total_time_ms = 0.0
-        is_first = started.pending is None
         if is_first:
             started.pending = pending
         if pending:
             bound = _require_planned(run, started, plan, pending, is_first=is_first)
             db = self._lookup.databases.of(module.name, started.schema)
             recorder = Recorder(self._database, db, self._store, run, started, len(pending))
-            result = await self._apply(run, started, recorder, manager, observed, bound, known)
+            if not is_recorded:
+                # Done first: what is pending now and applied at the end counts as applied by the run, even if this
+                # replica dies.
+                await recorder.flush()
+            result = await self._apply(run, started, recorder, manager, observed, bound, known, is_first=is_first)
+            events = recorder.take_events()
             steps = [Step(one["filename"], one["execution_time_ms"]) for one in result["applied"]]
             total_time_ms = result["total_time_ms"]
         if not is_first and started.pending:
             # An attempt that was taken over may have applied some of them without being able to record it.
             steps = await applied_steps(manager, started.pending)
-        return Migrated(steps, total - len(steps) - len(plan.beyond_target) - len(deferred), total, total_time_ms)
+        skipped = len(plan.skipped) + len(pending) - len(steps)
+        return Migrated(steps, skipped, total, total_time_ms, events)
 
     async def _apply(
         self,
@@ -256,6 +275,8 @@ class Attempts:
         observed: ObservedRun,
         plan: str | None,
         known: ReadPlan,
+        *,
+        is_first: bool,
     ) -> dict[str, Any]:
         options = run.options
 
@@ -274,9 +295,6 @@ class Attempts:
             if blockers is None
             else BlockerPolicy(**msgspec.structs.asdict(blockers), on_ended=recorder.on_blocker_ended),
         )
-        # Done first: what is pending now and applied at the end counts as applied by the run, even if this replica
-        # dies.
-        await recorder.flush()
         applying = manager.apply_pending_migrations(
             target=options.target, atomic=options.atomic, plan=plan, known=known
         )
@@ -285,7 +303,8 @@ class Attempts:
         attempts = self._running.setdefault(run.id, {})
         attempts[started.schema] = attempt
         try:
-            async with recorder.writing():
+            # After another attempt, more is read before the end is written.
+            async with recorder.writing(leaves_last=is_first):
                 result = await self._result(run, attempt)
                 for one in result.get("renamed", ()):
                     recorder.on_notice(_renamed(**one), applied_as=one["applied_as"])
@@ -355,6 +374,12 @@ class Attempts:
                 logger.warning("statement not cancelled", error_type=type(error).__name__)
         # It is waiting for something other than a statement.
         attempt.task.cancel()
+
+
+def _to_apply(run: TakenRun, plan: Plan) -> list[str]:
+    """The files of ``plan`` that the run applies."""
+    deferred = frozenset() if run.options.background else plan.in_background
+    return [one.filename for one in plan.pending if one.filename not in deferred]
 
 
 def _resumes(run: TakenRun, started: StartedSchema, error: Exception) -> bool:

@@ -15,6 +15,9 @@ from .stored_runs import NewRun
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from pgdbm.core.lru import LRUCache
+    from pgdbm.migrations.engine.plan import ReadPlan
+
     from ..database.slots import Slots
     from ..registry.store import RegistrationStore
     from ..status.module_lookup import ModuleLookup
@@ -29,6 +32,8 @@ logger = structlog.get_logger("pgdbm_service")
 
 
 class RunCreator:
+    """``known_plans``: receives the plan of each run that it creates, by the id of the run."""
+
     def __init__(
         self,
         slots: Slots,
@@ -37,6 +42,7 @@ class RunCreator:
         summaries: Summaries,
         store: Store,
         start_conditions: StartConditions,
+        known_plans: LRUCache[UUID, ReadPlan],
     ) -> None:
         self._slots = slots
         self._registrations = registrations
@@ -44,6 +50,7 @@ class RunCreator:
         self._summaries = summaries
         self._store = store
         self._start_conditions = start_conditions
+        self._known_plans = known_plans
 
     async def create_run(self, request: MigrationRequest, target: Target, bound: BoundPlan | None) -> UUID:
         """A new run, or the active one that does the same with the same files. ``bound``: the plan of the target.
@@ -56,7 +63,9 @@ class RunCreator:
             raise ServiceError("shutting_down", "The service is stopping. Another replica serves the request.")
         module, schemas = target.module, target.schemas
         await self._start_conditions.require_accepted(request, module)
-        bundle = await self._lookup.bundle(module, planned=target.migrations) if bound is None else bound.bundle
+        known = target.known
+        planned = None if known is None else known.migrations
+        bundle = await self._lookup.bundle(module, planned=planned) if bound is None else bound.bundle
         await require_dependencies(self._lookup, self._summaries, module, request.stored)
         reader = self._lookup.databases.reader(module.name)
         # Of a renamed module, nothing is applied under its new name.
@@ -65,6 +74,8 @@ class RunCreator:
         # Another replica may do the work, with different files in its repository.
         await self._registrations.store_bundle(bundle)
         new = NewRun(id=uuid4(), request=request, bundle=bundle.digest, schemas=schemas, bound=bound)
+        if known is not None and bundle.consists_of(known.migrations):
+            self._known_plans.put(new.id, known)
         run = await self._store.create(new)
         if run == new.id:
             logger.info("run queued", run_id=str(run), module=module.name, schemas=len(schemas))

@@ -181,8 +181,8 @@ class RunQueries:
         return rows[0]["events"], rows[0]["has_ended"]
 
     async def has_ended(self, run: UUID) -> bool:
-        """Whether a run has ended; False if there is none."""
-        return any(row["has_ended"] for row in await self._rows("newest_event", run))
+        """Whether a run has ended, or does not exist."""
+        return all(row["has_ended"] for row in await self._rows("newest_event", run))
 
     async def undone(self, run: UUID) -> list[str]:
         """The schemas in which the run did not succeed, in order."""

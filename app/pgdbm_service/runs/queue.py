@@ -48,6 +48,8 @@ ENTRYPOINT = "run"
 _PAUSE_S = 2.0
 _WRITTEN_WITHIN_S = 30.0
 _CHECK_EVERY_S = 30.0
+# Tables cannot be dropped and recreated, with all of the service's migrations, in less.
+_CHECK_EVERY_BUSY_S = 0.05
 
 logger = structlog.get_logger("pgdbm_service")
 # PgQueuer would log each item that is put back.
@@ -225,9 +227,10 @@ class _RetryingDriver:
             self._items_until = asyncio.get_running_loop().time() + _WRITTEN_WITHIN_S
 
     def _needs_check(self) -> bool:
-        """Always while there are items, otherwise rarely: an idle service should send few statements."""
+        """Often while there are items, otherwise rarely: an idle service should send few statements."""
         now = asyncio.get_running_loop().time()
-        return self._items > 0 or now < self._items_until or now > self._checked_at + _CHECK_EVERY_S
+        is_busy = self._items > 0 or now < self._items_until
+        return now > self._checked_at + (_CHECK_EVERY_BUSY_S if is_busy else _CHECK_EVERY_S)
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         rows = await self._retried(lambda connection: connection.fetch(query, *args))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..api.audit import AuditEntry
     from ..database.pool import Database
     from .store import Store
-    from .stored_runs import StartedSchema, TakenRun
+    from .stored_runs import RunEvent, StartedSchema, TakenRun
 
 _FEW_FILES = 20
 _FEW_SCHEMAS = 5
@@ -83,13 +83,14 @@ class Recorder:
         self._run = run
         self._started = started
         self._progress = Progress(pending_count=pending)
-        self._events: list[tuple[str, dict[str, Any]]] = []
+        self._events: list[RunEvent] = []
         self._audited: list[tuple[UUID, AuditEntry]] = []
         self._reported = _report_of(self._progress)
         self._changed = False
         self._backend_changed = False
         self._failed_at: tuple[str | None, int] | None = None
         self._pausing = False
+        self._leaves_last = False
         self._blocked_by: list[int] = []
         self._backfill_at = self._backfill_event_at = -_BACKFILL_EVENT_EVERY_S
         # A backfill has few statements.
@@ -158,13 +159,15 @@ class Recorder:
         self._audited.append(entry)
 
     @contextlib.asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
-        """During the block, write what has changed."""
+    async def writing(self, *, leaves_last: bool) -> AsyncIterator[None]:
+        """During the block, write what has changed. ``leaves_last``: if the block succeeds, its last events are not
+        written, and the caller has to :meth:`take_events`."""
         over = asyncio.Event()
         writer = asyncio.create_task(self._write(over))
         counter = None if self.listens else asyncio.create_task(self._count())
         try:
             yield
+            self._leaves_last = leaves_last
         finally:
             if counter is not None:
                 counter.cancel()
@@ -177,15 +180,20 @@ class Recorder:
             except Exception as error:
                 logger.warning("last progress not written", run_id=str(self._run.id), error_type=type(error).__name__)
 
-    async def flush(self) -> None:
-        """Write what has changed now."""
+    def take_events(self) -> list[RunEvent]:
+        """The events that have not been written. The caller writes them."""
         events, self._events = self._events, []
-        changed, self._changed, self._backend_changed = self._changed, False, False
         report = _report_of(self._progress)
-        if changed and report != self._reported and self._is_due():
+        if self._changed and report != self._reported and self._is_due():
             # One event for all statements since the last write.
             self._reported = report
             events.append(("progress", report))
+        self._changed = self._backend_changed = False
+        return events
+
+    async def flush(self) -> None:
+        """Write what has changed now."""
+        events = self.take_events()
         try:
             await self._write_audit()
             self.cancelled = await self._store.record_progress(
@@ -218,7 +226,7 @@ class Recorder:
             # It may have been set during the last write, together with events that came too late for that write.
             is_last = over.is_set()
             if is_last:
-                if not self._changed:
+                if not self._changed or (self._leaves_last and not self._audited):
                     return
             elif not (self._changed or self._backend_changed) and loop.time() - written < _CHECK_EVERY_S:
                 continue

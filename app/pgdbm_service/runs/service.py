@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from pgdbm.core.lru import LRUCache
 from pgdbm.core.pool import without_reset
 from pgdbm.version import __version__
 
@@ -39,6 +40,8 @@ from .wait import RunWaiter
 from .worker import Worker
 
 if TYPE_CHECKING:
+    from pgdbm.migrations.engine.plan import ReadPlan
+
     from ..database.pool import Database
     from ..database.slots import Slots
     from ..observability.run_observer import Observer
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
 _RECOVER_EVERY_S = 60.0
 _PRUNE_EVERY_S = 300.0
+_PLANS_KEPT = 16
 # The SQL statements that send notifications contain the name of the channel.
 _CANCEL_CHANNEL = "pgdbm_service_cancel"
 
@@ -87,6 +91,8 @@ class RunService:
         self.start_conditions = StartConditions(lookup.policies, self.freezes, binding, self.approvals)
         # Work that has started waits for the database, but a request does not.
         patient_store = Store(database, settings.takeover_s, slots.shutting_down)
+        # Its worker usually takes a run as soon as it is created, and need not read the history again for its plan.
+        known_plans: LRUCache[UUID, ReadPlan] = LRUCache(_PLANS_KEPT)
         self._attempts = Attempts(
             database,
             slots,
@@ -94,6 +100,7 @@ class RunService:
             observer,
             patient_store,
             self.replica,
+            known_plans,
             login_slots=settings.login_migrations,
             stale_s=settings.takeover_s,
         )
@@ -102,7 +109,7 @@ class RunService:
         keys = IdempotencyKeys(self.store, children, lookup)
         self.waiter = RunWaiter(self.queries, self.streams, worker)
         targets = Targets(lookup, summaries)
-        creator = RunCreator(slots, registrations, lookup, summaries, self.store, self.start_conditions)
+        creator = RunCreator(slots, registrations, lookup, summaries, self.store, self.start_conditions, known_plans)
         dry_runs = DryRuns(database, lookup, targets)
         self.submitter = RunSubmitter(database, keys, targets, creator, dry_runs, self.waiter, self.queries, binding)
         self.all_modules = AllModules(

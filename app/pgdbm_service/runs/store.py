@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..database.pool import Database
     from .grouped_writes import Write
     from .plan_checks import Step
+    from .stored_runs import RunEvent
 
 T = TypeVar("T")
 
@@ -165,10 +166,13 @@ class Store:
         """Whether a run is waiting to start and should not be cancelled."""
         return bool(await self._value("is_unstarted", run))
 
-    async def start_schema(self, run: UUID, schema: str, replica: UUID) -> StartedSchema | None:
+    async def start_schema(
+        self, run: UUID, schema: str, replica: UUID, pending: list[str] | None = None
+    ) -> StartedSchema | None:
         """Begin an attempt; None if the schema has ended, or the run has ended, should be cancelled or may not
-        start."""
-        rows = await self._grouped(run, "start_schema", schema, replica)
+        start. ``pending``: the files that are pending, if that is known; recorded in the first attempt."""
+        progress = None if pending is None else as_json(Progress(pending_count=len(pending)))
+        rows = await self._grouped(run, "start_schema", schema, replica, pending, progress)
         if not rows:
             return None
         row = rows[0]
@@ -178,7 +182,7 @@ class Store:
         self,
         run: UUID,
         started: StartedSchema,
-        events: Sequence[tuple[str, Mapping[str, Any]]],
+        events: Sequence[RunEvent],
         progress: Progress,
         backend_pid: int | None,
     ) -> bool:
@@ -188,8 +192,7 @@ class Store:
             "record_progress",
             started.schema,
             started.attempt,
-            [kind for kind, _ in events],
-            [as_json(data) for _, data in events],
+            *_in_columns(events),
             as_json(progress),
             backend_pid,
             started.pending,
@@ -197,11 +200,21 @@ class Store:
         return bool(rows) and bool(rows[0]["cancelled"])
 
     async def complete_schema(
-        self, run: UUID, schema: str, steps: Sequence[Step], skipped: int, total: int, total_time_ms: float
+        self,
+        run: UUID,
+        schema: str,
+        steps: Sequence[Step],
+        skipped: int,
+        total: int,
+        total_time_ms: float,
+        events: Sequence[RunEvent],
     ) -> None:
-        """A schema is migrated. Also valid from an attempt that was taken over."""
+        """A schema is migrated; ``events`` are the last ones before that. Also valid from an attempt that was taken
+        over."""
         names, times = [step.filename for step in steps], [str(step.execution_time_ms) for step in steps]
-        await self._grouped(run, "complete_schema", schema, names, times, skipped, total, total_time_ms)
+        await self._grouped(
+            run, "complete_schema", schema, names, times, skipped, total, total_time_ms, *_in_columns(events)
+        )
 
     async def fail_schema(
         self,
@@ -229,20 +242,27 @@ class Store:
         await self.finish(item.run, item.chunk)
 
     async def finish(
-        self, run: UUID, summarized_chunk: int | None = None, follow_up: FollowUp | None = None
+        self,
+        run: UUID,
+        summarized_chunk: int | None = None,
+        follow_up: FollowUp | None = None,
+        *,
+        has_canaries: bool = True,
     ) -> str | None:
         """End the run if all of its schemas have ended and are summarized; returns its status if so.
 
         ``summarized_chunk``: the summaries show the schemas of this chunk that have ended.
 
         If the canary schemas have succeeded, the others are put into the queue. The end of a run puts its parent runs
-        into the queue. ``follow_up`` may return a run to create once this one has succeeded.
+        into the queue. ``follow_up`` may return a run to create once this one has succeeded. ``has_canaries``: it may
+        have canary schemas.
         """
 
         async def release_or_end(connection: Connection) -> str | None:
             if summarized_chunk is not None:
                 await connection.execute(self._sql("mark_summarized"), run, summarized_chunk)
-            chunks = [row["chunk"] for row in await connection.fetch(self._sql("release_chunks"), run)]
+            released = await connection.fetch(self._sql("release_chunks"), run) if has_canaries else ()
+            chunks = [row["chunk"] for row in released]
             if chunks:
                 await enqueue(connection, [Item(run, chunk) for chunk in chunks], priority=_priority(len(chunks)))
                 return None
@@ -361,6 +381,10 @@ def chunked(schemas: int, canary: int) -> list[int]:
     canaries = min(canary, schemas)
     size = min(_MOST_IN_CHUNK, max(1, (schemas - canaries) // _FEWEST_CHUNKS))
     return [CANARIES] * canaries + [1 + position // size for position in range(schemas - canaries)]
+
+
+def _in_columns(events: Sequence[RunEvent]) -> tuple[list[str], list[str]]:
+    return [kind for kind, _ in events], [as_json(data) for _, data in events]
 
 
 def _priority(items: int) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -62,6 +62,10 @@ class TakenRun(msgspec.Struct, frozen=True, kw_only=True):
     approvals_needed: int
     is_free: bool
     approvals_given: int
+
+
+RunEvent = tuple[str, Mapping[str, Any]]
+"""The kind and the data of an event."""
 
 
 class UnfinishedSchema(NamedTuple):

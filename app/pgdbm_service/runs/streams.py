@@ -117,12 +117,13 @@ class RunStreams:
         """The stream of ``run``, from its newest event on. ``for_end``: the follower waits only for its end.
 
         Raises:
-            ServiceError: run_unknown.
+            ServiceError: run_unknown, unless ``for_end``: a run that does not exist has ended.
         """
         async with self._opening:
             stream = self._streams.get(run)
             if stream is None:
-                newest, has_ended = await self._queries.newest_event(run)
+                # Who waits for the end needs no event, and the reader's first read finds out whether it has ended.
+                newest, has_ended = (0, False) if for_end else await self._queries.newest_event(run)
                 stream = self._streams[run] = RunStream(newest, has_ended=has_ended)
                 if not has_ended:
                     # The reader's first read finds the events since the query above.

@@ -14,7 +14,7 @@ from .plan_checks import require_plan
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from pgdbm.migrations import Migration
+    from pgdbm.migrations.engine.plan import ReadPlan
 
     from ..registry.modules import Module
     from ..status.module_lookup import ModuleLookup
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """``started``: the ``schemas`` in which part of the module is known to be applied. ``migrations``: those that were
-    planned, if there is one schema."""
+    """``started``: the ``schemas`` in which part of the module is known to be applied. ``known``: the plan, if there is
+    one schema and it was planned."""
 
     module: Module
     schemas: Sequence[str]
     started: Collection[str] = frozenset()
-    migrations: tuple[Migration, ...] | None = None
+    known: ReadPlan | None = None
 
 
 class Targets:
@@ -50,7 +50,7 @@ class Targets:
         finding = self._lookup.pending_schemas(target.module, target.schemas, request.options.target)
         pending = await with_timeout(finding, len(target.schemas))
         if pending.schemas:
-            return Target(target.module, pending.schemas, pending.started, pending.migrations)
+            return Target(target.module, pending.schemas, pending.started, pending.known)
         result = MigrateResult(
             module=target.module.name,
             status="up_to_date",

@@ -93,7 +93,8 @@ class Worker:
         # Done before the run ends, so that GET /modules does not lag behind its end.
         await self._summarize(run, module, [one.schema for one in unfinished])
         follow_up = None if isinstance(module, ServiceError) else await follow_up_of(self._lookup, run, module)
-        status = await self._store.finish(item.run, item.chunk, follow_up)
+        has_canaries = run.options.canary > 0
+        status = await self._store.finish(item.run, item.chunk, follow_up, has_canaries=has_canaries)
         if status is None and not run.is_started and await self._store.is_unstarted(item.run):
             # The module was frozen after the item was taken.
             raise RetryLater(_SOON_S)

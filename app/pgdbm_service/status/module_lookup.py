@@ -43,15 +43,15 @@ class _Kept(NamedTuple):
 class Pending(NamedTuple):
     """``schemas``: those in which something may be pending. ``skipped`` and ``total`` count files if nothing is.
 
-    ``started``: schemas in which part of the module is known to be applied. ``migrations``: all of the module, if one
-    schema was planned.
+    ``started``: schemas in which part of the module is known to be applied. ``known``: the plan, if one schema was
+    planned.
     """
 
     schemas: Sequence[str]
     skipped: int = 0
     total: int = 0
     started: Collection[str] = frozenset()
-    migrations: tuple[Migration, ...] | None = None
+    known: ReadPlan | None = None
 
 
 class ModuleLookup:
@@ -203,9 +203,7 @@ class ModuleLookup:
             plan = known.plan
             if plan.pending:
                 await kept.manager.require_allowed(target=target)
-                return Pending(
-                    schemas, started=set(schemas) if plan.skipped else frozenset(), migrations=known.migrations
-                )
+                return Pending(schemas, started=set(schemas) if plan.skipped else frozenset(), known=known)
             return Pending([], len(plan.skipped), len(plan.skipped) + len(plan.beyond_target))
         if target is not None:
             return Pending(schemas)

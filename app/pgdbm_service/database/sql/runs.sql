@@ -93,7 +93,7 @@ WHERE s.run = $1 AND s.chunk = $2 AND (s.status IN ('queued', 'running') OR s.at
 ORDER BY s.position
 
 -- start_schema: begin an attempt at a schema; no row if the schema or the run has ended, or was requested to be
--- cancelled
+-- cancelled. $4 are the pending files, if they are known before the first attempt, and $5 is its progress then
 WITH run AS (
     -- The lock on the run's row is held until the commit, so event numbers are in commit order.
     UPDATE {{tables.runs}}
@@ -114,7 +114,9 @@ WITH run AS (
 ), attempt AS (
     UPDATE {{tables.run_schemas}} s
     SET deaths = CASE WHEN s.status = 'running' THEN s.deaths + 1 ELSE s.deaths END,
-        status = 'running', attempts = attempts + 1, replica = $3, backend_pid = NULL, progress = NULL, problem = NULL,
+        status = 'running', attempts = attempts + 1, replica = $3, backend_pid = NULL, problem = NULL,
+        progress = CASE WHEN s.attempts = 0 THEN $5::jsonb END,
+        pending = CASE WHEN s.attempts = 0 THEN $4::text[] ELSE s.pending END,
         started_at = COALESCE(started_at, pg_catalog.now())
     FROM run
     WHERE s.run = run.id AND s.schema = $2 AND s.status IN ('queued', 'running')
@@ -153,9 +155,10 @@ SELECT cancelled,
        CASE WHEN pg_catalog.cardinality($4::text[]) > 0 THEN pg_catalog.pg_notify('pgdbm_service_events', id::text) END
 FROM run
 
--- complete_schema: a schema is migrated. Even an attempt that was taken over may do this: it has read the history
+-- complete_schema: a schema is migrated, after the events $8 with the data $9. Even an attempt that was taken over may
+-- do this: it has read the history
 WITH run AS (
-    UPDATE {{tables.runs}} SET events = events + 1
+    UPDATE {{tables.runs}} SET events = events + pg_catalog.cardinality($8::text[]) + 1
     WHERE id = $1 AND status IN ('queued', 'running')
     RETURNING id, events
 ), done AS (
@@ -178,6 +181,12 @@ WITH run AS (
            pg_catalog.jsonb_build_object('schema', $2::text, 'status', 'succeeded',
                                          'applied_count', pg_catalog.cardinality($3::text[]))
     FROM run
+  UNION ALL
+    SELECT run.id, run.events - pg_catalog.cardinality($8::text[]) - 1 + last.position, last.kind,
+           pg_catalog.jsonb_build_object('schema', $2::text) || last.data
+    FROM run,
+         ROWS FROM (pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[]::jsonb[]))
+             WITH ORDINALITY AS last (kind, data, position)
 )
 SELECT pg_catalog.pg_notify('pgdbm_service_events', id::text) FROM run
 
