@@ -23,7 +23,7 @@ from .databases import Databases, insert, write_migrations
 from .harness import Result, race, timed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 _APP = str(Path(__file__).resolve().parents[2] / "app")
 _SECONDS = 3
@@ -186,16 +186,18 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def migrate_over_http(database: str, repository: Path, *, first_target: str | None = None) -> float:
+async def migrate_over_http(
+    database: str, repository: Path, *, warm_up: Callable[[AsyncClient], Awaitable[object]] | None = None
+) -> float:
     """Seconds of ``POST /modules/app/migrate`` at a service that has connections, and has read the files.
 
-    ``first_target``: the service has migrated up to this version before, otherwise nothing.
+    ``warm_up`` is called before that.
     """
     variables = {"DATABASE_URL": database, "PGDBM_MIGRATIONS_REPO": str(repository), "PGDBM_LOG_LEVEL": "warning"}
     async with running("-m", "pgdbm_service", **variables) as service, AsyncClient(service.url) as client:
         await client.get_module("app")
-        if first_target is not None:
-            await client.migrate("app", MigrateBody(wait_s=60, target=first_target))
+        if warm_up is not None:
+            await warm_up(client)
         return await timed(lambda: client.migrate("app", MigrateBody(wait_s=60)))
 
 

@@ -34,6 +34,9 @@ class DatabaseConfig:
     database, user and password. Use ``statement_cache_size=0`` with a transaction pooler. A timeout of None keeps the
     server's setting. Numbers may be given as text, such as the values of environment variables.
 
+    A connection keeps the last ``statement_cache_size`` statements prepared, each for
+    ``max_cached_statement_lifetime`` seconds after it was prepared; with 0, as long as it is among the last.
+
     ``connect_timeout`` limits one attempt to connect, over all hosts of the connection string, which get equal shares
     of it. There are ``retry_attempts`` attempts. ``direct_connection_string`` is the address of the same database
     without the transaction pooler, for migrations that need a session. All other settings apply to both.
@@ -70,6 +73,7 @@ class DatabaseConfig:
     connect_timeout: float = 10.0
     command_timeout: float | None = 60.0
     statement_cache_size: int = 1000
+    max_cached_statement_lifetime: float = 300.0
     server_settings: dict[str, str] | None = None
     init_commands: list[str] | None = None
     shared_pool_search_path: str | None = NEUTRAL_SEARCH_PATH
@@ -245,6 +249,7 @@ class DatabaseConfig:
             ("max_queries", 1),
             ("max_inactive_connection_lifetime", 0),
             ("statement_cache_size", 0),
+            ("max_cached_statement_lifetime", 0),
             ("retry_attempts", 1),
             ("retry_delay", 0),
             ("retry_backoff", 1),

@@ -63,6 +63,7 @@ def connect_options(config: DatabaseConfig, server_settings: dict[str, str]) -> 
         "timeout": config.connect_timeout,
         "command_timeout": config.command_timeout,
         "statement_cache_size": config.statement_cache_size,
+        "max_cached_statement_lifetime": config.max_cached_statement_lifetime,
         "max_cacheable_statement_size": _LONGEST_PREPARED,
         "server_settings": server_settings,
     }

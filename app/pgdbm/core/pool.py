@@ -98,11 +98,9 @@ class ConfiguredPool(asyncpg.Pool):
     no more connections, the pool serves its callers with the ones it has.
     """
 
-    __slots__ = ("_connection_type", "_server_settings", "config", "has_planned", "is_open")
+    __slots__ = ("_connection_type", "_server_settings", "config", "is_open")
 
     config: DatabaseConfig
-    # Whether a run has let the server plan its statements ahead of time: what it keeps belongs to a session.
-    has_planned: bool
     # A private method: asyncpg has no public hook for a connection that a pool cannot open.
     _queue: asyncio.LifoQueue[Any]
 
@@ -124,7 +122,6 @@ class ConfiguredPool(asyncpg.Pool):
         )
         self.config = config
         self.is_open = False
-        self.has_planned = False
         self._server_settings = server_settings
 
     @property

@@ -52,7 +52,7 @@ class FailureLimiter:
     def record_failure(self, address: str, credentials: str, failure: Failure = "invalid") -> None:
         """Count invalid credentials. Failures with credentials that were valid before, such as a revoked token, count
         from now on."""
-        self._valid.discard(_digest(credentials))
+        self._valid.pop(_digest(credentials))
         self._take(address, failure)
 
     def record_missing(self, address: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -40,6 +41,7 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _CLOSE_S = 5.0
 _LOCK_TIMEOUT_MS = 2000
+_STATEMENTS_KEPT = 400
 
 logger = structlog.get_logger("pgdbm_service")
 
@@ -92,11 +94,15 @@ class Connector:
             server_settings={"application_name": APPLICATION_NAME},
             connect_timeout=timeout_s,
             command_timeout=timeout_s,
+            # The statements of a run stay prepared until the next one, which may follow days later. Those of histories,
+            # one for each schema, must not add up.
+            statement_cache_size=_STATEMENTS_KEPT,
+            max_cached_statement_lifetime=0,
             statement_timeout_ms=max(1, int(timeout_s * 1000)),
             lock_timeout_ms=min(_LOCK_TIMEOUT_MS, max(1, int(timeout_s * 1000))),
             retry_attempts=1,
-            **_beside_a_pooler(self._settings.direct_url),
         )
+        config = replace(config, **_beside_a_pooler(self._settings.direct_url))
         logger.info("connecting", database=config.get_dsn_masked())
         self._connecting = asyncio.create_task(self._connect(config), name="connect to the database")
         loop = asyncio.get_running_loop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -17,13 +16,14 @@ from pgdbm.migrations.results import Notice
 from ..database.connector import APPLICATION_NAME
 from ..database.failures import log_failure, service_error_of
 from ..errors import ServiceError, to_document
+from .crashes import Suspects
 from .plan_checks import Step, applied_steps, plan_moved, require_digest, unfit_for_one_transaction
 from .queue import RetryLater
 from .recorder import Recorder
 from .store import CANARIES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from pgdbm.core.lru import LRUCache
@@ -49,10 +49,8 @@ _CHECK_CANCELLED_S = 0.1
 # A cancelled statement ends by itself, and the engine records how it ended. An attempt that does not end in time is
 # abandoned.
 _CANCEL_S = 2.0
-_MOST_DEATHS = 2
 # A batch may be what makes the server crash.
 _MOST_ATTEMPTS = 5
-_SUSPECT_S = 10.0
 
 logger = structlog.get_logger("pgdbm_service")
 
@@ -106,7 +104,7 @@ class Attempts:
         self._stale_s = stale_s
         self._running: dict[UUID, dict[str, Attempt]] = {}
         self._refused: dict[Item, float] = {}
-        self._suspects = asyncio.Lock()
+        self._suspects = Suspects(lookup)
         self._cancelling: set[asyncio.Task[None]] = set()
 
     async def migrate_schema(
@@ -148,7 +146,7 @@ class Attempts:
         self, item: Item, run: TakenRun, module: Module | ServiceError, unfinished: UnfinishedSchema
     ) -> None:
         schema = unfinished.schema
-        async with self._suspect(unfinished), self._slots.reserve():
+        async with self._suspects.one_by_one(unfinished), self._slots.reserve():
             known = self._known_plans.pop(run.id)
             pending = None if known is None else _to_apply(run, known.plan)
             started = await self._store.start_schema(run.id, schema, self._replica, pending)
@@ -160,7 +158,7 @@ class Attempts:
             try:
                 if isinstance(module, ServiceError):
                     raise module
-                await self._require_no_poison(run, module, started)
+                await self._suspects.require_harmless(run, module, started)
                 with self._observer.run(run.module, str(run.id), run.traceparent) as observed:
                     migrated = await self._migrate(run, module, started, observed, known)
                     await self._store.complete_schema(run.id, schema, *migrated)
@@ -188,45 +186,6 @@ class Attempts:
                 task = asyncio.create_task(self._stop(attempt))
                 self._cancelling.add(task)
                 task.add_done_callback(self._cancelling.discard)
-
-    @contextlib.asynccontextmanager
-    async def _suspect(self, unfinished: UnfinishedSchema) -> AsyncIterator[None]:
-        """Start schemas whose replica died one after the other, to find the one that kills replicas."""
-        if not unfinished.is_started:
-            yield
-            return
-        await self._suspects.acquire()
-        held = [self._suspects]
-
-        def release() -> None:
-            if held:
-                held.pop().release()
-
-        # Not held for the duration of a long statement.
-        timer = asyncio.get_running_loop().call_later(_SUSPECT_S, release)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            release()
-
-    async def _require_no_poison(self, run: TakenRun, module: Module, started: StartedSchema) -> None:
-        """Raise a ServiceError (run_poisoned) if migrating the schema has killed replicas."""
-        if started.replica_crashes < _MOST_DEATHS:
-            return
-        filename = started.filename
-        if started.pending:
-            applied = await applied_steps(await self._lookup.reader(module, started.schema), started.pending)
-            left = [name for name in started.pending if name not in {step.filename for step in applied}]
-            if filename not in left:
-                filename = left[0] if left else None
-        raise ServiceError(
-            "run_poisoned",
-            f"{started.replica_crashes} replicas died while they migrated {run.module} in schema {started.schema}"
-            f"{f', at the file {filename}' if filename else ''}. The run is not retried. Applied migrations stay.",
-            filename=filename,
-            replica_crashes=started.replica_crashes,
-        )
 
     async def _migrate(
         self, run: TakenRun, module: Module, started: StartedSchema, observed: ObservedRun, known: ReadPlan | None

@@ -24,8 +24,8 @@ def test_the_least_recently_used_item_is_dropped() -> None:
 def test_an_item_can_be_removed() -> None:
     cache: LRUCache[str, int] = LRUCache(2)
     cache.put("a", 1)
-    cache.discard("a")
-    cache.discard("a")
+    assert cache.pop("a") == 1
+    assert cache.pop("a") is None
     assert cache.get("a") is None
 
 
