@@ -105,6 +105,11 @@ class _Manager(QueueManager):
             return dequeue_timeout
         return min(max(due_in, self.min_dequeue_poll_interval), dequeue_timeout)
 
+    async def _run_periodic_health_check(self, interval: timedelta = timedelta(0)) -> None:
+        """Sends nothing, because the notifier checks the listening connection. PgQueuer's notifications would end the
+        pause of an idle service."""
+        await self.shutdown.wait()
+
     async def verify_structure(self) -> None:
         """Does nothing, because the tables were created or upgraded at startup. The check would take a query per
         column."""
