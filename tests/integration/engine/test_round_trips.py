@@ -119,7 +119,7 @@ async def test_a_backfill_takes_few_round_trips_besides_two_for_each_batch(datab
     assert counts[2] <= 36, counts
 
 
-async def test_a_run_that_loads_the_parser_plans_its_snapshot_meanwhile(
+async def test_a_run_that_loads_the_parser_plans_its_snapshot_concurrently(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = DatabaseConfig(connection_string=database, min_connections=1, max_connections=1)
