@@ -139,20 +139,11 @@ class Store:
 
         In a cancelled run, the schemas that no live replica is working on are cancelled.
         """
-        rows = await self._rows("take", item.run)
-        if not rows:
-            return None
-        row: RowDict = dict(rows[0])
-        with reading_rows():
-            row["options"] = msgspec.json.decode(rows[0]["options"], type=RunOptions)
-            for name, kind in (("hold", StartHold), ("freeze", Freeze), ("approvals", Approvals)):
-                row[name] = None if row[name] is None else msgspec.json.decode(row[name], type=kind)
-            run = TakenRun(**row)
-        if run.cancelled:
+        taken = await self._take(item)
+        if taken is not None and taken[0].cancelled:
             await self._rows("cancel_chunk", item.run, item.chunk, self._stale_s)
-        unfinished = await self._rows("unfinished", item.run, item.chunk, self._stale_s)
-        with reading_rows():
-            return run, [UnfinishedSchema(**row) for row in unfinished]
+            return await self._take(item)
+        return taken
 
     async def hold(self, run: UUID, hold: StartHold) -> bool:
         """Keep a run from starting; False if it is already held for that reason."""
@@ -332,6 +323,18 @@ class Store:
 
     def _sql(self, name: str, area: str = "runs") -> str:
         return self._db.prepare_query(statement(area, name))
+
+    async def _take(self, item: Item) -> tuple[TakenRun, list[UnfinishedSchema]] | None:
+        rows = await self._rows("take", item.run, item.chunk, self._stale_s)
+        if not rows:
+            return None
+        row: RowDict = dict(rows[0])
+        with reading_rows():
+            unfinished = msgspec.json.decode(row.pop("unfinished") or "[]", type=list[UnfinishedSchema])
+            row["options"] = msgspec.json.decode(row["options"], type=RunOptions)
+            for name, kind in (("hold", StartHold), ("freeze", Freeze), ("approvals", Approvals)):
+                row[name] = None if row[name] is None else msgspec.json.decode(row[name], type=kind)
+            return TakenRun(**row), unfinished
 
     async def _rows(self, name: str, *args: object, area: str = "runs") -> list[RowDict]:
         return await self._retried(lambda: self._db.fetch_all(statement(area, name), *args))

@@ -69,7 +69,8 @@ RunEvent = tuple[str, Mapping[str, Any]]
 
 
 class UnfinishedSchema(NamedTuple):
-    """``has_ended``: it has ended, but the summaries may not show that yet.
+    """The values of the column ``unfinished``, in order. ``has_ended``: it has ended, but the summaries may not show
+    that yet.
 
     ``is_started``: an attempt has started; with ``is_owned``, on a replica that is alive.
     """

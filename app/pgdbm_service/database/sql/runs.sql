@@ -52,7 +52,9 @@ DELETE FROM {{tables.run_keys}} WHERE principal = $1 AND key = $2 AND run = $3
 SELECT started_at IS NULL AND cancel_requested_at IS NULL AS waits FROM {{tables.runs}}
 WHERE id = $1 AND ended_at IS NULL
 
--- take: a run to process, unless it has ended, with the freeze that applies to it
+-- take: a run to process, unless it has ended, with the freeze that applies to it; and the schemas of its chunk $2 that
+-- have not ended, or that may not be in the summaries yet. A replica that was seen $3 seconds ago owns those that it is
+-- working on.
 SELECT r.id, r.module, r.options, r.bundle, r.created_by, r.traceparent, r.cancel_requested_at IS NOT NULL AS cancelled,
        (SELECT pg_catalog.count(*) FROM {{tables.run_schemas}} WHERE run = $1) AS schema_count,
        r.started_at IS NOT NULL AS is_started, r.hold, r.plan, r.approvals, r.approvals_needed,
@@ -60,7 +62,16 @@ SELECT r.id, r.module, r.options, r.bundle, r.created_by, r.traceparent, r.cance
        (SELECT pg_catalog.count(*) FROM {{tables.run_approvals}} a WHERE a.run = r.id) AS approvals_given,
        (SELECT pg_catalog.to_jsonb(f) - 'pattern' FROM {{tables.freezes}} f
         WHERE r.module LIKE f.pattern AND (f.until IS NULL OR f.until > pg_catalog.now())
-        ORDER BY f.until DESC NULLS FIRST LIMIT 1) AS freeze
+        ORDER BY f.until DESC NULLS FIRST LIMIT 1) AS freeze,
+       (SELECT pg_catalog.jsonb_agg(
+                   pg_catalog.jsonb_build_array(
+                       s.schema, s.replica, s.status NOT IN ('queued', 'running'), s.status = 'running',
+                       COALESCE(s.status = 'running'
+                                AND p.seen_at > pg_catalog.now() - pg_catalog.make_interval(secs => $3), false))
+                   ORDER BY s.position)
+        FROM {{tables.run_schemas}} s LEFT JOIN {{tables.replicas}} p ON p.id = s.replica
+        WHERE s.run = r.id AND s.chunk = $2
+          AND (s.status IN ('queued', 'running') OR s.attempts > 0 AND NOT s.summarized)) AS unfinished
 FROM {{tables.runs}} r WHERE r.id = $1 AND r.status IN ('queued', 'held', 'running')
 
 -- hold: keep a run that has not started from starting, for the reason $2; no row if it is already held for that reason
@@ -82,15 +93,6 @@ WITH run AS (
     INSERT INTO {{tables.run_events}} (run, number, kind, data) SELECT id, events, 'released', '{}' FROM run
 )
 SELECT pg_catalog.pg_notify('pgdbm_service_events', id::text) FROM run
-
--- unfinished: the schemas of a chunk that have not ended, or that may not be in the summaries yet
--- A live replica owns those that it is working on.
-SELECT s.schema, s.replica, s.status NOT IN ('queued', 'running') AS has_ended, s.status = 'running' AS is_started,
-       COALESCE(s.status = 'running'
-                AND r.seen_at > pg_catalog.now() - pg_catalog.make_interval(secs => $3), false) AS is_owned
-FROM {{tables.run_schemas}} s LEFT JOIN {{tables.replicas}} r ON r.id = s.replica
-WHERE s.run = $1 AND s.chunk = $2 AND (s.status IN ('queued', 'running') OR s.attempts > 0 AND NOT s.summarized)
-ORDER BY s.position
 
 -- start_schema: begin an attempt at a schema; no row if the schema or the run has ended, or was requested to be
 -- cancelled. $4 are the pending files, if they are known before the first attempt, and $5 is its progress then
