@@ -11,7 +11,7 @@ from ..errors import ConfigurationError, PoolError
 from .asyncpg_errors import FAILURES, UNREACHABLE
 from .connecting import connection_error
 from .creation import create_schema
-from .pool import ConfiguredPool, open_own_pool, open_shared_pool, own_pools
+from .pool import ConfiguredPool, open_own_pool, open_shared_pool, own_pools, release
 from .queries import OwnErrors, Queries, as_dicts
 from .templating import check_identifier, quote
 from .transaction import TransactionManager
@@ -251,7 +251,7 @@ class AsyncDatabaseManager(Queries):
         try:
             return await connection.fetchrow(sql, *args, timeout=timeout)
         finally:
-            await pool.release(connection)
+            await release(pool, connection)
 
     async def _fetch_dicts(self, sql: str, args: Sequence[object], timeout: float | None) -> list[RowDict]:
         pool = self._target()
@@ -259,13 +259,13 @@ class AsyncDatabaseManager(Queries):
         try:
             rows = await connection.fetch(sql, *args, timeout=timeout)
         except BaseException:
-            await pool.release(connection)
+            await release(pool, connection)
             raise
         if len(rows) < _MANY_ROWS:
-            await pool.release(connection)
+            await release(pool, connection)
             return as_dicts(rows)
         # Releasing a connection takes a round trip, during which the rows are converted.
-        releasing = asyncio.ensure_future(pool.release(connection))
+        releasing = asyncio.ensure_future(release(pool, connection))
         try:
             # Released twice: the pool releases it in another task.
             await asyncio.sleep(0)
@@ -312,4 +312,4 @@ class _Acquired:
     ) -> None:
         assert self._pool is not None
         assert self._connection is not None
-        await self._pool.release(self._connection)
+        await release(self._pool, self._connection)

@@ -329,6 +329,21 @@ def _reason(error: ValueError) -> str:
     return sentence(f" It says: {error}") if known else ""
 
 
+def release(pool: asyncpg.Pool[Any], connection: PoolConnectionProxy[asyncpg.Record]) -> Awaitable[None]:
+    """Give ``connection`` back to ``pool``, as the pool's own method does.
+
+    That one does it in a task, so that a cancelled caller does not interrupt the reset of the session. In a block
+    :class:`without_reset` this does it without a task.
+    """
+    held: Any = getattr(connection, "_con", None)
+    holder: Any = getattr(connection, "_holder", None)
+    if held is None or holder is None or not isinstance(pool, ConfiguredPool) or not _keeps_session.get():
+        return pool.release(connection)
+    held._on_release()  # noqa: SLF001 - the pool's own method calls it first, too
+    released: Awaitable[None] = holder.release(None)
+    return released
+
+
 class OwnPools:
     """The databases for which managers of this process have separate pools, to warn if one would be enough."""
 

@@ -129,6 +129,53 @@ class TestReset:
         async with pool.acquire() as connection:
             assert await connection.fetchval("SHOW work_mem") != "77kB"
 
+    async def test_a_manager_without_it_needs_no_task(self, pool: asyncpg.Pool[Any]) -> None:
+        db = AsyncDatabaseManager(pool=pool)
+        loop = asyncio.get_running_loop()
+        created: list[object] = []
+
+        def create(_: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+            created.append(work)
+            return asyncio.Task(work, loop=loop, **options)
+
+        loop.set_task_factory(create)  # type: ignore[arg-type]
+        try:
+            with without_reset():
+                assert await db.fetch_value("SELECT 1") == 1
+                assert await db.fetch_all("SELECT 1 AS one") == [{"one": 1}]
+                async with db.acquire() as connection:
+                    assert await connection.fetchval("SELECT 1") == 1
+            assert created == []
+            assert await db.fetch_value("SELECT 1") == 1
+            assert len(created) == 1
+        finally:
+            loop.set_task_factory(None)
+        assert pool.get_idle_size() == pool.get_size()
+
+    async def test_a_manager_without_it_that_is_cancelled(self, database: str) -> None:
+        """It waits until the transaction that it left open is rolled back. The pool has a connection afterwards."""
+        pool = await AsyncDatabaseManager.create_shared_pool(configured(database, max_connections=1))
+        db = AsyncDatabaseManager(pool=pool)
+        used = asyncio.Event()
+        left_open: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: left_open.append(context))
+
+        async def use() -> None:
+            with without_reset():
+                async with db.acquire() as connection:
+                    await connection.execute("BEGIN; CREATE TABLE public.left_open ()")
+                    used.set()
+
+        using = asyncio.create_task(use())
+        await used.wait()
+        using.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await using
+        assert len(left_open) == 1
+        async with asyncio.timeout(5):
+            assert await db.fetch_value("SELECT to_regclass('public.left_open')") is None
+        await pool.close()
+
 
 class TestProxyThatDropsIt:
     async def test_is_refused(self, database: str) -> None:
