@@ -74,7 +74,7 @@ from .status.summaries import Summaries
 from .trusted_proxies import TrustedProxies, parse_proxies
 from .web.conditional import with_validator
 from .web.error_pages import error_page, get_service, list_errors
-from .web.headers import cors, with_secure_headers
+from .web.headers import cors, with_common_headers
 from .web.http_methods import AllowedMethods, answer_head
 from .web.openapi import openapi, plugins, static_files
 from .web.query_parameters import QueryParameters
@@ -182,7 +182,7 @@ class Service(Litestar):
         path, front = scope["path"], self.front
         if front.pages.are_missing_for(path):
             await front.pages.register()
-        send = with_secure_headers(send, path)
+        send = with_common_headers(send, scope)
         prefix = scope["state"]["prefix"]
         if prefix and path.startswith("/ui") and scope.get("method") != "HEAD":
             send = with_prefix(send, prefix)

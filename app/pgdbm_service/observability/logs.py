@@ -23,7 +23,7 @@ from ..web.headers import header_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from litestar.types import Message, Receive, Scope, Send
+    from litestar.types import Receive, Scope, Send
     from structlog.typing import EventDict, Processor
 
     from ..settings import Settings
@@ -114,27 +114,20 @@ async def log_request(
     send: Send,
     answered: Callable[[str, str, int, float], None],
 ) -> None:
-    """Answer one HTTP request with its id in ``X-Request-ID``, and log one line about it.
+    """Answer one HTTP request with ``app``, and log one line about it.
 
-    The client's id is kept if it is a short word. ``answered`` is called with method, route, status and seconds.
+    ``app`` finds the id of the request in the state of ``scope``, and sets ``http_status`` there. The client's id is
+    kept if it is a short word. ``answered`` is called with method, route, status and seconds.
     """
-    request_id = _request_id(scope)
-    scope.setdefault("state", {})["request_id"] = request_id
-    status = 0
-
-    async def send_with_id(message: Message) -> None:
-        nonlocal status
-        if message["type"] == "http.response.start":
-            scope["state"]["http_status"] = status = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-        await send(message)
-
+    state = scope["state"]
+    state["request_id"] = request_id = _request_id(scope)
     token = _request.set({"request_id": request_id})
     started = time.perf_counter()
     try:
-        await app(scope, receive, send_with_id)
+        await app(scope, receive, send)
     finally:
         path = scope.get("path_template") or "(no route)"
+        status: int = state.get("http_status", 0)
         seconds = time.perf_counter() - started
         answered(str(scope.get("method", "")), path, status, seconds)
         quiet = path.startswith(("/health", "/metrics")) and status < 400

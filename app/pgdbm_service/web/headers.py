@@ -22,7 +22,8 @@ _HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
 )
 # An answer may be meant for one principal only, and is soon outdated.
-_NO_STORE = (b"cache-control", b"no-store")
+_NOT_STORED = (*_HEADERS, (b"cache-control", b"no-store"))
+_NAMES = frozenset(name for name, _ in _NOT_STORED)
 _STATIC = "/static/"
 _CORS_REQUEST_HEADERS = (
     *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer"),
@@ -43,15 +44,19 @@ def cors(origins: Sequence[str]) -> CORSConfig | None:
     )
 
 
-def with_secure_headers(send: Send, path: str) -> Send:
-    """``send`` that adds the headers to the answer. Caches may store only static files."""
-    wanted = _HEADERS if path.startswith(_STATIC) else (*_HEADERS, _NO_STORE)
+def with_common_headers(send: Send, scope: Scope) -> Send:
+    """``send`` that adds the headers of every answer, and sets ``http_status`` in the state of ``scope``, which has the
+    request's id. Caches may store only static files."""
+    state = scope["state"]
+    wanted = _HEADERS if scope["path"].startswith(_STATIC) else _NOT_STORED
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
+            state["http_status"] = message["status"]
             headers = message["headers"]
-            present = [name.lower() for name, _ in headers]
-            message["headers"] = [*headers, *[header for header in wanted if header[0] not in present]]
+            present = {name.lower() for name, _ in headers}
+            added = wanted if present.isdisjoint(_NAMES) else [one for one in wanted if one[0] not in present]
+            message["headers"] = [*headers, *added, (b"x-request-id", state["request_id"].encode())]
         await send(message)
 
     return send_with_headers

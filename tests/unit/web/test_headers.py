@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pgdbm_service.web.headers import header_of, traceparent_of, with_secure_headers
+from pgdbm_service.web.headers import header_of, traceparent_of, with_common_headers
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -50,18 +50,21 @@ def test_the_first_header_of_a_name_counts() -> None:
 
 async def start_of(path: str, *headers: tuple[bytes, bytes]) -> dict[bytes, bytes]:
     sent: list[Any] = []
+    scope: Any = {"path": path, "state": {"request_id": "one"}}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await with_secure_headers(send, path)({"type": "http.response.start", "status": 200, "headers": [*headers]})
+    await with_common_headers(send, scope)({"type": "http.response.start", "status": 200, "headers": [*headers]})
+    assert scope["state"]["http_status"] == 200
     return dict(sent[0]["headers"])
 
 
-async def test_every_answer_gets_the_secure_headers() -> None:
+async def test_every_answer_gets_the_common_headers() -> None:
     headers = await start_of("/modules")
     assert headers[b"x-content-type-options"] == b"nosniff"
     assert headers[b"cache-control"] == b"no-store"
+    assert headers[b"x-request-id"] == b"one"
     assert b"default-src 'none'" in headers[b"content-security-policy"]
 
 
