@@ -131,11 +131,10 @@ class Database:
         """
         # It takes less than half the time of asyncio.wait, and it is used in every request.
         loop = asyncio.get_running_loop()
-        task = loop.create_task(work)
         over = loop.create_future()
+        task = loop.create_task(_ending(work, over))
         limit_s = self._settings.database_timeout_s * (1 + schemas // _SCHEMAS_IN_TIMEOUT)
         timer = loop.call_later(limit_s, _set, over)
-        task.add_done_callback(lambda _: _set(over))
         try:
             await over
         except asyncio.CancelledError:
@@ -246,6 +245,14 @@ def within_timeout(
         return await self._database.with_timeout(method(self, *args, **kwargs))
 
     return bounded
+
+
+async def _ending(work: Coroutine[Any, Any, T], over: asyncio.Future[None]) -> T:
+    """The result of ``work``, at whose end ``over`` is done: one turn of the loop before a callback of the task."""
+    try:
+        return await work
+    finally:
+        _set(over)
 
 
 def _set(future: asyncio.Future[None]) -> None:
