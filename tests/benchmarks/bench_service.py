@@ -66,7 +66,7 @@ async def _with_wrk(service: Server, variables: dict[str, str], folder: Path, ro
             cpu[name].append((server.cpu_s() - before) / (rate * _SECONDS))
             return 1 / rate
 
-        claim = (ours, theirs, round(1 / 0.7, 3))
+        claim = (ours, theirs, round(1 / 0.75, 3))
         result = await race(
             f"History of 20 rows, {_CLIENTS} clients, seconds per request",
             {
