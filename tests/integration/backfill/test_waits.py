@@ -109,9 +109,10 @@ async def test_the_rate_can_be_changed_while_it_runs(db: AsyncDatabaseManager) -
 async def test_it_waits_while_a_session_waits_for_a_lock_on_the_table(
     db: AsyncDatabaseManager, connect: Connect
 ) -> None:
-    running = Running(db)
-    await running.until_walking()
     async with connect() as reader, connect() as changer:
+        # Connecting takes as long as several batches.
+        running = Running(db)
+        await running.until_walking()
         reading = reader.transaction()
         await reading.start()
         await reader.execute("SELECT count(*) FROM app.orders")
