@@ -59,6 +59,7 @@ def test_the_run_does_not_wait_for_a_backfill_in_the_background(
     result = service.post("/modules/m/migrate").json()
     assert result["status"] == "success"
     assert [one["filename"] for one in result["applied"]] == ["001_orders.sql", "013_after.sql"]
+    assert (result["skipped"], result["total"]) == (0, 2)
     assert service.get(f"/runs/{result['run_id']}").json()["status"] == "succeeded"
 
     run = background_run(service, eventually)
