@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .start_conditions import StartConditions
     from .store import Store
     from .targets import Target
+
+_PLAN_KEPT_S = 5.0
 
 logger = structlog.get_logger("pgdbm_service")
 
@@ -76,6 +79,8 @@ class RunCreator:
         new = NewRun(id=uuid4(), request=request, bundle=bundle.digest, schemas=schemas, bound=bound)
         if known is not None and bundle.consists_of(known.migrations):
             self._known_plans.put(new.id, known)
+            # A run may be held, or wait in the queue, for hours.
+            asyncio.get_running_loop().call_later(_PLAN_KEPT_S, self._known_plans.pop, new.id)
         run = await self._store.create(new)
         if run == new.id:
             logger.info("run queued", run_id=str(run), module=module.name, schemas=len(schemas))
