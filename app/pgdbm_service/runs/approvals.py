@@ -189,6 +189,17 @@ class RunApprovals:
         ended."""
         await self._require_current(run, None)
 
+    async def is_current(self, run: UUID) -> bool:
+        """Whether a run that has just been created still waits for the approval of what is pending; it has ended
+        otherwise. True for a run that has started."""
+        try:
+            await self._require_current(run, None)
+        except ServiceError as problem:
+            if problem.code != "plan_moved":
+                raise
+            return False
+        return True
+
     async def _require_current(self, run: UUID, plan: str | None) -> None:
         """End a run that has not started if the pending migrations differ from the plan that it is bound to.
 

@@ -58,6 +58,12 @@ class IdempotencyKeys:
             return None
         return KeyedRun(found.run, found.has_ended)
 
+    async def forget(self, request: MigrationRequest, run: UUID) -> None:
+        """Let the key of ``request``, if it has one, no longer belong to ``run``."""
+        origin = request.origin
+        if origin.key is not None:
+            await self._store.delete_key(origin.principal, origin.key, run)
+
     async def _has_changed(self, found: StoredKey) -> bool:
         """Whether the files of the modules that did not succeed in a run have changed."""
         bundles = await self._children.bundles(found.run) or {found.module: found.bundle}

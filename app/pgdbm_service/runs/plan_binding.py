@@ -14,6 +14,8 @@ from ..errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pgdbm.migrations.engine.plan import Plan
+
     from ..api.common import Approvals
     from ..registry.bundles import Bundle
     from ..registry.modules import Module
@@ -50,9 +52,12 @@ class PlanBinding:
             return None
         bundle = await self._lookup.bundle(module)
         module = msgspec.structs.replace(module, bundle=bundle)
-        plans = await self._plans(module, schemas, target)
-        is_needed = approvals.when == "always" or await self._has_warning(module, schemas, target)
+        found = await self._plans(module, schemas, target)
+        # A concurrent run may have applied everything since the request was planned.
+        is_pending = any(plan.to_run for plan in found)
+        is_needed = is_pending and (approvals.when == "always" or await self._has_warning(module, schemas, target))
         needed = approvals.count if is_needed else 0
+        plans = _digests(module, schemas, found)
         return BoundPlan(bundle, digest_of_plans(schemas, plans), schemas, plans, approvals, needed)
 
     async def require_unmoved(
@@ -76,7 +81,8 @@ class PlanBinding:
                 current_bundle=current.digest,
             )
         schemas = [schema for schema, _ in plans]
-        now = await self._plans(msgspec.structs.replace(module, bundle=current), schemas, target)
+        module = msgspec.structs.replace(module, bundle=current)
+        now = _digests(module, schemas, await self._plans(module, schemas, target))
         if now != [plan for _, plan in plans]:
             raise ServiceError(
                 "plan_moved",
@@ -86,12 +92,11 @@ class PlanBinding:
                 current_plan=digest_of_plans(schemas, now),
             )
 
-    async def _plans(self, module: Module, schemas: Sequence[str], target: str | None) -> list[str]:
+    async def _plans(self, module: Module, schemas: Sequence[str], target: str | None) -> list[Plan]:
         found = []
         for schema in schemas:
             manager = await self._lookup.reader(module, schema)
-            plan = await self._lookup.databases.with_timeout(manager.plan_pending(target=target))
-            found.append(plan_digest(module.name, schema, plan.to_run))
+            found.append(await self._lookup.databases.with_timeout(manager.plan_pending(target=target)))
         return found
 
     async def _has_warning(self, module: Module, schemas: Sequence[str], target: str | None) -> bool:
@@ -101,6 +106,10 @@ class PlanBinding:
             if any(finding.severity in _WORTH_APPROVING for one in plan.pending for finding in one.findings):
                 return True
         return False
+
+
+def _digests(module: Module, schemas: Sequence[str], plans: Sequence[Plan]) -> list[str]:
+    return [plan_digest(module.name, schema, plan.to_run) for schema, plan in zip(schemas, plans, strict=True)]
 
 
 def digest_of_plans(schemas: Sequence[str], plans: Sequence[str]) -> str:

@@ -111,7 +111,9 @@ class RunService:
         targets = Targets(lookup, summaries)
         creator = RunCreator(slots, registrations, lookup, summaries, self.store, self.start_conditions, known_plans)
         dry_runs = DryRuns(database, lookup, targets)
-        self.submitter = RunSubmitter(database, keys, targets, creator, dry_runs, self.waiter, self.queries, binding)
+        self.submitter = RunSubmitter(
+            database, keys, targets, creator, dry_runs, self.waiter, self.queries, binding, self.approvals
+        )
         self.all_modules = AllModules(
             database,
             slots,

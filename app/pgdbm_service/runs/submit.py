@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..api.runs import Run
     from ..database.pool import Database
+    from .approvals import RunApprovals
     from .create import RunCreator
     from .dry_run import DryRuns
     from .idempotency import IdempotencyKeys
@@ -44,6 +45,7 @@ class RunSubmitter:
         waiter: RunWaiter,
         queries: RunQueries,
         binding: PlanBinding,
+        approvals: RunApprovals,
     ) -> None:
         self._database = database
         self._keys = keys
@@ -53,6 +55,7 @@ class RunSubmitter:
         self._waiter = waiter
         self._queries = queries
         self._binding = binding
+        self._approvals = approvals
 
     async def migrate(self, request: MigrationRequest) -> MigrateResult | UUID:
         """The result of migrating a module, or the run if it has not ended after ``wait_s``.
@@ -121,7 +124,10 @@ class RunSubmitter:
             except KeyTakenError:
                 # A concurrent request with the same key was faster. The next lookup finds its run.
                 continue
-            return KeyedRun(run, is_stored=False)
+            if bound is None or not bound.needed or await self._approvals.is_current(run):
+                return KeyedRun(run, is_stored=False)
+            # A concurrent run has applied some of the plan since it was made.
+            await self._keys.forget(request, run)
 
 
 def require_retryable(run: Run) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pgdbm_service.api.common import Approvals
+from pgdbm_service.runs.plan_binding import PlanBinding
 from pgdbm_service.settings import ModulePolicy
 
 from ..running_service import eventually, serving
@@ -138,6 +140,37 @@ def test_the_history_moves(repo: Any, people: People, sql: Callable[..., Any]) -
     assert code_of(people.lead.approve(run)) == (409, "plan_moved")
     assert people.dev.run(run)["status"] == "failed"
     assert sql("SELECT count(*) FROM orders.schema_migrations")[0][0] == 1
+
+
+@pytest.mark.parametrize("is_planned", [False, True])
+def test_the_plan_is_applied_while_a_request_arrives(
+    repo: Any, people: People, monkeypatch: pytest.MonkeyPatch, is_planned: bool
+) -> None:
+    """An earlier run ends while the request reads what is pending. An empty plan needs no approval."""
+    repo.write("orders", APPROVALS, _001_a=TABLE)
+    people.admin.post("/repo/sync")
+    earlier = people.dev.migrate()
+    bind = PlanBinding.bind
+
+    def end_earlier() -> None:
+        people.lead.approve(earlier)
+        assert people.dev.ended(earlier)["status"] == "succeeded"
+
+    async def bind_late(*arguments: Any) -> Any:
+        if not is_planned:
+            await asyncio.to_thread(end_earlier)
+        bound = await bind(*arguments)
+        if is_planned:
+            monkeypatch.setattr(PlanBinding, "bind", bind)
+            await asyncio.to_thread(end_earlier)
+        return bound
+
+    monkeypatch.setattr(PlanBinding, "bind", bind_late)
+    for _ in range(2):
+        answer = people.owner.post("/modules/orders/migrate?require_done=true", **{"Idempotency-Key": "k"})
+        assert (answer.status_code, answer.json()["status"]) == (200, "up_to_date")
+    waiting = people.admin.get("/runs?status=waiting_for_approval").json()["items"]
+    assert waiting == []
 
 
 def test_what_moves_after_the_approval(repo: Any, people: People, sql: Callable[..., Any]) -> None:
