@@ -77,7 +77,8 @@ class RunCreator:
         # Another replica may do the work, with different files in its repository.
         await self._registrations.store_bundle(bundle)
         new = NewRun(id=uuid4(), request=request, bundle=bundle.digest, schemas=schemas, bound=bound)
-        if known is not None and bundle.consists_of(known.migrations):
+        # A bound plan is more recent than the known one.
+        if known is not None and bound is None and bundle.consists_of(known.migrations):
             self._known_plans.put(new.id, known)
             # A run may be held, or wait in the queue, for hours.
             asyncio.get_running_loop().call_later(_PLAN_KEPT_S, self._known_plans.pop, new.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -149,6 +150,8 @@ def test_the_plan_is_applied_while_a_request_arrives(
     """An earlier run ends while the request reads what is pending. An empty plan needs no approval."""
     repo.write("orders", APPROVALS, _001_a=TABLE)
     people.admin.post("/repo/sync")
+    # Until the service keeps the files, so that the plan of a request is handed on to its run.
+    time.sleep(0.5)
     earlier = people.dev.migrate()
     bind = PlanBinding.bind
 
