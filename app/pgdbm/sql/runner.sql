@@ -1,12 +1,15 @@
 -- Operators and types are qualified in whatever is sent between an author's statements: a file may put any schema in
 -- front of pg_catalog, or create an operator whose types match the operands better.
 
--- open: begin, the settings of a migrating transaction, and the lock; if it is not free, an error with a value that is
--- recognized in any language. SET LOCAL costs a quarter of set_config(), and and it runs for every migration.
--- clock_timestamp() and not now(): in a message with several transactions, now() is the time at which the message
--- arrived, in each of them.
+-- open: begin, the settings of a migrating transaction, and the lock. SET LOCAL costs a quarter of set_config(), and it
+-- runs for every migration.
 {{begin}};
 {{settings}}
+{{lock}}
+
+-- lock: take the lock; if it is not free, an error with a value that is recognized in any language. clock_timestamp()
+-- and not now(): in a message with several transactions, now() is the time at which the message arrived, in each of
+-- them.
 SELECT CASE WHEN pg_catalog.pg_try_advisory_xact_lock({{key}})
             THEN pg_catalog.set_config('pgdbm.began',
                                        EXTRACT(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.text, true)
@@ -31,10 +34,33 @@ SET LOCAL transaction_timeout = 0;
 -- asynchronous_commit: the last commit of a run is synchronous, and flushes all before it
 SET LOCAL synchronous_commit = off;
 
+-- prepare: what is executed for each file of a message, so that the server parses and plans it once
+PREPARE pgdbm_lock_{{token}} (pg_catalog.text) AS
+{{lock}};
+PREPARE pgdbm_probe_{{token}} (pg_catalog.text) AS
+{{probe}};
+PREPARE pgdbm_record_{{token}} (pg_catalog.text, pg_catalog.text) AS
+{{record}};
+
+-- deallocate_own: remove it at the end of the message
+DEALLOCATE pgdbm_lock_{{token}};
+DEALLOCATE pgdbm_probe_{{token}};
+DEALLOCATE pgdbm_record_{{token}};
+
+-- execute_lock: the prepared form of "lock"
+EXECUTE pgdbm_lock_{{token}} ({{done}})
+
+-- execute_probe: the prepared form of "probe"
+EXECUTE pgdbm_probe_{{token}} ({{filename}})
+
+-- execute_record: the prepared form of "record"
+EXECUTE pgdbm_record_{{token}} ({{filename}}, {{checksum}})
+
 -- done: after a failure, how many transactions of a message were committed: each of them sets it in the session. In the
 -- same message as ROLLBACK, so that a transaction pooler cannot assign another session in between; the answer is in the
 -- error.
 ROLLBACK;
+{{cleanup}}
 SELECT pg_catalog.current_setting('pgdbm.done', true)::integer
 
 -- probe: fail if the migration has been applied; a statement of its own, because its snapshot must be taken after the

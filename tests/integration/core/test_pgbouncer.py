@@ -236,6 +236,11 @@ async def test_a_failure_has_its_line_while_other_runners_work(pooled: str) -> N
         finally:
             stop.set()
             await asyncio.gather(*other_tasks)
+        # What the messages have prepared, in every connection of the server.
+        query = "SELECT count(*) FROM pg_catalog.pg_prepared_statements, pg_catalog.pg_sleep(0.2) WHERE from_sql"
+        assert await asyncio.gather(*(pool.fetchval(query) for _ in range(SERVER_CONNECTIONS))) == (
+            [0] * SERVER_CONNECTIONS
+        )
 
 
 async def test_settings_of_a_file_do_not_leak_to_other_clients(pooled: str) -> None:

@@ -37,7 +37,7 @@ async def test_many_files_take_few_round_trips(database: str) -> None:
         await AsyncMigrationManager(
             db, FILES, "m", on_event=received.append, snapshots=False
         ).apply_pending_migrations()
-        assert proxy.round_trips - before < COUNT
+        assert proxy.round_trips - before < COUNT / 3
     for filename in FILES:
         events = [event for event in received if event.filename == filename]
         assert (events[0].kind, events[-1].kind) == ("migration_started", "migration_ended")

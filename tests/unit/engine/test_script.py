@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pgdbm.core.templating import literal
 from pgdbm.migrations.engine.options import milliseconds_of
-from pgdbm.migrations.engine.script import Message, grouped
+from pgdbm.migrations.engine.script import Message, fitting, grouped
 from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import ParsedMigration, parse
 
@@ -46,10 +46,21 @@ def test_every_file_has_a_message_of_its_own_where_each_is_reported() -> None:
     assert sizes(BATCHABLE, BATCHABLE, together=False) == [(1, False), (1, False)]
 
 
+def messages(*contents: str) -> list[int]:
+    """How many files each message of a group has."""
+    files = [parsed(number, content) for number, content in enumerate(contents, 1)]
+    found, position = [], 0
+    while part := fitting(files, position):
+        found.append(len(part))
+        position += len(part)
+    assert position == len(files)
+    return found
+
+
 def test_a_message_is_limited_in_files_and_characters() -> None:
-    assert max(size for size, _ in sizes(*[BATCHABLE] * 200)) <= 64
+    assert messages(*[BATCHABLE] * 200) == [64, 64, 64, 8]
     long = f"COMMENT ON TABLE {{{{tables.t}}}} IS '{'x' * 100_000}'"
-    assert max(size for size, _ in sizes(*[long] * 12)) <= 4
+    assert messages(*[long] * 12) == [3, 3, 3, 3]
     # The text of a very long file would be in memory several times.
     very_long = f"COMMENT ON TABLE {{{{tables.t}}}} IS '{'x' * 5_000_000}'"
     assert sizes(BATCHABLE, very_long, BATCHABLE) == [(1, True), (1, False), (1, True)]

@@ -13,7 +13,6 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from .announcer import Announcer
     from .options import EngineOptions
     from .plan import Plan
-    from .script import Message, ScriptBuilder
+    from .script import ScriptBuilder
     from .session import Session
 
 logger = logging.getLogger("pgdbm.migrations")
@@ -402,26 +401,17 @@ class MigrationEngine:
             await session.finish()
 
     async def _apply(self, session: Session, parsed: Sequence[ParsedMigration]) -> None:
-        from .script import compose, grouped
-        from .transactional import apply_by_statement, apply_together, apply_with_events
+        from .script import grouped
+        from .transactional import apply_by_statement, apply_in_messages
+
+        def import_ahead() -> None:
+            # What takes the snapshot, which takes as long to import as a few files take to run.
+            from ..state import drift  # noqa: F401
 
         together = len(parsed) == 1 or not await session.is_audited()
-        groups = grouped(parsed, together=together, has_listener=self.announcer.has_listener)
-        composed: dict[int, Message] = {}
-
-        def prepare(number: int) -> None:
-            if number == len(groups):
-                # What takes the snapshot, which takes as long to import as a few files take to run.
-                from ..state import drift  # noqa: F401
-            elif groups[number].together and number not in composed:
-                composed[number] = compose(session.script, groups[number].migrations, session.last)
-
-        for number, group in enumerate(groups):
-            if group.together and self.announcer.has_listener:
-                await apply_with_events(session, group.migrations)
-            elif group.together:
-                prepare(number)
-                await apply_together(session, group.migrations, composed.pop(number), partial(prepare, number + 1))
+        for group in grouped(parsed, together=together, has_listener=self.announcer.has_listener):
+            if group.together:
+                await apply_in_messages(session, group.migrations, import_ahead)
             elif group.migrations[0].transactional:
                 await apply_by_statement(session, group.migrations[0])
             else:

@@ -34,8 +34,29 @@ _MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
 # While a message is sent, three copies of it are in memory.
 _LONGEST_FILE_IN_MESSAGE = 4 * 1024 * 1024
 _LONGEST_FILE_WITH_LISTENER = 64 * 1024
-_DONE, _FILENAME, _CHECKSUM, _BEGIN, _DIGEST = "$done$", "$filename$", "$checksum$", "$begin$", "$digest$"
+# Preparing pgdbm's own statements costs as much as executing those of two files unprepared.
+_WORTH_PREPARING = 4
+_BEGIN, _LOCK, _DONE, _FILENAME, _CHECKSUM, _DIGEST, _TOKEN = (
+    f"${name}$" for name in ("begin", "lock", "done", "filename", "checksum", "digest", "token")
+)
 _SET_TRANSACTION = late_pattern(r"SET\s+TRANSACTION\s+(?!SNAPSHOT\b)(?P<modes>.+)\Z", re.IGNORECASE | re.DOTALL)
+
+
+class OwnStatements(NamedTuple):
+    """pgdbm's own statements around each file, with placeholders: the lock, the probe of the history, its new row."""
+
+    lock: str
+    probe: str
+    record: str
+
+
+class Prepared(NamedTuple):
+    """SQL that prepares pgdbm's own statements at the start of a message, SQL that removes them at its end, and what
+    executes them."""
+
+    prepare: str
+    deallocate: str
+    own: OwnStatements
 
 
 class ScriptBuilder:
@@ -58,6 +79,7 @@ class ScriptBuilder:
         histories: Mapping[str, str] | None = None,
     ) -> None:
         self.role = role
+        self._lock_key = str(lock_key)
         self._histories = histories or {}
         self._enter = "" if search_path is None else f";\n{statement('runner', 'file_path', path=search_path)}"
         if role is not None:
@@ -79,57 +101,98 @@ class ScriptBuilder:
                 "open",
                 begin=_BEGIN,
                 settings="\n".join([*settings, *([] if synchronous else [statement("runner", "asynchronous_commit")])]),
-                key=str(lock_key),
-                done=_DONE,
+                lock=_LOCK,
             )
             for synchronous in (True, False)
         }
         self._reopening = statement("runner", "reopen", settings="\n".join(settings))
-        slots = {
-            "history": history.table,
-            "module": literal(history.module),
-            "filename": _FILENAME,
-            "checksum": _CHECKSUM,
-        }
-        self._probe = statement("runner", "probe", **slots)
+        self._slots = {"history": history.table, "module": literal(history.module)}
+        slots = {**self._slots, "filename": _FILENAME, "checksum": _CHECKSUM}
         self._probe_history = statement("runner", "probe_history", **slots, digest=_DIGEST)
         self._probe_repeatable = statement("runner", "probe_repeatable", **slots)
-        elapsed = statement("runner", "elapsed")
-        self._record = statement("runner", "record", **slots, elapsed=elapsed)
+        self._elapsed = elapsed = statement("runner", "elapsed")
+        record = statement("runner", "record", **slots, elapsed=elapsed)
         self._record_repeatable = statement("runner", "record_repeatable", **slots, elapsed=elapsed)
         if role is not None:
             owned = statement("runner", "owned", table_literal=literal(history.table), role=literal(role))
-            self._record, self._record_repeatable = (
-                f"{owned};\n{record}" for record in (self._record, self._record_repeatable)
-            )
+            record, self._record_repeatable = (f"{owned};\n{one}" for one in (record, self._record_repeatable))
+        self._own = OwnStatements(
+            statement("runner", "lock", key=self._lock_key, done=_DONE), statement("runner", "probe", **slots), record
+        )
 
-    def opening(self, *, synchronous_commit: bool = True, done: str = "", begin: str = "BEGIN") -> str:
+    def prepared(self, migrations: Sequence[ParsedMigration], token: str) -> Prepared:
+        """The statements around ``migrations``, prepared if that is faster.
+
+        ``token`` is unique, because a session of a transaction pooler may have those of an earlier message. A module's
+        role is not trusted: its files could replace prepared statements.
+        """
+        if (
+            len(migrations) < _WORTH_PREPARING
+            or self.role is not None
+            or any(one.may_prepare or one.may_deallocate for one in migrations)
+        ):
+            return Prepared("", "", self._own)
+        values = {"done": _DONE, "filename": _FILENAME, "checksum": _CHECKSUM}
+
+        def with_token(name: str, **slots: str) -> str:
+            # The token is filled in last, so that the cache of statements does not fill up.
+            return statement("runner", name, token=_TOKEN, **slots).replace(_TOKEN, token)
+
+        return Prepared(
+            with_token(
+                "prepare",
+                lock=statement("runner", "lock", key=self._lock_key, done="$1"),
+                probe=statement("runner", "probe", **self._slots, filename="$1"),
+                record=statement(
+                    "runner", "record", **self._slots, filename="$1", checksum="$2", elapsed=self._elapsed
+                ),
+            ),
+            with_token("deallocate_own"),
+            OwnStatements(*(with_token(f"execute_{name}", **values) for name in OwnStatements._fields)),
+        )
+
+    def opening(
+        self,
+        *,
+        synchronous_commit: bool = True,
+        done: str = "",
+        begin: str = "BEGIN",
+        own: OwnStatements | None = None,
+    ) -> str:
         """BEGIN, the settings, and the lock. After the commit, ``pgdbm.done`` has the value ``done`` in the session."""
-        return self._openings[synchronous_commit].replace(_DONE, literal(done)).replace(_BEGIN, begin)
+        opening = self._openings[synchronous_commit].replace(_LOCK, (own or self._own).lock)
+        return opening.replace(_DONE, literal(done)).replace(_BEGIN, begin)
 
     def preamble(
-        self, migration: ParsedMigration, *, synchronous_commit: bool, done: str = "", begin: str = "BEGIN"
+        self,
+        migration: ParsedMigration,
+        *,
+        synchronous_commit: bool,
+        done: str = "",
+        begin: str = "BEGIN",
+        own: OwnStatements | None = None,
     ) -> str:
-        """What precedes a file that begins a transaction."""
-        opening = self.opening(synchronous_commit=synchronous_commit, done=done, begin=begin)
+        """What precedes a file that begins a transaction. ``own``: pgdbm's statements, if they are prepared."""
+        opening = self.opening(synchronous_commit=synchronous_commit, done=done, begin=begin, own=own)
         digest = self._histories.get(migration.filename)
         if digest is not None:
             opening = f"{opening};\n{self._probe_history.replace(_DIGEST, literal(digest))}"
-        return f"{opening};\n{self._probed(migration)}"
+        return f"{opening};\n{self._probed(migration, own)}"
 
     def next_preamble(self, migration: ParsedMigration, previous: ParsedMigration) -> str:
         """What precedes a file that follows ``previous`` in the same transaction."""
         cleaned = f"{self.cleanup(previous)};\n{self._reopening};\n" if self.leaves_traces(previous) else ""
         return f"{cleaned}{self._probed(migration)}"
 
-    def _probed(self, migration: ParsedMigration) -> str:
-        probe = self._probe_repeatable if migration.migration.is_repeatable else self._probe
+    def _probed(self, migration: ParsedMigration, own: OwnStatements | None = None) -> str:
+        probe = self._probe_repeatable if migration.migration.is_repeatable else (own or self._own).probe
         return self._fill(probe, migration) + self._enter
 
-    def record(self, migration: ParsedMigration, *, continues: bool = False) -> str:
+    def record(self, migration: ParsedMigration, *, continues: bool = False, own: OwnStatements | None = None) -> str:
         """What follows a file: back to the connecting user, and the history row.
 
-        ``continues``: other files follow in the transaction, and constraints stay deferred for them.
+        ``continues``: other files follow in the transaction, and constraints stay deferred for them. ``own``: pgdbm's
+        statements, if they are prepared.
         """
         parts: list[str] = []
         if continues:
@@ -138,7 +201,7 @@ class ScriptBuilder:
                 parts += [statement("runner", "close_cursors"), statement("runner", "own_user_again")]
         elif self.leaves_traces(migration):
             parts.append(self.closing())
-        record = self._record_repeatable if migration.migration.is_repeatable else self._record
+        record = self._record_repeatable if migration.migration.is_repeatable else (own or self._own).record
         return ";\n".join([*parts, self._fill(record, migration)])
 
     def entering(self) -> str:
@@ -189,44 +252,55 @@ def transaction_modes(migration: ParsedMigration) -> tuple[str, frozenset[int]]:
 
 
 class Group(NamedTuple):
-    """Consecutive migrations that share a message, or a single one that does not."""
+    """Consecutive migrations that may share messages, or a single one that does not."""
 
     migrations: Sequence[ParsedMigration]
     together: bool
 
 
 def grouped(parsed: Sequence[ParsedMigration], *, together: bool, has_listener: bool = False) -> list[Group]:
-    """``parsed`` in groups, in order. Only consecutive batchable files share a message, of limited size.
+    """``parsed`` in groups, in order. Only consecutive batchable files share messages.
 
     With a listener a long file is sent statement by statement: the events show its progress.
     """
     longest = _LONGEST_FILE_WITH_LISTENER if has_listener else _LONGEST_FILE_IN_MESSAGE
     groups: list[Group] = []
     batch: list[ParsedMigration] = []
-    length = 0
     for migration in parsed:
-        fits = together and migration.batchable and len(migration.rendered.text) <= longest
-        full = len(batch) == _MOST_FILES_IN_MESSAGE or length > _MOST_CHARACTERS_IN_MESSAGE
-        if batch and (full or not fits):
-            groups.append(Group(batch, together=True))
-            batch, length = [], 0
-        if fits:
+        if together and migration.batchable and len(migration.rendered.text) <= longest:
             batch.append(migration)
-            length += len(migration.rendered.text)
-        else:
-            groups.append(Group((migration,), together=False))
+            continue
+        if batch:
+            groups.append(Group(batch, together=True))
+            batch = []
+        groups.append(Group((migration,), together=False))
     if batch:
         groups.append(Group(batch, together=True))
     return groups
 
 
+def fitting(
+    migrations: Sequence[ParsedMigration], first: int, most: int = _MOST_FILES_IN_MESSAGE
+) -> Sequence[ParsedMigration]:
+    """The files from index ``first`` on that share the next message: at most ``most``; none if there are no more."""
+    candidates = migrations[first : first + min(most, _MOST_FILES_IN_MESSAGE)]
+    length = 0
+    for count, migration in enumerate(candidates):
+        if length > _MOST_CHARACTERS_IN_MESSAGE:
+            return candidates[:count]
+        length += len(migration.rendered.text)
+    return candidates
+
+
 class Message(NamedTuple):
-    """Text for the simple query protocol, and the offset of each file in it."""
+    """Text for the simple query protocol, and the offset of each file in it. ``cleanup``: SQL that removes what the
+    message leaves in the session if it fails."""
 
     text: str
     token: str
     migrations: tuple[ParsedMigration, ...]
     starts: tuple[int, ...]
+    cleanup: str = ""
 
     def committed(self, error_text: str) -> int:
         """How many of the migrations were committed, from the error text that ``done`` in runner.sql provokes."""
@@ -263,25 +337,29 @@ def _count(sql: str) -> int:
 def compose(script: ScriptBuilder, migrations: Sequence[ParsedMigration], last: ParsedMigration | None) -> Message:
     """The message that applies ``migrations``. The commit of ``last`` is synchronous."""
     token = secrets.token_hex(8)
-    parts: list[str] = []
+    prepare, cleanup, own = script.prepared(migrations, token)
+    parts = [f"{prepare}\n"]
     starts: list[int] = []
-    length = 0
+    length = len(parts[0])
     for number, migration in enumerate(migrations, 1):
         done = f"pgdbm:done:{token}:{number}"
-        head = script.preamble(migration, synchronous_commit=migration is last, done=done) + ";\n"
+        head = script.preamble(migration, synchronous_commit=migration is last, done=done, own=own) + ";\n"
         # The newline ends a comment on the last line of the file; the semicolon ends a last statement that has none.
         body = migration.rendered.text + "\n;\n"
-        tail = script.record(migration) + ";\nCOMMIT;\n"
+        tail = script.record(migration, own=own) + ";\nCOMMIT;\n"
         if script.leaves_traces(migration):
             tail += script.cleanup(migration) + ";\n"
         starts.append(length + len(head))
         parts += (head, body, tail)
         length += len(head) + len(body) + len(tail)
-    return Message("".join(parts), token, tuple(migrations), tuple(starts))
+    return Message("".join([*parts, cleanup]), token, tuple(migrations), tuple(starts), cleanup)
 
 
 def compose_all(script: ScriptBuilder, migrations: Sequence[ParsedMigration]) -> str:
-    """The text that applies ``migrations`` in one transaction."""
+    """The text that applies ``migrations`` in one transaction.
+
+    Nothing is prepared: with many savepoints, each execution would take longer than the one before.
+    """
     parts: list[str] = []
     previous: ParsedMigration | None = None
     for migration in migrations:

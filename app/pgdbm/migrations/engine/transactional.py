@@ -16,7 +16,7 @@ from ...sql import statement
 from .advice import COMMITTING, DEFERRED, RECORDING, advise
 from .execution_errors import AlreadyAppliedError, execution_error, located, offset_of, raise_if_refused
 from .retries import RETRYABLE, report_failure, with_retries
-from .script import compose, compose_all, transaction_modes
+from .script import compose, compose_all, fitting, transaction_modes
 from .statement_groups import Pace
 
 if TYPE_CHECKING:
@@ -28,61 +28,114 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-async def apply_with_events(session: Session, group: Sequence[ParsedMigration]) -> None:
-    """Apply batchable files in messages of limited duration, so that events show the progress of the run."""
-    pace, position = Pace(), 0
-    while position < len(group):
-        part = group[position : position + pace.size]
-        started = time.perf_counter()
-        if len(part) == 1:
-            await apply_by_statement(session, part[0])
-        else:
-            _emit_started(session, part[0])
-            await apply_together(session, part, compose(session.script, part, part[-1]), _nothing)
-        pace.took(len(part), time.perf_counter() - started)
-        position += len(part)
+def _nothing() -> None:
+    return None
+
+
+async def apply_in_messages(
+    session: Session, group: Sequence[ParsedMigration], while_last: Callable[[], None] = _nothing
+) -> None:
+    """Apply batchable files, several in each message. ``while_last`` is called while the server executes the last one.
+
+    With a listener, messages are of limited duration, so that events show the progress of the run.
+    """
+    await _Messages(session, group, while_last).apply()
+
+
+class _Messages:
+    """The messages that apply ``group``. While the server executes one, the events of the one before are emitted and,
+    if its duration is not limited, the next one is composed."""
+
+    def __init__(self, session: Session, group: Sequence[ParsedMigration], while_last: Callable[[], None]) -> None:
+        self._session = session
+        self._group = group
+        self._while_last = while_last
+        self._pace = Pace() if session.announcer.has_listener else None
+        self._part: Sequence[ParsedMigration] = ()
+        self._next = 0
+        self._composed: Message | None = None
+        self._emit_events = _nothing
+
+    async def apply(self) -> None:
+        pace = self._pace
+        while part := self._following():
+            self._part = part
+            self._next += len(part)
+            started = time.perf_counter()
+            if pace is not None and len(part) == 1:
+                self._emit_events()
+                self._emit_events = _nothing
+                await apply_by_statement(self._session, part[0])
+            else:
+                message = self._composed or self._compose(part)
+                self._emit_events = await apply_together(self._session, part, message, self._while_executing)
+            if pace is not None:
+                pace.took(len(part), time.perf_counter() - started)
+        self._emit_events()
+
+    def _following(self) -> Sequence[ParsedMigration]:
+        """The files of the next message, none at the end."""
+        return fitting(self._group, self._next, *(() if self._pace is None else (self._pace.size,)))
+
+    def _compose(self, part: Sequence[ParsedMigration]) -> Message:
+        # What is reported to a listener is on disk.
+        return compose(self._session.script, part, self._session.last if self._pace is None else part[-1])
+
+    def _while_executing(self) -> None:
+        self._emit_events()
+        _emit_started(self._session, self._part[0])
+        following = self._following()
+        self._composed = self._compose(following) if following and self._pace is None else None
+        if not following:
+            self._while_last()
 
 
 def _emit_started(session: Session, migration: ParsedMigration, at: datetime | None = None) -> None:
     session.announcer.emit("migration_started", migration.filename, statements=len(migration.statements), at=at)
 
 
-async def _emit_applied(session: Session, migrations: Sequence[ParsedMigration]) -> None:
-    """Emit the events of files that a message has applied, once all of them are on disk.
+async def _events_of(session: Session, migrations: Sequence[ParsedMigration]) -> Callable[[], None]:
+    """What emits the events of files that a message has applied; all of them are on disk.
 
     ``migration_started`` of the first one was already emitted when the message was sent.
     """
     announcer = session.announcer
     if not announcer.has_listener or not migrations:
-        return
+        return _nothing
     await session.flush()
     ended = datetime.now(UTC)
     # The times of all files, so that the result need not read them.
     times = await session.read_times()
-    at = ended - timedelta(milliseconds=sum(times.get(one.filename, 0) for one in migrations))
-    for migration in migrations:
-        name, total, milliseconds = migration.filename, len(migration.statements), times.get(migration.filename, 0)
-        if migration is not migrations[0]:
-            _emit_started(session, migration, at)
-        if total:
-            announcer.emit("statement_started", name, 1, total, at=at)
-        at += timedelta(milliseconds=milliseconds)
-        if total:
-            announcer.emit("statement_ended", name, total, total, at=at, execution_time_ms=milliseconds)
-        announcer.emit("migration_ended", name, at=at, execution_time_ms=milliseconds)
+
+    def emit() -> None:
+        at = ended - timedelta(milliseconds=sum(times.get(one.filename, 0) for one in migrations))
+        for migration in migrations:
+            name, total, milliseconds = migration.filename, len(migration.statements), times.get(migration.filename, 0)
+            if migration is not migrations[0]:
+                _emit_started(session, migration, at)
+            if total:
+                announcer.emit("statement_started", name, 1, total, at=at)
+            at += timedelta(milliseconds=milliseconds)
+            if total:
+                announcer.emit("statement_ended", name, total, total, at=at, execution_time_ms=milliseconds)
+            announcer.emit("migration_ended", name, at=at, execution_time_ms=milliseconds)
+
+    return emit
 
 
 async def apply_together(
-    session: Session, group: Sequence[ParsedMigration], message: Message, while_sending: Callable[[], None]
-) -> None:
-    """Apply the batchable files of ``message``, each in its own transaction. Calls ``while_sending`` after sending
-    it."""
+    session: Session, group: Sequence[ParsedMigration], message: Message, while_executing: Callable[[], None]
+) -> Callable[[], None]:
+    """Apply the batchable files of ``message``, each in its own transaction; returns what emits their events.
+
+    Calls ``while_executing`` while the server executes it.
+    """
     session.note_traces(*group)
     session.announcer.filename = group[0].filename
     session.run.position = None
     session.notices.start([migration.filename for migration in group])
     try:
-        await _send_and(session, message, while_sending)
+        await _send_and(session, message, while_executing)
     except asyncpg.PostgresError as error:
         if is_lost(error):
             raise
@@ -90,7 +143,7 @@ async def apply_together(
         committed = await _roll_back_to(session, message)
         for migration in group[:committed]:
             session.record_applied(migration, durable=False)
-        await _emit_applied(session, group[:committed])
+        (await _events_of(session, group[:committed]))()
         raise_if_refused(error)
         failed, rest = group[committed], group[committed + 1 :]
         offset = _failed_at(session, error, message, committed, completed)
@@ -107,15 +160,12 @@ async def apply_together(
         if error.sqlstate in RETRYABLE:
             session.run.watch_locks()
         await apply_by_statement(session, failed)
-        if rest and session.announcer.has_listener:
-            await apply_with_events(session, rest)
-        elif rest:
-            await apply_together(session, rest, compose(session.script, rest, session.last), _nothing)
-    else:
-        session.run.is_clean = True
-        for migration in group:
-            session.record_applied(migration, durable=session.commits_synchronously(migration))
-        await _emit_applied(session, group)
+        await apply_in_messages(session, rest)
+        return _nothing
+    session.run.is_clean = True
+    for migration in group:
+        session.record_applied(migration, durable=session.commits_synchronously(migration))
+    return await _events_of(session, group)
 
 
 def _failed_at(
@@ -128,12 +178,14 @@ def _failed_at(
     return message.statement_after(completed, index) if session.notices.is_counting else None
 
 
-async def _send_and(session: Session, message: Message, while_sending: Callable[[], None]) -> None:
+async def _send_and(session: Session, message: Message, while_executing: Callable[[], None]) -> None:
     sending = asyncio.ensure_future(session.send(message.text))
     try:
-        # Let the task start, so that the message is sent.
-        await asyncio.sleep(0)
-        while_sending()
+        try:
+            # Let the task start, so that the message is sent.
+            await asyncio.sleep(0)
+        finally:
+            while_executing()
         await sending
     finally:
         if not sending.done():
@@ -141,21 +193,25 @@ async def _send_and(session: Session, message: Message, while_sending: Callable[
             await asyncio.gather(sending, return_exceptions=True)
 
 
-def _nothing() -> None:
-    return None
-
-
 async def _roll_back_to(session: Session, message: Message) -> int:
     """Roll back the failed part of ``message``, and return how many of its migrations were committed before."""
-    committed = 0
     session.notices.pause()
     try:
-        await session.send(statement("runner", "done"))
-    except asyncpg.InvalidTextRepresentationError as answer:
-        committed = message.committed(str(answer))
+        committed = await _committed(session, message, message.cleanup)
+    except asyncpg.InvalidSQLStatementNameError:
+        # They could not be prepared, or one of the files has removed them.
+        committed = await _committed(session, message, "")
     # The cleanup after a committed file belongs to the transaction of the next one, which was rolled back.
     await session.clean()
     return committed
+
+
+async def _committed(session: Session, message: Message, cleanup: str) -> int:
+    try:
+        await session.send(statement("runner", "done", cleanup=cleanup))
+    except asyncpg.InvalidTextRepresentationError as answer:
+        return message.committed(str(answer))
+    return 0
 
 
 async def _raise_if_outdated(session: Session, migration: ParsedMigration) -> None:
