@@ -11,13 +11,14 @@ from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig, M
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-FILES = {f"{number}.sql": f"CREATE TABLE {{{{tables.t{number}}}}} (id int);" for number in range(1, 10)}
+COUNT = 40
+FILES = {f"{number:02}.sql": f"CREATE TABLE {{{{tables.t{number}}}}} (id int);" for number in range(1, COUNT + 1)}
 # No text of the file shows that it removes prepared statements.
 FORGETS = {
-    "1.sql": "CREATE FUNCTION app.forget() RETURNS int LANGUAGE plpgsql AS"
+    "01.sql": "CREATE FUNCTION app.forget() RETURNS int LANGUAGE plpgsql AS"
     " $$ DECLARE one record; BEGIN FOR one IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql"
     " LOOP EXECUTE format('DEALLOC' || 'ATE %I', one.name); END LOOP; RETURN 1; END $$;",
-    "5.sql": "CREATE TABLE {{tables.t5}} (id int);\nINSERT INTO {{tables.t5}} VALUES (app.forget());",
+    "25.sql": "CREATE TABLE {{tables.t25}} (id int);\nINSERT INTO {{tables.t25}} VALUES (app.forget());",
 }
 
 
@@ -50,13 +51,13 @@ async def test_none_is_left(db: AsyncDatabaseManager, more: dict[str, str], list
 @pytest.mark.parametrize("listens", [False, True])
 @pytest.mark.parametrize("more", [{}, FORGETS], ids=["usual", "removes"])
 async def test_none_is_left_after_a_failure(db: AsyncDatabaseManager, more: dict[str, str], listens: bool) -> None:
-    failing = {"7.sql": "CREATE TABLE {{tables.t7}} (id int);\nCREATE TABLE {{tables.t7}} (id int);"}
+    failing = {"37.sql": "CREATE TABLE {{tables.t37}} (id int);\nCREATE TABLE {{tables.t37}} (id int);"}
     with pytest.raises(MigrationExecutionError) as caught:
         await apply(db, FILES | more | failing, listens=listens)
-    assert (caught.value.migration_file, caught.value.line) == ("7.sql", 2)
+    assert (caught.value.migration_file, caught.value.line) == ("37.sql", 2)
     assert await prepared(db) == []
-    assert [one["filename"] for one in caught.value.applied] == list(FILES)[:6]
-    assert await apply(db, FILES | more, listens=listens) == list(FILES)[6:]
+    assert [one["filename"] for one in caught.value.applied] == list(FILES)[:36]
+    assert await apply(db, FILES | more, listens=listens) == list(FILES)[36:]
 
 
 async def test_the_history_is_dropped_before_the_first_message(db: AsyncDatabaseManager) -> None:
@@ -64,7 +65,7 @@ async def test_the_history_is_dropped_before_the_first_message(db: AsyncDatabase
     plan = await manager.read_plan()
     await manager.apply_pending_migrations()
     await db.execute("DROP TABLE app.schema_migrations")
-    for number in range(1, 10):
+    for number in range(1, COUNT + 1):
         await db.execute(f"DROP TABLE app.t{number}")
     result = await manager.apply_pending_migrations(known=plan)
     assert len(result["applied"]) == len(FILES)

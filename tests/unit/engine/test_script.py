@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdbm.core.templating import literal
 from pgdbm.migrations.engine.options import milliseconds_of
-from pgdbm.migrations.engine.script import Message, fitting, grouped
+from pgdbm.migrations.engine.script import Message, ScriptBuilder, compose, fitting, grouped
 from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import ParsedMigration, parse
+from pgdbm.migrations.state.history import History
 
 BATCHABLE = "CREATE TABLE {{tables.t}} (id int)"
 COSTLY = "UPDATE {{tables.t}} SET id = 1"
@@ -64,6 +67,32 @@ def test_a_message_is_limited_in_files_and_characters() -> None:
     # The text of a very long file would be in memory several times.
     very_long = f"COMMENT ON TABLE {{{{tables.t}}}} IS '{'x' * 5_000_000}'"
     assert sizes(BATCHABLE, very_long, BATCHABLE) == [(1, True), (1, False), (1, True)]
+
+
+@pytest.mark.parametrize(
+    ("count", "role", "more", "is_prepared"),
+    [
+        (40, None, "", True),
+        # The first five executions are planned like others.
+        (4, None, "", False),
+        # The role could replace what is executed as the connecting user.
+        (40, "module_role", "", False),
+        (40, None, "DEALLOCATE ALL;", False),
+        (40, None, "PREPARE mine AS SELECT 1;", False),
+    ],
+)
+def test_when_the_own_statements_are_prepared(count: int, role: str | None, more: str, is_prepared: bool) -> None:
+    script = ScriptBuilder(History("app", "schema_migrations", "m"), 1, None, 18, role)
+    files = [parsed(number, BATCHABLE) for number in range(count - 1)] + [parsed(count, f"SELECT 1;{more}")]
+    message = compose(script, files, None)
+    prepared = re.findall(r"^PREPARE pgdbm_(\w+)_\w+ ", message.text, re.MULTILINE)
+    executed = re.findall(r"^EXECUTE pgdbm_(\w+)_\w+ ", message.text, re.MULTILINE)
+    assert prepared == (["lock", "probe", "record"] if is_prepared else [])
+    assert sorted(executed) == sorted(prepared * count)
+    assert message.text.endswith(message.cleanup)
+    assert message.cleanup.count("DEALLOCATE") == len(prepared)
+    for file, start in zip(files, message.starts, strict=True):
+        assert message.text[start:].startswith(file.rendered.text)
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ _MOST_CHARACTERS_IN_MESSAGE = 256 * 1024
 # While a message is sent, three copies of it are in memory.
 _LONGEST_FILE_IN_MESSAGE = 4 * 1024 * 1024
 _LONGEST_FILE_WITH_LISTENER = 64 * 1024
-# Preparing pgdbm's own statements costs as much as executing those of two files unprepared.
-_WORTH_PREPARING = 4
+# The first five executions of a prepared statement are planned like others.
+_WORTH_PREPARING = 16
 _BEGIN, _LOCK, _DONE, _FILENAME, _CHECKSUM, _DIGEST, _TOKEN = (
     f"${name}$" for name in ("begin", "lock", "done", "filename", "checksum", "digest", "token")
 )
