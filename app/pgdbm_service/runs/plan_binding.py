@@ -54,7 +54,7 @@ class PlanBinding:
         module = msgspec.structs.replace(module, bundle=bundle)
         found = await self._plans(module, schemas, target)
         # A concurrent run may have applied everything since the request was planned.
-        is_pending = any(plan.to_run for plan in found)
+        is_pending = any(plan.pending for plan in found)
         is_needed = is_pending and (approvals.when == "always" or await self._has_warning(module, schemas, target))
         needed = approvals.count if is_needed else 0
         plans = _digests(module, schemas, found)
