@@ -23,7 +23,7 @@ from .recorder import Recorder
 from .store import CANARIES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from uuid import UUID
 
     from pgdbm.core.lru import LRUCache
@@ -215,7 +215,10 @@ class Attempts:
                 # Done first: what is pending now and applied at the end counts as applied by the run, even if this
                 # replica dies.
                 await recorder.flush()
-            result = await self._apply(run, started, recorder, manager, observed, bound, known, is_first=is_first)
+            applying = self._observed(run, manager, recorder, observed).apply_pending_migrations(
+                target=options.target, atomic=options.atomic, plan=bound, known=known
+            )
+            result = await self._execute(run, started, recorder, observed, applying, is_first=is_first)
             events = recorder.take_events()
             steps = [Step(one["filename"], one["execution_time_ms"]) for one in result["applied"]]
             total_time_ms = result["total_time_ms"]
@@ -225,19 +228,10 @@ class Attempts:
         skipped = len(plan.skipped) + len(pending) - len(steps)
         return Migrated(steps, skipped, total, total_time_ms, events)
 
-    async def _apply(
-        self,
-        run: TakenRun,
-        started: StartedSchema,
-        recorder: Recorder,
-        manager: AsyncMigrationManager,
-        observed: ObservedRun,
-        plan: str | None,
-        known: ReadPlan,
-        *,
-        is_first: bool,
-    ) -> dict[str, Any]:
-        options = run.options
+    def _observed(
+        self, run: TakenRun, manager: AsyncMigrationManager, recorder: Recorder, observed: ObservedRun
+    ) -> AsyncMigrationManager:
+        """``manager``, whose events and notices go to ``recorder`` and ``observed``."""
 
         def on_event(event: Event) -> None:
             observed.on_event(event)
@@ -246,7 +240,7 @@ class Attempts:
 
         listens = recorder.listens or observed.listener is not None
         blockers = self._lookup.policies.blockers_of(run.module)
-        manager = manager.with_options(
+        return manager.with_options(
             on_backend=recorder.on_backend,
             on_event=on_event if listens else None,
             on_notice=recorder.on_notice,
@@ -254,9 +248,18 @@ class Attempts:
             if blockers is None
             else BlockerPolicy(**msgspec.structs.asdict(blockers), on_ended=recorder.on_blocker_ended),
         )
-        applying = manager.apply_pending_migrations(
-            target=options.target, atomic=options.atomic, plan=plan, known=known
-        )
+
+    async def _execute(
+        self,
+        run: TakenRun,
+        started: StartedSchema,
+        recorder: Recorder,
+        observed: ObservedRun,
+        applying: Coroutine[Any, Any, dict[str, Any]],
+        *,
+        is_first: bool,
+    ) -> dict[str, Any]:
+        """The result of ``applying``, while ``recorder`` writes its events."""
         task = asyncio.create_task(applying)
         attempt = Attempt(recorder, task)
         attempts = self._running.setdefault(run.id, {})
@@ -280,7 +283,7 @@ class Attempts:
                 raise RetryLater(_SOON_S) from error
             raise
         except ConfigurationError as error:
-            raise unfit_for_one_transaction(error, options.atomic) from error
+            raise unfit_for_one_transaction(error, run.options.atomic) from error
         finally:
             if not task.done():
                 task.cancel()
