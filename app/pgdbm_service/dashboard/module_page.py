@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..features.modules.views import ModuleViews
     from ..features.operations.reads import OperationQueries
     from ..runs.changes import Changed
+    from ..runs.recent import RecentRuns
     from .viewer import Viewer
 
 LIVE_TABS = ("plan", "history")
@@ -27,8 +28,11 @@ _PAGE = 50
 
 
 class ModulePage:
-    def __init__(self, views: ModuleViews, operation_queries: OperationQueries, viewer: Viewer) -> None:
+    def __init__(
+        self, views: ModuleViews, recent: RecentRuns, operation_queries: OperationQueries, viewer: Viewer
+    ) -> None:
         self._views = views
+        self._recent = recent
         self._operation_queries = operation_queries
         self._viewer = viewer
 
@@ -37,9 +41,11 @@ class ModulePage:
 
         ``before`` is where the page of the history starts; None means the newest entries.
         """
+        run = await self._recent.active_of(detail)
         context = {
             "module": detail,
-            "shown": shown_state(detail),
+            "shown": shown_state(detail, run),
+            "progress": None if run is None else run.progress,
             "tab": tab,
             "schema": schema,
             "viewer": self._viewer,

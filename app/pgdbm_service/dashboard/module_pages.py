@@ -73,6 +73,7 @@ class ModulePageController(Controller):
         operation_queries: OperationQueries,
         operations: OperationService,
         registrar: Registrar,
+        runs: RunService,
         module: str,
         tab: str = "",
         schema: str | None = None,
@@ -83,7 +84,7 @@ class ModulePageController(Controller):
         detail = await views.detail(module)
         viewer = viewer_of(request, principal_of(request))
         tab = tab if tab in TABS else "plan" if detail.pending and detail.problem is None else "history"
-        module_page = ModulePage(views, operation_queries, viewer)
+        module_page = ModulePage(views, runs.recent, operation_queries, viewer)
         parts = await module_page.parts(detail, tab, schema, read_number(cursor) if tab == "history" else None)
         shown: dict[str, Any] = {"problem": None, "following": None}
         try:
@@ -133,7 +134,7 @@ class ModulePageController(Controller):
         seen: str = "",
     ) -> Stream:
         viewer = viewer_of(request, principal_of(request))
-        module_page = ModulePage(views, operation_queries, viewer)
+        module_page = ModulePage(views, runs.recent, operation_queries, viewer)
         changes = changes_of(runs.changes.follow(None, runs.keep_alive_s), module)
         key = ("module", module, tab, schema, viewer.address, *viewer.rights)
 
@@ -273,7 +274,7 @@ class ModulePageController(Controller):
             "schemas.html",
             "Modules",
             module=detail,
-            shown=shown_state(detail),
+            shown=shown_state(detail, await runs.recent.active_of(detail)),
             odd=odd,
             most_odd=_MOST_ODD,
             live=last is not None and last.ended_at is None,

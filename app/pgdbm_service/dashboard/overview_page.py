@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from .live import Part, Parts
 from .module_state import GOOD, schemas_in, shown_state
 from .rendering import call
-from .wording import waits_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,22 +82,8 @@ def _part(name: str, overview: Overview, now: datetime) -> Part:
 
 
 def _line(module: OverviewModule, run: OverviewRun | None) -> Line:
-    state, word = shown_state(module) if run is None else _of_run(run)
+    state, word = shown_state(module, run)
     return Line(module, state, word, schemas_in(module, GOOD), schemas_in(module, _BAD))
-
-
-def _of_run(run: OverviewRun) -> tuple[str, str]:
-    progress = run.progress
-    if run.status != "running":
-        return run.status, run.status.replace("_", " ")
-    if progress is not None and waits_for(progress) is not None:
-        return "blocked", "blocked"
-    if run.schema_count is not None and run.schema_count > 1:
-        return "running", f"running {run.ended_schema_count or 0:,} of {run.schema_count:,}"
-    if progress is not None and progress.pending_count:
-        number = min(progress.applied_count + 1, progress.pending_count)
-        return "running", f"running {number} of {progress.pending_count}"
-    return "running", "running"
 
 
 def _urgency(state: str) -> int:

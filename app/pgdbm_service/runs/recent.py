@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pgdbm.core.connection import RowDict
     from pgdbm.core.manager import AsyncDatabaseManager
 
+    from ..api.modules import ModuleDetail
     from ..database.pool import Database
 
 
@@ -54,6 +55,12 @@ class RecentRuns:
                 run.progress = msgspec.json.decode(row["progress"], type=Progress)
             runs.append(run)
         return runs
+
+    async def active_of(self, module: ModuleDetail) -> OverviewRun | None:
+        """The run in progress of ``module``, with its progress; None if there is none."""
+        if module.active_run is None:
+            return None
+        return next((run for run in await self.active() if run.id == module.active_run), None)
 
     async def replicas(self) -> list[Replica]:
         """The replicas that are alive, oldest first."""

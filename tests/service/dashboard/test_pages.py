@@ -95,14 +95,29 @@ def test_the_overview_and_the_page_of_a_module_say_the_same(service: Any, repo: 
     repo.write("bad", _001_a=BAD)
     service.sync()
     service.post("/modules/bad/migrate")
+    assert badges(service, "bad") == {("bad", "failed")}
+
+
+def badges(service: Any, module: str) -> set[tuple[str, str]]:
+    """The tones and words with which the pages show the state of ``module``."""
+    found = set()
     for path, before in (
-        ("/ui", '<tr id="module-bad"'),
-        ("/ui/modules/bad", "<h1"),
-        ("/ui/modules/bad/schemas", "<h1"),
+        ("/ui", f'<tr id="module-{module}"'),
+        (f"/ui/modules/{module}", "<h1"),
+        (f"/ui/modules/{module}/schemas", "<h1"),
     ):
         shown = service.get(path).text.partition(before)[2]
         (badge,) = re.findall(r'<span class="state (\w+)">(.*?)</span>', shown, re.DOTALL)[:1]
-        assert (badge[0], re.sub("<[^>]+>", "", badge[1]).strip()) == ("bad", "failed"), path
+        found.add((badge[0], re.sub("<[^>]+>", "", badge[1]).strip()))
+    return found
+
+
+def test_every_page_says_that_the_run_of_a_module_waits_for_a_lock(service: Any, repo: Any, database: str) -> None:
+    with blocked_run(service, repo, database) as (location, pid):
+        module = service.get(location).json()["module"]
+        eventually(lambda: len(found := badges(service, module)) == 1 and next(iter(found))[1] == "blocked")
+        wanted = f"waits for a lock on {module}.t. reporting (pid {pid}) holds it"
+        assert wanted in text_of(service.get(f"/ui/modules/{module}"))
 
 
 def test_the_overview_is_read_once_for_a_page(service: Any, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
