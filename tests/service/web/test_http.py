@@ -12,6 +12,7 @@ from pgdbm_service.errors.codes import ERROR_KINDS
 from pgdbm_service.web.pagination import cursor_of
 
 from ...conftest import ROOT
+from ...support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,8 +124,16 @@ def test_each_request_is_logged_once(start: Callable[..., Any], capfd: pytest.Ca
 
     service = start(log_level="info", log_format="json")
     service.get("/schemas/nothing?system=true&password=hunter2", headers={"X-Request-ID": "find-me"})
-    lines = [msgspec.json.decode(line) for line in capfd.readouterr().err.splitlines()]
-    line = next(line for line in lines if line.get("request_id") == "find-me" and line["event"] == "request")
+    text, lines = "", []
+
+    def logged() -> Any:
+        # The line is written after the answer.
+        nonlocal text, lines
+        text += capfd.readouterr().err
+        lines = [msgspec.json.decode(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return [one for one in lines if one.get("request_id") == "find-me" and one["event"] == "request"]
+
+    (line,) = eventually(logged)
     assert (line["method"], line["path"], line["http_status"]) == ("GET", "/schemas/{schema}", 400)
     assert line["problem_code"] == "invalid_request"
     assert line["duration_ms"] >= 0
