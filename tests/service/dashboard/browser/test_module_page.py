@@ -40,7 +40,8 @@ def test_the_plan_follows_a_run(visit: Visit, service: Any, repo: Any, database:
         service.post("/modules/m/migrate", headers=ASYNC, json={"lock_timeout_ms": 60_000})
         page.get_by_text("A run is in progress.").wait_for()
         eventually(lambda: page.evaluate(PLANNED) == ["003_c.sql"])
-        assert page.evaluate(BADGE) == "running"
+        eventually(lambda: page.evaluate(BADGE) == "blocked")
+        page.get_by_text("waits for a lock on m.t").wait_for()
     page.get_by_text("Nothing is pending in schema m.").wait_for()
     eventually(lambda: page.evaluate(BADGE) == "up to date")
     assert page.get_by_role("button", name="Migrate…").count() == 0
