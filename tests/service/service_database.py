@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,9 @@ UPDATE {SERVICE_SCHEMA}.registry_version SET version = version + 1;
 """
 
 
+_MOST_DEADLOCKS = 5
+
+
 class Direct:
     """Connects on first use, and stays connected: a connection for each query is expensive."""
 
@@ -66,11 +70,14 @@ class Direct:
         self._one_at_a_time = threading.Lock()
 
     def sql(self, query: str, *args: Any) -> list[Any]:
-        """The rows."""
+        """The rows. Repeated if the statement and one of the service's were waiting for each other."""
 
         async def fetch() -> list[Any]:
             return list(await (await self._connected()).fetch(query, *args))
 
+        for _ in range(_MOST_DEADLOCKS):
+            with contextlib.suppress(asyncpg.DeadlockDetectedError):
+                return self._run(fetch())
         return self._run(fetch())
 
     def make_token(self, *scopes: str, name: str | None = None, expires: str = "1h", by: str = "test") -> str:
