@@ -1,9 +1,9 @@
 """The functions of ``postgast`` that pgdbm calls, without importing the whole package where that can be avoided.
 
 Importing ``postgast`` builds a class for each of some 300 kinds of nodes, and loads the parts of protobuf that are
-written in Python: that takes as long as everything else that a small migration needs. Here only its binding to
-libpg_query is loaded, and the class of the tree, from the same files of the package. If the package or protobuf is not
-as expected, ``postgast`` is imported.
+written in Python: that takes as long as everything else that a small migration needs. Here only its libpg_query is
+loaded, with the two functions of ``pg_query.h`` that are called, and the class of the tree, from the files of the
+package. If the package or protobuf is not as expected, ``postgast`` is imported.
 """
 
 from __future__ import annotations
@@ -20,6 +20,54 @@ if TYPE_CHECKING:
 
 _TREE = "pg_query.ParseResult"
 _IMPLEMENTATION = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
+# On Linux, macOS and Windows.
+_LIBRARIES = "libpg_query.so", "libpg_query.dylib", "pg_query.dll"
+
+
+class _Error(ctypes.Structure):
+    """``PgQueryError``."""
+
+    _fields_ = (
+        ("message", ctypes.c_char_p),
+        ("funcname", ctypes.c_char_p),
+        ("filename", ctypes.c_char_p),
+        ("lineno", ctypes.c_int),
+        ("cursorpos", ctypes.c_int),
+        ("context", ctypes.c_char_p),
+    )
+
+
+class _Bytes(ctypes.Structure):
+    """``PgQueryProtobuf``; its data may contain NUL."""
+
+    _fields_ = (("len", ctypes.c_size_t), ("data", ctypes.c_void_p))
+
+
+class _Parsed(ctypes.Structure):
+    """``PgQueryProtobufParseResult``."""
+
+    _fields_ = (
+        ("parse_tree", _Bytes),
+        ("stderr_buffer", ctypes.c_char_p),
+        ("error", ctypes.POINTER(_Error)),
+    )
+
+
+class _Span(ctypes.Structure):
+    """``PgQuerySplitStmt``, in bytes."""
+
+    _fields_ = (("stmt_location", ctypes.c_int), ("stmt_len", ctypes.c_int))
+
+
+class _Spans(ctypes.Structure):
+    """``PgQuerySplitResult``."""
+
+    _fields_ = (
+        ("stmts", ctypes.POINTER(ctypes.POINTER(_Span))),
+        ("n_stmts", ctypes.c_int),
+        ("stderr_buffer", ctypes.c_char_p),
+        ("error", ctypes.POINTER(_Error)),
+    )
 
 
 class Parser(NamedTuple):
@@ -52,9 +100,15 @@ def _loaded() -> Parser:
     if spec is None or spec.origin is None or os.environ.get(_IMPLEMENTATION, "upb") != "upb":
         raise ImportError("postgast")
     folder = Path(spec.origin).parent
+    library = next((path for name in _LIBRARIES if (path := folder / name).is_file()), None)
+    if library is None:
+        raise ImportError("libpg_query")
     tree = _class_of(_first_file((folder / "pg_query.desc").read_bytes()))
-    lib, errors = _module(folder, "native").lib, _module(folder, "errors")
-    call, free, check = lib.pg_query_parse_protobuf, lib.pg_query_free_protobuf_parse_result, errors.check_error
+    errors = _module(folder, "errors")
+    check = errors.check_error
+    lib = ctypes.CDLL(str(library))
+    call, free = _function(lib, "pg_query_parse_protobuf", _Parsed, "pg_query_free_protobuf_parse_result")
+    call_split, free_split = _function(lib, "pg_query_split_with_parser", _Spans, "pg_query_free_split_result")
 
     def parse(sql: str) -> Any:
         result = call(sql.encode())
@@ -67,15 +121,23 @@ def _loaded() -> Parser:
 
     def split(sql: str) -> list[str]:
         text = sql.encode()
-        result = lib.pg_query_split_with_parser(text)
+        result = call_split(text)
         try:
             check(result)
             found = [result.stmts[number].contents for number in range(result.n_stmts)]
             return [text[one.stmt_location : one.stmt_location + one.stmt_len].decode() for one in found]
         finally:
-            lib.pg_query_free_split_result(result)
+            free_split(result)
 
     return Parser(parse, split, errors.PgQueryError)
+
+
+def _function(lib: ctypes.CDLL, name: str, result: type[ctypes.Structure], free_name: str) -> tuple[Any, Any]:
+    """(the function, that which frees its result)."""
+    function, free = lib[name], lib[free_name]
+    function.argtypes, function.restype = [ctypes.c_char_p], result
+    free.argtypes, free.restype = [result], None
+    return function, free
 
 
 def _module(folder: Path, name: str) -> Any:

@@ -56,6 +56,7 @@ def test_postgast_is_not_imported() -> None:
         "os.environ['PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION'] = 'python'",
         "postgast_binding._first_file = lambda descriptors: descriptors",
         "sys.modules['google._upb'] = None",
+        "postgast_binding._LIBRARIES = ('libpg_query.absent',)",
     ],
 )
 def test_postgast_is_imported_where_its_parts_cannot_be_used(change: str) -> None:
