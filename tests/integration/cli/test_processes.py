@@ -154,7 +154,13 @@ def test_watch_refuses_a_database_on_another_host(project: Project) -> None:
         ("", "main()", ["nonsense"], 2, ["at exit", "skips the rest"]),
         ("", "main(['--version'])", [], 0, ["at exit"]),
         ("sys.setprofile(lambda *_: None)", "main()", ["--version"], 0, ["at exit"]),
-        ("threading.Timer(0.5, print, ['thread']).start()", "main()", ["--version"], 0, ["thread", "at exit"]),
+        (
+            "threading.Timer(0.5, print, ['thread']).start()",
+            "main()",
+            ["--version"],
+            0,
+            ["thread", "at exit", "skips the rest"],
+        ),
     ],
     ids=["success", "failure", "called by a program", "with a profiler", "with another thread"],
 )
