@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from ..migrations import AsyncMigrationManager
+    from ..migrations.sources.source import SourceReadOnce
     from .output import Output
 
 _RETRY_S = 1.0
@@ -178,12 +179,17 @@ class CommandContext:
                     hint="Correct the path, or create the first migration with `pgdbm migrate create`.",
                 )
 
-    def require_migrations(self, modules: Sequence[ModuleConfig]) -> None:
-        """Raise CommandError if a folder has no migrations: a wrong mount must not look like success."""
-        from ..migrations.sources.source import source_of
+    def read_migrations(self, modules: Sequence[ModuleConfig]) -> dict[str, SourceReadOnce]:
+        """The migrations of each module, by its name.
 
+        Raises:
+            CommandError: a folder has none: a wrong mount must not look like success.
+        """
+        from ..migrations.sources.source import SourceReadOnce, source_of
+
+        sources = {module.name: SourceReadOnce(source_of(module.path)) for module in modules}
         for module in modules:
-            if not source_of(module.path).collect():
+            if not sources[module.name].collect():
                 raise CommandError(
                     f"There are no migrations (*.sql) in {module.path}.",
                     "config_invalid",
@@ -191,6 +197,7 @@ class CommandContext:
                     hint="Correct the path, or create the first migration with `pgdbm migrate create`.",
                     module=module.name,
                 )
+        return sources
 
     @asynccontextmanager
     async def pool(
@@ -261,9 +268,16 @@ class CommandContext:
         )
 
     def migrations(
-        self, module: ModuleConfig, pool: asyncpg.Pool[Any] | None = None, **overrides: Any
+        self,
+        module: ModuleConfig,
+        pool: asyncpg.Pool[Any] | None = None,
+        source: SourceReadOnce | None = None,
+        **overrides: Any,
     ) -> AsyncMigrationManager:
-        """The manager of ``module``; without ``pool``, only what needs no database works."""
+        """The manager of ``module``; without ``pool``, only what needs no database works.
+
+        ``source``: its migrations, if they have been read.
+        """
         db = (
             pgdbm.AsyncDatabaseManager(pool=pool, schema=module.schema)
             if pool is not None
@@ -277,7 +291,8 @@ class CommandContext:
             "lock_wait_timeout": self.project.lock_wait_timeout,
             **overrides,
         }
-        return pgdbm.AsyncMigrationManager(db, module.path, module.name, **options)
+        migrations: Any = source or module.path
+        return pgdbm.AsyncMigrationManager(db, migrations, module.name, **options)
 
 
 def _plain_module(names: Sequence[str], folder: Path | None, schema: str | None) -> ModuleConfig:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from ..migrations.results import Notice
+    from ..migrations.sources.source import SourceReadOnce
     from .context import CommandContext, ModuleSelection
     from .output import Output
     from .project import ModuleConfig
@@ -110,13 +111,15 @@ async def apply(
             on_ended=lambda ended: context.output.note(f"{ended.filename}: {ended.message}"),
         )
 
+    sources: dict[str, SourceReadOnce] = {}
+
     def read() -> None:
-        context.require_migrations(modules)
+        sources.update(context.read_migrations(modules))
         # What is needed next: importing it takes as long as a connection.
         from ..migrations import manager  # noqa: F401
 
     opening = await context.open_while(read, modules[0].schema)
-    results = await apply_modules(context, modules, opening, dry_run=dry_run, options=options)
+    results = await apply_modules(context, modules, opening, sources, dry_run=dry_run, options=options)
     states = {result["status"] for result in results}
     pending = any(result["pending"] for result in results)
     overall = "dry_run" if dry_run else "success" if "success" in states else "up_to_date"
@@ -128,11 +131,14 @@ async def apply_modules(
     context: CommandContext,
     modules: Sequence[ModuleConfig],
     opening: asyncio.Task[asyncpg.Pool[Any]] | None = None,
+    sources: Mapping[str, SourceReadOnce] | None = None,
     *,
     dry_run: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Apply each of ``modules`` and print the results; returns them for JSON. ``opening``: the pool of the first one.
+    """Apply each of ``modules`` and print the results; returns them for JSON.
+
+    ``opening``: the pool of the first one. ``sources``: their migrations by name, if they have been read.
 
     Raises:
         ModuleFailedError: a module failed, or its database could not be reached.
@@ -153,7 +159,9 @@ async def apply_modules(
         notices.clear()
         try:
             async with context.pool(module.schema, opening=None if number else opening) as pool:
-                manager = context.migrations(module, pool, on_notice=show, **(options or {}))
+                manager = context.migrations(
+                    module, pool, (sources or {}).get(module.name), on_notice=show, **(options or {})
+                )
                 async with applied_shown(context.output, manager):
                     result = await manager.apply_pending_migrations(dry_run=dry_run)
         except AsyncDBError as error:

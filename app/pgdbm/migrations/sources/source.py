@@ -262,7 +262,23 @@ class FolderSource:
         return target.is_file()
 
 
-OwnSource = FolderSource | MemorySource | ResourceSource
+class SourceReadOnce:
+    """The migrations of another source, as they were when this was created."""
+
+    is_slow = False
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._migrations = source.collect()
+
+    def collect(self) -> tuple[Migration, ...]:
+        return self._migrations
+
+    def down_migration(self, filename: str) -> Migration | None:
+        return self._source.down_migration(filename)
+
+
+OwnSource = FolderSource | MemorySource | ResourceSource | SourceReadOnce
 
 
 def _read_in(folder: int, name: str, size: int) -> bytes:
