@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgdbm.migrations.state.catalog import read_catalog
-from pgdbm.migrations.state.drift import drift, save
+from pgdbm.migrations.state.drift import drift
+from pgdbm.migrations.state.snapshots import save
 
 from .databases import Databases, ddl, shared_pool
 from .harness import race, timed

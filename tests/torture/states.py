@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
-from pgdbm.migrations.state.catalog import difference, read_catalog
+from pgdbm.migrations.state.catalog import read_catalog
+from pgdbm.migrations.state.changes import difference
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

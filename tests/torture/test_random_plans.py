@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgdbm.core.templating import render
-from pgdbm.migrations.state.catalog import difference
+from pgdbm.migrations.state.changes import difference
 
 from .effort import SEED, rounds
 from .grammar import RandomPlan, random_plans

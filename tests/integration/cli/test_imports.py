@@ -14,7 +14,10 @@ _NOT_FOR_NOTHING = {
     *("pgdbm.fixtures", "pgdbm.monitoring", "pgdbm.testing"),
     *(f"pgdbm.cli.{name}" for name in ("checks", "database", "dev", "fix", "importing", "init", "operations")),
     *(f"pgdbm.cli.{name}" for name in ("repair", "review", "schema")),
-    *(f"pgdbm.migrations.{name}" for name in ("lint", "operations", "rehearsal", "sources.parser", "state.drift")),
+    *(
+        f"pgdbm.migrations.{name}"
+        for name in ("lint", "operations", "rehearsal", "sources.parser", "state.drift", "state.snapshots")
+    ),
     *(f"pgdbm.migrations.engine.{name}" for name in ("blockers", "events", "execution_errors", "monitor", "planning")),
     *(f"pgdbm.migrations.engine.{name}" for name in ("script", "session")),
 }

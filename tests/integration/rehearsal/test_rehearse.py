@@ -11,9 +11,10 @@ from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
 from pgdbm.migrations.rehearsal.run import rehearse
 from pgdbm.migrations.sources.migration import checksum_of
 from pgdbm.migrations.sources.source import MemorySource
-from pgdbm.migrations.state.catalog import difference, read_catalog
-from pgdbm.migrations.state.drift import own_tables
+from pgdbm.migrations.state.catalog import read_catalog
+from pgdbm.migrations.state.changes import difference
 from pgdbm.migrations.state.history import History
+from pgdbm.migrations.state.snapshots import own_tables
 from pgdbm.pgparse.lock_modes import LockMode
 
 from ...conftest import ROOT

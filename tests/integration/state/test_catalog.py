@@ -15,12 +15,12 @@ from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 from pgdbm.migrations.state.catalog import (
     CatalogObject,
     deserialize,
-    difference,
     fingerprint_of,
     read_catalog,
     serialize,
 )
-from pgdbm.migrations.state.drift import own_tables
+from pgdbm.migrations.state.changes import difference
+from pgdbm.migrations.state.snapshots import own_tables
 
 from ...benchmarks.databases import psql_binary
 from ...conftest import ROOT

@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
-from pgdbm.migrations.state.drift import drift, save
+from pgdbm.migrations.state.drift import drift
+from pgdbm.migrations.state.snapshots import save
 
 if TYPE_CHECKING:
     from collections.abc import Callable

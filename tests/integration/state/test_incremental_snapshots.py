@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, MigrationExecutionError
-from pgdbm.migrations.state import drift as drift_module
+from pgdbm.migrations.state import snapshots
 from pgdbm.migrations.state.catalog import fingerprint_of, read_listing, read_tables, serialize
-from pgdbm.migrations.state.drift import drift, own_tables
+from pgdbm.migrations.state.drift import drift
 from pgdbm.migrations.state.packing import FORMAT, pack, unpack
+from pgdbm.migrations.state.snapshots import own_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,7 @@ def partial(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             found.append(len(listing.relations))
         return listing
 
-    monkeypatch.setattr(drift_module, "read_tables", counted)
+    monkeypatch.setattr(snapshots, "read_tables", counted)
     return found
 
 

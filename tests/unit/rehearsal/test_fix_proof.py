@@ -6,7 +6,8 @@ from pgdbm.migrations.engine.migration_plan import PlannedMigration
 from pgdbm.migrations.lint import Fix, FixFile
 from pgdbm.migrations.rehearsal.fix_proof import proofs
 from pgdbm.migrations.rehearsal.results import FileRehearsal, Rehearsal
-from pgdbm.migrations.state.catalog import CatalogObject, Change
+from pgdbm.migrations.state.catalog import CatalogObject
+from pgdbm.migrations.state.changes import Change
 
 TABLE = CatalogObject("table", "t", "TABLE")
 INDEX = CatalogObject("index", "i", "CREATE INDEX i")

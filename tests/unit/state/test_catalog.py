@@ -7,7 +7,8 @@ from itertools import permutations
 
 import pytest
 
-from pgdbm.migrations.state.catalog import CatalogObject, deserialize, difference, serialize
+from pgdbm.migrations.state.catalog import CatalogObject, deserialize, serialize
+from pgdbm.migrations.state.changes import difference
 
 TABLE = CatalogObject("table", "t", "")
 A = CatalogObject("column", "t.a", "integer")

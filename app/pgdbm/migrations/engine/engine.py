@@ -265,12 +265,14 @@ class MigrationEngine:
         """Store a snapshot of the schema after ``run``, if it succeeded and snapshots are enabled. Logs a failure."""
         if not self.options.snapshots:
             return
-        from ..state import drift  # imported lazily: most runs have nothing to apply
+        from ..state import snapshots  # imported lazily: most runs have nothing to apply
         from .touched import touched_by
 
         history, touched = self.history, None if run is None else touched_by(run, self.history.schema)
         try:
-            await drift.save(connection, history.schema, history.module, history.table_name, self.options.role, touched)
+            await snapshots.save(
+                connection, history.schema, history.module, history.table_name, self.options.role, touched
+            )
         except (MigrationError, *FAILURES) as error:
             logger.warning("No snapshot of schema %s was stored: %s", self.history.schema, error)
 
@@ -406,7 +408,7 @@ class MigrationEngine:
 
         def import_ahead() -> None:
             # What takes the snapshot, which takes as long to import as a few files take to run.
-            from ..state import drift  # noqa: F401
+            from ..state import snapshots  # noqa: F401
 
         together = len(parsed) == 1 or not await session.is_audited()
         for group in grouped(parsed, together=together, has_listener=self.announcer.has_listener):

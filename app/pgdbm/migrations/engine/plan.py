@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..sources.migration import Migration
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
     """The pending migrations in order, the applied ones, and those after the target.
 

@@ -75,7 +75,7 @@ async def create_tables(db: AsyncDatabaseManager, history: History, role: str | 
     Raises:
         MigrationError: the connecting user, or ``role``, lacks a privilege; the text says what to grant.
     """
-    from ..state import drift  # imported lazily: most runs find everything
+    from ..state.snapshots import create as create_snapshots_table  # imported lazily: most runs find everything
 
     try:
         with without_reset():
@@ -84,7 +84,7 @@ async def create_tables(db: AsyncDatabaseManager, history: History, role: str | 
             await history.create(db)
             if snapshots:
                 async with db.acquire() as connection:
-                    await drift.create(connection, history.schema)
+                    await create_snapshots_table(connection, history.schema)
     except (QueryError, asyncpg.InsufficientPrivilegeError) as error:
         cause = error if isinstance(error, asyncpg.PostgresError) else error.__cause__
         if not isinstance(cause, asyncpg.InsufficientPrivilegeError):
@@ -119,9 +119,9 @@ async def _create_schema_for(db: AsyncDatabaseManager, schema: str, role: str) -
 async def _privilege_error(
     connection: Connection, history: History, error: asyncpg.InsufficientPrivilegeError
 ) -> MigrationError:
-    from ..state import drift
+    from ..state.snapshots import own_tables
 
-    ours = [history.table_name, *drift.own_tables(())]
+    ours = [history.table_name, *own_tables(())]
     row = await connection.fetchrow(statement("runner", "privileges"), history.schema, history.table_name, ours)
     assert row is not None
     schema, user = quote(history.schema), row["user"]

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..sources.parser import ParsedMigration
-    from ..state.drift import Touched
+    from ..state.snapshots import Touched
     from .run import Run
 
 MOST_FILES = 100
@@ -46,7 +46,7 @@ def touched_by(run: Run, schema: str) -> Touched | None:
         if found is None:
             return None
         all_names |= found
-    from ..state.drift import Touched  # imported lazily: together with the rest that takes a snapshot
+    from ..state.snapshots import Touched  # imported lazily: together with the rest that takes a snapshot
 
     if len(all_names) > _MOST_TABLES or not {of for of, _, _ in all_names} <= {"", schema}:
         return None

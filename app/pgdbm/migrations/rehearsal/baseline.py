@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import BaselineMismatchError, MigrationError
 from ...text import object_in_words
-from ..state.catalog import difference
+from ..state.changes import difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

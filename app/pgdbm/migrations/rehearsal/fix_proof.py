@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..sources.migration import in_order, read_migration
-from ..state.catalog import difference
+from ..state.changes import difference
 from .results import FixProof
 
 if TYPE_CHECKING:

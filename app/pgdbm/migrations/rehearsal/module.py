@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..engine.inspection import inspect_pending
 from ..results import NO_LIMITS
 from ..state.catalog import read_catalog
-from ..state.drift import own_tables
+from ..state.snapshots import own_tables
 from .baseline import require_same
 from .fix_proof import rehearse_fixes
 from .run import rehearse

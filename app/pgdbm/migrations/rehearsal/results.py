@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ...pgparse.lock_modes import LockMode
-    from ..state.catalog import CatalogObject, Change
+    from ..state.catalog import CatalogObject
+    from ..state.changes import Change
 
 
 @dataclass(frozen=True, slots=True)

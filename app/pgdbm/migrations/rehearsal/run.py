@@ -31,7 +31,7 @@ from ..engine.search_path import search_path_of_files
 from ..sources.batches import parse_each
 from ..sources.role_checks import check_keeps_role
 from ..state.catalog import read_catalog
-from ..state.drift import own_tables
+from ..state.snapshots import own_tables
 from .executor import (
     RehearsalExecutor,
     RehearsalStoppedError,

@@ -14,12 +14,11 @@ import hashlib
 import json
 import re
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.asyncpg_errors import is_alive
 from ...core.templating import check_identifier, quote
@@ -36,7 +35,9 @@ if TYPE_CHECKING:
 OWN_NAME = "{{schema}}"
 """Replaces the name of the schema."""
 
-_COLUMN_ORDER = "column order"
+COLUMN_ORDER = "column order"
+"""The kind of the object that has the names of a table's columns, in order."""
+
 _LONG_ROUND_TRIP_S = 0.01
 _TABLE = late_pattern(r"""("(?:[^"]|"")*"|[^".]+)\.""")
 _WITH_QUERY = late_pattern(
@@ -57,17 +58,6 @@ class CatalogObject(NamedTuple):
     kind: str
     name: str
     definition: str
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A difference. ``before`` is None for an object that was added, ``after`` for one that was removed."""
-
-    kind: Literal["added", "removed", "changed"]
-    object_kind: str
-    name: str
-    before: str | None
-    after: str | None
 
 
 class Listing(NamedTuple):
@@ -157,7 +147,7 @@ def _listing(schema: str, rows: Iterable[Record]) -> Listing:
         if position is not None:
             columns[relation].append((position, _split(name)[1]))
     found += [
-        (table, CatalogObject(_COLUMN_ORDER, table, ", ".join(column for _, column in sorted(names))))
+        (table, CatalogObject(COLUMN_ORDER, table, ", ".join(column for _, column in sorted(names))))
         for table, names in columns.items()
     ]
     relations: dict[str, list[CatalogObject]] = defaultdict(list)
@@ -253,31 +243,3 @@ def deserialize(listing: bytes) -> tuple[CatalogObject, ...]:
 def fingerprint_of(listing: bytes) -> str:
     """SHA-256, in hex, of a serialized listing."""
     return hashlib.sha256(listing).hexdigest()
-
-
-def difference(before: Iterable[CatalogObject], after: Iterable[CatalogObject]) -> tuple[Change, ...]:
-    """The changes from ``before`` to ``after``, by kind and name.
-
-    The order of columns is reported only if it has changed among the columns that are in both.
-    """
-    old = {(one.kind, one.name): one.definition for one in before}
-    new = {(one.kind, one.name): one.definition for one in after}
-    changes = []
-    for kind, name in sorted(old.keys() | new.keys()):
-        was, now = old.get((kind, name)), new.get((kind, name))
-        if was == now:
-            continue
-        if was is None:
-            changes.append(Change("added", kind, name, None, now))
-        elif now is None:
-            changes.append(Change("removed", kind, name, was, None))
-        elif kind != _COLUMN_ORDER or _moved(was, now):
-            changes.append(Change("changed", kind, name, was, now))
-    # The order of columns is added and removed together with its table.
-    return tuple(change for change in changes if change.object_kind != _COLUMN_ORDER or change.kind == "changed")
-
-
-def _moved(was: str, now: str) -> bool:
-    before, after = was.split(", "), now.split(", ")
-    staying = (Counter(before) & Counter(after)).keys()
-    return [name for name in before if name in staying] != [name for name in after if name in staying]

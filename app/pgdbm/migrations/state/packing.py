@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .catalog import CatalogObject, Listing, deserialize, fingerprint_of, serialize
 
@@ -32,8 +31,7 @@ _MANY_PARTS = 64
 _Relations = dict[str, list[CatalogObject]]
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(NamedTuple):
     """A listing in parts. ``histories``: a digest of each history table that the schema was listed with."""
 
     parts: tuple[bytes, ...]
@@ -73,7 +71,7 @@ class Packed:
             if any(name not in before and _unquoted(name) not in new for name in some):
                 return None
             parts[index], digests[index] = _pack_part(before | some)
-        return replace(self, parts=tuple(parts), digests=tuple(digests), histories=histories)
+        return self._replace(parts=tuple(parts), digests=tuple(digests), histories=histories)
 
 
 def pack(listing: Listing, histories: Mapping[str, str | None]) -> Packed:
