@@ -16,9 +16,11 @@ SELECT s.taken_at, s.excluded, s.fingerprint, s.format, s.server_version, c.now,
        CASE WHEN $1 THEN s.listing END AS listing
 FROM (SELECT pg_catalog.clock_timestamp() AS now) c LEFT JOIN {{snapshots}} s ON true
 
--- keep: the new snapshot, unless a newer one already exists
+-- keep: the new snapshot, unless a newer one already exists. Unless $8, the commit does not wait for the disk: without
+-- its snapshot, a run has applied the same.
 INSERT INTO {{snapshots}} AS s (taken_at, module, format, server_version, fingerprint, excluded, listing)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+SELECT $1, $2, $3, $4, $5, $6, $7
+WHERE $8 OR pg_catalog.set_config('synchronous_commit', 'off', true) = 'off'
 ON CONFLICT (is_newest) DO UPDATE
 SET taken_at = EXCLUDED.taken_at, module = EXCLUDED.module, format = EXCLUDED.format,
     server_version = EXCLUDED.server_version, fingerprint = EXCLUDED.fingerprint, excluded = EXCLUDED.excluded,
@@ -26,9 +28,10 @@ SET taken_at = EXCLUDED.taken_at, module = EXCLUDED.module, format = EXCLUDED.fo
 WHERE s.taken_at <= EXCLUDED.taken_at
 
 -- replace: the snapshot that was derived from the one with the time $7 and the fingerprint $8; no row if it has been
--- replaced
+-- replaced. $9 as above.
 UPDATE {{snapshots}} SET taken_at = $1, module = $2, server_version = $3, fingerprint = $4, excluded = $5, listing = $6
 WHERE taken_at = $7 AND taken_at <= $1 AND fingerprint = $8
+      AND ($9 OR pg_catalog.set_config('synchronous_commit', 'off', true) = 'off')
 RETURNING taken_at
 
 -- newest: the snapshot

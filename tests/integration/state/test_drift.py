@@ -10,7 +10,7 @@ import pytest
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 from pgdbm.migrations.state.drift import drift
-from pgdbm.migrations.state.snapshots import save
+from pgdbm.migrations.state.snapshots import Touched, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,19 @@ async def test_drift_is_what_changed_since_the_snapshot(applied: AsyncDatabaseMa
         await applied.execute("ALTER TABLE {{tables.t}} ADD COLUMN kept text")
         assert await save(connection, "app", "first", HISTORY) != fingerprint
         assert (await drift(connection, "app", HISTORY)).clean
+
+
+@pytest.mark.parametrize("touched", [None, Touched(("001_t.sql",), frozenset({"t"}))], ids=["all", "a table"])
+async def test_a_snapshot_in_a_transaction_does_not_change_how_it_commits(
+    applied: AsyncDatabaseManager, connect: Connect, touched: Touched | None
+) -> None:
+    async with connect() as connection:
+        await connection.execute("SET synchronous_commit = on")
+        await save(connection, "app", "first", HISTORY)
+        async with connection.transaction():
+            await save(connection, "app", "first", HISTORY, touched=touched)
+            assert await connection.fetchval("SHOW synchronous_commit") == "on"
+        assert await connection.fetchval("SHOW synchronous_commit") == "on"
 
 
 async def test_modules_that_share_a_schema_share_its_snapshot(applied: AsyncDatabaseManager, connect: Connect) -> None:

@@ -62,8 +62,9 @@ async def save(
 ) -> str:
     """Store a snapshot of ``schema``, as ``module`` left it. Returns its fingerprint.
 
-    To be called after an apply that changed something, preferably after its transaction. Creates its table unless it
-    exists. Takes no lock that other sessions wait for. Writes nothing to a table that belongs to ``role``.
+    To be called after an apply that changed something, preferably after its transaction: then the commit does not wait
+    for the disk. Creates its table unless it exists. Takes no lock that other sessions wait for. Writes nothing to a
+    table that belongs to ``role``.
 
     ``touched``: what the apply may have changed, if that is known. Then only that is listed, if it is safe, and the
     rest of the snapshot stays: manual changes there remain differences.
@@ -99,6 +100,7 @@ async def save(
         packed.fingerprint,
         excluded,
         packed.to_bytes(),
+        connection.is_in_transaction(),
     )
     return packed.fingerprint
 
@@ -141,6 +143,7 @@ async def _replace(
         replaced.to_bytes(),
         before["taken_at"],
         before["fingerprint"],
+        connection.is_in_transaction(),
     )
     return replaced.fingerprint if replaced_rows else None
 
