@@ -38,7 +38,8 @@ SELECT module, run FROM {{tables.last_runs}} WHERE module = ANY ($1::text[])
 
 -- keep: the summaries of the modules $1 in the schemas $2, with the digests $3; $4 is the run that migrated them, the
 -- last one of the module $8. $7 are the contents of the sets with the digests $6. If they were read at $5, newer
--- summaries stay: for example, those of a run that has just ended.
+-- summaries stay: for example, those of a run that has just ended. The commit does not wait for the disk: that of the
+-- run's end, which follows, flushes this one, too.
 WITH last_run AS (
     INSERT INTO {{tables.last_runs}} (module, run) SELECT $8, $4 WHERE $8::text IS NOT NULL
     ON CONFLICT (module) DO UPDATE SET run = EXCLUDED.run
@@ -50,6 +51,7 @@ WITH last_run AS (
 INSERT INTO {{tables.schema_summaries}} AS s (module, schema, digest, last_run)
 SELECT *, $4::text
 FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]))
+WHERE pg_catalog.set_config('synchronous_commit', 'off', true) = 'off'
 ORDER BY 1, 2
 ON CONFLICT (module, schema) DO UPDATE
 SET digest = EXCLUDED.digest, checked_at = pg_catalog.now(), last_run = COALESCE(EXCLUDED.last_run, s.last_run)
