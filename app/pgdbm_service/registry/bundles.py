@@ -47,9 +47,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     def consists_of(self, migrations: Collection[Migration]) -> bool:
         """Whether these objects are its migrations, rather than others with the same names."""
-        return all(self.files.get(one.filename) is one for one in migrations) and len(migrations) == sum(
-            map(is_migration_name, self.files)
-        )
+        if any(self.files.get(one.filename) is not one for one in migrations):
+            return False
+        return len(migrations) == len(self.files) or len(migrations) == sum(map(is_migration_name, self.files))
 
 
 def bundle_of(settings: CheckedSettings, files: Collection[Migration]) -> Bundle:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from pgdbm.core.lru import LRUCache
 from pgdbm.core.pool import without_reset
 from pgdbm.errors import MigrationFileError
 from pgdbm.migrations.sources.migration import Migration, hash_of_part, migration_of_text
@@ -23,7 +24,7 @@ from .settings import CheckedSettings
 from .single_flight import SingleFlight
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Collection, Mapping
 
     from pgdbm.core.connection import RowDict
     from pgdbm.core.queries import Queries
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 CHANNEL = "pgdbm_service_registry"
 """Replicas are notified here when what is registered changes."""
+
+_STORED_BUNDLES = 256
 
 _sql = partial(statement, "registrations")
 
@@ -43,8 +46,8 @@ class RegistrationStore:
         self._database = database
         self._registry = registry
         self._version: RowDict | None = None
-        # The last bundle that was stored. Its files are the ones read from the repository, so this is not a copy.
-        self._stored: Bundle | None = None
+        # The last bundle that was stored of each module. Most files are those of the registry, so these are few copies.
+        self._stored: LRUCache[str, Bundle] = LRUCache(_STORED_BUNDLES)
         self._read = SingleFlight(lambda: database.with_timeout(self._read_changes()))
 
     @property
@@ -70,7 +73,7 @@ class RegistrationStore:
         Raises:
             ServiceError: bundle_unknown.
         """
-        bundle = self._stored
+        bundle = self._stored.get(name)
         if bundle is None or bundle.digest != digest:
             with without_reset():
                 bundle = (await _read_bundles(self._own, [digest])).get(digest)
@@ -81,13 +84,14 @@ class RegistrationStore:
         return _registered(name, bundle)
 
     @repeated_on_conflict
-    async def store_bundle(self, bundle: Bundle) -> None:
-        """Store ``bundle`` without registering it, so that every replica can read it with :meth:`in_bundle`.
+    async def store_bundle(self, name: str, bundle: Bundle) -> None:
+        """Store ``bundle`` of the module ``name`` without registering it, so that every replica can read it with
+        :meth:`in_bundle`.
 
         It is on disk once a later transaction is.
         """
-        await _store(self._own, bundle, durable=False)
-        self._stored = bundle
+        await _store(self._own, bundle, self._stored.get(name), durable=False)
+        self._stored.put(name, bundle)
 
     async def contents(self, checksums: Collection[str]) -> dict[str, str]:
         """The contents of files that were registered at some time, by checksum."""
@@ -161,7 +165,8 @@ class RegistryChange:
 
     async def register(self, name: str, bundle: Bundle, by: str) -> None:
         """Register the module ``name`` with ``bundle``."""
-        await _store(self._tx, bundle, durable=True)
+        registered = self._known.registered.get(name)
+        await _store(self._tx, bundle, None if registered is None else registered.bundle, durable=True)
         await self._tx.execute(_sql("register"), name, bundle.digest, by)
         await self._tx.execute(_sql("count_change"))
 
@@ -171,16 +176,24 @@ class RegistryChange:
         await self._tx.execute(_sql("count_change"))
 
 
-async def _store(db: Queries, bundle: Bundle, *, durable: bool) -> None:
-    # Usually the bundle is already stored, and its files need not be sent.
-    if await db.fetch_all(_sql("settings"), [bundle.digest]):
+async def _store(db: Queries, bundle: Bundle, before: Bundle | None, *, durable: bool) -> None:
+    """Store ``bundle`` unless it is. If ``before`` is stored, its files are copied there, and only others are sent."""
+    digests = [bundle.digest] if before is None else [bundle.digest, before.digest]
+    stored = {row["digest"] for row in await db.fetch_all(_sql("settings"), digests)}
+    if bundle.digest in stored:
         return
+    known: Mapping[str, Migration] = before.files if before is not None and before.digest in stored else {}
+    new = [file for name, file in bundle.files.items() if known.get(name) != file]
+    sent = (
+        [file.filename for file in new],
+        [hash_of_part(file.content) for file in new],
+        [file.checksum for file in new],
+        [file.content for file in new],
+    )
+    left = [name for name, file in known.items() if bundle.files.get(name) != file]
     settings = msgspec.json.encode(bundle.settings).decode()
-    contents = [file.content for file in bundle.files.values()]
-    hashes = [hash_of_part(content) for content in contents]
-    checksums = [file.checksum for file in bundle.files.values()]
-    files = list(bundle.files), hashes, checksums, contents
-    await db.execute(_sql("store_bundle"), bundle.digest, settings, *files, durable)
+    like = before.digest if before is not None and known else None
+    await db.execute(_sql("store_bundle"), bundle.digest, settings, *sent, durable, like, left)
 
 
 def _registered(name: str, bundle: Bundle) -> Module:

@@ -283,7 +283,7 @@ class AllModules:
         """A child with this replica's current files: another replica may start it."""
         try:
             bundle = await self._lookup.bundle(await self._lookup.get(name))
-            await self._database.with_timeout(self._registrations.store_bundle(bundle))
+            await self._database.with_timeout(self._registrations.store_bundle(name, bundle))
         except Exception as error:
             problem = service_error_of(error).with_fields(module=name)
             if problem.code in _TEMPORARY:

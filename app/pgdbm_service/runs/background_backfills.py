@@ -27,6 +27,8 @@ async def follow_up_of(lookup: ModuleLookup, run: TakenRun, module: Module) -> F
     none, or ``run`` is such a run itself."""
     if run.options.background:
         return None
+    if module.bundle is not None and not any(file.is_background for file in module.bundle.files.values()):
+        return None
     try:
         files = await lookup.files(module)
         if run.options.target is not None:

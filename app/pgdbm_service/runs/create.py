@@ -70,12 +70,13 @@ class RunCreator:
         planned = None if known is None else known.migrations
         bundle = await self._lookup.bundle(module, planned=planned) if bound is None else bound.bundle
         await require_dependencies(self._lookup, self._summaries, module, request.stored)
-        reader = self._lookup.databases.reader(module.name)
         # Of a renamed module, nothing is applied under its new name.
         others = [schema for schema in schemas if schema not in target.started]
-        await require_not_renamed(reader, self._registrations.registry, module.name, others, bundle.checksums)
+        if others:
+            reader = self._lookup.databases.reader(module.name)
+            await require_not_renamed(reader, self._registrations.registry, module.name, others, bundle.checksums)
         # Another replica may do the work, with different files in its repository.
-        await self._registrations.store_bundle(bundle)
+        await self._registrations.store_bundle(module.name, bundle)
         new = NewRun(id=uuid4(), request=request, bundle=bundle.digest, schemas=schemas, bound=bound)
         # A bound plan is more recent than the known one.
         if known is not None and bound is None and bundle.consists_of(known.migrations):

@@ -65,8 +65,6 @@ async def require_not_renamed(
     Raises:
         ServiceError: module_conflict.
     """
-    if not schemas:
-        return
     for one in await find_same_files(reader, name, schemas, checksums):
         if one.same == one.applied and registry.find(one.module) is None:
             raise ServiceError(

@@ -52,6 +52,51 @@ def test_a_registered_module_is_migrated(service: Any, sql: Callable[..., Any]) 
     assert service.get("/modules/orders/plan").json()["pending"] == []
 
 
+def files_of(sql: Callable[..., Any], digest: str) -> dict[str, str]:
+    """The stored files of a bundle: content by name."""
+    rows = sql(
+        "SELECT f.filename, c.content FROM pgdbm_service.bundle_files f "
+        "JOIN pgdbm_service.file_contents c USING (hash) WHERE f.digest = $1",
+        digest,
+    )
+    return dict(map(tuple, rows))
+
+
+def test_a_bundle_like_the_one_before_has_all_of_its_files(service: Any, sql: Callable[..., Any]) -> None:
+    put(service, "orders", body(TABLE, "SELECT 2", "SELECT 3"))
+    later = put(
+        service,
+        "orders",
+        {
+            "migrations": [
+                {"filename": "001.sql", "content": TABLE},
+                {"filename": "002.sql", "content": "SELECT 'changed'"},
+                {"filename": "004.sql", "content": "SELECT 4"},
+            ]
+        },
+    )
+    assert files_of(sql, later.json()["digest"]) == {
+        "001.sql": TABLE,
+        "002.sql": "SELECT 'changed'",
+        "004.sql": "SELECT 4",
+    }
+
+
+@pytest.mark.parametrize("is_gone", [False, True], ids=["copied", "with the bundle before gone"])
+def test_a_run_of_a_folder_stores_all_of_its_files(
+    service: Any, repo: Any, sql: Callable[..., Any], is_gone: bool
+) -> None:
+    repo.write("orders", _001=TABLE, _002="SELECT 2")
+    service.sync()
+    assert service.post("/modules/orders/migrate").json()["status"] == "success"
+    if is_gone:
+        sql("TRUNCATE pgdbm_service.bundles, pgdbm_service.bundle_files, pgdbm_service.file_contents CASCADE")
+    repo.write("orders", _003="SELECT 3")
+    run = service.post("/modules/orders/migrate").json()["run_id"]
+    ((bundle,),) = sql("SELECT bundle FROM pgdbm_service.runs WHERE id = $1", run)
+    assert files_of(sql, bundle) == {"001.sql": TABLE, "002.sql": "SELECT 2", "003.sql": "SELECT 3"}
+
+
 def test_an_identical_registration_changes_nothing(service: Any, stored: Callable[[], list[int]]) -> None:
     first = put(service, "m", body(TABLE, schema="s", out_of_order="allow"))
     rows = stored()

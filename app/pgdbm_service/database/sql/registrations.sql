@@ -38,12 +38,15 @@ WHERE f.digest = ANY ($1::text[])
 -- contents: files that were registered at some time and have the checksums $1, one for each
 SELECT DISTINCT ON (checksum) checksum, content FROM {{tables.file_contents}} WHERE checksum = ANY ($1::text[])
 
--- store_bundle: the bundle $1 with the settings $2 and the files $3 to $6 (names, hashes, checksums, contents), unless
--- it is already stored. Unless $7, the commit does not wait for the disk: nothing refers to the bundle yet, and
--- whatever does later has a commit of its own, which flushes this one, too
+-- store_bundle: the bundle $1 with the settings $2, unless it is already stored. Its files are $3 to $6 (names, hashes,
+-- checksums, contents), and those of the stored bundle $8, except for the names $9. Unless $7, the commit does not wait
+-- for the disk: nothing refers to the bundle yet, and whatever does later has a commit of its own, which flushes this
+-- one, too
 WITH bundle AS (
     INSERT INTO {{tables.bundles}} (digest, settings)
-    SELECT $1, $2::jsonb WHERE $7 OR pg_catalog.set_config('synchronous_commit', 'off', true) = 'off'
+    SELECT $1, $2::jsonb
+    WHERE ($8::text IS NULL OR EXISTS (SELECT FROM {{tables.bundles}} WHERE digest = $8))
+          AND ($7 OR pg_catalog.set_config('synchronous_commit', 'off', true) = 'off')
     ON CONFLICT DO NOTHING RETURNING digest
 ), sent AS (
     SELECT filename, hash, checksum, content
@@ -57,7 +60,11 @@ WITH bundle AS (
     SELECT hash, checksum, content FROM sent ORDER BY hash
     ON CONFLICT DO NOTHING
 )
-INSERT INTO {{tables.bundle_files}} (digest, filename, hash) SELECT $1, filename, hash FROM sent
+INSERT INTO {{tables.bundle_files}} (digest, filename, hash)
+SELECT $1, filename, hash FROM sent
+UNION ALL
+SELECT $1, like_it.filename, like_it.hash
+FROM bundle, {{tables.bundle_files}} like_it WHERE like_it.digest = $8 AND like_it.filename <> ALL ($9::text[])
 
 -- register: make $2 the bundle of the module $1; $3 is the principal
 WITH entry AS (
