@@ -40,6 +40,7 @@ class Order(NamedTuple):
         return self.group == 0 and self[:3] == other[:3]
 
 
+@lru_cache(maxsize=32768)
 def version_of(filename: str) -> str:
     """The version in a file name, as written; the stem without one."""
     stem = filename.removesuffix(".sql")
