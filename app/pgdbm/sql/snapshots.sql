@@ -11,10 +11,11 @@ CREATE TABLE IF NOT EXISTS {{snapshots}} (
 )
 
 -- previous: what a new snapshot is compared with, and its time. clock_timestamp() and not now(): the catalog is read
--- afterwards, and the snapshot of a transaction that began earlier is not newer. Includes the listing if $1.
+-- afterwards, and the snapshot of a transaction that began earlier is not newer. Includes the listing if $3.
+-- {{digests}}: those of a history, in the same round trip; $1 and $2 are its parameters.
 SELECT s.taken_at, s.excluded, s.fingerprint, s.format, s.server_version, c.now,
-       CASE WHEN $1 THEN s.listing END AS listing
-FROM (SELECT pg_catalog.clock_timestamp() AS now) c LEFT JOIN {{snapshots}} s ON true
+       CASE WHEN $3 THEN s.listing END AS listing, d.total, d.others
+FROM (SELECT pg_catalog.clock_timestamp() AS now) c LEFT JOIN {{snapshots}} s ON true CROSS JOIN ({{digests}}) d
 
 -- keep: the new snapshot, unless a newer one already exists. Unless $8, the commit does not wait for the disk: without
 -- its snapshot, a run has applied the same.

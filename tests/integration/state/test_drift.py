@@ -10,6 +10,7 @@ import pytest
 
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 from pgdbm.migrations.state.drift import drift
+from pgdbm.migrations.state.history import History
 from pgdbm.migrations.state.snapshots import Touched, save
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Connect = Callable[[], AbstractAsyncContextManager[Any]]
 
 HISTORY = "schema_migrations"
+SCHEMA = f"CREATE SCHEMA app; {History('app', HISTORY, 'first').sql('create')};"
 
 
 @pytest.fixture
@@ -170,7 +172,7 @@ async def test_generated_columns_that_are_not_stored(connect: Connect) -> None:
     async with connect() as connection:
         if connection.get_server_version() < (18,):
             pytest.skip("virtual generated columns came with PostgreSQL 18")
-        await connection.execute("CREATE SCHEMA app; CREATE TABLE app.t (id integer)")
+        await connection.execute(f"{SCHEMA} CREATE TABLE app.t (id integer)")
         await save(connection, "app", "first", HISTORY)
         await connection.execute(
             "ALTER TABLE app.t ADD COLUMN twice integer GENERATED ALWAYS AS (id * 2) VIRTUAL,"
@@ -188,7 +190,7 @@ async def test_generated_columns_that_are_not_stored(connect: Connect) -> None:
 
 async def test_a_snapshot_survives_the_session(database: str) -> None:
     connection = await asyncpg.connect(database)
-    await connection.execute("CREATE SCHEMA app; CREATE TABLE app.t (at timestamptz DEFAULT '2026-01-01 00:00+00')")
+    await connection.execute(f"{SCHEMA} CREATE TABLE app.t (at timestamptz DEFAULT '2026-01-01 00:00+00')")
     await save(connection, "app", "first", HISTORY)
     await connection.close()
     settings = {"TimeZone": "Asia/Tokyo", "DateStyle": "German", "search_path": "app", "quote_all_identifiers": "on"}

@@ -24,7 +24,7 @@ from .history import History, require_own_table
 from .packing import FORMAT, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from asyncpg import Record
 
@@ -71,20 +71,21 @@ async def save(
     """
     table = f"{quote(schema)}.{quote(TABLE)}"
     await require_own_table(connection, table, role)
-    before = await _previous(connection, schema, table, with_listing=touched is not None)
+    filenames = list(touched.filenames) if touched is not None else []
+    before = await _previous(connection, History(schema, history_table, module), filenames, touched is not None)
     # The history tables of other modules stay excluded; otherwise each module would report the other's table as a
     # change.
     excluded = sorted({*(before["excluded"] or ()), history_table})
     version: int = connection.get_server_version().major
     # Read before the catalog: what is applied in between is then missing from both, or found in both the next time.
-    histories = [
-        await _digests_of(connection, History(schema, one, module), touched.filenames if touched else ())
+    digests = {
+        one: before if one == history_table else await _digests_of(connection, History(schema, one, module), filenames)
         for one in excluded
-    ]
-    totals = {one: total for one, (total, _) in zip(excluded, histories, strict=True)}
+    }
+    totals = {one: found["total"] for one, found in digests.items()}
     same = (FORMAT, version, excluded) == (before["format"], before["server_version"], before["excluded"])
     if touched is not None and same:
-        others = {one: rest for one, (_, rest) in zip(excluded, histories, strict=True)}
+        others = {one: found["others"] for one, found in digests.items()}
         fingerprint = await _replace(connection, schema, module, before, touched, totals, others)
         if fingerprint is not None:
             return fingerprint
@@ -148,19 +149,18 @@ async def _replace(
     return replaced.fingerprint if replaced_rows else None
 
 
-async def _digests_of(
-    connection: Connection, history: History, filenames: Sequence[str]
-) -> tuple[str | None, str | None]:
-    """A digest of all rows in a history table, and one of those that are not ``filenames`` of its module.
+async def _digests_of(connection: Connection, history: History, filenames: Sequence[str]) -> Mapping[str, str | None]:
+    """``total``: a digest of all rows in a history table; ``others``: one of those that are not ``filenames`` of its
+    module.
 
-    If the table cannot be read, the second equals no other digest.
+    If the table cannot be read, ``others`` equals no other digest.
     """
     try:
         async with savepoint(connection):
-            (row,) = await fetch_once(connection, history.sql("digests"), history.module, list(filenames))
+            (row,) = await fetch_once(connection, history.sql("digests"), history.module, filenames)
     except asyncpg.PostgresError:
-        return None, "unknown"
-    return row["total"], row["others"]
+        return {"total": None, "others": "unknown"}
+    return dict(row)
 
 
 def own_tables(history_tables: Iterable[str]) -> tuple[str, ...]:
@@ -168,12 +168,15 @@ def own_tables(history_tables: Iterable[str]) -> tuple[str, ...]:
     return (TABLE, journal.TABLE, BACKFILLS, *history_tables)
 
 
-async def _previous(connection: Connection, schema: str, table: str, *, with_listing: bool) -> Record:
-    previous = statement("snapshots", "previous", snapshots=table)
+async def _previous(connection: Connection, history: History, filenames: Sequence[str], with_listing: bool) -> Record:
+    """The snapshot that exists, with the digests of ``history`` as in :func:`_digests_of`."""
+    table = f"{quote(history.schema)}.{quote(TABLE)}"
+    previous = statement("snapshots", "previous", snapshots=table, digests=history.sql("digests"))
+    arguments = history.module, filenames, with_listing
     try:
         async with savepoint(connection):
-            (row,) = await fetch_once(connection, previous, with_listing)
+            (row,) = await fetch_once(connection, previous, *arguments)
     except NOT_THERE:
-        await create(connection, schema)
-        (row,) = await fetch_once(connection, previous, with_listing)
+        await create(connection, history.schema)
+        (row,) = await fetch_once(connection, previous, *arguments)
     return row
