@@ -26,7 +26,7 @@ _SSL_MODES = ("require", "verify-ca", "verify-full")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True, repr=False)
 class DatabaseConfig:
     """Settings of one database. They are validated on construction.
 

@@ -5,7 +5,6 @@ The duration of a message is limited, so that the events of a run still show the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...pgparse.traits import ROW_CHANGES
@@ -37,11 +36,11 @@ def is_worth_joining(migration: ParsedMigration) -> bool:
     return False
 
 
-@dataclass(slots=True)
 class Pace:
     """How many statements the next message has: more while messages are fast, fewer after a slow one."""
 
-    size: int = 1
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
 
     def group(self, statements: Sequence[Statement], first: int) -> Sequence[Statement]:
         """The next statements, from index ``first``: at least one."""
