@@ -210,12 +210,16 @@ class CommandContext:
         pool = await (self._open(schema, url) if opening is None else opening)
         try:
             yield pool
-        finally:
+        except BaseException:
+            # Statements may still be running.
             try:
                 async with asyncio.timeout(_CLOSE_S):
                     await pool.close()
             except TimeoutError:
                 pool.terminate()
+            raise
+        # As psql does: it says so to the server, and does not wait until the sessions have ended.
+        pool.terminate()
 
     async def open_while(self, work: Callable[[], object], schema: str) -> asyncio.Task[asyncpg.Pool[Any]]:
         """Call ``work`` in a thread while the server accepts the connection of a pool for ``schema``.
