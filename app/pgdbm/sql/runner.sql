@@ -114,9 +114,10 @@ WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({{table_literal}})::pg_c
        OR pg_catalog.pg_get_userbyid(relowner) OPERATOR(pg_catalog.<>) current_user
           AND pg_catalog.pg_has_role({{role}}::pg_catalog.name, relowner, 'MEMBER'))
 
--- record: the history row, in the transaction of the migration
+-- record: the history row, in the transaction of the migration. It returns the time that is in it.
 INSERT INTO {{history}} (filename, checksum, module_name, applied_at, execution_time_ms)
 VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()), {{elapsed}})
+RETURNING pg_catalog.concat('pgdbm:took:', execution_time_ms, ':', filename)
 
 -- record_repeatable: insert the history row, or update it
 INSERT INTO {{history}} AS history (filename, checksum, module_name, applied_at, execution_time_ms)
@@ -124,6 +125,7 @@ VALUES ({{filename}}, {{checksum}}, {{module}}, pg_catalog.timezone('UTC', pg_ca
 ON CONFLICT (filename, module_name) DO UPDATE
 SET checksum = EXCLUDED.checksum, applied_at = EXCLUDED.applied_at, applied_by = EXCLUDED.applied_by,
     execution_time_ms = EXCLUDED.execution_time_ms
+RETURNING pg_catalog.concat('pgdbm:took:', execution_time_ms, ':', filename)
 
 -- elapsed: milliseconds since the migration began, or since its transaction began if the file has reset the setting
 1000::numeric OPERATOR(pg_catalog.*) (

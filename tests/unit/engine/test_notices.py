@@ -73,6 +73,21 @@ def test_notices_are_found_wherever_the_chunks_end(size: int) -> None:
     assert connection._transport.protocol is connection._protocol
 
 
+def row(text: str) -> bytes:
+    return message(b"D", b"\0\1" + len(text.encode()).to_bytes(4, "big") + text.encode())
+
+
+def test_the_times_of_files_are_found_in_the_rows_of_the_history() -> None:
+    connection: Any = Connection()
+    collector = NoticeCollector(lambda _: None)
+    collector.start(["1.sql", "ü: 2.sql", "3.sql"])
+    others = row("pgdbm:took:9:other.sql") + row("pgdbm:took:-1:3.sql") + row("pgdbm:took:") + row("took") + ROW
+    sent = others + row("pgdbm:took:12:1.sql") + COMMIT + row("pgdbm:took:0:ü: 2.sql") + COMMIT
+    with collected(connection, collector):
+        assert connection.receive(sent, 10_000) == sent
+    assert collector.times == {"1.sql": 12, "ü: 2.sql": 0}
+
+
 @pytest.mark.parametrize("size", [1, 4096])
 def test_long_texts_are_cut(size: int) -> None:
     connection: Any = Connection()

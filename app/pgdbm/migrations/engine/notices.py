@@ -1,7 +1,8 @@
-"""The server's notices during a migration, and limits on what it sends: a statement can raise messages of any size.
+"""What the server sends during a migration: notices, and what files took. A statement can raise messages of any size.
 
 asyncpg joins the parts of a message, which blocks the event loop for minutes if the message has 80 MB. So notices are
-read here instead of by asyncpg, and error texts are truncated before asyncpg receives them.
+read here instead of by asyncpg, and error texts are truncated before asyncpg receives them. asyncpg does not return the
+rows of a message with several statements either.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
     from ...core.connection import Connection
 
-_NOTICE, _ERROR, _COMPLETE = b"NEC"
+_NOTICE, _ERROR, _COMPLETE, _ROW = b"NECD"
 _HEADER = 5
+# The number of columns, and the length of the first one.
+_FIRST_COLUMN = _HEADER + 6
 _unpack_header = struct.Struct(">BI").unpack_from
 _LONGEST_NOTICE = 1_000
 _LONGEST_ERROR_FIELD = 8_000
@@ -27,10 +30,13 @@ _MOST_NOTICES = 100
 _SESSIONS_END = ("57P01", "57P02")
 # In a message of several files each ends with COMMIT, or with RELEASE where they share a transaction.
 _ENDS = (b"COMMIT\0", b"RELEASE\0")
+# What a new row of the history returns, before the milliseconds and the name of its file.
+_TOOK = b"pgdbm:took:"
 
 
 class NoticeCollector:
-    """The notices of a run: the first hundred, and the number of the others.
+    """The notices of a run: the first hundred, and the number of the others. And the ``times`` of its files, in
+    milliseconds.
 
     ``files`` are the files of the message that is being executed, of which ``ended`` have ended. ``completed`` counts
     the statements that the server has completed since the caller set it to 0: if an error has no position, this shows
@@ -42,6 +48,7 @@ class NoticeCollector:
         self.on_notice = on_notice
         self.notices: list[Notice] = []
         self.omitted = 0
+        self.times: dict[str, int] = {}
         self.files: Sequence[str] = ()
         self.ended = 0
         self.completed = 0
@@ -67,6 +74,13 @@ class NoticeCollector:
         notice = Notice(filename, severity, sqlstate, message)
         self.notices.append(notice)
         self.on_notice(notice)
+
+    def add_time(self, row: bytes) -> None:
+        """``row``: ``MILLISECONDS:FILENAME``. Any statement could return it, so only files of the message count."""
+        milliseconds, _, name = row.partition(b":")
+        filename = name.decode(errors="replace")
+        if milliseconds.isdigit() and filename in self.files:
+            self.times[filename] = int(milliseconds)
 
     def discard(self, filename: str) -> None:
         """Delete the notices of a file that is about to run again."""
@@ -183,6 +197,8 @@ class _MessageFilter(asyncio.Protocol):
                 self._collector.completed += 1
                 if data[position + _HEADER : end] in _ENDS:
                     self._collector.ended += 1
+            elif kind == _ROW and data.startswith(_TOOK, position + _FIRST_COLUMN):
+                self._collector.add_time(data[position + _FIRST_COLUMN + len(_TOOK) : end])
             position = end
         return position
 

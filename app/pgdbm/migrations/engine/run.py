@@ -39,8 +39,7 @@ class Run:
     share a message. ``starts_history``: every file was pending when the run was planned. ``histories``: the digest of
     the history that each file has to find, if only a given plan may be applied. ``tables``: for each file, the tables
     of which it changes only their own description; None for a file that may change anything. ``position`` is where the
-    run is, if its message has statements of one file. ``times``: how many milliseconds files took, if that was read
-    from the history.
+    run is, if its message has statements of one file. ``times``: how many milliseconds files took, if that is known.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Run:
         self.histories: Mapping[str, str] = {}
         self.tables: dict[str, Names | None] = {}
         self.position: Position | None = None
-        self.times: dict[str, int] = {}
+        self.times = notices.times
 
     @property
     def milliseconds(self) -> float:
