@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager
 
 from ..support.counting_proxy import CountingProxy
-from .databases import Databases, shared_pool, write_migrations
+from .databases import BARE_COMMAND, Databases, shared_pool, write_migrations
 from .harness import Result, race, timed
 
 if TYPE_CHECKING:
@@ -24,17 +24,6 @@ if TYPE_CHECKING:
 _COUNT = 1000
 _MOST_ROUND_TRIPS = 3
 _MOST_CPU_MS = 40
-_UNAVOIDABLE = """
-import asyncio, sys
-import asyncpg, click
-
-async def main(dsn):
-    connection = await asyncpg.connect(dsn)
-    await connection.fetch("SELECT filename, checksum FROM app.schema_migrations")
-    await connection.close()
-
-asyncio.run(main(*sys.argv[1:]))
-"""
 _FIRST_CALL = """
 import asyncio, json, sys, time
 from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
@@ -103,7 +92,7 @@ async def _command(dsn: str, files: Path, rounds: int) -> None:
         "Nothing pending, 1,000 applied: CPU time of a whole process",
         {
             command: lambda: _cpu_seconds("-m", "pgdbm.cli", *arguments),
-            bare: lambda: _cpu_seconds("-c", _UNAVOIDABLE, dsn),
+            bare: lambda: _cpu_seconds("-c", BARE_COMMAND, dsn),
         },
         rounds * 4,
     )

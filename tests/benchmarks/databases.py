@@ -27,6 +27,20 @@ applied_by varchar(100) DEFAULT current_user, execution_time_ms integer, UNIQUE 
 """
 
 
+BARE_COMMAND = """
+import asyncio, sys
+import asyncpg, click
+
+async def main(dsn):
+    connection = await asyncpg.connect(dsn)
+    await connection.fetch("SELECT filename, checksum FROM app.schema_migrations")
+    await connection.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+"""What a command cannot avoid: a program that imports its packages, connects, and reads the history."""
+
+
 def ddl(number: int) -> str:
     """One migration: a table and two indexes."""
     return f"""CREATE TABLE {{{{tables.thing_{number}}}}} (
@@ -98,6 +112,12 @@ async def run_command(*arguments: str) -> None:
     )
     if await process.wait():
         raise RuntimeError(f"pgdbm {' '.join(arguments)} failed")
+
+
+async def run_bare_command(dsn: str) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE_COMMAND, dsn)
+    if await process.wait():
+        raise RuntimeError("the bare command failed")
 
 
 async def apply_by_command(dsn: str, files: Path) -> None:
