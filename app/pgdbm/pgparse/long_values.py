@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from .tree import Node
 
-_WORTH_SHORTENING = 64 * 1024
 _KEPT_ROWS = 200
 _SPACE = r"[ \t\n\r\f\v]*+"
 _NUMBER = r"[-+]?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?"
@@ -69,8 +68,6 @@ class Shortened(NamedTuple):
 
 def without_rows(sql: str) -> Shortened | None:
     """``sql`` without the constant rows of each ``VALUES`` list after the first ones; None if none is that long."""
-    if len(sql) < _WORTH_SHORTENING:
-        return None
     parts: list[str] = []
     characters: list[Gap] = []
     sizes: list[Gap] = []

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .lexer import comments, statement_spans, without_comments
 from .limits import MAX_CHAIN, SAFE_CHARACTERS, breach_of, count_chain, has_operator_run, longest_chain
-from .long_values import without_rows
 from .offsets import CharacterOffsets
 from .postgast_binding import parser
 from .threads import call_parser
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 # Trees with more levels are not decoded. Detecting that takes time quadratic in the number of levels.
 _MAX_DECODED_CHAIN = 500
+# In characters. A shorter VALUES list has a small tree.
+_WORTH_SHORTENING = 64 * 1024
 
 
 class SQLParseError(Exception):
@@ -120,6 +121,10 @@ def parse_statements(sql: str) -> list[RawStatement]:
     Raises:
         SQLSyntaxError: see the class.
     """
+    if len(sql) < _WORTH_SHORTENING:
+        return _parse_all(sql)
+    from .long_values import without_rows  # imported lazily: few files are that long
+
     shortened = without_rows(sql)
     if shortened is None:
         return _parse_all(sql)

@@ -23,7 +23,9 @@ _NOT_FOR_NOTHING = {
 }
 # What a few files without directives, errors and psql's commands do not need either.
 _NOT_FOR_PLAIN_FILES = {
-    *("difflib", "importlib.resources", "msgspec", "postgast", "rich", "structlog"),
+    *("difflib", "importlib.resources", "msgspec", "postgast", "rich", "shutil", "structlog", "tempfile"),
+    *(f"pgdbm.pgparse.{name}" for name in ("first_words", "lock_modes", "long_values")),
+    *(f"pgdbm.migrations.state.{name}" for name in ("changes", "drift")),
     *("pgdbm.migrations.engine.events", "pgdbm.migrations.engine.migration_plan", "pgdbm.migrations.sources.backfill"),
     *("pgdbm.migrations.sources.psql_commands", "pgdbm.migrations.lint", "pgdbm.migrations.operations"),
 }

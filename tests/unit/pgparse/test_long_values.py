@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgdbm.pgparse import long_values
+from pgdbm.pgparse import parse
 from pgdbm.pgparse.long_values import without_rows
 from pgdbm.pgparse.parse import SQLSyntaxError, parse_statements
 from pgdbm.pgparse.tree import nested
@@ -20,7 +20,7 @@ def rows(count: int = ROWS) -> str:
 
 def whole(sql: str, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     with monkeypatch.context() as patched:
-        patched.setattr(long_values, "_WORTH_SHORTENING", len(sql) + 1)
+        patched.setattr(parse, "_WORTH_SHORTENING", len(sql) + 1)
         return found_in(sql)
 
 

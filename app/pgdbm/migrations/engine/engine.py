@@ -391,7 +391,7 @@ class MigrationEngine:
             await (apply_all(session, parsed) if atomic == "all" else self._apply(session, parsed))
         except MigrationError as error:
             if isinstance(error, MigrationExecutionError):
-                times = await self.history.times(connection, run.applied) if run.applied else {}
+                times = await session.read_times()
                 error.applied = [{"filename": name, "execution_time_ms": times.get(name, 0)} for name in run.applied]
             if run.applied:
                 await self.save_snapshot(connection)

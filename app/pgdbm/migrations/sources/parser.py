@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from ...core.templating import Rendered, TemplateError, line_and_column, render
 from ...errors import MigrationFileError
 from ...patterns import late_pattern
-from ...pgparse.first_words import traits_without_tree
 from ...pgparse.offsets import size_in_bytes
 from ...pgparse.parse import OutOfBoundsError, SQLParseError, SQLSyntaxError, parse_newer, parse_statements
 from ...pgparse.pieces import PIECE_CHARACTERS, PieceTrees, parse_piece, pieces_of
@@ -354,7 +353,11 @@ def _split_in_pieces(text: str) -> Split | None:
 
 def traits_in(one: RawStatement, text: str) -> Traits:
     """The traits of the statement ``one`` of ``text``; without a parse tree, what its first words show."""
-    return traits_without_tree(text[one.start : one.end]) if one.tree is None else traits_of(*statement_node(one.tree))
+    if one.tree is not None:
+        return traits_of(*statement_node(one.tree))
+    from ...pgparse.first_words import traits_without_tree  # imported lazily: few statements are newer than the parser
+
+    return traits_without_tree(text[one.start : one.end])
 
 
 def _refuse_syntax(migration: Migration, rendered: Rendered, offset: int, message: str) -> NoReturn:
