@@ -201,7 +201,13 @@ class AllModules:
 
     async def _start(self, run: UUID, child: NextChild, position: int) -> bool:
         assert child.module is not None
-        origin = Origin(principal=child.created_by, request_id=child.request_id, traceparent=child.traceparent)
+        origin = Origin(
+            principal=child.created_by,
+            request_id=child.request_id,
+            traceparent=child.traceparent,
+            # A child that was created, but not recorded as the one at this position, is found again.
+            key=f"{run}, module {position}",
+        )
         if child.problem is not None:
             return await self._fail(run, position, "failed", msgspec.json.decode(child.problem))
         try:

@@ -16,7 +16,7 @@ from ..running_service import eventually, serving
 from .conftest import APPROVALS, TABLE, WITH_TOKENS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .conftest import People, Person
 
@@ -237,6 +237,36 @@ def test_a_rejected_child_fails_its_parent(repo: Any, people: People) -> None:
     waiting = eventually(lambda: people.lead.get("/runs?status=waiting_for_approval").json()["items"])
     assert people.lead.post(f"/runs/{waiting[0]['id']}/reject").status_code == 200
     assert people.dev.ended(parent)["problem"]["code"] == "run_rejected"
+
+
+@pytest.fixture
+def failing_once(sql: Callable[..., Any]) -> Iterator[None]:
+    """The connection is lost once, when a parent records that its child has started."""
+    sql("CREATE SEQUENCE public.starts")
+    sql(
+        "CREATE FUNCTION public.fail_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF nextval('public.starts') = 1 THEN RAISE EXCEPTION 'lost' USING ERRCODE = '08006'; END IF; "
+        "RETURN NEW; END $$"
+    )
+    sql(
+        "CREATE TRIGGER fail_once BEFORE UPDATE ON pgdbm_service.run_children FOR EACH ROW "
+        "WHEN (NEW.status = 'running') EXECUTE FUNCTION public.fail_once()"
+    )
+    yield
+    sql("DROP FUNCTION public.fail_once() CASCADE")
+    sql("DROP SEQUENCE public.starts")
+
+
+@pytest.mark.usefixtures("failing_once")
+def test_a_child_that_ended_before_its_parent_knew_of_it_is_not_created_again(repo: Any, people: People) -> None:
+    repo.write("orders", APPROVALS, _001_a=TABLE)
+    people.admin.post("/repo/sync")
+    parent = people.dev.post("/migrate", Prefer="respond-async").json()
+    (waiting,) = eventually(lambda: people.lead.get("/runs?status=waiting_for_approval").json()["items"])
+    assert people.lead.post(f"/runs/{waiting['id']}/reject").status_code == 200
+    assert people.dev.ended(parent)["problem"]["code"] == "run_rejected"
+    runs = people.lead.get("/runs?module=orders").json()["items"]
+    assert [run["id"] for run in runs] == [waiting["id"]]
 
 
 def test_an_emergency(repo: Any, people: People, sql: Callable[..., Any]) -> None:
