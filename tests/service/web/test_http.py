@@ -68,8 +68,9 @@ def test_what_no_column_can_hold_is_not_a_failure_of_the_service(service: Any, r
         assert service.get(path).status_code == 200, path
     events = service.get(f"/runs/{run}/events", headers={"Last-Event-ID": "9" * 5000})
     assert events.status_code == 200
-    terminated = service.post(f"/activity/backends/{2**31}/terminate")
-    assert (terminated.status_code, terminated.json()["code"]) == (404, "backend_unknown")
+    for pid in (2**31, 0, -1, -(2**40)):
+        terminated = service.post(f"/activity/backends/{pid}/terminate")
+        assert (terminated.status_code, terminated.json()["code"]) == (404, "backend_unknown")
     before_all_years = service.get("/runs", params={"since": "0001-01-01T00:00:00+14:00"})
     assert before_all_years.json()["errors"] == [{"field": "since", "message": "is outside the years 1 to 9999"}]
     assert service.client.put("/freeze", json={"reason": "a\x00b"}).status_code == 400

@@ -31,7 +31,7 @@ async def terminate(
         ServiceError: backend_unknown, backend_not_blocking.
     """
     found = None
-    if pid <= _HIGHEST_PID:
+    if 0 < pid <= _HIGHEST_PID:
         found = await db.fetch_one(statement("activity", "backend"), pid, [str(one) for one in migrating])
     if found is None or pid in migrating:
         raise ServiceError(
