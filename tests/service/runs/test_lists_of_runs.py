@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,8 @@ def test_the_few_runs_that_did_not_succeed_are_found_by_an_index(
         arguments = f"(NULL, NULL, '{{{statuses}}}', NULL, NULL, NULL, NULL, 50)"
         plan = "\n".join(line for (line,) in connection.execute(f"EXPLAIN EXECUTE page {arguments}".encode()))
         assert len(connection.execute(f"EXECUTE page {arguments}".encode()).fetchall()) == found
-    assert "Index Scan using runs_not_succeeded on runs" in plan
+    # Whether its rows are read in order, or sorted, depends on the sample of ANALYZE.
+    assert re.search("Index Scan (using|on) runs_not_succeeded", plan), plan
     assert "Seq Scan on runs" not in plan
     assert len(service.get(f"/runs?status={statuses}&limit=50").json()["items"]) == found
     # Without the condition of the index: most runs have the status.
