@@ -1,4 +1,5 @@
--- create: the schema as of the last apply; one row for all modules that share it
+-- create: the schema as of the last apply; one row for all modules that share it. {{uncompressed}}: a listing is already
+-- compressed, and compressing it again would take most of the time of writing it.
 CREATE TABLE IF NOT EXISTS {{snapshots}} (
     is_newest boolean PRIMARY KEY DEFAULT true CHECK (is_newest),
     taken_at pg_catalog.timestamptz NOT NULL,
@@ -7,7 +8,7 @@ CREATE TABLE IF NOT EXISTS {{snapshots}} (
     server_version integer NOT NULL,
     fingerprint pg_catalog.text NOT NULL,
     excluded pg_catalog.text[] NOT NULL,
-    listing pg_catalog.bytea NOT NULL
+    listing pg_catalog.bytea {{uncompressed}} NOT NULL
 )
 
 -- previous: what a new snapshot is compared with, and its time. clock_timestamp() and not now(): the catalog is read

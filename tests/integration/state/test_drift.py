@@ -62,6 +62,18 @@ async def test_drift_is_what_changed_since_the_snapshot(applied: AsyncDatabaseMa
         assert (await drift(connection, "app", HISTORY)).clean
 
 
+@pytest.mark.usefixtures("applied")
+async def test_a_snapshot_is_not_compressed_again(connect: Connect) -> None:
+    """CREATE TABLE takes the storage of a column since PostgreSQL 16."""
+    async with connect() as connection:
+        await save(connection, "app", "first", HISTORY)
+        storage = await connection.fetchval(
+            "SELECT attstorage FROM pg_attribute "
+            "WHERE attrelid = 'app.pgdbm_snapshots'::regclass AND attname = 'listing'"
+        )
+        assert storage == (b"e" if connection.get_server_version().major >= 16 else b"x")
+
+
 @pytest.mark.parametrize("touched", [None, Touched(("001_t.sql",), frozenset({"t"}))], ids=["all", "a table"])
 async def test_a_snapshot_in_a_transaction_does_not_change_how_it_commits(
     applied: AsyncDatabaseManager, connect: Connect, touched: Touched | None

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 TABLE = "pgdbm_snapshots"
 BACKFILLS = "pgdbm_backfills"
 
+# The first version of PostgreSQL whose CREATE TABLE knows STORAGE.
+_WITH_STORAGE = 16
+
 
 class Touched(NamedTuple):
     """What the files of a run may have changed in the catalog: ``tables`` of the schema.
@@ -49,7 +52,10 @@ class Touched(NamedTuple):
 async def create(connection: Connection, schema: str) -> None:
     """Create the table of snapshots unless it exists. Safe against concurrent sessions."""
     table = f"{quote(schema)}.{quote(TABLE)}"
-    await create_if_missing(connection, statement("snapshots", "create", snapshots=table), durable=False)
+    major: int = connection.get_server_version().major
+    uncompressed = "STORAGE EXTERNAL" if major >= _WITH_STORAGE else ""
+    create_table = statement("snapshots", "create", snapshots=table, uncompressed=uncompressed)
+    await create_if_missing(connection, create_table, durable=False)
 
 
 async def save(
