@@ -34,54 +34,6 @@ SELECT EXISTS (
     WHERE n.nspname = $1::name AND d.classid <> 'pg_catalog.pg_class'::regclass::oid
 )
 
--- are_alone: whether the tables $2 of the schema $1 are all there, and can be listed without the rest of the schema:
--- they are plain tables without triggers, rules, policies, partitions or children; nothing else is written in terms of
--- their columns; and none of their defaults, constraints, indexes or types runs a user-defined function, which could do
--- anything. $3 are the tables of $2 that are named without a schema: no other schema may have a relation with such a
--- name. Built-in functions are not in pg_depend.
-WITH touched AS MATERIALIZED (
-    SELECT c.oid, c.relkind, c.relpersistence, c.relispartition, c.reloftype, c.relhasrules, c.relnamespace
-    FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
-    WHERE n.nspname = $1::name AND c.relname = ANY ($2::text[]::name[])
-),
-part (classid, oid) AS MATERIALIZED (
-    SELECT 'pg_catalog.pg_class'::regclass::oid, t.oid FROM touched t
-    UNION ALL
-    SELECT 'pg_catalog.pg_class'::regclass::oid, i.indexrelid
-    FROM touched t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
-    UNION ALL
-    SELECT 'pg_catalog.pg_attrdef'::regclass::oid, d.oid
-    FROM touched t JOIN pg_catalog.pg_attrdef d ON d.adrelid = t.oid
-    UNION ALL
-    SELECT 'pg_catalog.pg_constraint'::regclass::oid, c.oid
-    FROM touched t JOIN pg_catalog.pg_constraint c ON c.conrelid = t.oid
-)
-SELECT (SELECT pg_catalog.count(*) FROM touched t
-        WHERE t.relkind = 'r' AND t.relpersistence <> 't' AND NOT t.relispartition AND t.reloftype = 0::oid
-          AND NOT t.relhasrules) = pg_catalog.cardinality($2::text[])
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D')
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c CROSS JOIN (SELECT t.relnamespace FROM touched t LIMIT 1) own
-                   WHERE c.relname = ANY ($3::text[]::name[]) AND c.relnamespace <> own.relnamespace)
-   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_inherits i ON i.inhrelid = t.oid)
-   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid)
-   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal)
-   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_policy p ON p.polrelid = t.oid)
-   AND NOT EXISTS (
-       SELECT FROM touched t
-       JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjid = t.oid
-       WHERE d.classid IN ('pg_catalog.pg_rewrite'::regclass::oid, 'pg_catalog.pg_proc'::regclass::oid,
-                           'pg_catalog.pg_policy'::regclass::oid, 'pg_catalog.pg_trigger'::regclass::oid,
-                           'pg_catalog.pg_statistic_ext'::regclass::oid)
-         AND NOT (d.classid = 'pg_catalog.pg_trigger'::regclass::oid AND EXISTS (
-             SELECT FROM pg_catalog.pg_trigger g WHERE g.oid = d.objid AND g.tgisinternal)))
-   AND NOT EXISTS (
-       SELECT FROM part p
-       JOIN pg_catalog.pg_depend d ON d.classid = p.classid AND d.objid = p.oid
-       LEFT JOIN pg_catalog.pg_type y ON d.refclassid = 'pg_catalog.pg_type'::regclass::oid AND y.oid = d.refobjid
-       WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass::oid, 'pg_catalog.pg_operator'::regclass::oid)
-          OR y.typtype = 'd')
-
 -- space: part of a statement: the schema $1, with the search_path $3 set
 space AS MATERIALIZED (
     SELECT pg_catalog.set_config('search_path', $3::text, true), oid, nspowner, nspacl,
@@ -136,8 +88,8 @@ FROM member m JOIN pg_catalog.pg_proc p ON p.oid = m.objid
 WHERE m.classid = 'pg_catalog.pg_proc'::regclass::oid
 GROUP BY p.proname HAVING pg_catalog.count(*) > 1
 
--- list_tables: the same objects as in "list", of the tables $4 only, which are_alone found to be plain tables, and of
--- the sequences of their columns
+-- list_tables: the same objects as in "list", of the plain tables $4 only, and of the sequences of their columns; and a
+-- row of the kind "not alone" unless they are alone
 WITH {{space}},
 member AS MATERIALIZED (
     SELECT 'pg_catalog.pg_class'::regclass::oid AS classid, c.oid AS objid
@@ -160,6 +112,57 @@ UNION ALL
 SELECT 'hidden', n.name, '', NULL, NULL
 FROM (SELECT r.relname::text FROM rel r WHERE r.relkind <> 'S') n (name)
 {{is_hidden}}
+UNION ALL
+SELECT 'not alone', '', '', NULL, NULL
+WHERE NOT ({{are_alone}})
+
+-- are_alone: part of "list_tables": whether the tables $4 of the schema $1 are all there, and can be listed without the
+-- rest of the schema: they are plain tables without triggers, rules, policies, partitions or children; nothing else is
+-- written in terms of their columns; and none of their defaults, constraints, indexes or types runs a user-defined
+-- function, which could do anything. $5 are the tables of $4 that are named without a schema: no other schema may have a
+-- relation with such a name. Built-in functions are not in pg_depend.
+WITH touched AS MATERIALIZED (
+    SELECT c.oid, c.relkind, c.relpersistence, c.relispartition, c.reloftype, c.relhasrules, c.relnamespace
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
+    WHERE n.nspname = $1::name AND c.relname = ANY ($4::text[]::name[])
+),
+part (classid, oid) AS MATERIALIZED (
+    SELECT 'pg_catalog.pg_class'::regclass::oid, t.oid FROM touched t
+    UNION ALL
+    SELECT 'pg_catalog.pg_class'::regclass::oid, i.indexrelid
+    FROM touched t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
+    UNION ALL
+    SELECT 'pg_catalog.pg_attrdef'::regclass::oid, d.oid
+    FROM touched t JOIN pg_catalog.pg_attrdef d ON d.adrelid = t.oid
+    UNION ALL
+    SELECT 'pg_catalog.pg_constraint'::regclass::oid, c.oid
+    FROM touched t JOIN pg_catalog.pg_constraint c ON c.conrelid = t.oid
+)
+SELECT (SELECT pg_catalog.count(*) FROM touched t
+        WHERE t.relkind = 'r' AND t.relpersistence <> 't' AND NOT t.relispartition AND t.reloftype = 0::oid
+          AND NOT t.relhasrules) = pg_catalog.cardinality($4::text[])
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D')
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c CROSS JOIN (SELECT t.relnamespace FROM touched t LIMIT 1) own
+                   WHERE c.relname = ANY ($5::text[]::name[]) AND c.relnamespace <> own.relnamespace)
+   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_inherits i ON i.inhrelid = t.oid)
+   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid)
+   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal)
+   AND NOT EXISTS (SELECT FROM touched t JOIN pg_catalog.pg_policy p ON p.polrelid = t.oid)
+   AND NOT EXISTS (
+       SELECT FROM touched t
+       JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::regclass::oid AND d.refobjid = t.oid
+       WHERE d.classid IN ('pg_catalog.pg_rewrite'::regclass::oid, 'pg_catalog.pg_proc'::regclass::oid,
+                           'pg_catalog.pg_policy'::regclass::oid, 'pg_catalog.pg_trigger'::regclass::oid,
+                           'pg_catalog.pg_statistic_ext'::regclass::oid)
+         AND NOT (d.classid = 'pg_catalog.pg_trigger'::regclass::oid AND EXISTS (
+             SELECT FROM pg_catalog.pg_trigger g WHERE g.oid = d.objid AND g.tgisinternal)))
+   AND NOT EXISTS (
+       SELECT FROM part p
+       JOIN pg_catalog.pg_depend d ON d.classid = p.classid AND d.objid = p.oid
+       LEFT JOIN pg_catalog.pg_type y ON d.refclassid = 'pg_catalog.pg_type'::regclass::oid AND y.oid = d.refobjid
+       WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass::oid, 'pg_catalog.pg_operator'::regclass::oid)
+          OR y.typtype = 'd')
 
 -- rel: part of both lists: the relations among "member", without the tables in $2 and their sequences
 rel AS MATERIALIZED (

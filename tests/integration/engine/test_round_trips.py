@@ -88,11 +88,11 @@ async def test_a_deploy_of_a_few_files_takes_few_round_trips(database: str) -> N
                 assert [one["filename"] for one in result["applied"]] == list(_tables(last - 2, last))
                 assert events.count("migration_ended") == (3 if listens else 0)
             await pool.close()
-    assert counts[False][0] <= 16, counts
-    assert counts[False][1] <= 13, counts
+    assert counts[False][0] <= 15, counts
+    assert counts[False][1] <= 12, counts
     # A message per statement of the first file.
-    assert counts[True][0] <= 20, counts
-    assert counts[True][1] <= 17, counts
+    assert counts[True][0] <= 19, counts
+    assert counts[True][1] <= 16, counts
 
 
 @pytest.mark.parametrize("listens", [False, True])
@@ -148,8 +148,8 @@ async def test_a_run_that_loads_the_parser_plans_its_snapshot_concurrently(
 ) -> None:
     config = DatabaseConfig(connection_string=database, min_connections=1, max_connections=1)
     for is_near, expected in ((True, ["plan", "run", "snapshot", "run", "snapshot"]), (False, ["run", "snapshot"] * 2)):
-        if not is_near:
-            monkeypatch.setattr(catalog, "_LONG_ROUND_TRIP_S", 0.0)
+        # On a busy machine, a round trip to a near server may take longer than to a distant one.
+        monkeypatch.setattr(catalog, "_LONG_ROUND_TRIP_S", 60.0 if is_near else 0.0)
         pool = await AsyncDatabaseManager.create_shared_pool(config)
         db = AsyncDatabaseManager(pool=pool, schema=f"app_{is_near}".lower())
         # The first run lists the whole schema: there is no snapshot yet.
@@ -177,8 +177,8 @@ def _tables(first: int, last: int) -> dict[str, str]:
 
 
 def _append_step(steps: list[str], query: LoggedQuery) -> None:
-    if query.query == statement("catalog", "are_alone"):
-        steps.append("snapshot" if query.args[1] else "plan")
+    if statement("catalog", "are_alone") in query.query:
+        steps.append("snapshot" if query.args[3] else "plan")
     elif "CREATE TABLE" in query.query and "pgdbm_" not in query.query:
         steps.append("run")
 

@@ -88,7 +88,7 @@ async def _is_as_if_listed(connection: Any) -> bool:
     """Whether the stored snapshot has what a listing of the whole schema has."""
     stored = await _stored(connection)
     listing = await read_listing(connection, "app", own_tables([HISTORY]))
-    found = [one for index in range(len(stored.parts)) for some in stored.objects_of(index).values() for one in some]
+    found = [one for index in range(len(stored.parts)) for one in stored.objects_of(index)]
     assert sorted(found) == list(listing.objects)
     report = await drift(connection, "app", HISTORY)
     assert report.clean, report

@@ -110,24 +110,23 @@ async def read_tables(
     statements name without a schema.
     """
     async with _reading(connection):
-        if not await connection.fetchval(statement("catalog", "are_alone"), schema, tables, unqualified):
-            return None
-        rows = await connection.fetch(_list_tables(), schema, list(exclude), _search_path(schema), tables)
-        listing = _listing(schema, rows)
-        # PostgreSQL formats other objects differently if a name is hidden.
-        return None if listing.has_hidden else listing
+        rows = await connection.fetch(_list_tables(), schema, list(exclude), _search_path(schema), tables, unqualified)
+    if any(row["kind"] == "not alone" for row in rows):
+        return None
+    listing = _listing(schema, rows)
+    # PostgreSQL formats other objects differently if a name is hidden.
+    return None if listing.has_hidden else listing
 
 
 async def plan_tables(connection: Connection, schema: str) -> None:
-    """Let the server plan the statements of :func:`read_tables`, which takes several times as long as running them.
+    """Let the server plan the statement of :func:`read_tables`, which takes several times as long as running it.
 
-    Leaves them unplanned over a network whose round trips would take longer than that.
+    Leaves it unplanned over a network whose round trips would take longer than that.
     """
     started = time.monotonic()
     async with _reading(connection):
         if time.monotonic() - started < _LONG_ROUND_TRIP_S:
-            await connection.fetchval(statement("catalog", "are_alone"), schema, [], [])
-            await connection.fetch(_list_tables(), schema, [], _search_path(schema), [])
+            await connection.fetch(_list_tables(), schema, [], _search_path(schema), [], [])
 
 
 def _search_path(*schemas: str) -> str:
@@ -172,7 +171,7 @@ def _list(*, others: bool) -> str:
 
 @cache
 def _list_tables() -> str:
-    return statement("catalog", "list_tables", **_parts(f"'{OWN_NAME}'"))
+    return statement("catalog", "list_tables", are_alone=statement("catalog", "are_alone"), **_parts(f"'{OWN_NAME}'"))
 
 
 def _parts(marker: str) -> dict[str, str]:

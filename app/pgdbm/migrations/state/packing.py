@@ -29,6 +29,8 @@ _MANY_OBJECTS = 1000
 _MANY_PARTS = 64
 
 _Relations = dict[str, list[CatalogObject]]
+# The objects of each relation, sorted: as they are stored.
+_Rows = dict[str, list[Any]]
 
 
 class Packed(NamedTuple):
@@ -54,10 +56,13 @@ class Packed(NamedTuple):
         }
         return b"".join((json.dumps(header, separators=(",", ":")).encode(), b"\n", *self.parts))
 
-    def objects_of(self, index: int) -> _Relations:
-        """The objects in a part, by relation."""
-        found: dict[str, list[list[str]]] = json.loads(zlib.decompress(self.parts[index]))
-        return {relation: [CatalogObject(*row) for row in rows] for relation, rows in found.items()}
+    def objects_of(self, index: int) -> list[CatalogObject]:
+        """The objects in a part."""
+        return [CatalogObject(*row) for rows in self._rows_of(index).values() for row in rows]
+
+    def _rows_of(self, index: int) -> _Rows:
+        found: _Rows = json.loads(zlib.decompress(self.parts[index]))
+        return found
 
     def with_relations(
         self, relations: _Relations, created: Iterable[str], histories: Mapping[str, str | None]
@@ -67,10 +72,10 @@ class Packed(NamedTuple):
         parts, digests = list(self.parts), list(self.digests)
         new = set(created)
         for index, some in _divided(relations, len(parts)).items():
-            before = self.objects_of(index)
+            before = self._rows_of(index)
             if any(name not in before and _unquoted(name) not in new for name in some):
                 return None
-            parts[index], digests[index] = _pack_part(before | some)
+            parts[index], digests[index] = _pack_part(before | _sorted(some))
         return self._replace(parts=tuple(parts), digests=tuple(digests), histories=histories)
 
 
@@ -79,7 +84,7 @@ def pack(listing: Listing, histories: Mapping[str, str | None]) -> Packed:
     is_large = sum(map(len, listing.relations.values())) > _MANY_OBJECTS
     count = _MANY_PARTS if is_large else 1
     divided = _divided(listing.relations, count)
-    packed = [_pack_part(divided.get(index, {})) for index in range(count)]
+    packed = [_pack_part(_sorted(divided.get(index, {}))) for index in range(count)]
     return Packed(
         tuple(part for part, _ in packed), tuple(digest for _, digest in packed), listing.has_hidden, histories
     )
@@ -110,8 +115,8 @@ def changed_objects(
     after: list[CatalogObject] = []
     for index, digest in enumerate(packed.digests):
         now = divided.get(index, {})
-        if hashlib.sha256(_serialized(now)).hexdigest() != digest:
-            before += [one for objects in packed.objects_of(index).values() for one in objects]
+        if hashlib.sha256(_serialized(_sorted(now))).hexdigest() != digest:
+            before += packed.objects_of(index)
             after += [one for objects in now.values() for one in objects]
     return before, after
 
@@ -124,15 +129,19 @@ def _divided(relations: _Relations, count: int) -> dict[int, _Relations]:
     return divided
 
 
-def _pack_part(relations: _Relations) -> tuple[bytes, str]:
-    serialized = _serialized(relations)
+def _pack_part(rows: _Rows) -> tuple[bytes, str]:
+    serialized = _serialized(rows)
     return zlib.compress(serialized, _COMPRESSION), hashlib.sha256(serialized).hexdigest()
 
 
-def _serialized(relations: _Relations) -> bytes:
-    """The same bytes for any order of relations and objects."""
-    rows = {relation: sorted(relations[relation]) for relation in sorted(relations)}
-    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
+def _sorted(relations: _Relations) -> _Rows:
+    return {relation: sorted(objects) for relation, objects in relations.items()}
+
+
+def _serialized(rows: _Rows) -> bytes:
+    """The same bytes for any order of relations."""
+    in_order = {relation: rows[relation] for relation in sorted(rows)}
+    return json.dumps(in_order, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _unquoted(label: str) -> str:
