@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from ..migrations import AsyncMigrationManager
-    from ..migrations.sources.source import SourceReadOnce
+    from ..migrations.sources.source import FolderReadOnce
     from .output import Output
 
 _RETRY_S = 1.0
@@ -179,15 +179,15 @@ class CommandContext:
                     hint="Correct the path, or create the first migration with `pgdbm migrate create`.",
                 )
 
-    def read_migrations(self, modules: Sequence[ModuleConfig]) -> dict[str, SourceReadOnce]:
+    def read_migrations(self, modules: Sequence[ModuleConfig]) -> dict[str, FolderReadOnce]:
         """The migrations of each module, by its name.
 
         Raises:
             CommandError: a folder has none: a wrong mount must not look like success.
         """
-        from ..migrations.sources.source import SourceReadOnce, source_of
+        from ..migrations.sources.source import FolderReadOnce
 
-        sources = {module.name: SourceReadOnce(source_of(module.path)) for module in modules}
+        sources = {module.name: FolderReadOnce(module.path) for module in modules}
         for module in modules:
             if not sources[module.name].collect():
                 raise CommandError(
@@ -275,7 +275,7 @@ class CommandContext:
         self,
         module: ModuleConfig,
         pool: asyncpg.Pool[Any] | None = None,
-        source: SourceReadOnce | None = None,
+        source: FolderReadOnce | None = None,
         **overrides: Any,
     ) -> AsyncMigrationManager:
         """The manager of ``module``; without ``pool``, only what needs no database works.

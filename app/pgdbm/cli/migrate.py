@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from ..migrations.results import Notice
-    from ..migrations.sources.source import SourceReadOnce
+    from ..migrations.sources.source import FolderReadOnce
     from .context import CommandContext, ModuleSelection
     from .output import Output
     from .project import ModuleConfig
@@ -111,7 +111,7 @@ async def apply(
             on_ended=lambda ended: context.output.note(f"{ended.filename}: {ended.message}"),
         )
 
-    sources: dict[str, SourceReadOnce] = {}
+    sources: dict[str, FolderReadOnce] = {}
 
     def read() -> None:
         sources.update(context.read_migrations(modules))
@@ -131,7 +131,7 @@ async def apply_modules(
     context: CommandContext,
     modules: Sequence[ModuleConfig],
     opening: asyncio.Task[asyncpg.Pool[Any]] | None = None,
-    sources: Mapping[str, SourceReadOnce] | None = None,
+    sources: Mapping[str, FolderReadOnce] | None = None,
     *,
     dry_run: bool = False,
     options: Mapping[str, Any] | None = None,

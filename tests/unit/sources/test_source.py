@@ -14,7 +14,7 @@ from pgdbm import Migration, MigrationFileError
 from pgdbm.core.lru import LRUCache
 from pgdbm.migrations.sources import source as sources
 from pgdbm.migrations.sources.migration import read_migration
-from pgdbm.migrations.sources.source import FolderSource, ResourceSource, source_of
+from pgdbm.migrations.sources.source import FolderReadOnce, FolderSource, ResourceSource, source_of
 
 LONG_AGO = 1_500_000_000
 
@@ -36,9 +36,10 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sources_of(folder: Path) -> list[Any]:
-    """The same files as a folder, as resources of a package, and in memory."""
+    """The same files as a folder, the same read once, as resources of a package, and in memory."""
     return [
         source_of(folder),
+        FolderReadOnce(folder),
         ResourceSource(folder),
         source_of({path.name: path.read_text() for path in folder.glob("*.*")}),
     ]
@@ -248,7 +249,21 @@ def test_a_recently_written_file_is_read_again(tmp_path: Path, monkeypatch: pyte
     assert source.collect()[0].content == "SELECT 2;"
     known = FolderSource._known.get(str(tmp_path))
     assert known is not None
-    assert known.files == {}
+    assert known.files["001_a.sql"][0] is None
+
+
+def test_a_file_that_is_read_again_without_a_change_is_the_same_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a large file would be in memory once per reader."""
+    monkeypatch.setattr(FolderSource, "_settled_ns", 10**18)
+    write(tmp_path, "001_a.sql")
+    changed = write(tmp_path, "002_b.sql", "SELECT 2;")
+    before = FolderSource(tmp_path).collect()
+    changed.write_text("SELECT 3;")
+    after = FolderSource(tmp_path).collect()
+    assert after[0] is before[0]
+    assert [migration.content for migration in after] == ["SELECT 1;", "SELECT 3;"]
 
 
 @pytest.mark.parametrize("broken", ["the folder", "a file"])
@@ -270,6 +285,29 @@ def test_what_cannot_be_read_is_an_error_of_the_file(
         FolderSource(tmp_path).collect()
     assert caught.value.migration_file == name
     assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 131_074, 1_000_000])
+@pytest.mark.parametrize("longest_read", [1 << 30, 1000])
+def test_a_file_of_any_size_is_read_to_its_end(
+    tmp_path: Path, size: int, longest_read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda file, length: read(file, min(length, longest_read)))
+    monkeypatch.setattr(sources, "_MOST_BYTES", longest_read - 1)
+    content = f"SELECT {'1' * size};"
+    write(tmp_path, "1.sql", content)
+    for source in (FolderSource(tmp_path), FolderReadOnce(tmp_path)):
+        assert [migration.content for migration in source.collect()] == [content]
+
+
+def test_a_folder_that_is_read_once_is_not_read_again(tmp_path: Path) -> None:
+    source = FolderReadOnce(tmp_path)
+    write(tmp_path, "1.sql", "SELECT 1")
+    assert names(source.collect()) == ["1.sql"]
+    write(tmp_path, "2.sql", "SELECT 2")
+    assert names(source.collect()) == ["1.sql"]
+    assert str(tmp_path) not in FolderSource._known
 
 
 def test_files_in_memory_are_read_once_however_many_sources_have_them() -> None:

@@ -13,7 +13,7 @@ _NAMES = (
     (late_pattern(r"U\d+(?:[._]\d+)*__"), "an undo script of flyway"),
     (late_pattern(r"B\d+(?:[._]\d+)*__"), "a baseline script of flyway"),
     (
-        re.compile(r"(?:before|after)(?:Each)?(?:Migrate|Clean|Info|Validate|Baseline|Repair|Undo)"),
+        late_pattern(r"(?:before|after)(?:Each)?(?:Migrate|Clean|Info|Validate|Baseline|Repair|Undo)"),
         "a callback of flyway",
     ),
     (late_pattern(r".*\.rollback\.sql\Z"), "a rollback of yoyo"),

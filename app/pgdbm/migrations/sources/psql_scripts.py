@@ -6,6 +6,7 @@ Pure. The line breaks are kept, so that lines and columns stay those of the file
 from __future__ import annotations
 
 import re
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 _COPY = late_pattern(r"(?<![\w$])copy(?![\w$])", re.IGNORECASE)
 _STDIN = late_pattern(r"stdin", re.IGNORECASE)
 _END_OF_DATA = late_pattern(r"^\\\.[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
-_CREATE_SCHEMA = re.compile(
-    r'^create schema (?:(\w+)|"(' + possessive(r'(?:[^"\n]|"")+') + r')");[ \t]*\r?$', re.MULTILINE | re.IGNORECASE
-)
 
 
 class CopyData(NamedTuple):
@@ -56,6 +54,12 @@ def _commands() -> re.Pattern[str]:
     return WITHOUT_EFFECT
 
 
+@cache
+def _create_schema() -> re.Pattern[str]:
+    name = possessive(r'(?:[^"\n]|"")+')
+    return re.compile(rf'^create schema (?:(\w+)|"({name})");[ \t]*\r?$', re.MULTILINE | re.IGNORECASE)
+
+
 def _may_copy(content: str) -> bool:
     # A case-insensitive search is ten times slower.
     return ("copy" in content or "COPY" in content or "Copy" in content) and _STDIN.search(content) is not None
@@ -86,8 +90,8 @@ def _edits(content: str, schema: str | None) -> Iterator[tuple[int, int, str, Co
     line = 1
     # Whether no part of a statement precedes the position.
     at_start = True
-    commands = _commands()
-    patterns = [commands, _CREATE_SCHEMA, *([_COPY] if _may_copy(content) else [])]
+    commands, create_schema = _commands(), _create_schema()
+    patterns = [commands, create_schema, *([_COPY] if _may_copy(content) else [])]
     ahead: dict[re.Pattern[str], re.Match[str] | None] = {}
     while True:
         for pattern in patterns:
@@ -104,7 +108,7 @@ def _edits(content: str, schema: str | None) -> Iterator[tuple[int, int, str, Co
         elif found.re is commands:
             yield start, found.end(), "", None
             position, at_start = found.end(), True
-        elif found.re is _CREATE_SCHEMA:
+        elif found.re is create_schema:
             name = found[1].lower() if found[1] is not None else found[2].replace('""', '"')
             if name == schema:
                 after = start + len("create schema")

@@ -18,7 +18,7 @@ from .migration import Migration, in_order, migration_of_text, read_migration
 from .names import down_name_of, is_migration_name, is_misspelt_suffix, is_other_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from importlib.resources.abc import Traversable
 
 logger = logging.getLogger("pgdbm")
@@ -147,13 +147,17 @@ _Signature = tuple[int, int, int, int]
 
 
 class _Read(NamedTuple):
-    """What was read from a folder, with the stats that show whether a file has changed."""
+    """What was read from a folder, with the stats that show whether a file has changed; None for those too recent to
+    show it."""
 
-    files: dict[str, tuple[_Signature, Migration]]
+    files: dict[str, tuple[_Signature | None, Migration]]
     ordered: tuple[Migration, ...]
 
 
 _PAUSE_S = 0.02
+_USUAL_BYTES = 64 * 1024
+# One call reads at least as many, except at the end of a file.
+_MOST_BYTES = 1 << 30
 
 
 class FolderSource:
@@ -173,12 +177,14 @@ class FolderSource:
         return str(self._folder) not in self._known
 
     def collect(self) -> tuple[Migration, ...]:
-        try:
-            return self._attempt(3)
-        except OSError as error:
-            raise unreadable(str(self._folder), error) from error
+        return self._opened(self._collect)
 
-    def _attempt(self, attempts: int) -> tuple[Migration, ...]:
+    def read(self) -> tuple[Migration, ...]:
+        """:meth:`collect`, for a process that does so once: nothing is kept for the next time."""
+        return self._opened(self._read)
+
+    def _opened(self, collect: Callable[[int], tuple[Migration, ...]], attempts: int = 3) -> tuple[Migration, ...]:
+        """What ``collect`` returns for a descriptor of the folder; nothing if the folder does not exist."""
         key = str(self._folder)
         try:
             folder = os.open(key, os.O_RDONLY | os.O_DIRECTORY)
@@ -187,16 +193,18 @@ class FolderSource:
             return ()
         except NotADirectoryError as error:
             raise MigrationFileError(f"{key} is a file; migrations_path is the folder that holds them.", key) from error
+        except OSError as error:
+            raise unreadable(key, error) from error
         try:
-            return self._collect(key, folder)
-        except FileNotFoundError:
+            return collect(folder)
+        except OSError as error:
             # A file was removed after the folder was listed, or the folder was replaced.
-            if attempts == 1:
-                raise
+            if attempts == 1 or not isinstance(error, FileNotFoundError):
+                raise unreadable(key, error) from error
         finally:
             os.close(folder)
         time.sleep(_PAUSE_S)
-        return self._attempt(attempts - 1)
+        return self._opened(collect, attempts - 1)
 
     def down_migration(self, filename: str) -> Migration | None:
         path = self._folder / down_name_of(filename)
@@ -205,42 +213,57 @@ class FolderSource:
         except OSError as error:
             raise unreadable(str(path), error) from error
 
-    def _collect(self, key: str, folder: int) -> tuple[Migration, ...]:
+    def _collect(self, folder: int) -> tuple[Migration, ...]:
+        key = str(self._folder)
         known = self._known.get(key)
         known_files = known.files if known else {}
-        files: dict[str, tuple[_Signature, Migration]] = {}
-        too_young: list[Migration] = []
+        files: dict[str, tuple[_Signature | None, Migration]] = {}
         others: list[str] = []
         reread = False
         now = time.time_ns()
+        for entry in self._chosen(folder, known_files, others):
+            name = entry.name
+            seen = known_files.get(name)
+            stat = entry.stat()
+            signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            if seen is not None and seen[0] == signature:
+                files[name] = seen
+                continue
+            reread = True
+            migration = read_migration(name, _read_in(folder, name, stat.st_size))
+            if seen is not None and seen[1] == migration:
+                # Its memory is released: the file may be large, and others hold the same.
+                migration = seen[1]
+            is_settled = now - max(stat.st_mtime_ns, stat.st_ctime_ns) > self._settled_ns
+            files[name] = (signature if is_settled else None, migration)
+        if known is not None and not reread and files and len(files) == len(known.ordered):
+            return known.ordered
+        ordered = in_order(migration for _, migration in files.values())
+        if known is None or not ordered:
+            self._check(others, has_files=bool(ordered))
+        self._known.put(key, _Read(files, ordered))
+        return ordered
+
+    def _read(self, folder: int) -> tuple[Migration, ...]:
+        others: list[str] = []
+        chosen = self._chosen(folder, {}, others)
+        ordered = in_order(read_migration(entry.name, _read_in(folder, entry.name)) for entry in chosen)
+        self._check(others, has_files=bool(ordered))
+        return ordered
+
+    def _chosen(self, folder: int, known: Container[str], others: list[str]) -> Iterator[os.DirEntry[str]]:
+        """The migrations in the folder, which include those in ``known``. The names of ``others`` are appended."""
         # Relative to a descriptor, so that the kernel does not resolve the path again for every file.
         with os.scandir(folder) as entries:
             for entry in entries:
-                name = entry.name
-                seen = known_files.get(name)
-                if seen is None and not _is_chosen(name):
-                    others.append(name)
-                    continue
-                if not entry.is_file(follow_symlinks=False) and not self._is_file(entry):
-                    continue
-                stat = entry.stat()
-                signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-                if seen is not None and seen[0] == signature:
-                    files[name] = seen
-                    continue
-                reread = True
-                migration = read_migration(name, _read_in(folder, name, stat.st_size))
-                if now - max(stat.st_mtime_ns, stat.st_ctime_ns) > self._settled_ns:
-                    files[name] = (signature, migration)
-                else:
-                    too_young.append(migration)
-        if known is not None and not reread and files and len(files) == len(known.ordered):
-            return known.ordered
-        ordered = in_order([*(migration for _, migration in files.values()), *too_young])
-        if others and (known is None or not ordered):
-            _check_others(key, [self._folder / name for name in others], has_files=bool(ordered))
-        self._known.put(key, _Read(files, ordered))
-        return ordered
+                if entry.name not in known and not _is_chosen(entry.name):
+                    others.append(entry.name)
+                elif entry.is_file(follow_symlinks=False) or self._is_file(entry):
+                    yield entry
+
+    def _check(self, others: Sequence[str], *, has_files: bool) -> None:
+        if others:
+            _check_others(str(self._folder), [self._folder / name for name in others], has_files=has_files)
 
     def _is_file(self, entry: os.DirEntry[str]) -> bool:
         """Whether ``entry``, which is not a plain file, is a link to a file in the folder."""
@@ -263,34 +286,39 @@ class FolderSource:
         return target.is_file()
 
 
-class SourceReadOnce:
-    """The migrations of another source, as they were when this was created."""
+class FolderReadOnce:
+    """The migrations in a folder, as they are when they are collected for the first time."""
 
-    is_slow = False
+    is_slow = True
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._migrations = source.collect()
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._source = FolderSource(folder)
+        self._migrations: tuple[Migration, ...] | None = None
 
     def collect(self) -> tuple[Migration, ...]:
+        if self._migrations is None:
+            self._migrations = self._source.read()
+            self.is_slow = False
         return self._migrations
 
     def down_migration(self, filename: str) -> Migration | None:
         return self._source.down_migration(filename)
 
 
-OwnSource = FolderSource | MemorySource | ResourceSource | SourceReadOnce
+OwnSource = FolderSource | MemorySource | ResourceSource | FolderReadOnce
 
 
-def _read_in(folder: int, name: str, size: int) -> bytes:
+def _read_in(folder: int, name: str, size: int = _USUAL_BYTES) -> bytes:
+    """The content of a file; ``size`` is what it is expected to have, in bytes."""
     # Creating a file object takes longer than reading a small file.
     file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
         content = os.read(file, size + 1)
-        if len(content) == size:
-            # One more byte was requested: this is the end.
+        if len(content) <= min(size, _MOST_BYTES):
+            # More was requested: this is the end.
             return content
-        return b"".join((content, *iter(partial(os.read, file, size + 1), b"")))
+        rest = os.fstat(file).st_size - len(content)
+        return b"".join((content, *iter(partial(os.read, file, max(rest, size) + 1), b"")))
     finally:
         os.close(file)
 

@@ -38,6 +38,13 @@ def without(statements: Sequence[Statement], indexes: AbstractSet[int]) -> Seque
     return many
 
 
+def distinct_traits(statements: Sequence[Statement]) -> Collection[Traits]:
+    """The traits of ``statements``; in a long file, each distinct one once."""
+    if isinstance(statements, ManyStatements):
+        return statements.distinct_traits
+    return [one.traits for one in statements]
+
+
 class ManyStatements(Sequence[Statement]):
     """The statements of a long file, in a tenth of the memory: each one is created when it is accessed."""
 
