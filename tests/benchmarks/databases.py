@@ -106,9 +106,10 @@ async def run_psql(dsn: str, script: Path, *options: str) -> None:
 
 
 async def run_command(*arguments: str) -> None:
-    """Run ``pgdbm`` with these arguments, in a process of its own."""
+    """Run ``pgdbm`` with these arguments, in a process of its own, as the installed script does."""
+    script = "from pgdbm.cli import main; main()"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pgdbm.cli", *arguments), stdout=asyncio.subprocess.DEVNULL
+        *(sys.executable, "-c", script, *arguments), stdout=asyncio.subprocess.DEVNULL
     )
     if await process.wait():
         raise RuntimeError(f"pgdbm {' '.join(arguments)} failed")

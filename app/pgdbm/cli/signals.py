@@ -15,6 +15,13 @@ class TerminatedError(Exception):
     """The process received SIGTERM. The statement that was running is canceled on the server."""
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that leaves the idle threads of its executor to the end of the process, which waits for them."""
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Nothing: it would start another thread in order to wait."""
+
+
 def run_to_end(work: Coroutine[Any, Any, int | None]) -> int | None:
     """The result of ``work``. On an interrupt the running statement is canceled on the server first.
 
@@ -22,7 +29,8 @@ def run_to_end(work: Coroutine[Any, Any, int | None]) -> int | None:
         KeyboardInterrupt: SIGINT.
         TerminatedError: SIGTERM.
     """
-    return asyncio.run(_until_terminated(work))
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(_until_terminated(work))
 
 
 async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int | None:
