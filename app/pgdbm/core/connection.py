@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..sql import statement
+from .lru import LRUCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 RowDict = dict[str, Any]
 """A row as a dict of its columns."""
 
+
+_recent: LRUCache[str, None] = LRUCache(64)
 
 UTF8 = frozenset({"UTF8", "UTF-8", "utf8", "utf-8", "UNICODE", "unicode"})
 """How servers and poolers report that the encoding of a session is UTF-8."""
@@ -112,6 +115,14 @@ async def fetch_once(connection: Connection, query: str, *args: object) -> list[
         return await connection.fetch(query, *args)
     statement = await connection.prepare(query, name="")
     return await statement.fetch(*args)
+
+
+async def fetch_prepared_later(connection: Connection, query: str, *args: object) -> list[Record]:
+    """:func:`fetch_once`, but a session keeps the statement if this process has sent it before, as one of its last
+    64 such statements. That saves a round trip, and the server parses it once."""
+    is_repeated = query in _recent
+    _recent.put(query, None)
+    return await (connection.fetch(query, *args) if is_repeated else fetch_once(connection, query, *args))
 
 
 async def is_pooled(connection: Connection) -> bool:

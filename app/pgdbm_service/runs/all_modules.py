@@ -234,7 +234,7 @@ class AllModules:
         assert child.child is not None
         assert child.position is not None
         try:
-            status, result, problem = await self._queries.outcome(child.child)
+            status, _, result, problem = await self._queries.outcome(child.child)
         except ServiceError as pruned:
             status, result, problem = "failed", None, to_document(pruned)
         if isinstance(result, MigrateResult):

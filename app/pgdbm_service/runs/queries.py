@@ -85,8 +85,9 @@ class Outcome(NamedTuple):
     """How a run ended: ``result`` if it succeeded, ``problem`` if it failed."""
 
     status: RunStatus
-    result: MigrateResult | MigrateAllResult | None
-    problem: dict[str, Any] | None
+    has_ended: bool
+    result: MigrateResult | MigrateAllResult | None = None
+    problem: dict[str, Any] | None = None
 
 
 class RunQueries:
@@ -128,10 +129,10 @@ class RunQueries:
         """
         row = await self._outcome(run)
         if row["status"] != "succeeded":
-            return Outcome(row["status"], None, await self._problem(row, _counts_of(row)))
-        if row["module"] == ALL_MODULES:
-            return Outcome(row["status"], await self._result_of_all(row), None)
-        return Outcome(row["status"], _result(row), None)
+            problem = await self._problem(row, _counts_of(row))
+            return Outcome(row["status"], row["has_ended"], problem=problem)
+        result = await self._result_of_all(row) if row["module"] == ALL_MODULES else _result(row)
+        return Outcome(row["status"], row["has_ended"], result)
 
     async def page(self, wanted: RunFilter, limit: int, before: int | None) -> tuple[list[RunItem], int | None]:
         """The newest of the runs ``wanted``, and the number before which the next page begins."""

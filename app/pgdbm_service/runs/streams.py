@@ -18,6 +18,7 @@ import structlog
 
 from ..database.failures import is_unavailable
 from ..database.retrying import until_available
+from ..errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,6 +30,8 @@ EVENTS_CHANNEL = "pgdbm_service_events"
 """The channel in the SQL statements that write events."""
 
 _POLL_EVERY_S = 5.0
+# By then, this replica usually processes a run that was just created, and need not read whether it has ended.
+_FIRST_READ_AFTER_S = 0.02
 _BATCH = 500
 _KEPT = 2000
 
@@ -39,12 +42,13 @@ class RunStream:
     """The newest events of one run. When there are more, ``changed`` is set and replaced by a new event.
 
     ``wanted`` is set while a follower needs the events, rather than only the end. ``is_over``: the run has ended, but
-    its last events may not have been read; ``has_ended``: they have.
+    its last events may not have been read; ``has_ended``: they have. ``outcome``: how it ended, if that has been read.
     """
 
     def __init__(self, newest: int, *, has_ended: bool) -> None:
         self.newest = newest
         self.has_ended = self.is_over = has_ended
+        self.outcome: Outcome | None = None
         self.followers = 0
         self.listeners = 0
         self.wanted = asyncio.Event()
@@ -81,8 +85,8 @@ class RunStream:
 class RunStreams:
     """The streams of the runs that are followed.
 
-    ``until_idle`` returns when this replica is not processing a run: until then the run has not ended, and it is not
-    read for followers that wait only for its end.
+    ``until_idle`` returns when this replica is not processing a run, and whether it did: until then the run has not
+    ended, and it is not read for followers that wait only for its end.
     """
 
     def __init__(self, queries: RunQueries, notifier: Notifier) -> None:
@@ -91,7 +95,7 @@ class RunStreams:
         self._opening = asyncio.Lock()
         self._readers: dict[UUID, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
-        self.until_idle: Callable[[UUID], Awaitable[None]] = _immediately
+        self.until_idle: Callable[[UUID], Awaitable[bool]] = _immediately
         notifier.subscribe(EVENTS_CHANNEL, self._on_notification)
         notifier.on_return(self._wake_all)
 
@@ -128,7 +132,8 @@ class RunStreams:
                 if not has_ended:
                     # The reader's first read finds the events since the query above.
                     stream.wake.set()
-                    self._readers[run] = asyncio.create_task(self._read(run, stream))
+                    pause_s = _FIRST_READ_AFTER_S if for_end else 0.0
+                    self._readers[run] = asyncio.create_task(self._read(run, stream, pause_s))
             stream.followers += 1
             if not for_end:
                 stream.listeners += 1
@@ -177,20 +182,21 @@ class RunStreams:
         """How ``run`` ended. Waits while the database is unavailable, like :meth:`events`."""
         return await until_available(partial(self._queries.outcome, run), self._stopping)
 
-    async def _read(self, run: UUID, stream: RunStream) -> None:
+    async def _read(self, run: UUID, stream: RunStream, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
         failing = False
         while not stream.has_ended:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_EVERY_S):
                     await stream.wake.wait()
-            await self._until_needed(run, stream)
+            was_processed = await self._until_needed(run, stream)
             stream.wake.clear()
             try:
                 if stream.wanted.is_set():
                     while events := await self._queries.events(run, stream.newest, _BATCH):
                         stream.add(events)
                 else:
-                    await self._read_end(run, stream)
+                    await self._read_end(run, stream, was_processed=was_processed)
                 failing = False
             except Exception as error:
                 if not failing:
@@ -198,21 +204,32 @@ class RunStreams:
                     logger.warning("events not read", run_id=str(run), reason=str(error), exc_info=is_defect)
                 failing = True
 
-    async def _read_end(self, run: UUID, stream: RunStream) -> None:
-        """Read whether the run has ended. If so, return when a follower needs its events."""
-        if await self._queries.has_ended(run):
+    async def _read_end(self, run: UUID, stream: RunStream, *, was_processed: bool) -> None:
+        """Read whether the run has ended. If so, return when a follower needs its events.
+
+        ``was_processed``: this replica has processed it until now, so it probably has, and its outcome is read.
+        """
+        outcome = None
+        if was_processed:
+            with contextlib.suppress(ServiceError):  # it was deleted
+                outcome = await self._queries.outcome(run)
+        if await self._queries.has_ended(run) if outcome is None else outcome.has_ended:
+            stream.outcome = outcome
             stream.is_over = True
             stream.notify()
             await stream.wanted.wait()
             stream.wake.set()
 
-    async def _until_needed(self, run: UUID, stream: RunStream) -> None:
-        """Return when a follower needs the events of ``run``, or it may have ended."""
+    async def _until_needed(self, run: UUID, stream: RunStream) -> bool:
+        """Return when a follower needs the events of ``run``, or it may have ended: then whether this replica has
+        processed it."""
         if stream.wanted.is_set():
-            return
-        waiting = {asyncio.ensure_future(self.until_idle(run)), asyncio.ensure_future(stream.wanted.wait())}
+            return False
+        idle = asyncio.ensure_future(self.until_idle(run))
+        waiting = {idle, asyncio.ensure_future(stream.wanted.wait())}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            return idle.done() and idle.result()
         finally:
             for one in waiting:
                 one.cancel()
@@ -230,8 +247,8 @@ class RunStreams:
             stream.wake.set()
 
 
-async def _immediately(_: UUID) -> None:
-    return None
+async def _immediately(_: UUID) -> bool:
+    return False
 
 
 def as_data(event: EventRow) -> dict[str, Any]:

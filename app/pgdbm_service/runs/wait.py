@@ -40,12 +40,14 @@ class RunWaiter:
         """
         if wait_s is not None and wait_s <= 0:
             return run
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._until_end(run)
-        except TimeoutError:
-            return run
-        outcome = await self._queries.outcome(run)
+        outcome = None
+        if not is_stored:
+            try:
+                async with asyncio.timeout(wait_s):
+                    outcome = await self._until_end(run)
+            except TimeoutError:
+                return run
+        outcome = outcome or await self._queries.outcome(run)
         if is_stored and outcome.problem is not None:
             outcome.problem["detail"] += _IS_STORED
         result = _result_of(run, outcome)
@@ -60,16 +62,20 @@ class RunWaiter:
         """
         return _result_of(run, await self._streams.outcome(run))
 
-    async def _until_end(self, run: UUID) -> None:
-        """Return when the run has ended, or this replica is stopping and is not processing it."""
+    async def _until_end(self, run: UUID) -> Outcome | None:
+        """Return when the run has ended, or this replica is stopping and is not processing it. The outcome, if it has
+        been read."""
         async with self._streams.follow(run, for_end=True) as stream:
             while not stream.is_over:
                 changed = stream.changed
                 if self._streams.stopping:
                     await self._worker.until_idle(run)
-                    return
+                    break
                 if not stream.is_over:
                     await changed.wait()
+            # For one follower: it may add something to the result.
+            outcome, stream.outcome = stream.outcome, None
+            return outcome
 
 
 def _result_of(run: UUID, outcome: Outcome) -> MigrateResult | MigrateAllResult:

@@ -56,11 +56,13 @@ class Worker:
         self._items: dict[UUID, int] = {}
         self._changed = asyncio.Event()
 
-    async def until_idle(self, run: UUID) -> None:
-        """Return when this replica has no item of the run."""
+    async def until_idle(self, run: UUID) -> bool:
+        """Return when this replica has no item of the run, and whether it had one."""
+        had_one = run in self._items
         while run in self._items:
             changed = self._changed
             await changed.wait()
+        return had_one
 
     async def process(self, item: Item) -> None:
         """Process an item completely.

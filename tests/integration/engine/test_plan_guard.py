@@ -116,14 +116,16 @@ async def test_what_is_not_in_the_plan_does_not_stop_it(pool: asyncpg.Pool[Any],
 
 async def test_a_change_in_the_middle_of_a_run_ends_it_there(pool: asyncpg.Pool[Any], database: str) -> None:
     done: list[str] = []
+    # With the comment, it is not sent together with what follows.
+    files = WITHOUT | {"002_b.sql": "CREATE TABLE {{tables.b}} ();\nCOMMENT ON TABLE {{tables.b}} IS 'b'"}
 
     def on_event(event: Any) -> None:
         if event.kind == "migration_started" and event.filename == "002_b.sql" and not done:
             done.append(event.filename)
-            elsewhere(database, {"003_c.sql": WITHOUT["003_c.sql"]})
+            elsewhere(database, {"003_c.sql": files["003_c.sql"]})
 
     db = AsyncDatabaseManager(pool=pool, schema="app")
-    manager = AsyncMigrationManager(db, WITHOUT, "app", on_event=on_event)
+    manager = AsyncMigrationManager(db, files, "app", on_event=on_event)
     with pytest.raises(PlanMovedError, match=r"001_a\.sql had already been applied") as caught:
         await manager.apply_pending_migrations(plan=(await manager.plan()).digest)
     assert caught.value.applied == ["001_a.sql"]

@@ -11,7 +11,7 @@ from pgdbm_service.database.message_checks import CheckedProtocol
 if TYPE_CHECKING:
     import pytest
 
-_MOST = 34
+_MOST = 30
 _SETTLED_S = 0.4
 # What is sent whether or not there is a run, or more often on a busy machine: heartbeats, what the queue asks for, and
 # progress.

@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 
+_MOST_FILES_AT_FIRST = 16
+
+
 def _nothing() -> None:
     return None
 
@@ -37,9 +41,16 @@ async def apply_in_messages(
 ) -> None:
     """Apply batchable files, several in each message. ``while_last`` is called while the server executes the last one.
 
-    With a listener, messages are of limited duration, so that events show the progress of the run.
+    With a listener, messages are of limited duration, so that events show the progress of the run. The first one has a
+    single file, sent by statement, or several that take no time and wait for nothing.
     """
     await _Messages(session, group, while_last).apply()
+
+
+def _first_size(group: Sequence[ParsedMigration]) -> int:
+    """How many files the first message has: more than one if they only create tables and indexes on these."""
+    created = takewhile(lambda migration: migration.locks_own, group[:_MOST_FILES_AT_FIRST])
+    return max(sum(1 for _ in created), 1)
 
 
 class _Messages:
@@ -50,7 +61,7 @@ class _Messages:
         self._session = session
         self._group = group
         self._while_last = while_last
-        self._pace = Pace() if session.announcer.has_listener else None
+        self._pace = Pace(_first_size(group)) if session.announcer.has_listener else None
         self._part: Sequence[ParsedMigration] = ()
         self._next = 0
         self._composed: Message | None = None

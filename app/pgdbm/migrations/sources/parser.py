@@ -87,6 +87,11 @@ class ParsedMigration:
         created = {name for one in self.distinct_traits for name in one.creates}
         return created.issuperset(tables)
 
+    @property
+    def locks_own(self) -> bool:
+        """Whether a batchable file locks no tables but those that it creates, so that it has nothing to wait for."""
+        return all(one.locks_own for one in self.distinct_traits)
+
     @cached_property
     def changes_session(self) -> bool:
         """Whether the file may leave settings, temporary objects, prepared statements or cursors in the session."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 
-from ...core.connection import fetch_once, savepoint
+from ...core.connection import fetch_prepared_later, savepoint
 from ...core.creation import NOT_THERE, create_if_missing
 from ...core.templating import quote
 from ...sql import statement
@@ -97,7 +97,7 @@ async def save(
             return fingerprint
     listing = await read_listing(connection, schema, own_tables(excluded))
     packed = await asyncio.to_thread(pack, listing, totals)
-    await fetch_once(
+    await fetch_prepared_later(
         connection,
         statement("snapshots", "keep", snapshots=table),
         before["now"],
@@ -139,7 +139,7 @@ async def _replace(
     replaced = packed.with_relations(relations, touched.created, totals)
     if replaced is None:
         return None
-    replaced_rows = await fetch_once(
+    replaced_rows = await fetch_prepared_later(
         connection,
         statement("snapshots", "replace", snapshots=table),
         before["now"],
@@ -163,7 +163,7 @@ async def _digests_of(connection: Connection, history: History, filenames: Seque
     """
     try:
         async with savepoint(connection):
-            (row,) = await fetch_once(connection, history.sql("digests"), history.module, filenames)
+            (row,) = await fetch_prepared_later(connection, history.sql("digests"), history.module, filenames)
     except asyncpg.PostgresError:
         return {"total": None, "others": "unknown"}
     return dict(row)
@@ -181,8 +181,8 @@ async def _previous(connection: Connection, history: History, filenames: Sequenc
     arguments = history.module, filenames, with_listing
     try:
         async with savepoint(connection):
-            (row,) = await fetch_once(connection, previous, *arguments)
+            (row,) = await fetch_prepared_later(connection, previous, *arguments)
     except NOT_THERE:
         await create(connection, history.schema)
-        (row,) = await fetch_once(connection, previous, *arguments)
+        (row,) = await fetch_prepared_later(connection, previous, *arguments)
     return row

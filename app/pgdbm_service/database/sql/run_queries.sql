@@ -59,7 +59,7 @@ ORDER BY {{order}} LIMIT $4
 
 -- outcome: how a run ended: its row with its schemas by status, the first $2 migrations that it applied in them, and the
 -- first $2 files that were applied under another name, which are among those
-SELECT r.id, r.module, r.status, r.problem, r.result,
+SELECT r.id, r.module, r.status, r.ended_at IS NOT NULL AS has_ended, r.problem, r.result,
        (SELECT pg_catalog.jsonb_object_agg(counted.status, counted.schemas)
         FROM (SELECT status, pg_catalog.count(*) AS schemas FROM {{tables.run_schemas}}
               WHERE run = r.id GROUP BY status) AS counted) AS schema_counts,
