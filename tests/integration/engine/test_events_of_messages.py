@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,12 @@ FILES = {
     f"{number:03}.sql": f"CREATE TABLE {{{{tables.t{number}}}}} (id int UNIQUE);\n"
     f"INSERT INTO {{{{tables.t{number}}}}} VALUES (1);"
     for number in range(1, COUNT + 1)
+}
+
+CREATIONS = {
+    f"{number}.sql": f"CREATE TABLE {{{{tables.t{number}}}}} (id int PRIMARY KEY);\n"
+    f"CREATE INDEX ON {{{{tables.t{number}}}}} (id);"
+    for number in range(1, 5)
 }
 
 
@@ -63,6 +70,42 @@ async def test_a_failure_in_a_message(database: str, failing: int) -> None:
             await manager.apply_pending_migrations()
         kept = {one.filename for one in await manager.history(COUNT)}
     assert (caught.value.migration_file, caught.value.statement) == (name, 3)
+    assert kept == set(names[: failing - 1])
+    assert without_statements(received) == [
+        *((kind, one) for one in names[: failing - 1] for kind in ("migration_started", "migration_ended")),
+        ("migration_started", name),
+        ("migration_failed", name),
+    ]
+
+
+@pytest.mark.parametrize("references", [False, True])
+async def test_a_run_begins_with_several_files_if_they_wait_for_nothing(database: str, references: bool) -> None:
+    """A foreign key locks the other table, so the first file is then sent by statement."""
+    files = CREATIONS
+    if references:
+        files = files | {"1.sql": CREATIONS["1.sql"].replace("PRIMARY KEY", "PRIMARY KEY REFERENCES public.other")}
+    received: list[Event] = []
+    async with AsyncDatabaseManager(config(database)) as db:
+        await db.execute("CREATE TABLE public.other (id int PRIMARY KEY)")
+        await AsyncMigrationManager(db, files, "m", on_event=received.append).apply_pending_migrations()
+    sent = Counter(event.filename for event in received if event.kind == "statement_started")
+    assert sent == dict.fromkeys(files, 1) | {"1.sql": 2 if references else 1}
+    assert without_statements(received) == [
+        (kind, one) for one in files for kind in ("migration_started", "migration_ended")
+    ]
+
+
+@pytest.mark.parametrize("failing", [1, 2, 4])
+async def test_a_failure_in_the_first_message(database: str, failing: int) -> None:
+    names, name = list(CREATIONS), f"{failing}.sql"
+    files = CREATIONS | {name: CREATIONS[name].replace("} (id);", "} (missing);")}
+    received: list[Event] = []
+    async with AsyncDatabaseManager(config(database)) as db:
+        manager = AsyncMigrationManager(db, files, "m", on_event=received.append)
+        with pytest.raises(pgdbm.MigrationExecutionError, match='"missing" does not exist') as caught:
+            await manager.apply_pending_migrations()
+        kept = {one.filename for one in await manager.history()}
+    assert (caught.value.migration_file, caught.value.statement, caught.value.line) == (name, 2, 2)
     assert kept == set(names[: failing - 1])
     assert without_statements(received) == [
         *((kind, one) for one in names[: failing - 1] for kind in ("migration_started", "migration_ended")),
