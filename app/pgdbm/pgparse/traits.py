@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .tree import (
     alter_commands,
-    column_constraints,
     definition,
     enum_name,
     name_parts,
@@ -60,7 +59,8 @@ class Traits(NamedTuple):
     ``idempotent``: it can run again when its outcome is unknown. ``refused``: why it cannot run in any file.
     ``touches``: the schema, if it is named, and the name of each table whose own description in the catalog is all that
     the statement may change, if no user-defined code, such as a trigger, runs with it; None if it may change
-    anything. ``locks_own``: it locks no tables but those that it creates, and the one in ``batchable_on``.
+    anything. ``locks_own``: without foreign keys, it locks no tables but those that it creates, and the one in
+    ``batchable_on``.
     """
 
     kind: str
@@ -109,7 +109,6 @@ _MOST_ROWS_READ = 100
 _CONSTANTS = frozenset({"a_const", "set_to_default"})
 _ROLES = ("role", "session_authorization")
 _WITH_SCHEMA = 2
-_FOREIGN_KEY = "CONSTR_FOREIGN"
 # Subcommands of ALTER TABLE that change only the table itself and nothing that depends on it.
 _LIMITED_CHANGES = frozenset(
     {
@@ -217,15 +216,8 @@ def _create_table(kind: str, node: Node) -> Traits:
         creates=(relation_name(node.relation),),
         changes_session=False,
         touches=_named(node.relation) if is_plain else None,
-        locks_own=is_plain and not any(map(_references, node.table_elts)),
+        locks_own=is_plain,
     )
-
-
-def _references(element: Node) -> bool:
-    """Whether a column, or a constraint of a table, is a foreign key."""
-    if element.WhichOneof("node") == "constraint":
-        return enum_name(element.constraint, "contype") == _FOREIGN_KEY
-    return any(kind == _FOREIGN_KEY for kind, _ in column_constraints(element.column_def))
 
 
 def _create_index(kind: str, node: Node) -> Traits:

@@ -170,8 +170,6 @@ def test_statements_that_read_a_table_are_batchable_if_it_is_new(sql: str, table
         ("CREATE TABLE t (a int PRIMARY KEY, b text NOT NULL CHECK (b <> ''), UNIQUE (b), CHECK (a > 0))", True),
         ("CREATE TABLE t ()", True),
         ("CREATE INDEX i ON t (a)", True),
-        ("CREATE TABLE t (a int REFERENCES u)", False),
-        ("CREATE TABLE t (a int, FOREIGN KEY (a) REFERENCES u (a))", False),
         ("CREATE TABLE t (LIKE u)", False),
         ("CREATE TABLE t () INHERITS (u)", False),
         ("CREATE TABLE t PARTITION OF u DEFAULT", False),

@@ -41,6 +41,7 @@ GRAMMAR_VERSION = 18
 _WORDS = late_pattern(r"\s+")
 _TEMPORARY = late_pattern("temp", re.IGNORECASE)
 _PREPARES = late_pattern("prepare", re.IGNORECASE)
+_REFERENCES = late_pattern("references", re.IGNORECASE)
 _DEALLOCATES = late_pattern("deallocate", re.IGNORECASE)
 _LONGEST_MESSAGE = 500
 _LONG_CHARACTERS = 2 * PIECE_CHARACTERS
@@ -90,7 +91,7 @@ class ParsedMigration:
     @property
     def locks_own(self) -> bool:
         """Whether a batchable file locks no tables but those that it creates, so that it has nothing to wait for."""
-        return all(one.locks_own for one in self.distinct_traits)
+        return all(one.locks_own for one in self.distinct_traits) and not _REFERENCES.search(self.rendered.text)
 
     @cached_property
     def changes_session(self) -> bool:
