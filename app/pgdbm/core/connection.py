@@ -118,11 +118,12 @@ async def fetch_once(connection: Connection, query: str, *args: object) -> list[
 
 
 async def fetch_prepared_later(connection: Connection, query: str, *args: object) -> list[Record]:
-    """:func:`fetch_once`, but a session keeps the statement if this process has sent it before, as one of its last
-    64 such statements. That saves a round trip, and the server parses it once."""
+    """:func:`fetch_once`, but a session keeps the statement if this process has executed it before, as one of its
+    last 64 such statements. That saves a round trip, and the server parses it once."""
     is_repeated = query in _recent
+    rows = await (connection.fetch(query, *args) if is_repeated else fetch_once(connection, query, *args))
     _recent.put(query, None)
-    return await (connection.fetch(query, *args) if is_repeated else fetch_once(connection, query, *args))
+    return rows
 
 
 async def is_pooled(connection: Connection) -> bool:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgdbm.core.lru import LRUCache
+from pgdbm.core.pool import without_reset
 
 from ..database.rows import reading_rows
 from ..database.service_schema import SERVICE_SCHEMA
@@ -97,9 +98,10 @@ class RunRecords:
 
     async def replicas(self) -> int:
         """The number of replicas that are alive."""
-        rows = await self._database.manager(SERVICE_SCHEMA).fetch_all(statement("replicas", "count"))
+        rows = await self._rows("count", area="replicas")
         count: int = rows[0]["count"]
         return count
 
-    async def _rows(self, name: str, *args: object) -> list[RowDict]:
-        return await self._database.manager(SERVICE_SCHEMA).fetch_all(statement("run_queries", name), *args)
+    async def _rows(self, name: str, *args: object, area: str = "run_queries") -> list[RowDict]:
+        with without_reset():
+            return await self._database.manager(SERVICE_SCHEMA).fetch_all(statement(area, name), *args)
