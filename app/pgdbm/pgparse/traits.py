@@ -59,8 +59,7 @@ class Traits(NamedTuple):
     ``idempotent``: it can run again when its outcome is unknown. ``refused``: why it cannot run in any file.
     ``touches``: the schema, if it is named, and the name of each table whose own description in the catalog is all that
     the statement may change, if no user-defined code, such as a trigger, runs with it; None if it may change
-    anything. ``locks_own``: without foreign keys, it locks no tables but those that it creates, and the one in
-    ``batchable_on``.
+    anything.
     """
 
     kind: str
@@ -77,7 +76,6 @@ class Traits(NamedTuple):
     idempotent: bool = False
     refused: Refusal | None = None
     touches: tuple[tuple[str, str], ...] | None = None
-    locks_own: bool = False
 
     @property
     def is_opaque(self) -> bool:
@@ -216,7 +214,6 @@ def _create_table(kind: str, node: Node) -> Traits:
         creates=(relation_name(node.relation),),
         changes_session=False,
         touches=_named(node.relation) if is_plain else None,
-        locks_own=is_plain,
     )
 
 
@@ -229,7 +226,7 @@ def _create_index(kind: str, node: Node) -> Traits:
             target=(table.schemaname or None, table.relname, node.idxname or None),
         )
     table = node.relation
-    return Traits(kind, batchable_on=relation_name(table), changes_session=False, touches=_named(table), locks_own=True)
+    return Traits(kind, batchable_on=relation_name(table), changes_session=False, touches=_named(table))
 
 
 def _alter_table(kind: str, node: Node) -> Traits:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pgdbm.migrations.engine.statement_groups import Pace, is_worth_joining
 from pgdbm.migrations.sources.migration import read_migration
 from pgdbm.migrations.sources.parser import ParsedMigration, parse
@@ -47,3 +49,23 @@ def test_a_message_is_limited_in_characters() -> None:
 def test_a_file_of_few_statements_is_not_worth_a_question() -> None:
     assert not is_worth_joining(parsed(UPDATE * 15 + "SELECT 1;" + UPDATE * 15))
     assert is_worth_joining(parsed("SELECT 1;" + UPDATE * 16))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("CREATE TABLE t (a int PRIMARY KEY, b text CHECK (b <> ''), UNIQUE (b)); CREATE INDEX i ON t (a);", True),
+        ("CREATE TABLE t (); CREATE TABLE u ();", True),
+        ("CREATE TABLE t (a int REFERENCES u);", False),
+        ("CREATE TABLE t (a int, FOREIGN KEY (a) references u (a));", False),
+        ("CREATE TABLE t (LIKE u);", False),
+        ("CREATE TABLE t () INHERITS (u);", False),
+        ("CREATE TABLE t PARTITION OF u DEFAULT;", False),
+        ("CREATE TABLE t AS SELECT * FROM u;", False),
+        ("CREATE TABLE IF NOT EXISTS t (a int);", False),
+        ("CREATE TABLE t (a int); ALTER TABLE t ADD COLUMN b int;", False),
+        ("CREATE TABLE t (a int); INSERT INTO t VALUES (1);", False),
+    ],
+)
+def test_a_file_that_only_creates_tables_and_indexes_waits_for_nothing(content: str, expected: bool) -> None:
+    assert parsed(content).locks_only_new_tables is expected

@@ -165,26 +165,6 @@ def test_statements_that_read_a_table_are_batchable_if_it_is_new(sql: str, table
 
 
 @pytest.mark.parametrize(
-    ("sql", "locks_own"),
-    [
-        ("CREATE TABLE t (a int PRIMARY KEY, b text NOT NULL CHECK (b <> ''), UNIQUE (b), CHECK (a > 0))", True),
-        ("CREATE TABLE t ()", True),
-        ("CREATE INDEX i ON t (a)", True),
-        ("CREATE TABLE t (LIKE u)", False),
-        ("CREATE TABLE t () INHERITS (u)", False),
-        ("CREATE TABLE t PARTITION OF u DEFAULT", False),
-        ("CREATE TABLE t AS SELECT * FROM u", False),
-        ("CREATE TABLE IF NOT EXISTS t (a int)", False),
-        ("ALTER TABLE t ADD COLUMN b int", False),
-        ("INSERT INTO t VALUES (1)", False),
-        ("SELECT 1", False),
-    ],
-)
-def test_a_statement_that_locks_only_what_it_creates_or_indexes(sql: str, locks_own: bool) -> None:
-    assert of(sql).locks_own is locks_own
-
-
-@pytest.mark.parametrize(
     ("sql", "batchable"),
     [
         ("CREATE TABLE t (a int)", True),

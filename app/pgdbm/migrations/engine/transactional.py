@@ -49,7 +49,7 @@ async def apply_in_messages(
 
 def _first_size(group: Sequence[ParsedMigration]) -> int:
     """How many files the first message has: more than one if they only create tables and indexes on these."""
-    created = takewhile(lambda migration: migration.locks_own, group[:_MOST_FILES_AT_FIRST])
+    created = takewhile(lambda migration: migration.locks_only_new_tables, group[:_MOST_FILES_AT_FIRST])
     return max(sum(1 for _ in created), 1)
 
 

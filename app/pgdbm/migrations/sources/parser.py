@@ -41,6 +41,7 @@ GRAMMAR_VERSION = 18
 _WORDS = late_pattern(r"\s+")
 _TEMPORARY = late_pattern("temp", re.IGNORECASE)
 _PREPARES = late_pattern("prepare", re.IGNORECASE)
+_CREATING = frozenset({"create_stmt", "index_stmt"})
 _REFERENCES = late_pattern("references", re.IGNORECASE)
 _DEALLOCATES = late_pattern("deallocate", re.IGNORECASE)
 _LONGEST_MESSAGE = 500
@@ -89,9 +90,10 @@ class ParsedMigration:
         return created.issuperset(tables)
 
     @property
-    def locks_own(self) -> bool:
+    def locks_only_new_tables(self) -> bool:
         """Whether a batchable file locks no tables but those that it creates, so that it has nothing to wait for."""
-        return all(one.locks_own for one in self.distinct_traits) and not _REFERENCES.search(self.rendered.text)
+        creates = all(one.kind in _CREATING and one.touches is not None for one in self.distinct_traits)
+        return creates and _REFERENCES.search(self.rendered.text) is None
 
     @cached_property
     def changes_session(self) -> bool:
