@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..core.asyncpg_errors import FAILURES
+from ..core.queries import OwnErrors
 from ..core.templating import is_identifier
 from ..errors import ConfigurationError, MigrationError
 from .engine.announcer import Announcer
@@ -28,7 +28,7 @@ from .state.journal import Journal
 from .state.lock import MigrationLock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from importlib.resources.abc import Traversable
 
     from ..core.connection import Connection
@@ -452,10 +452,5 @@ class AsyncMigrationManager:
             with self._own_errors():
                 yield connection
 
-    @contextmanager
-    def _own_errors(self) -> Iterator[None]:
-        """Raise the server's errors about the history table as MigrationError."""
-        try:
-            yield
-        except FAILURES as error:
-            raise self.db.failure(error, self._history.table, ()) from error
+    def _own_errors(self) -> OwnErrors:
+        return OwnErrors(self.db, self._history.table, ())

@@ -45,27 +45,24 @@ class RunRecords:
         # By module and schema; then by row, with its time and its run.
         self._known: LRUCache[tuple[str, str], dict[int, tuple[datetime, str | None]]] = LRUCache(_MOST_HISTORIES)
 
-    async def runs_of(self, module: str, schema: str, rows: Sequence[HistoryRow]) -> dict[int, str | None]:
-        """The run that applied each history row of ``module`` in ``schema``, by the row's id; None if no run did."""
+    async def runs_of(self, module: str, schema: str, rows: Sequence[HistoryRow]) -> list[str | None]:
+        """The run that applied each of the history ``rows`` of ``module`` in ``schema``; None if no run did."""
         known = self._known.get((module, schema))
         if known is None or len(known) > _MOST_ROWS:
             known = self._known.put((module, schema), {})
-        found = {
-            row.id: one[1]
-            for row in rows
-            # The same id with a different time is a different row: the table was dropped and recreated.
-            if (one := known.get(row.id)) is not None and one[0] == row.applied_at
-        }
-        if len(found) < len(rows):
-            unknown = [row for row in rows if row.id not in found]
-            answer = await self._rows("runs_of_files", module, schema, [row.filename for row in unknown])
-            with reading_rows():
-                runs = {one["filename"]: str(one["run"]) for one in answer}
-            for row in unknown:
-                found[row.id] = run = runs.get(row.filename)
-                if run is not None or datetime.now(UTC) - row.applied_at >= _SETTLED:
-                    known[row.id] = (row.applied_at, run)
-        return found
+        # The same id with a different time is a different row: the table was dropped and recreated.
+        found = [one[1] for row in rows if (one := known.get(row.id)) is not None and one[0] == row.applied_at]
+        if len(found) == len(rows):
+            return found
+        answer = await self._rows("runs_of_files", module, schema, [row.filename for row in rows])
+        with reading_rows():
+            runs = {one["filename"]: str(one["run"]) for one in answer}
+        settled = datetime.now(UTC) - _SETTLED
+        for row in rows:
+            run = runs.get(row.filename)
+            if run is not None or row.applied_at <= settled:
+                known[row.id] = (row.applied_at, run)
+        return [runs.get(row.filename) for row in rows]
 
     async def last_runs(self, modules: Sequence[str]) -> dict[str, LastRun]:
         """The newest run of each of ``modules`` that has one."""

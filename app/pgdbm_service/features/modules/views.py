@@ -238,9 +238,9 @@ class ModuleViews:
                     applied_at=row.applied_at,
                     applied_by=row.applied_by,
                     execution_time_ms=row.execution_time_ms,
-                    run_id=runs.get(row.id),
+                    run_id=run,
                 )
-                for row in rows[:limit]
+                for row, run in zip(rows[:limit], runs, strict=False)
             ]
         )
         return page, rows[limit - 1].id if len(rows) > limit else None
