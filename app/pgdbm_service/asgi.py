@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litestar import Litestar, Router
@@ -150,7 +151,7 @@ class Service(Litestar):
             call: Any = self._answer_active if front.database.idle.may_pause else self._answer
             if front.tracing is not None:
                 call = front.tracing.around(call)
-            await log_request(call, scope, receive, send, front.metrics.answered)  # type: ignore[arg-type]
+            await log_request(call, scope, receive, send, front.metrics.requests.answered)  # type: ignore[arg-type]
             return
 
         async def send_in_one_line(message: Any) -> None:
@@ -188,8 +189,12 @@ class Service(Litestar):
             send = with_prefix(send, prefix)
         if scope.get("method") == "HEAD":
             await answer_head(super().__call__, scope, receive, send)
-        else:
-            await front.audit.record(super().__call__, scope, receive, with_validator(send, scope))
+            return
+        at = datetime.now(UTC)
+        try:
+            await super().__call__(scope, receive, with_validator(send, scope))
+        finally:
+            front.audit.record(scope, at)
 
 
 def create_app(settings: Settings | None = None, tracer_provider: TracerProvider | None = None) -> Service:

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from pgdbm.version import __version__
 
+from .request_metrics import RequestMetrics
 from .sampler import RunStatus
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# Other methods that clients send must not become series.
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 _RUN_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 _WAIT_BUCKETS = (0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 _RETRY_BUCKETS = (0, 1, 2, 3, 5, 10, 20, 50)
@@ -51,21 +49,8 @@ class Metrics:
             registry=self.registry,
         )
         build.labels(__version__, revision or "").set(1)
-        self._requests = Counter(
-            "pgdbm_http_requests_total",
-            "HTTP requests answered.",
-            ("method", "route", "status"),
-            registry=self.registry,
-        )
-        self._request_seconds = Histogram(
-            "pgdbm_http_request_duration_seconds",
-            "From the request to the end of its response.",
-            ("method", "route"),
-            buckets=_REQUEST_BUCKETS,
-            registry=self.registry,
-        )
-        # By method, route and status, because finding them by their labels takes longer than counting.
-        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self.requests = RequestMetrics()
+        self.registry.register(self.requests)
         self._runs = Counter("pgdbm_runs_total", "Runs that ended.", ("module", "status"), registry=self.registry)
         self._run_seconds = Histogram(
             "pgdbm_run_duration_seconds",
@@ -122,19 +107,6 @@ class Metrics:
     def webhook_attempted(self, outcome: str) -> None:
         """Count an attempt: ``delivered``, ``failed`` or ``dropped``."""
         self._webhooks.labels(outcome).inc()
-
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an HTTP request. ``route`` is the template rather than the path, in which each id would become a
-        series."""
-        series = self._answers.get((method, route, status))
-        if series is None:
-            known = method if method in _METHODS else "other"
-            series = (self._requests.labels(known, route, str(status)), self._request_seconds.labels(known, route))
-            if known == method:
-                self._answers[method, route, status] = series
-        requests, request_seconds = series
-        requests.inc()
-        request_seconds.observe(seconds)
 
     def run_ended(self, module: str, status: RunStatus, seconds: float, *, applied: int = 0, retries: int = 0) -> None:
         """Count a run that ended after ``seconds`` and applied ``applied`` migrations."""

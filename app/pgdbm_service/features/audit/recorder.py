@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import uuid
 from collections import deque
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,10 +26,11 @@ from ...database.service_schema import SERVICE_SCHEMA
 from ...web.request import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from litestar import Litestar
-    from litestar.types import Receive, Scope, Send
+    from litestar.types import Scope
 
     from ...database.pool import Database
 
@@ -47,31 +47,22 @@ logger = structlog.get_logger("pgdbm_service.audit")
 
 
 class AuditRecorder:
-    """Wraps the application. During ``lifespan`` a task writes the entries."""
+    """During ``lifespan`` a task writes the entries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._pending: deque[tuple[uuid.UUID, AuditEntry]] = deque()
         self._has_pending = asyncio.Event()
 
-    async def record(
-        self, app: Callable[[Scope, Receive, Send], Awaitable[None]], scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Call ``app``, and record the request if it would change something."""
-        at = datetime.now(UTC)
-        try:
-            await app(scope, receive, send)
-        finally:
-            self._record_change(scope, at)
-
-    def _record_change(self, scope: Scope, at: datetime) -> None:
+    def record(self, scope: Scope, at: datetime) -> None:
+        """Record the request ``scope``, which arrived at ``at`` and was answered, if it would change something."""
         # A sign-in at an identity provider ends with a GET.
         if scope.get("method") not in _READING or "is_change" in scope["state"]:
             http_status = scope["state"].get("http_status")
             # A request without a route cannot change anything. Requests over the rate limit must not fill the table.
             if "route_handler" in scope and http_status != _TOO_MANY_REQUESTS:
                 # A handler that writes the entry itself sets the key here, so that it is not written again.
-                self._record(scope["state"].get("audit_entry") or uuid.uuid4(), _entry(scope, at, http_status))
+                self._add(scope["state"].get("audit_entry") or uuid.uuid4(), _entry(scope, at, http_status))
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
@@ -81,7 +72,7 @@ class AuditRecorder:
         finally:
             await self._write_remaining()
 
-    def _record(self, key: uuid.UUID, entry: AuditEntry) -> None:
+    def _add(self, key: uuid.UUID, entry: AuditEntry) -> None:
         if len(self._pending) >= _MAX_PENDING:
             _to_log(entry)
             return
