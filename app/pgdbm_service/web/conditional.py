@@ -47,23 +47,26 @@ def with_validator(send: Send, scope: Scope) -> Send:
     it."""
     if scope.get("method") != "GET" or scope["path"].startswith(_WITHOUT_VALIDATOR):
         return send
-    held: list[Any] = []
+    held: Any = None
 
     async def send_or_not_modified(message: Any) -> None:
-        if message["type"] == "http.response.start" and _may_have_validator(message):
-            held.append(message)
+        nonlocal held
+        if held is None:
+            if message["type"] == "http.response.start" and _may_have_validator(message):
+                held = message
+            else:
+                await send(message)
             return
-        if held and message["type"] == "http.response.body":
-            start = held.pop()
-            if not message.get("more_body"):
-                tag = f'"{sha256(message["body"]).hexdigest()[:_TAG_LENGTH]}"'
-                start["headers"] = [*start["headers"], (b"etag", tag.encode())]
-                known = header_of(scope, b"if-none-match")
-                if known is not None and _matches(known, tag.strip('"')):
-                    start["status"] = 304
-                    start["headers"] = [one for one in start["headers"] if one[0].lower() not in _OF_THE_CONTENT]
-                    message["body"] = b""
-            await send(start)
+        start, held = held, None
+        if not message.get("more_body"):
+            tag = sha256(message["body"]).hexdigest()[:_TAG_LENGTH]
+            start["headers"] = [*start["headers"], (b"etag", b'"%b"' % tag.encode())]
+            known = header_of(scope, b"if-none-match")
+            if known is not None and _matches(known, tag):
+                start["status"] = 304
+                start["headers"] = [one for one in start["headers"] if one[0].lower() not in _OF_THE_CONTENT]
+                message["body"] = b""
+        await send(start)
         await send(message)
 
     return send_or_not_modified
@@ -74,12 +77,12 @@ def _may_have_validator(start: Any) -> bool:
         return False
     content = b""
     for name, value in start["headers"]:
-        match name.lower():
-            case b"content-type":
-                content = value.partition(b";")[0]
-            case b"etag":
-                return False
-    return content in _WITH_VALIDATOR
+        lower = name.lower()
+        if lower == b"content-type":
+            content = value
+        elif lower == b"etag":
+            return False
+    return content.partition(b";")[0] in _WITH_VALIDATOR
 
 
 def etag_of(digest: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from litestar.config.cors import CORSConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from litestar.types import Message, Scope, Send
 
@@ -24,6 +25,7 @@ _HEADERS = (
 # An answer may be meant for one principal only, and is soon outdated.
 _NOT_STORED = (*_HEADERS, (b"cache-control", b"no-store"))
 _NAMES = frozenset(name for name, _ in _NOT_STORED)
+_name_of = itemgetter(0)
 _STATIC = "/static/"
 _CORS_REQUEST_HEADERS = (
     *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer"),
@@ -50,14 +52,17 @@ def with_common_headers(send: Send, scope: Scope) -> Send:
     state = scope["state"]
     wanted = _HEADERS if scope["path"].startswith(_STATIC) else _NOT_STORED
 
-    async def send_with_headers(message: Message) -> None:
+    # Not a coroutine, which would take longer than what it does.
+    def send_with_headers(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             state["http_status"] = message["status"]
             headers = message["headers"]
-            present = {name.lower() for name, _ in headers}
-            added = wanted if present.isdisjoint(_NAMES) else [one for one in wanted if one[0] not in present]
+            added: Sequence[tuple[bytes, bytes]] = wanted
+            if not _NAMES.isdisjoint(map(bytes.lower, map(_name_of, headers))):
+                present = {name.lower() for name, _ in headers}
+                added = [one for one in wanted if one[0] not in present]
             message["headers"] = [*headers, *added, (b"x-request-id", state["request_id"].encode())]
-        await send(message)
+        return send(message)
 
     return send_with_headers
 

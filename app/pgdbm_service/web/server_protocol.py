@@ -13,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..errors import ServiceError, to_document
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Handle
+
     from uvicorn import Config
 
 # The limit of nginx, h11 and most clients and proxies.
@@ -20,8 +22,48 @@ MAX_HEADER_BYTES = 64 * 1024
 # How long the rest of a refused request is read and dropped: closing earlier would reset the connection, and the
 # client would not see the answer.
 _LINGER_S = 2.0
+# Joining copies the body.
+_JOINED_BYTES = 64 * 1024
 
 logger = structlog.get_logger("pgdbm_service")
+
+
+class JoinedWrites:
+    """The transport of one answer, which sends its head together with the body: one system call and one packet instead
+    of two. A head without a body, that of a stream, is sent in the next turn of the event loop.
+    """
+
+    __slots__ = ("_head", "_loop", "_timer", "_transport")
+
+    def __init__(self, transport: Any, loop: AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None
+        self._timer: Handle | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._timer is None:
+            self._head = data
+            self._timer = self._loop.call_soon(self._flush)
+            return
+        if self._head is not None and len(data) < _JOINED_BYTES:
+            data = self._head + data
+            self._head = None
+            self._timer.cancel()
+        self._flush()
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return bool(self._transport.is_closing())
+
+    def _flush(self) -> None:
+        head, self._head = self._head, None
+        if head is not None and not self.is_closing():
+            self._transport.write(head)
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -37,9 +79,9 @@ class LimitedProtocol(HttpToolsProtocol):
         # is now.
         self._receiving_since: float | None = self.loop.time()
         self._timer = self.loop.call_later(timeout_s, self._check_time)
-        # Bytes of the current request line and headers, and bytes that the parser has not reported in a callback yet.
+        # Received since the end of the last request, its headers or a part of its body; so these are in headers.
         self._header_bytes = 0
-        self._unreported_bytes = 0
+        self._are_headers_too_large = False
         self._is_refused = False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -49,42 +91,37 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
-        self._unreported_bytes += len(data)
+        self._header_bytes += len(data)
         super().data_received(data)
-        if max(self._header_bytes, self._unreported_bytes) > MAX_HEADER_BYTES:
+        if self._are_headers_too_large or self._header_bytes > MAX_HEADER_BYTES:
             detail = f"The request line and headers exceed {MAX_HEADER_BYTES // 1024} KB."
             self._refuse(ServiceError("headers_too_large", detail))
 
     def on_message_begin(self) -> None:
-        self._header_bytes = self._unreported_bytes = 0
         if self._receiving_since is None:
             self._receiving_since = self.loop.time()
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        self._header_bytes += len(url)
-        self._unreported_bytes = 0
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Including the colon, the space and the line break.
-        self._header_bytes += len(name) + len(value) + 4
-        self._unreported_bytes = 0
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        self._unreported_bytes = 0
-        if self._header_bytes <= MAX_HEADER_BYTES:
+        # Including the colon, the space and the line break of each.
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        self._are_headers_too_large = size > MAX_HEADER_BYTES
+        self._header_bytes = 0
+        if not self._are_headers_too_large:
             super().on_headers_complete()
+            # The answer is written in a later turn of the loop.
+            joined: Any = JoinedWrites(self.transport, self.loop)
+            self.cycle.transport = joined
 
     def on_body(self, body: bytes) -> None:
-        self._unreported_bytes = 0
-        if self._header_bytes <= MAX_HEADER_BYTES:
+        self._header_bytes = 0
+        if not self._are_headers_too_large:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._receiving_since = None
-        if self._header_bytes <= MAX_HEADER_BYTES:
+        self._header_bytes = 0
+        if not self._are_headers_too_large:
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

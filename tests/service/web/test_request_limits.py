@@ -67,6 +67,28 @@ def test_headers_within_the_limit(service: Any) -> None:
     assert service.post("/modules/m/rehearse", content=b"x" * 200_000).status_code in (400, 404)
 
 
+def test_headers_after_a_body(service: Any) -> None:
+    """A second request begins where the large body of the first one ends, and its own headers are large."""
+    body = b"x" * 200_000
+    first = b"POST /modules/m/rehearse HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(body)
+    second = REQUEST + b"X-Large: " + b"x" * (MAX_HEADER_BYTES - 1024) + b"\r\nConnection: close\r\n\r\n"
+    with connected(service) as connection:
+        connection.sendall(first + body + second)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received.count(b"HTTP/1.1 ") == 2
+    assert b"HTTP/1.1 200 " in received
+
+
+def test_trailing_headers(service: Any) -> None:
+    """They follow a body in chunks, and are as limited as the others."""
+    start = b"POST /modules/m/migrate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    with connected(service) as connection:
+        connection.sendall(start + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n")
+        connection.sendall(b"".join(b"X-%d: 0123456789\r\n" % number for number in range(20_000)))
+        status, document = answer_of(connection)
+    assert (status, document["code"]) == (431, "headers_too_large")
+
+
 def test_a_flood_does_not_block_the_service(service: Any) -> None:
     """50 MB of headers were collected in quadratic time."""
     with connected(service) as connection:
