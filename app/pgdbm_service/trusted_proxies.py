@@ -59,7 +59,9 @@ class TrustedProxies:
         return prefix.rstrip("/") if prefix is not None and is_prefix(prefix.rstrip("/")) else None
 
     def _forwarded(self, scope: Scope, name: bytes) -> str | None:
-        entries = _entries(scope, name) if self._are_any else []
+        if not self._are_any:
+            return None
+        entries = _entries(scope, name)
         return entries[-1] if entries and self._trusts(_peer(scope), 0) else None
 
     def _trusts(self, address: str, hop: int) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _OF_A_MODULE = frozenset({"migrate", "register"})
 _OF_SOME = {"migrate_some": "migrate", "register_some": "register", "approve_some": "approve"}
 _SIGNED_IN = "signed_in"
+_UNDECLARED = ""
 _WORDS = frozenset({None, _SIGNED_IN, "read", "admin", "health", "metrics"}) | _OF_A_MODULE | _OF_SOME.keys()
 
 
@@ -34,9 +35,9 @@ class Access:
 
     def need_of(self, handler: Any) -> str | None:
         """The need of ``handler``; None: it is open to all clients."""
-        if _answers_options(handler):
-            return None
-        word: str | None = handler.opt.get("needs", "admin")
+        word: str | None = handler.opt.get("needs", _UNDECLARED)
+        if word is _UNDECLARED:
+            return None if _answers_options(handler) else "admin"
         return self._settled.get(word, word) if word is not None else None
 
     def require(self, principal: Principal, need: str | None, path_params: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,8 +14,6 @@ from ..settings import listed
 from ..web.headers import header_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from litestar.types import Scope
 
     from ..settings import Settings
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _ANY = "*"
-_LONGEST_ADDRESS = 100
+_LONGEST_KNOWN, _MOST_KNOWN = 200, 256
 _OTHER_SITES = ("cross-site", "same-site")
 
 
@@ -40,6 +37,8 @@ class Origins:
         self._origins = frozenset(listed(settings.cors_origins))
         self._public = settings.public_origin
         self._proxies = proxies
+        # What _check_places has accepted.
+        self._known: set[tuple[tuple[str, int | None] | None, str, str | None]] = set()
 
     def check(self, scope: Scope) -> None:
         """Refuse a request from a place that the settings do not allow.
@@ -48,12 +47,26 @@ class Origins:
             ServiceError: not_loopback, host_not_allowed, cross_origin.
         """
         host = header_of(scope, b"host") or ""
-        if self._loopback_only:
-            _require_loopback(scope.get("server"), host)
-        if self._checks_hosts:
-            self._require_host(host, self._proxies.host_of(scope))
+        server = scope.get("server")
+        # ASGI allows a list, too.
+        address = None if server is None else (server[0], server[1])
+        places = address, host, self._proxies.host_of(scope)
+        if places not in self._known:
+            self._check_places(*places)
         if scope.get("method") not in _READING:
             self._require_origin(scope)
+
+    def _check_places(self, server: tuple[str, int | None] | None, host: str, forwarded: str | None) -> None:
+        """Check the address at which a request arrived, its Host, and the one before a trusted proxy."""
+        if self._loopback_only:
+            _require_loopback(server, host)
+        if self._checks_hosts:
+            self._require_host(host, forwarded)
+        # Longer names are not worth their place.
+        if len(host) + len(forwarded or "") < _LONGEST_KNOWN:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known.add((server, host, forwarded))
 
     def require_own(self, scope: Scope) -> None:
         """Refuse a change by a browser that does not prove that it comes from a page of this service.
@@ -89,7 +102,7 @@ class Origins:
         authentication, such a page could do everything.
         """
         for one in [given for given in (host, forwarded) if given] or [""]:
-            if _cached(_is_address, one):
+            if _is_address(one):
                 continue
             name = _host_name(one).lower()
             if not any(fnmatchcase(name, glob) for glob in self._hosts):
@@ -119,9 +132,9 @@ def _require_loopback(server: tuple[str, int | None] | None, host: str) -> None:
     """Refuse a request that did not arrive over loopback, regardless of the address that the server listens on."""
     # A Unix socket has no port. Its file mode restricts who may connect.
     over_socket = server is not None and server[1] is None
-    if not over_socket and (server is None or not _cached(_is_loopback, server[0])):
+    if not over_socket and (server is None or not _is_loopback(server[0])):
         raise ServiceError("not_loopback", "No auth is configured, so only connections over loopback are served.")
-    if not _cached(_is_loopback, host):
+    if not _is_loopback(host):
         raise ServiceError("not_loopback", "No auth is configured, so the Host must be localhost, 127.0.0.1 or [::1].")
 
 
@@ -130,17 +143,10 @@ def _host_name(host: str) -> str:
     return name if colon and port.isdigit() and not name.endswith(":") else host
 
 
-def _cached(check: Callable[[str], bool], host: str) -> bool:
-    # No address is longer, and longer names are not worth their place in the cache.
-    return len(host) < _LONGEST_ADDRESS and check(host)
-
-
-@lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
     return is_loopback(_host_name(host))
 
 
-@lru_cache(maxsize=256)
 def _is_address(host: str) -> bool:
     """Whether ``host``, with or without a port, is an address or ``localhost``."""
     name = _host_name(host)

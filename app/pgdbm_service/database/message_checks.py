@@ -96,11 +96,7 @@ class CheckedProtocol(_Protocol):
         self._received = 0
         self._needed = 0
 
-    def data_received(self, data: object) -> None:
-        if isinstance(data, bytes):
-            self._receive(data)
-
-    def _receive(self, data: bytes) -> None:
+    def data_received(self, data: Any) -> None:
         if self._incomplete:
             self._incomplete.append(data)
             self._received += len(data)
@@ -114,10 +110,11 @@ class CheckedProtocol(_Protocol):
         while position <= last_header:
             kind, length = _read_header(data, position)
             end = position + 1 + length
-            # Most messages are complete rows.
-            if kind == _ROW and length >= _SHORTEST and end <= size:
+            # Most messages are rows that others follow.
+            while kind == _ROW and length >= _SHORTEST and end <= last_header:
                 position = end
-                continue
+                kind, length = _read_header(data, position)
+                end = position + 1 + length
             if _SHORTEST <= length <= _LONGEST and kind in _CHECKS:
                 if end > size:
                     needed = 1 + length

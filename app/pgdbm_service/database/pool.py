@@ -241,8 +241,8 @@ def within_timeout(
     """
 
     @wraps(method)
-    async def bounded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._database.with_timeout(method(self, *args, **kwargs))
+    def bounded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return self._database.with_timeout(method(self, *args, **kwargs))
 
     return bounded
 
