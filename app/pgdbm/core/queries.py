@@ -308,6 +308,18 @@ class OwnErrors:
         raise self._queries.failure(error, self.sql, self._args) from error
 
 
+class AllErrors(OwnErrors):
+    """Converts timeouts, too: for queries that the caller has not written, and has set no time limit for."""
+
+    __slots__ = ()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, FAILURES):
+            raise self._queries.failure(error, self.sql, self._args) from error
+
+
 class SentQuery(OwnErrors):
     """A query in the block that sends it: ``sql`` is rendered.
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..core.queries import OwnErrors
+from ..core.queries import AllErrors
 from ..core.templating import is_identifier
 from ..errors import ConfigurationError, MigrationError
 from .engine.announcer import Announcer
@@ -452,5 +452,5 @@ class AsyncMigrationManager:
             with self._own_errors():
                 yield connection
 
-    def _own_errors(self) -> OwnErrors:
-        return OwnErrors(self.db, self._history.table, ())
+    def _own_errors(self) -> AllErrors:
+        return AllErrors(self.db, self._history.table, ())
