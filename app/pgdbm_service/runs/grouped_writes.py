@@ -44,10 +44,18 @@ class GroupedWrites:
         return await written
 
     async def _work(self) -> None:
+        group: list[tuple[Write, asyncio.Future[list[RowDict]]]] = []
         try:
             while self._waiting:
                 group, self._waiting = self._waiting[:_MOST_IN_GROUP], self._waiting[_MOST_IN_GROUP:]
                 await self._write([one for one in group if not one[1].done()])
+        except asyncio.CancelledError:
+            # Otherwise the callers would wait forever, also if only a connection was cancelled.
+            for _, written in group + self._waiting:
+                if not written.done():
+                    written.set_exception(ConnectionAbortedError("the write was interrupted"))
+            self._waiting = []
+            raise
         finally:
             self._working = None
 

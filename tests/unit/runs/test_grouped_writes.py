@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pgdbm_service.database.failures import is_unavailable
 from pgdbm_service.runs.grouped_writes import GroupedWrites
 
 if TYPE_CHECKING:
@@ -68,3 +69,21 @@ async def test_a_write_that_is_no_longer_awaited_is_not_started() -> None:
     commits.may_end.set()
     assert [await first, await last] == [[{"value": "first"}], [{"value": "last"}]]
     assert commits.groups == [["first"], ["last"]]
+
+
+async def test_no_caller_waits_for_a_write_that_is_cancelled() -> None:
+    may_end = asyncio.Event()
+
+    async def commit(_: Sequence[Write]) -> list[list[dict[str, Any]]]:
+        await may_end.wait()
+        raise asyncio.CancelledError
+
+    writes = GroupedWrites(commit)
+    tasks = [asyncio.create_task(writes.rows("write", number)) for number in range(3)]
+    await asyncio.sleep(0.01)
+    may_end.set()
+    async with asyncio.timeout(5):
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(error) for error in errors] == [ConnectionAbortedError] * 3
+    assert all(is_unavailable(error) for error in errors if isinstance(error, Exception))
+    assert writes.is_idle
