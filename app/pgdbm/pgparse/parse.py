@@ -94,7 +94,7 @@ def _checked_chain(sql: str) -> int:
 
 def _parse(sql: str, bare: str) -> Sequence[Node]:
     """Parse ``bare``, which is ``sql`` or has spaces in place of its comments, one per byte."""
-    parse, _, syntax_error = parser()
+    parse, _, syntax_error, _ = parser()
     statements: Sequence[Node]
     try:
         try:
@@ -228,7 +228,7 @@ def split(sql: str) -> list[str]:
 
 
 def _split(sql: str) -> list[str]:
-    _, split_text, syntax_error = parser()
+    _, split_text, syntax_error, _ = parser()
     try:
         return list(call_parser(split_text, sql))
     except syntax_error as error:

@@ -2,8 +2,8 @@
 
 Importing ``postgast`` builds a class for each of some 300 kinds of nodes, and loads the parts of protobuf that are
 written in Python: that takes as long as everything else that a small migration needs. Here only its libpg_query is
-loaded, with the two functions of ``pg_query.h`` that are called, and the class of the tree, from the files of the
-package. If the package or protobuf is not as expected, ``postgast`` is imported.
+loaded, with the two functions of ``pg_query.h`` that are called, and the classes of the nodes without their modules,
+from the files of the package. If the package or protobuf is not as expected, ``postgast`` is imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TREE = "pg_query.ParseResult"
 _IMPLEMENTATION = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
 # On Linux, macOS and Windows.
 _LIBRARIES = "libpg_query.so", "libpg_query.dylib", "pg_query.dll"
@@ -71,12 +70,15 @@ class _Spans(ctypes.Structure):
 
 
 class Parser(NamedTuple):
-    """``parse`` and ``split`` of ``postgast``, and the error that they raise, which has ``message`` and
-    ``cursorpos``."""
+    """``parse`` and ``split`` of ``postgast``, and the error that they raise, which has ``message`` and ``cursorpos``.
+
+    ``classes``: those of all kinds of nodes, which protobuf itself does not keep.
+    """
 
     parse: Callable[[str], Any]
     split: Callable[[str], list[str]]
     error: type[Exception]
+    classes: tuple[Any, ...]
 
 
 @cache
@@ -92,7 +94,8 @@ def whole() -> Parser:
     """The parser of the whole package."""
     import postgast
 
-    return Parser(postgast.parse, postgast.split, postgast.PgQueryError)
+    # Its module keeps the classes.
+    return Parser(postgast.parse, postgast.split, postgast.PgQueryError, ())
 
 
 def _loaded() -> Parser:
@@ -103,7 +106,8 @@ def _loaded() -> Parser:
     library = next((path for name in _LIBRARIES if (path := folder / name).is_file()), None)
     if library is None:
         raise ImportError("libpg_query")
-    tree = _class_of(_first_file((folder / "pg_query.desc").read_bytes()))
+    classes = _classes_of(_first_file((folder / "pg_query.desc").read_bytes()))
+    tree = classes["ParseResult"]
     errors = _module(folder, "errors")
     check = errors.check_error
     lib = ctypes.CDLL(str(library))
@@ -129,7 +133,7 @@ def _loaded() -> Parser:
         finally:
             free_split(result)
 
-    return Parser(parse, split, errors.PgQueryError)
+    return Parser(parse, split, errors.PgQueryError, tuple(classes.values()))
 
 
 def _function(lib: ctypes.CDLL, name: str, result: type[ctypes.Structure], free_name: str) -> tuple[Any, Any]:
@@ -150,16 +154,22 @@ def _module(folder: Path, name: str) -> Any:
     return module
 
 
-def _class_of(file: bytes) -> Any:
-    """The class of parse trees that ``file``, a serialized FileDescriptorProto, describes."""
+def _classes_of(file: bytes) -> dict[str, Any]:
+    """The class of each message that ``file``, a serialized FileDescriptorProto, describes, by name.
+
+    All of them have to be kept. protobuf makes a missing class when a message of it is first read, and finds it again
+    by a pointer that does not keep it alive. So the garbage collector destroys it as soon as there is no tree, even if
+    another thread has just taken it for the next one, which ends in wrong fields or a segmentation fault.
+    """
     from google._upb import _message
     from google.protobuf.message import Message
 
-    pool = _message.DescriptorPool()
-    pool.AddSerializedFile(file)
+    described = _message.DescriptorPool().AddSerializedFile(file).message_types_by_name
     # As protobuf's message_factory does, whose import takes most of the time.
-    described = {"DESCRIPTOR": pool.FindMessageTypeByName(_TREE), "__module__": None}
-    return _message.MessageMeta("ParseResult", (Message,), described)
+    return {
+        name: _message.MessageMeta(name, (Message,), {"DESCRIPTOR": descriptor, "__module__": None})
+        for name, descriptor in described.items()
+    }
 
 
 def _first_file(descriptors: bytes) -> bytes:

@@ -10,6 +10,7 @@ import postgast
 import pytest
 
 from pgdbm.pgparse import postgast_binding
+from pgdbm.pgparse.tree import nested
 
 _SQL = (
     "CREATE TABLE a (id int PRIMARY KEY, b text DEFAULT 'é' CHECK (b <> ''))",
@@ -26,6 +27,31 @@ print("postgast" in sys.modules, "google.protobuf.descriptor_pool" in sys.module
 import postgast
 assert postgast.parse("DROP TABLE a").stmts[0].SerializeToString() == raw.SerializeToString()
 assert raw == parse_tree("DROP TABLE a")[0]
+"""
+# A capsule is not tracked by the garbage collector: its destructor runs while the collector destroys what it has found.
+_PARSED_DURING_COLLECTION = """
+import ctypes, gc
+from pgdbm.pgparse.parse import parse_tree
+from pgdbm.pgparse.tree import alter_commands
+gc.disable()
+new = ctypes.pythonapi.PyCapsule_New
+new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+kept = []
+def parse(_=None):
+    (raw,) = parse_tree("ALTER TABLE t ADD note text")
+    node = raw.stmt.alter_table_stmt
+    kept.append((node, [kind for kind, _ in alter_commands(node)]))
+destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(parse)
+class Garbage: pass
+garbage = Garbage()
+garbage.itself, garbage.capsule = garbage, new(1, None, ctypes.cast(destructor, ctypes.c_void_p))
+parse()
+kept.clear()
+del garbage
+gc.collect()
+((node, kinds),) = kept
+type(node).__mro__, hasattr(type(node), "absent")
+print(kinds, [kind for kind, _ in alter_commands(node)])
 """
 
 
@@ -44,6 +70,18 @@ def test_the_error_is_that_of_postgast() -> None:
         with pytest.raises(postgast.PgQueryError) as theirs:
             postgast.parse("SELEC 1")
         assert vars(ours.value) == vars(theirs.value)
+
+
+@pytest.mark.parametrize("sql", _SQL)
+def test_the_class_of_every_node_is_kept(sql: str) -> None:
+    kept = set(postgast_binding.parser().classes)
+    classes = {type(node) for node in nested(postgast_binding.parser().parse(sql))}
+    assert classes
+    assert classes <= kept
+
+
+def test_a_class_survives_a_garbage_collection_during_which_it_is_used() -> None:
+    assert _output(_PARSED_DURING_COLLECTION) == "['AT_AddColumn'] ['AT_AddColumn']"
 
 
 def test_postgast_is_not_imported() -> None:
