@@ -29,12 +29,13 @@ async def applied_shown(output: Output, manager: AsyncMigrationManager) -> Async
     with bar:
         import asyncio  # this imports `ssl` and takes 80 ms, which would slow down `pgdbm deploy --help`
 
+        from ..core.tasks import cancel_and_wait  # as above
+
         watcher = asyncio.create_task(_follow(manager, bar, bar.add_task(manager.module_name, total=None)))
         try:
             yield
         finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
+            await cancel_and_wait(watcher)
 
 
 async def _described(manager: AsyncMigrationManager) -> str:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..errors import ConfigurationError, PoolError
 from .asyncpg_errors import FAILURES, UNREACHABLE
 from .connecting import connection_error
 from .creation import create_schema
-from .pool import ConfiguredPool, open_own_pool, open_shared_pool, own_pools, release
+from .pool import ConfiguredPool, open_own_pool, open_shared_pool, own_pools, release, release_after_error
 from .queries import OwnErrors, Queries, as_dicts
 from .templating import check_identifier, quote
 from .transaction import TransactionManager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ..dsn import Target
     from .config import DatabaseConfig
     from .connection import Connection, RowDict
+
+T = TypeVar("T")
 
 logger = logging.getLogger("pgdbm")
 
@@ -244,14 +246,17 @@ class AsyncDatabaseManager(Queries):
             **row,
         }
 
-    async def _fetch_row(self, sql: str, args: Sequence[object], timeout: float | None) -> asyncpg.Record | None:
-        # The pool's own method does the same with three more coroutines.
+    async def _on_connection(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        # The pool's own methods do the same with three more coroutines.
         pool = self._target()
         connection = await pool.acquire()
         try:
-            return await connection.fetchrow(sql, *args, timeout=timeout)
-        finally:
-            await release(pool, connection)
+            result = await work(connection)
+        except BaseException:
+            await release_after_error(pool, connection)
+            raise
+        await release(pool, connection)
+        return result
 
     async def _fetch_dicts(self, sql: str, args: Sequence[object], timeout: float | None) -> list[RowDict]:
         pool = self._target()
@@ -259,7 +264,7 @@ class AsyncDatabaseManager(Queries):
         try:
             rows = await connection.fetch(sql, *args, timeout=timeout)
         except BaseException:
-            await release(pool, connection)
+            await release_after_error(pool, connection)
             raise
         if len(rows) < _MANY_ROWS:
             await release(pool, connection)
@@ -312,4 +317,4 @@ class _Acquired:
     ) -> None:
         assert self._pool is not None
         assert self._connection is not None
-        await release(self._pool, self._connection)
+        await (release if error is None else release_after_error)(self._pool, self._connection)

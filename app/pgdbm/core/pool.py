@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic
@@ -16,7 +17,7 @@ import asyncpg
 from ..dsn import Target, mask, parse_dsn, target
 from ..errors import ConfigurationError, ConnectionError
 from ..text import sentence
-from .asyncpg_errors import UNREACHABLE, is_limit_reached, is_worth_retrying, unknown_setting
+from .asyncpg_errors import FAILURES, UNREACHABLE, is_limit_reached, is_worth_retrying, unknown_setting
 from .backoff import exponential
 from .config import search_path_entries
 from .connecting import check_dsn, connect, connect_options, connection_error, run_init_commands
@@ -342,6 +343,15 @@ def release(pool: asyncpg.Pool[Any], connection: PoolConnectionProxy[asyncpg.Rec
     held._on_release()  # noqa: SLF001 - the pool's own method calls it first, too
     released: Awaitable[None] = holder.release(None)
     return released
+
+
+async def release_after_error(pool: asyncpg.Pool[Any], connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+    """:func:`release`, whose own error must not hide the one that is being raised, which may be a cancellation.
+
+    The pool has then closed the connection.
+    """
+    with suppress(*FAILURES):
+        await release(pool, connection)
 
 
 class OwnPools:

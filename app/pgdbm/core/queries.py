@@ -22,7 +22,7 @@ from .masking import mask_error, mask_parameters
 from .templating import TemplateError, check_identifier, is_identifier, render_query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -81,6 +81,7 @@ def dicts_of(names: tuple[str, ...]) -> Callable[[Iterable[Any]], list[RowDict]]
 
 
 _READ_ONLY_TRANSACTION = "25006"
+T = TypeVar("T")
 Model = TypeVar("Model")
 
 # Raised by asyncpg's encoders for a value of the wrong type; COPY does not convert these to DataError.
@@ -100,6 +101,10 @@ class Queries(ABC):
     @abstractmethod
     def _target(self) -> Executor:
         """The asyncpg pool or connection that runs the queries."""
+
+    async def _on_connection(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """The result of ``work`` with a connection."""
+        return await work(self._target())
 
     def prepare_query(self, query: str) -> str:
         """``query`` with its placeholders replaced for the schema of this manager.
@@ -123,7 +128,9 @@ class Queries(ABC):
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
         """Run ``query``; returns the status, such as ``INSERT 0 1``."""
         with self._sending(query, args) as sent:
-            status: str = await self._target().execute(sent.sql, *args, timeout=timeout)
+            status: str = await self._on_connection(
+                lambda connection: connection.execute(sent.sql, *args, timeout=timeout)
+            )
             sent.rows = status
         return status
 
@@ -132,19 +139,16 @@ class Queries(ABC):
     ) -> None:
         """Run ``query`` once for each of ``args_list``, atomically."""
         with self._sending(query, None) as sent:
-            await self._target().executemany(sent.sql, args_list, timeout=timeout)
+            await self._on_connection(lambda connection: connection.executemany(sent.sql, args_list, timeout=timeout))
 
     execute_many = executemany
 
     async def fetch_one(self, query: str, *args: object, timeout: float | None = None) -> RowDict | None:
         """The first row, or None."""
         with self._sending(query, args) as sent:
-            row = await self._fetch_row(sent.sql, args, timeout)
+            row = await self._on_connection(lambda connection: connection.fetchrow(sent.sql, *args, timeout=timeout))
             sent.rows = 0 if row is None else 1
         return None if row is None else dict(row)
-
-    async def _fetch_row(self, sql: str, args: Sequence[object], timeout: float | None) -> asyncpg.Record | None:
-        return await self._target().fetchrow(sql, *args, timeout=timeout)
 
     async def fetch_all(self, query: str, *args: object, timeout: float | None = None) -> list[RowDict]:
         """Every row."""
@@ -159,7 +163,7 @@ class Queries(ABC):
     async def fetch_value(self, query: str, *args: object, column: int = 0, timeout: float | None = None) -> Any:
         """One column, counted from 0, of the first row, or None."""
         with self._sending(query, args) as sent:
-            row = await self._fetch_row(sent.sql, args, timeout)
+            row = await self._on_connection(lambda connection: connection.fetchrow(sent.sql, *args, timeout=timeout))
             return None if row is None else row[column]
 
     fetch_val = fetch_value
@@ -204,12 +208,14 @@ class Queries(ABC):
         raised_by_records: list[Exception] = []
         with self._sending(f"COPY {table}", None) as sent:
             try:
-                status: str = await self._target().copy_records_to_table(
-                    table,
-                    records=records if _cannot_raise(records) else _watched(records, raised_by_records),
-                    columns=columns,
-                    schema_name=self._schema,
-                    timeout=timeout,
+                status: str = await self._on_connection(
+                    lambda connection: connection.copy_records_to_table(
+                        table,
+                        records=records if _cannot_raise(records) else _watched(records, raised_by_records),
+                        columns=columns,
+                        schema_name=self._schema,
+                        timeout=timeout,
+                    )
                 )
             except _UNENCODABLE as error:
                 if error in raised_by_records or isinstance(error, FAILURES):

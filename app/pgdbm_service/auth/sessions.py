@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from pgdbm.core.lru import LRUCache
+from pgdbm.core.tasks import cancel_and_wait
 
 from ..database.service_schema import SERVICE_SCHEMA
 from ..database.sql import statement
@@ -211,8 +212,7 @@ class Sessions:
             yield
         finally:
             if self._watching is not None:
-                self._watching.cancel()
-                await asyncio.gather(self._watching, return_exceptions=True)
+                await cancel_and_wait(self._watching)
             await asyncio.gather(*self._writing)
 
     async def _watch(self) -> None:

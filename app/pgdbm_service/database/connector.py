@@ -13,6 +13,7 @@ from pgdbm.core.backoff import exponential
 from pgdbm.core.config import NEUTRAL_SEARCH_PATH, DatabaseConfig
 from pgdbm.core.manager import AsyncDatabaseManager
 from pgdbm.core.pool import ConfiguredPool
+from pgdbm.core.tasks import cancel_and_wait
 from pgdbm.dsn import parse_dsn
 from pgdbm.errors import SchemaError
 
@@ -115,10 +116,8 @@ class Connector:
     async def close(self) -> None:
         """Close the connections. Those in use are closed after 5 s."""
         self._until_closed.close()
-        background = [task for task in (self._connecting, self._recovering, self._replacing) if task is not None]
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        background = (self._connecting, self._recovering, self._replacing)
+        await cancel_and_wait(*(task for task in background if task is not None))
         pool, self._pool = self._pool, None
         if pool is not None:
             try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from pgdbm.core.pool import without_reset
+from pgdbm.core.tasks import cancel_and_wait
 
 from .failures import is_short_of_resources, is_unavailable, service_error_of
 
@@ -76,9 +77,7 @@ async def cancelled_at_end(*tasks: asyncio.Task[None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(*tasks)
 
 
 def background(jobs: list[Job]) -> Callable[[object], contextlib.AbstractAsyncContextManager[None]]:

@@ -10,6 +10,8 @@ from uuid import UUID
 
 import structlog
 
+from pgdbm.core.tasks import cancel_and_wait
+
 from ..database.failures import is_unavailable
 from .streams import EVENTS_CHANNEL
 
@@ -64,8 +66,7 @@ class RunChanges:
     async def close(self) -> None:
         self.begin_shutdown()
         if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+            await cancel_and_wait(self._reader)
 
     async def follow(self, since: datetime | None, idle_s: float) -> AsyncIterator[Changed | None]:
         """Batches of runs that changed: first what changed after ``since``, then what changes from now on.

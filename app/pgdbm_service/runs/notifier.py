@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from pgdbm.core.backoff import exponential
+from pgdbm.core.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -56,8 +57,7 @@ class Notifier:
 
     async def close(self) -> None:
         if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+            await cancel_and_wait(self._listening)
 
     async def _listen(self) -> None:
         await self._database.connected.wait()

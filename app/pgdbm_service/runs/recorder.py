@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from pgdbm.core.tasks import cancel_and_wait
 from pgdbm.errors import AsyncDBError
 from pgdbm.sql import statement
 
@@ -170,8 +171,7 @@ class Recorder:
             self._leaves_last = leaves_last
         finally:
             if counter is not None:
-                counter.cancel()
-                await asyncio.gather(counter, return_exceptions=True)
+                await cancel_and_wait(counter)
             over.set()
             try:
                 # Not cancelled: it would be unknown whether an interrupted write was committed, and events would be

@@ -13,6 +13,7 @@ import structlog
 
 from pgdbm.core.lru import LRUCache
 from pgdbm.core.pool import without_reset
+from pgdbm.core.tasks import cancel_and_wait
 from pgdbm.version import __version__
 
 from ..database.failures import is_unavailable
@@ -157,8 +158,7 @@ class RunService:
         await self.streams.close()
         await self.changes.close()
         if self._maintenance is not None:
-            self._maintenance.cancel()
-            await asyncio.gather(self._maintenance, return_exceptions=True)
+            await cancel_and_wait(self._maintenance)
         await self.notifier.close()
         if self._database.connected.is_set():
             try:

@@ -16,6 +16,8 @@ from uuid import UUID
 
 import structlog
 
+from pgdbm.core.tasks import cancel_and_wait
+
 from ..database.failures import is_unavailable
 from ..database.retrying import until_available
 from ..errors import ServiceError
@@ -111,10 +113,7 @@ class RunStreams:
 
     async def close(self) -> None:
         self.begin_shutdown()
-        readers = list(self._readers.values())
-        for task in readers:
-            task.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
+        await cancel_and_wait(*self._readers.values())
 
     @contextlib.asynccontextmanager
     async def follow(self, run: UUID, *, for_end: bool = False) -> AsyncIterator[RunStream]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, DatabaseConfig
+from pgdbm import AsyncDatabaseManager, AsyncMigrationManager, ConnectionError, DatabaseConfig
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pgdbm.core.connection import Connection
     from pgdbm.migrations.engine.events import Event
 
 HEAD = "-- pgdbm:no-transaction\n"
@@ -57,3 +62,37 @@ async def test_progress_of_a_statement_is_reported(database: str, work: str, dir
     assert {one["command"] for one in reported} <= commands
     assert all(one["phase"] for one in reported)
     assert all(one["percent"] is None or 0 <= one["percent"] <= 100 for one in reported)
+
+
+class _LosesCancellation(AsyncDatabaseManager):
+    """The polling of a backend lasts until the file has ended. Its connection is lost at that moment, once."""
+
+    cancelled = 0
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:  # type: ignore[override]
+        task = asyncio.current_task()
+        assert task is not None
+        async with super().acquire() as connection:
+            if getattr(task.get_coro(), "__name__", "") == "_watch" and not self.cancelled:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    self.cancelled += 1
+                    raise ConnectionError("lost") from None
+            yield connection
+
+
+async def test_a_run_ends_if_the_polling_does_not_notice_its_cancellation(database: str) -> None:
+    pool = await AsyncDatabaseManager.create_shared_pool(
+        DatabaseConfig(connection_string=database, min_connections=1, max_connections=3)
+    )
+    db = _LosesCancellation(pool=pool, schema="app")
+    manager = AsyncMigrationManager(
+        db, {"1.sql": "SELECT pg_sleep(0.5)"}, "m", lock_timeout=0.1, on_event=lambda event: None
+    )
+    async with asyncio.timeout(30):
+        result = await manager.apply_pending_migrations()
+    await pool.close()
+    assert [one["filename"] for one in result["applied"]] == ["1.sql"]
+    assert db.cancelled == 1

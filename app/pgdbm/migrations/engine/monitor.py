@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ...core.asyncpg_errors import FAILURES
+from ...core.tasks import cancel_and_wait
 from ...errors import AsyncDBError
 from ...sql import statement
 
@@ -51,9 +52,7 @@ async def watching(
         yield
     finally:
         run.watch_locks = before
-        for watcher in watchers:
-            watcher.cancel()
-        await asyncio.gather(*watchers, return_exceptions=True)
+        await cancel_and_wait(*watchers)
         if run.ending is not None:
             await run.ending.settle()
 
