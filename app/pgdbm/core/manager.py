@@ -11,7 +11,7 @@ from ..errors import ConfigurationError, PoolError
 from .asyncpg_errors import FAILURES, UNREACHABLE
 from .connecting import connection_error
 from .creation import create_schema
-from .pool import ConfiguredPool, open_own_pool, open_shared_pool, own_pools, release, release_after_error
+from .pool import ConfiguredPool, open_own_pool, open_shared_pool, own_pools, release
 from .queries import OwnErrors, Queries, as_dicts
 from .templating import check_identifier, quote
 from .transaction import TransactionManager
@@ -247,16 +247,13 @@ class AsyncDatabaseManager(Queries):
         }
 
     async def _on_connection(self, work: Callable[[Any], Awaitable[T]]) -> T:
-        # The pool's own methods do the same with three more coroutines.
+        # The pool's own methods do the same with more coroutines.
         pool = self._target()
         connection = await pool.acquire()
         try:
-            result = await work(connection)
-        except BaseException:
-            await release_after_error(pool, connection)
-            raise
-        await release(pool, connection)
-        return result
+            return await work(connection)
+        finally:
+            await release(pool, connection)
 
     async def _fetch_dicts(self, sql: str, args: Sequence[object], timeout: float | None) -> list[RowDict]:
         pool = self._target()
@@ -264,7 +261,7 @@ class AsyncDatabaseManager(Queries):
         try:
             rows = await connection.fetch(sql, *args, timeout=timeout)
         except BaseException:
-            await release_after_error(pool, connection)
+            await release(pool, connection)
             raise
         if len(rows) < _MANY_ROWS:
             await release(pool, connection)
@@ -317,4 +314,4 @@ class _Acquired:
     ) -> None:
         assert self._pool is not None
         assert self._connection is not None
-        await (release if error is None else release_after_error)(self._pool, self._connection)
+        await release(self._pool, self._connection)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
-from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic
@@ -330,28 +329,25 @@ def _reason(error: ValueError) -> str:
     return sentence(f" It says: {error}") if known else ""
 
 
-def release(pool: asyncpg.Pool[Any], connection: PoolConnectionProxy[asyncpg.Record]) -> Awaitable[None]:
+async def release(pool: asyncpg.Pool[Any], connection: PoolConnectionProxy[asyncpg.Record]) -> None:
     """Give ``connection`` back to ``pool``, as the pool's own method does.
 
     That one does it in a task, so that a cancelled caller does not interrupt the reset of the session. In a block
     :class:`without_reset` this does it without a task.
+
+    If the connection is lost at that moment, the pool closes it, and nothing is raised: it would hide what the queries
+    before have returned or raised, which may be a cancellation.
     """
     held: Any = getattr(connection, "_con", None)
     holder: Any = getattr(connection, "_holder", None)
-    if held is None or holder is None or not isinstance(pool, ConfiguredPool) or not _keeps_session.get():
-        return pool.release(connection)
-    held._on_release()  # noqa: SLF001 - the pool's own method calls it first, too
-    released: Awaitable[None] = holder.release(None)
-    return released
-
-
-async def release_after_error(pool: asyncpg.Pool[Any], connection: PoolConnectionProxy[asyncpg.Record]) -> None:
-    """:func:`release`, whose own error must not hide the one that is being raised, which may be a cancellation.
-
-    The pool has then closed the connection.
-    """
-    with suppress(*FAILURES):
-        await release(pool, connection)
+    try:
+        if held is None or holder is None or not isinstance(pool, ConfiguredPool) or not _keeps_session.get():
+            await pool.release(connection)
+        else:
+            held._on_release()  # noqa: SLF001 - the pool's own method calls it first, too
+            await holder.release(None)
+    except FAILURES as error:
+        logger.debug("A connection was lost while it was given back to the pool: %s", error)
 
 
 class OwnPools:

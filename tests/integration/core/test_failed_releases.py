@@ -1,8 +1,9 @@
-"""A connection that is lost while it is given back to the pool: what was raised before is not hidden."""
+"""A connection that is lost while it is given back to the pool: the result or the error before is not hidden."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,24 +26,40 @@ _FAILING: dict[str, Work] = {
     "copy_records_to_table": lambda db: db.copy_records_to_table("numbers", [(0,)]),
 }
 
-
 _READY_FOR_QUERY = b"Z\0\0\0\5"
+# After the first row, which is all that asyncpg asks for.
+_PORTAL_SUSPENDED = b"s\0\0\0\4"
+
+# With the end of the server's answer.
+_WORKING: dict[str, tuple[Work, bytes]] = {
+    "execute": (lambda db: db.execute("INSERT INTO numbers VALUES (1)"), b"INSERT 0 1"),
+    "executemany": (lambda db: db.executemany("INSERT INTO numbers VALUES ($1)", [(1,)]), b"INSERT 0 1"),
+    "fetch_one": (lambda db: db.fetch_one("INSERT INTO numbers VALUES (1) RETURNING n"), _PORTAL_SUSPENDED),
+    "fetch_value": (lambda db: db.fetch_value("INSERT INTO numbers VALUES (1) RETURNING n"), _PORTAL_SUSPENDED),
+    "fetch_all": (lambda db: db.fetch_all("INSERT INTO numbers VALUES (1) RETURNING n"), b"INSERT 0 1"),
+    "many rows": (
+        lambda db: db.fetch_all("INSERT INTO numbers SELECT 1 FROM generate_series(1, 300) RETURNING n"),
+        b"INSERT 0 300",
+    ),
+    "copy_records_to_table": (lambda db: db.copy_records_to_table("numbers", [(1,)]), b"COPY 1"),
+}
 
 
 class _Connection:
-    """Whether the connection to the server is lost; it is after the server has reported a division by zero."""
+    """Whether the connection to the server is lost; it is once the server has answered with ``last_words``."""
 
     def __init__(self) -> None:
         self.is_lost = False
-        self._has_failed = False
+        self.last_words = b"division by zero"
+        self._is_last = False
 
     def answers(self, sent: bytes) -> Iterator[bytes]:
         if self.is_lost:
             raise ConnectionResetError
         yield sent
-        self._has_failed = self._has_failed or b"division by zero" in sent
-        if self._has_failed and sent[:-1].endswith(_READY_FOR_QUERY):
-            self.is_lost, self._has_failed = True, False
+        self._is_last = self._is_last or self.last_words in sent
+        if self._is_last and sent[:-1].endswith(_READY_FOR_QUERY):
+            self.is_lost, self._is_last = True, False
 
 
 @pytest.fixture
@@ -63,6 +80,32 @@ async def test_the_error_of_a_query_is_raised(method: str, lost: tuple[AsyncData
     assert connection.is_lost
     connection.is_lost = False
     assert await db.fetch_value("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("method", list(_WORKING))
+async def test_the_result_of_a_query_is_returned(method: str, lost: tuple[AsyncDatabaseManager, _Connection]) -> None:
+    db, connection = lost
+    work, connection.last_words = _WORKING[method]
+    await work(db)
+    assert connection.is_lost
+    connection.is_lost = False
+    assert await db.fetch_value("SELECT count(*) FROM numbers") == (300 if method == "many rows" else 1)
+
+
+@pytest.mark.parametrize("ends_well", [False, True])
+async def test_the_end_of_a_block_is_that_of_its_queries(
+    ends_well: bool, lost: tuple[AsyncDatabaseManager, _Connection]
+) -> None:
+    db, connection = lost
+    expected = contextlib.nullcontext() if ends_well else pytest.raises(KeyError, match="mine")
+    with expected:
+        async with db.acquire() as acquired:
+            await acquired.execute("INSERT INTO numbers VALUES (1)")
+            connection.is_lost = True
+            if not ends_well:
+                raise KeyError("mine")
+    connection.is_lost = False
+    assert await db.fetch_value("SELECT count(*) FROM numbers") == 1
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])
