@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..sql import statement
+from .asyncpg_errors import FAILURES
 from .lru import LRUCache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from asyncpg import Record
     from asyncpg.cursor import CursorFactory
@@ -99,9 +100,26 @@ class Connection(Executor, Protocol):
     def terminate(self) -> None: ...
 
 
+@asynccontextmanager
+async def in_transaction(connection: Connection) -> AsyncIterator[None]:
+    """Run the block in a transaction or, if one is in progress, in a savepoint.
+
+    With asyncpg's own block, a failed rollback would hide the error that caused it, which may be a cancellation.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        with suppress(*FAILURES):
+            await transaction.rollback()
+        raise
+    await transaction.commit()
+
+
 def savepoint(connection: Connection) -> AbstractAsyncContextManager[object]:
     """A block whose error does not abort the transaction of ``connection``, if one is in progress."""
-    return connection.transaction() if connection.is_in_transaction() else nullcontext()
+    return in_transaction(connection) if connection.is_in_transaction() else nullcontext()
 
 
 async def fetch_once(connection: Connection, query: str, *args: object) -> list[Record]:

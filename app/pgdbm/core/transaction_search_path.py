@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from .asyncpg_errors import is_alive
+from .asyncpg_errors import FAILURES, is_alive
 from .config import search_path_entries
 from .templating import literal
 
@@ -85,7 +85,9 @@ class _SearchPathConnection(asyncpg.Connection):
             yield
         except BaseException:
             if is_alive(self):
-                await super().execute("ROLLBACK")
+                # A failed rollback must not hide the error that caused it.
+                with suppress(*FAILURES):
+                    await super().execute("ROLLBACK")
             raise
         await super().execute("COMMIT")
 

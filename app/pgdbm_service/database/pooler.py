@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from pgdbm.core.asyncpg_errors import is_startup_setting_refused
-from pgdbm.core.connection import is_pooled
+from pgdbm.core.connection import in_transaction, is_pooled
 from pgdbm.errors import ConfigurationError, ConnectionError
 
 from .sql import statement
@@ -102,7 +102,7 @@ async def _share_a_backend(first: Any, second: Any) -> bool:
         if not await is_pooled(first):
             return False
         pid = await first.fetchval(_BACKEND)
-        async with second.transaction():
+        async with in_transaction(second):
             return bool(await second.fetchval(_BACKEND) == pid or await first.fetchval(_BACKEND) != pid)
     except _PREPARED_ELSEWHERE:
         return True

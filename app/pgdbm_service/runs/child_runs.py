@@ -8,6 +8,8 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from pgdbm.core.connection import in_transaction
+
 from ..api.runs import ALL_MODULES, ChildRun, MigrateResult, RunOptions
 from ..database.retrying import repeated_on_conflict
 from ..database.rows import reading_rows
@@ -69,7 +71,7 @@ class ChildRuns:
 
         @repeated_on_conflict
         async def insert() -> None:
-            async with self._db.acquire() as connection, connection.transaction():
+            async with self._db.acquire() as connection, in_transaction(connection):
                 await connection.execute(
                     self._db.prepare_query(statement("run_children", "create")),
                     run,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import asyncpg
 import msgspec
 
+from pgdbm.core.connection import in_transaction
 from pgdbm.core.pool import without_reset
 from pgdbm.core.queries import as_dicts
 
@@ -364,7 +365,7 @@ class Store:
 
     async def _transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async def attempt() -> T:
-            async with self._db.acquire() as connection, connection.transaction():
+            async with self._db.acquire() as connection, in_transaction(connection):
                 return await work(connection)
 
         return await self._retried(attempt)

@@ -1,14 +1,19 @@
 """A connection that is lost while it is given back to the pool: the result or the error before is not hidden."""
 
+# ruff: noqa: PT012 - what raises is the end of a block
+
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 from pgdbm import AsyncDatabaseManager, DatabaseConfig, QueryError
+from pgdbm.core.connection import in_transaction
+from pgdbm.migrations.engine.session import as_role
 
 from ...support.proxy import Proxy
 
@@ -62,11 +67,13 @@ class _Connection:
             self.is_lost, self._is_last = True, False
 
 
-@pytest.fixture
-async def lost(database: str) -> AsyncIterator[tuple[AsyncDatabaseManager, _Connection]]:
+@pytest.fixture(params=[{}, {"transaction_search_path": "public"}], ids=["", "search_path in transactions"])
+async def lost(
+    request: pytest.FixtureRequest, database: str
+) -> AsyncIterator[tuple[AsyncDatabaseManager, _Connection]]:
     connection = _Connection()
     async with Proxy(database, answers=connection.answers) as proxy:
-        config = DatabaseConfig(connection_string=proxy.dsn, min_connections=1, max_connections=1)
+        config = DatabaseConfig(connection_string=proxy.dsn, min_connections=1, max_connections=1, **request.param)
         async with AsyncDatabaseManager(config) as db:
             await db.execute("CREATE TABLE numbers (n int CHECK (1 / n > 0))")
             yield db, connection
@@ -82,6 +89,8 @@ async def test_the_error_of_a_query_is_raised(method: str, lost: tuple[AsyncData
     assert await db.fetch_value("SELECT 1") == 1
 
 
+# With the search_path in transactions, the commit follows.
+@pytest.mark.parametrize("lost", [{}], indirect=True)
 @pytest.mark.parametrize("method", list(_WORKING))
 async def test_the_result_of_a_query_is_returned(method: str, lost: tuple[AsyncDatabaseManager, _Connection]) -> None:
     db, connection = lost
@@ -92,29 +101,49 @@ async def test_the_result_of_a_query_is_returned(method: str, lost: tuple[AsyncD
     assert await db.fetch_value("SELECT count(*) FROM numbers") == (300 if method == "many rows" else 1)
 
 
-@pytest.mark.parametrize("ends_well", [False, True])
-async def test_the_end_of_a_block_is_that_of_its_queries(
-    ends_well: bool, lost: tuple[AsyncDatabaseManager, _Connection]
-) -> None:
+@contextlib.asynccontextmanager
+async def _in_transaction(db: AsyncDatabaseManager) -> AsyncIterator[Any]:
+    async with db.acquire() as connection, in_transaction(connection):
+        yield connection
+
+
+@contextlib.asynccontextmanager
+async def _as_role(db: AsyncDatabaseManager) -> AsyncIterator[Any]:
+    async with db.acquire() as connection:
+        role = await connection.fetchval("SELECT current_user")
+        async with as_role(connection, role, of_session=True):
+            yield connection
+
+
+_BLOCKS: dict[str, Callable[[AsyncDatabaseManager], contextlib.AbstractAsyncContextManager[Any]]] = {
+    "connection": lambda db: db.acquire(),
+    "transaction": lambda db: db.transaction(),
+    "transaction of a connection": _in_transaction,
+    "role": _as_role,
+}
+
+
+@pytest.mark.parametrize("block", list(_BLOCKS))
+async def test_the_error_of_a_block_is_raised(block: str, lost: tuple[AsyncDatabaseManager, _Connection]) -> None:
     db, connection = lost
-    expected = contextlib.nullcontext() if ends_well else pytest.raises(KeyError, match="mine")
-    with expected:
-        async with db.acquire() as acquired:
-            await acquired.execute("INSERT INTO numbers VALUES (1)")
+    with pytest.raises(KeyError, match="mine"):
+        async with _BLOCKS[block](db) as acquired:
+            await acquired.execute("SELECT 1")
             connection.is_lost = True
-            if not ends_well:
-                raise KeyError("mine")
+            raise KeyError("mine")
     connection.is_lost = False
-    assert await db.fetch_value("SELECT count(*) FROM numbers") == 1
+    assert await db.fetch_value("SELECT 1") == 1
 
 
-@pytest.mark.parametrize("in_transaction", [False, True])
-async def test_a_cancellation_is_raised(in_transaction: bool, lost: tuple[AsyncDatabaseManager, _Connection]) -> None:
+@pytest.mark.parametrize("block", list(_BLOCKS))
+async def test_the_cancellation_of_a_block_is_raised(
+    block: str, lost: tuple[AsyncDatabaseManager, _Connection]
+) -> None:
     db, connection = lost
     is_idle = asyncio.Event()
 
     async def work() -> None:
-        async with db.transaction() if in_transaction else db.acquire() as acquired:
+        async with _BLOCKS[block](db) as acquired:
             await acquired.execute("SELECT 1")
             is_idle.set()
             await asyncio.sleep(60)
@@ -127,3 +156,20 @@ async def test_a_cancellation_is_raised(in_transaction: bool, lost: tuple[AsyncD
         await task
     connection.is_lost = False
     assert await db.fetch_value("SELECT 1") == 1
+
+
+async def test_a_block_without_an_error_ends(lost: tuple[AsyncDatabaseManager, _Connection]) -> None:
+    db, connection = lost
+    async with db.acquire() as acquired:
+        await acquired.execute("INSERT INTO numbers VALUES (1)")
+        connection.is_lost = True
+    connection.is_lost = False
+    assert await db.fetch_value("SELECT count(*) FROM numbers") == 1
+
+
+async def test_a_commit_without_an_answer_fails(lost: tuple[AsyncDatabaseManager, _Connection]) -> None:
+    db, connection = lost
+    with pytest.raises(asyncpg.PostgresConnectionError):
+        async with _in_transaction(db) as acquired:
+            await acquired.execute("INSERT INTO numbers VALUES (1)")
+            connection.is_lost = True

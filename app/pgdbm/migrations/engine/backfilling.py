@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from ...core.asyncpg_errors import is_lost
+from ...core.connection import in_transaction
 from ...errors import MigrationExecutionError, MigrationFileError
 from ...pgparse.lexer import statement_spans
 from ...sql import statement
@@ -128,7 +129,7 @@ async def apply_backfill(session: Session, migration: ParsedMigration) -> None:
         run = BackfillRun(session, migration, await require_walk(connection, migration))
         await run.to_the_end()
         milliseconds = round((time.perf_counter() - started) * 1000)
-        async with recording(session, migration, RECORDING_LATER), connection.transaction():
+        async with recording(session, migration, RECORDING_LATER), in_transaction(connection):
             await session.send(statement("runner", "own_user"))
             await require_own_table(connection, history.table, session.script.role)
             await history.record(connection, filename, migration.migration.checksum, milliseconds)
@@ -193,7 +194,7 @@ class BackfillRun:
             session.announcer.emit("statement_started", self._filename, query.number, total)
             started = time.perf_counter()
             try:
-                async with self._connection.transaction(), as_role(self._connection, session.script.role):
+                async with in_transaction(self._connection), as_role(self._connection, session.script.role):
                     await session.send_statement(migration, query)
             except asyncpg.PostgresError as error:
                 if is_lost(error):

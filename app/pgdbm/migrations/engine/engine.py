@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -345,7 +345,9 @@ class MigrationEngine:
             raise
         finally:
             if is_alive(connection) and connection.is_in_transaction():
-                await connection.execute("ROLLBACK", timeout=NO_TIMEOUT_S)
+                # A failed rollback must not hide the error that caused it.
+                with suppress(*FAILURES):
+                    await connection.execute("ROLLBACK", timeout=NO_TIMEOUT_S)
 
     async def _work(self, run: Run, parsed: list[ParsedMigration], atomic: Atomic) -> bool:
         """Apply ``parsed``. True if a new plan is needed: another runner was faster, or the history was lost."""

@@ -6,11 +6,12 @@ such a use: it rejects a query with the value as long as the enum does not have 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import asyncpg
 
-from ...core.asyncpg_errors import is_lost
+from ...core.asyncpg_errors import FAILURES, is_lost
 from ...core.templating import literal
 from ...errors import MigrationFileError
 from ...pgparse.parse import SQLParseError, parse_tree
@@ -148,7 +149,8 @@ async def _offset_of_use(connection: Connection, entering: str, use: _Use) -> in
             return None
         return at + use.shift if use.value.name in str(error) else None
     finally:
-        await transaction.rollback()
+        with suppress(*FAILURES):
+            await transaction.rollback()
     return None
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from ...core.asyncpg_errors import is_lost
+from ...core.connection import in_transaction
 from ...errors import MigrationError, MigrationUnknownError
 from ...sql import statement as sql
 from ..state.history import require_own_table
@@ -70,7 +71,7 @@ async def apply_without_transaction(session: Session, migration: ParsedMigration
         session.notices.start([filename])
         file = ResumableFile(session, migration)
         milliseconds = await file.run()
-        async with file.recording_end(), file.as_ourselves(), connection.transaction():
+        async with file.recording_end(), file.as_ourselves(), in_transaction(connection):
             await require_own_table(connection, session.history.table, session.script.role)
             await session.history.record(connection, filename, checksum, milliseconds)
             await session.journal.record(connection, filename, "finished")
@@ -90,7 +91,7 @@ async def revert_without_transaction(session: Session, filename: str, down: Pars
         file = ResumableFile(session, down)
         await file.run()
         session.run.position = None
-        async with file.recording_end(), file.as_ourselves(), connection.transaction():
+        async with file.recording_end(), file.as_ourselves(), in_transaction(connection):
             await require_own_table(connection, session.history.table, session.script.role)
             await session.history.delete(connection, filename)
             await session.journal.record(connection, filename, "reverted")
@@ -139,7 +140,7 @@ class ResumableFile:
         if not self._has_other_user:
             yield
             return
-        async with self._connection.transaction():
+        async with in_transaction(self._connection):
             await self._session.send(f"{sql('runner', 'read_write')};\n{sql('runner', 'own_user')}")
             yield
 

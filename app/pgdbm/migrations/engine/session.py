@@ -213,8 +213,13 @@ async def as_role(connection: Connection, role: str | None, *, of_session: bool 
     except BaseException:
         # Rolling back a failed transaction also resets the role.
         if of_session and is_alive(connection):
-            if connection.is_in_transaction():
-                await connection.execute("ROLLBACK", timeout=NO_TIMEOUT_S)
-            await connection.execute(statement("runner", "leave_role"))
+            try:
+                if connection.is_in_transaction():
+                    await connection.execute("ROLLBACK", timeout=NO_TIMEOUT_S)
+                await connection.execute(statement("runner", "leave_role"))
+            except FAILURES:
+                # A connection that is lost now must not hide the error before. Otherwise it keeps the role.
+                if is_alive(connection):
+                    raise
         raise
     await connection.execute(statement("runner", "leave_role"))
