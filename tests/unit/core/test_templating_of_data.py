@@ -69,7 +69,7 @@ def test_array_literals_and_json_stay() -> None:
 @pytest.mark.parametrize("piece", ["x''", "'a' ", "/* ", '"a"" ', "$$ ", "$t$ $", "-- \n"])
 def test_it_is_scanned_in_linear_time(piece: str) -> None:
     text = "SELECT " + piece * 300_000 + "'{{name}}'"
-    started = time.perf_counter()
+    started = time.process_time()
     with contextlib.suppress(TemplateError):
         render(text, "app")
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10

@@ -50,13 +50,13 @@ def test_hint_for_another_name_of_a_setting() -> None:
 )
 def test_files_that_are_made_to_exhaust(text: str) -> None:
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         assert problem_of(text).filename == "module.toml"
         assert tracemalloc.get_traced_memory()[1] < 60_000_000
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_large_files_in_the_repository_are_not_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
